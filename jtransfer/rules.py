@@ -1,0 +1,77 @@
+"""The one rule type: `[(pattern, value), …]` over parameter paths.
+
+A pattern is a regular expression that must match a whole path such as `"stage3/block0/conv1/kernel"`; the first match
+wins; every leaf must be covered; a pattern that matches no path at all is an error. Freezing, rates, weight decay,
+sharding, loading and adapter targets are all such tables, and nothing else selects parameters.
+
+    match([(".*/bias", True), (".*", False)], params)    # BitFit, as a tree of bools
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from jtransfer import tree as trees
+from jtransfer.errors import InputError, nearest
+
+Table = Sequence[tuple[str, Any]]
+
+
+def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
+    """A tree of the shape of `tree` with the value of the first rule that matches each path.
+
+    Args:
+      table: rules `(pattern, value)`, in order of precedence.
+      tree: nested dict of arrays, shapes or anything else; only its paths are read.
+      name: what the table decides, for the error.
+
+    Raises:
+      InputError: a pattern is no regular expression or matches no path, or a path is matched by no pattern.
+    """
+    paths = list(trees.flatten(tree))
+    compiled = [(_compile(pattern, name), value) for pattern, value in table]
+    for regex, _ in compiled:
+        if not any(regex.fullmatch(path) for path in paths):
+            close = nearest(regex.pattern, paths) or paths[:3]
+            raise InputError(f"{name}: pattern {regex.pattern!r} matches no parameter; nearest: {', '.join(close)}")
+    values = {path: _first(path, compiled, name) for path in paths}
+    return trees.unflatten(values)
+
+
+def _compile(pattern: str, name: str) -> re.Pattern:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"{name}: {pattern!r} is not a regular expression: {error}") from None
+
+
+def _first(path: str, compiled: Sequence[tuple[re.Pattern, Any]], name: str) -> Any:
+    for regex, value in compiled:
+        if regex.fullmatch(path):
+            return value
+    patterns = ", ".join(repr(regex.pattern) for regex, _ in compiled)
+    raise InputError(f"{name}: no pattern covers the parameter {path!r} (patterns: {patterns}); end with ('.*', …)")
+
+
+def trainable(spec: str | int | Table, tree: trees.Tree, stages: Sequence[str]) -> dict:
+    """A tree of bools: what is trained.
+
+    Args:
+      spec: one regular expression (what matches is trained), a number k (the last k stages that own parameters), or a
+        whole table of bools.
+      tree: the model's parameters.
+      stages: the model's stage names, in order.
+    """
+    if isinstance(spec, int):
+        spec = last_stages(spec, tree, stages)
+    if isinstance(spec, str):
+        spec = [(spec, True), (".*", False)]
+    return match(spec, tree, name="trainable")
+
+
+def last_stages(k: int, tree: trees.Tree, stages: Sequence[str]) -> str:
+    """The pattern of all parameters in the last `k` of the stages that own parameters."""
+    owners = [stage for stage in stages if stage in tree]
+    if not 1 <= k <= len(owners):
+        raise InputError(f"trainable={k}: the model has {len(owners)} stages with parameters: {', '.join(owners)}")
+    return f"({'|'.join(map(re.escape, owners[-k:]))})/.*"
