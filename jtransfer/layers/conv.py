@@ -1,0 +1,77 @@
+"""Convolution over NHWC feature maps, with PyTorch's symmetric padding as the integer form."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Pair = tuple[int, int]
+Padding = str | int | tuple[Pair, Pair]
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+class Conv(nn.Module):
+    """A convolution: ordinary, 1×1, grouped or depthwise (`groups` equal to the input's channels).
+
+    Parameters: `kernel` [kh, kw, in / groups, features] and, with `use_bias`, `bias` [features].
+
+    Attributes:
+      features: number of output channels.
+      kernel_size: one number for a square window, or (height, width).
+      strides: one number or (height, width).
+      padding: "SAME" (TensorFlow's: the odd pixel goes to the end), "VALID", p for p pixels on all four sides
+        (PyTorch's), or ((top, bottom), (left, right)).
+      groups: number of channel groups.
+      dtype: of the computation; None takes the promotion of input and parameters.
+    """
+
+    features: int
+    kernel_size: int | Pair
+    strides: int | Pair = 1
+    padding: Padding = "SAME"
+    groups: int = 1
+    use_bias: bool = True
+    dtype: jnp.dtype | None = None
+    param_dtype: jnp.dtype = jnp.float32
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    bias_init: Callable = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
+        shape = (*pair(self.kernel_size), x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = conv(x, kernel, strides=self.strides, padding=self.padding, groups=self.groups)
+        return y if bias is None else y + bias
+
+
+def conv(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw cg f"],
+    *,
+    strides: int | Pair = 1,
+    padding: Padding = "SAME",
+    groups: int = 1,
+) -> Float[Array, "b i j f"]:
+    """The convolution of `Conv`, without parameters of its own."""
+    strides, window = pair(strides), kernel.shape[:2]
+    pads = explicit_padding(padding, x.shape[1:3], window, strides)
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=DIMENSIONS, feature_group_count=groups)
+
+
+def pair(value: int | Pair) -> Pair:
+    """`3` → `(3, 3)`."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def explicit_padding(padding: Padding, size: Pair, window: Pair, strides: Pair) -> tuple[Pair, Pair]:
+    """((top, bottom), (left, right)) of any form of `padding` for a map of `size`."""
+    if isinstance(padding, str):
+        return tuple(lax.padtype_to_pads(size, window, strides, padding))
+    if isinstance(padding, int):
+        return ((padding, padding), (padding, padding))
+    return tuple(map(tuple, padding))

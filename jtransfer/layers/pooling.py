@@ -1,0 +1,53 @@
+"""Pooling over NHWC feature maps, with PyTorch's symmetric padding as the integer form."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jtransfer.layers.conv import Padding, Pair, explicit_padding, pair
+
+
+def max_pool(
+    x: Float[Array, "b h w c"], window: int | Pair, strides: int | Pair, padding: Padding = "VALID"
+) -> Float[Array, "b i j c"]:
+    """The maximum over each window; padding never wins."""
+    window, strides = pair(window), pair(strides)
+    return nn.max_pool(x, window, strides, explicit_padding(padding, x.shape[1:3], window, strides))
+
+
+def avg_pool(
+    x: Float[Array, "b h w c"],
+    window: int | Pair,
+    strides: int | Pair,
+    padding: Padding = "VALID",
+    *,
+    count_include_pad: bool = True,
+) -> Float[Array, "b i j c"]:
+    """The mean over each window; `count_include_pad` counts padding as zeros (PyTorch's default, not Keras's)."""
+    window, strides = pair(window), pair(strides)
+    pads = explicit_padding(padding, x.shape[1:3], window, strides)
+    return nn.avg_pool(x, window, strides, pads, count_include_pad)
+
+
+def global_avg_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """The mean over height and width."""
+    return x.mean(axis=(1, 2))
+
+
+def adaptive_avg_pool(x: Float[Array, "b h w c"], size: int | Pair) -> Float[Array, "b i j c"]:
+    """PyTorch's AdaptiveAvgPool2d: output row i averages input rows ⌊i·H/h⌋ … ⌈(i+1)·H/h⌉ − 1, columns alike."""
+    (h, w), (height, width) = pair(size), x.shape[1:3]
+    if (height, width) == (h, w):
+        return x
+    if height % h == 0 and width % w == 0:
+        return x.reshape(x.shape[0], h, height // h, w, width // w, x.shape[3]).mean(axis=(2, 4))
+    rows, columns = (jnp.asarray(_bins(n, k), x.dtype) for n, k in ((height, h), (width, w)))
+    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, x)
+
+
+def _bins(size: int, bins: int) -> np.ndarray:
+    """[bins, size]: row i averages the input positions of output position i."""
+    i, position = np.arange(bins)[:, None], np.arange(size)
+    inside = (position >= i * size // bins) & (position < -(-(i + 1) * size // bins))
+    return inside / inside.sum(axis=1, keepdims=True)
