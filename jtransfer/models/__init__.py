@@ -1,0 +1,42 @@
+"""Models by name. A family is one file with a table `MODELS` of names, and one entry in `FAMILIES`."""
+
+import dataclasses
+from typing import Any
+
+from jtransfer.errors import unknown
+from jtransfer.models import efficientnet, resnet
+from jtransfer.models.chain import Chain
+
+FAMILIES = (resnet, efficientnet)
+
+__all__ = ["Chain", "create", "names"]
+
+
+def names() -> tuple[str, ...]:
+    """All model names, sorted."""
+    return tuple(sorted(_table()))
+
+
+def create(name: str, num_classes: int = 1000, **fields: Any) -> Chain:
+    """The model called `name`, without parameters.
+
+    Args:
+      name: one of `names()`.
+      num_classes: width of the head.
+      **fields: any other field of the model's class, such as `dtype` or `image_size`.
+
+    Raises:
+      InputError: no such model, or no such field; the nearest are named.
+    """
+    if name not in _table():
+        raise unknown("model", name, names())
+    build = _table()[name]
+    known = [field.name for field in dataclasses.fields(build.func) if field.name not in ("parent", "name")]
+    for field in fields:
+        if field not in known:
+            raise unknown(f"field of {name}", field, known)
+    return build(num_classes=num_classes, **fields)
+
+
+def _table() -> dict:
+    return {name: build for family in FAMILIES for name, build in family.MODELS.items()}

@@ -1,0 +1,94 @@
+"""A model is a chain of named stages: the one mechanism that every family uses."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jtransfer.errors import InputError, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """How images were prepared when the public weights were trained.
+
+    Attributes:
+      mean, std: per channel, for pixels in [0, 1].
+      crop: side of the central crop as a fraction of the resized image's side.
+      interpolation: "bilinear" or "bicubic".
+    """
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop: float = 0.875
+    interpolation: str = "bilinear"
+
+
+class Chain(nn.Module):
+    """A model that runs its stages one after the other; a family says in `parts` what they are.
+
+    Calling it maps images [batch, height, width, channels] to logits float32 [batch, num_classes].
+
+    Attributes:
+      num_classes: width of the last stage, "head".
+      image_size: default height and width of the input, in pixels.
+      channels: of the input.
+      dtype: of the computation; parameters are float32.
+      pixels: the preprocessing of the family's public weights.
+    """
+
+    num_classes: int = 1000
+    image_size: int = 224
+    channels: int = 3
+    dtype: jnp.dtype = jnp.float32
+    pixels: Pixels = Pixels()
+
+    def parts(self) -> Mapping[str, Callable[..., nn.Module]]:
+        """Stage name → constructor of the stage, in order, "head" last. A stage is called as `stage(x, train=…)`."""
+        raise NotImplementedError
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages, in order, "head" last."""
+        return tuple(self.parts())
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """`Pixels` and the input's `size` as plain data."""
+        return {**dataclasses.asdict(self.pixels), "size": self.image_size}
+
+    def example_input(self, batch: int = 1) -> jnp.ndarray:
+        """Zeros of the input's shape and dtype: float32 [batch, image_size, image_size, channels]."""
+        return jnp.zeros((batch, self.image_size, self.image_size, self.channels), jnp.float32)
+
+    @nn.compact
+    def __call__(self, x: Any, *, train: bool = False, start: str | None = None, stop: str | None = None) -> Any:
+        """Runs the stages from `start` (included) to `stop` (excluded); by default all.
+
+        `model(x) == model(model(x, stop=s), start=s)` for every stage s.
+
+        Args:
+          x: images, or what the stage before `start` returned.
+          train: batch norm uses the batch's statistics, dropout is on (it takes the random stream "dropout").
+
+        Raises:
+          InputError: `start` or `stop` is no stage, or `stop` comes before `start`.
+        """
+        parts = self.parts()
+        for name in segment(tuple(parts), start, stop):
+            x = parts[name](name=name)(x, train=train)
+        return x
+
+
+def segment(stages: tuple[str, ...], start: str | None, stop: str | None) -> tuple[str, ...]:
+    """The stages from `start` (included) to `stop` (excluded); None means the first, and past the last."""
+    for name in (start, stop):
+        if name is not None and name not in stages:
+            raise unknown("stage", name, stages)
+    first = 0 if start is None else stages.index(start)
+    last = len(stages) if stop is None else stages.index(stop)
+    if last < first:
+        raise InputError(f"stop={stop!r} comes before start={start!r}; the stages are {', '.join(stages)}")
+    return stages[first:last]
