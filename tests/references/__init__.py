@@ -1,0 +1,94 @@
+"""Stored logits of other libraries' models, and the rule that fills the weights that gave them.
+
+A reference is one file `<case>.npz`, written by `make_references.py`:
+
+    spec    JSON: model and fields (ours), size of the input in pixels, gain of the filling rule, names → shapes
+    logits  float32 [2, 10]
+
+The rule needs numpy alone, so that the tests do without the libraries.
+"""
+
+import dataclasses
+import json
+import math
+import zlib
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+CLASSES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Filled:
+    """A tensor that is drawn by the rule when it is read."""
+
+    name: str
+    shape: tuple[int, ...]
+    gain: float
+    dtype: ClassVar = np.dtype(np.float32)
+
+    def read(self) -> np.ndarray:
+        return fill(self.name, self.shape, self.gain)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """One stored case: our model's name and fields, its input, the tensors, the logits [2, 10]."""
+
+    case: str
+    model: str
+    fields: dict
+    size: int
+    tensors: dict[str, Filled]
+    logits: np.ndarray
+
+    @property
+    def images(self) -> np.ndarray:
+        return images(self.size)
+
+
+def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
+    """The values of the tensor called `name`, float32: a function of its name, its shape and the gain.
+
+    Kernels are normal with variance 2 / fan-in; scales of norms are uniform in gain · [0.5, 1]; running variances in
+    [0.5, 1.5]; every other vector is normal with deviation 0.1.
+    """
+    random = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
+    leaf = name.rsplit(".", 1)[-1]
+    if leaf == "num_batches_tracked":
+        return np.zeros(shape, np.float32)
+    if leaf == "running_var":
+        return random.uniform(0.5, 1.5, shape).astype(np.float32)
+    if len(shape) == 1 and leaf == "weight":
+        return (gain * random.uniform(0.5, 1.0, shape)).astype(np.float32)
+    deviation = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
+    return random.standard_normal(shape, np.float32) * np.float32(deviation)
+
+
+def images(size: int) -> np.ndarray:
+    """Two images [2, size, size, 3], float32, standard normal."""
+    return np.random.Generator(np.random.Philox(key=size)).standard_normal((2, size, size, 3), np.float32)
+
+
+def load(case: str) -> Reference:
+    """The stored reference."""
+    with np.load(FOLDER / f"{case}.npz") as file:
+        spec, logits = json.loads(file["spec"].tobytes()), file["logits"]
+    tensors = {name: Filled(name, tuple(shape), spec["gain"]) for name, shape in spec["shapes"].items()}
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in spec["fields"].items()}
+    return Reference(case, spec["model"], fields, spec["size"], tensors, logits)
+
+
+def store(case: str, model: str, fields: dict, size: int, gain: float, shapes: dict, logits: np.ndarray) -> None:
+    """Writes a reference."""
+    spec = {"model": model, "fields": fields, "size": size, "gain": gain, "shapes": shapes}
+    packed = np.frombuffer(json.dumps(spec).encode(), np.uint8)
+    np.savez_compressed(FOLDER / f"{case}.npz", spec=packed, logits=logits)
+
+
+def cases() -> list[str]:
+    """The names of all stored references."""
+    return sorted(path.stem for path in FOLDER.glob("*.npz"))
