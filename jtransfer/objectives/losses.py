@@ -1,0 +1,153 @@
+"""Task losses: logits and labels → one loss for each example, in float32, and their mean over the real examples.
+
+Labels are classes (int `[B]`) or distributions over classes (float `[B, C]`: mixup, CutMix, distillation). Every loss
+takes further leading axes (`[B, T, C]` logits with `[B, T]` labels) as they are.
+
+With class weights w the mean is `Σ w·loss / Σ w` over the real examples, where an example of class y has the weight
+`w[y]`: torch's convention. A distribution p has the weight `Σ_c p[c]·w[c]`, which agrees with it on one-hot ones.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from jtransfer.errors import InputError, unknown
+
+Labels = Int[Array, "*B"] | Float[Array, "*B C"]
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "*B C"], labels: Labels, *, label_smoothing: float = 0.0, class_weights=None
+) -> Float[Array, "*B"]:
+    """`-Σ_c w[c]·t[c]·log softmax(logits)[c]`; t is the label, by `label_smoothing` uniform.
+
+    Args:
+      logits: any float dtype; computed in float32.
+      labels: classes or distributions.
+      label_smoothing: in [0, 1); Szegedy et al. 2016, section 7.
+      class_weights: `[C]`, or None for 1.
+    """
+    logits = logits.astype(jnp.float32)
+    if not label_smoothing and _are_classes(labels):
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses * _example_weights(logits, labels, class_weights)
+    targets = optax.smooth_labels(_distribution(logits, labels), label_smoothing)
+    return optax.softmax_cross_entropy(logits, targets * _class_weights(logits, class_weights))
+
+
+def sigmoid_cross_entropy(
+    logits: Float[Array, "*B C"], labels: Labels, *, label_smoothing: float = 0.0, class_weights=None
+) -> Float[Array, "*B"]:
+    """C yes-or-no questions an example, averaged over the classes with the weights `class_weights` (`[C]`).
+
+    Args:
+      logits: any float dtype; computed in float32.
+      labels: classes, or for each class a number between 0 and 1 (several may be 1).
+      label_smoothing: moves each answer towards 1/2 by this part of the way.
+      class_weights: `[C]`, or None for 1. They share out an example's loss, so that every example counts the same.
+    """
+    logits = logits.astype(jnp.float32)
+    targets = _distribution(logits, labels) * (1 - label_smoothing) + label_smoothing / 2
+    weights = _class_weights(logits, class_weights)
+    return optax.sigmoid_binary_cross_entropy(logits, targets) @ weights / weights.sum()
+
+
+def focal(
+    logits: Float[Array, "*B C"], labels: Labels, *, gamma: float = 2.0, class_weights=None
+) -> Float[Array, "*B"]:
+    """`-Σ_c w[c]·t[c]·(1 - p[c])^gamma·log p[c]` with `p = softmax(logits)`: focal loss (Lin et al. 2017).
+
+    Args:
+      logits: any float dtype; computed in float32.
+      labels: classes or distributions.
+      gamma: 0 gives softmax cross-entropy; the greater, the less do easy examples count.
+      class_weights: `[C]`, the paper's alpha for each class; None for 1.
+    """
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    miss = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(jnp.float32).eps)  # gamma < 1 has no slope at 0
+    targets = _distribution(logits, labels)
+    return -(_class_weights(logits, class_weights) * targets * miss**gamma * log_p).sum(-1)
+
+
+def mean(
+    per_example: Float[Array, "*B"], mask: Bool[Array, "*B"] | None = None, weights: Float[Array, "*B"] | None = None
+) -> Float[Array, ""]:
+    """`Σ per_example / Σ weights` over the examples where `mask` is true: what stands under the mask cannot matter.
+
+    Args:
+      per_example: losses, already multiplied by their weights.
+      mask: False = padding; None for no padding. A batch of padding alone has the mean 0.
+      weights: None for 1.
+    """
+    mask = jnp.ones(per_example.shape, bool) if mask is None else mask.astype(bool)
+    weights = jnp.ones_like(per_example) if weights is None else weights
+    if not per_example.shape == mask.shape == weights.shape:
+        raise ValueError(f"losses {per_example.shape}, mask {mask.shape} and weights {weights.shape} differ in shape")
+    total = jnp.sum(weights, where=mask)
+    return jnp.sum(per_example, where=mask) / jnp.where(total > 0, total, 1)
+
+
+LOSSES = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy, "focal": focal}
+
+
+def create(name: str, **fields) -> Callable[..., Float[Array, ""]]:
+    """The objective of a config: `objective(logits, labels, mask=None) -> float32 []`, the mean of the real examples.
+
+    Args:
+      name: `softmax`, `sigmoid` or `focal`.
+      **fields: the loss's own arguments: `label_smoothing`, `gamma`, `class_weights`.
+
+    Raises:
+      InputError: no such loss, or the loss has no such field, or a field's value makes no sense.
+    """
+    if name not in LOSSES:
+        raise unknown("loss", name, LOSSES)
+    loss = LOSSES[name]
+    known = [p.name for p in inspect.signature(loss).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for field in fields:
+        if field not in known:
+            raise unknown(f"field of the loss {name!r}", field, known)
+    _check(name, **fields)
+    class_weights = fields.get("class_weights") if loss is not sigmoid_cross_entropy else None
+
+    def objective(logits, labels, mask=None):
+        return mean(loss(logits, labels, **fields), mask, _example_weights(logits, labels, class_weights))
+
+    return objective
+
+
+def _check(name: str, label_smoothing: float = 0.0, gamma: float = 0.0, class_weights=None) -> None:
+    if not 0 <= label_smoothing < 1:
+        raise InputError(f"loss {name!r}: label_smoothing={label_smoothing} must be in [0, 1)")
+    if gamma < 0:
+        raise InputError(f"loss {name!r}: gamma={gamma} must not be negative")
+    if class_weights is not None and not all(0 <= w < float("inf") for w in class_weights):
+        raise InputError(f"loss {name!r}: class_weights must be finite and not negative, got {list(class_weights)}")
+
+
+def _are_classes(labels) -> bool:
+    return jnp.issubdtype(labels.dtype, jnp.integer)
+
+
+def _distribution(logits, labels):
+    return jax.nn.one_hot(labels, logits.shape[-1]) if _are_classes(labels) else labels.astype(jnp.float32)
+
+
+def _class_weights(logits, class_weights):
+    num_classes = logits.shape[-1]
+    weights = jnp.ones(num_classes) if class_weights is None else jnp.asarray(class_weights, jnp.float32)
+    if weights.shape != (num_classes,):
+        raise InputError(f"class_weights of shape {weights.shape} for {num_classes} classes; give one number for each")
+    return weights
+
+
+def _example_weights(logits, labels, class_weights):
+    """`[*B]`: the weight of each example's class, or the weight that its distribution expects."""
+    if class_weights is None:
+        return jnp.ones(logits.shape[:-1])
+    weights = _class_weights(logits, class_weights)
+    return weights[labels] if _are_classes(labels) else labels.astype(jnp.float32) @ weights
