@@ -39,7 +39,7 @@ def load(
     re-initialised, which the report says, if the source has none or one for another number of classes.
 
     Args:
-      source: a path or URL (see `resolve`), or names → arrays (or lazy tensors with `shape`, `dtype` and `read()`).
+      source: a path or URL (see `resolve`), or names → arrays or lazy tensors (with `shape`, `dtype` and `read()`).
       model: a model of `jtransfer.models`.
       reinit: regular expressions over parameter paths that are drawn anew although the source may have them, such as
         `["head/.*"]`.
@@ -69,22 +69,25 @@ def load(
             "(- missing in the source, + unexpected in the source, ! another shape)\n" + "\n".join(wrong)
         )
 
-    used = [link for link in found.links if drawn.keys().isdisjoint(link.ours)]
     place = place or (lambda path, leaf: leaf)
-    values = _initialise(model, sample, rng, [full[path] for path in drawn])
-    flat = {name: place(name, values.pop(name)) for name in list(values)}
-    digest = hashlib.sha256()
-    for link in used:
+    fresh = _initialise(model, sample, rng, [full[path] for path in drawn])
+    flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
+    loaded, digest = [], hashlib.sha256()
+    for link in found.links:
+        if drawn.keys() >= set(link.ours):
+            continue
         arrays = [_digested(name, read(tensors[name]), digest) for name in link.foreign]
         for path, array in zip(link.ours, link.load(*arrays), strict=True):
-            flat[full[path]] = place(full[path], np.asarray(array, leaves[path].dtype, order="C"))
+            if path not in drawn:
+                flat[full[path]] = place(full[path], np.asarray(array, leaves[path].dtype, order="C"))
+                loaded.append((path, link.foreign, leaves[path].shape))
     report = Report(
         source=label,
         scheme=found.scheme.name,
         digest=f"sha256:{digest.hexdigest()}",
-        loaded=tuple((path, link.foreign, leaves[path].shape) for link in used for path in link.ours),
+        loaded=tuple(loaded),
         reinitialised=tuple(drawn.items()),
-        ignored=_ignored(found, used),
+        ignored=(*_ignored(found, drawn), *((name, "no tensor") for name in getattr(tensors, "left_out", ()))),
     )
     return trees.unflatten({name: flat[name] for name in trees.flatten(shapes)}), report
 
@@ -146,8 +149,8 @@ def _initialise(model: Any, sample: Any, rng: jax.Array | None, wanted: Sequence
     return jax.device_get(jax.jit(draw)(jax.random.key(0) if rng is None else rng))
 
 
-def _ignored(found: Fit, used: Sequence[Link]) -> tuple[tuple[str, str], ...]:
-    replaced = [name for link in found.links if link not in used for name in link.foreign]
+def _ignored(found: Fit, drawn: Mapping) -> tuple[tuple[str, str], ...]:
+    replaced = [name for link in found.links if drawn.keys() >= set(link.ours) for name in link.foreign]
     return (
         *((name, "carries nothing") for name in found.ignored),
         *((name, "re-initialised instead") for name in replaced),
