@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong. The message is one clear text that says what to do; commands exit with code 2."""
+    """What the user gave is wrong. The message is one clear text that says what to do; commands exit with code 2."""
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:

@@ -5,6 +5,8 @@ wins; every leaf must be covered; a pattern that matches no path at all is an er
 sharding, loading and adapter targets are all such tables, and nothing else selects parameters.
 
     match([(".*/bias", True), (".*", False)], params)    # BitFit, as a tree of bools
+
+A dict of variable collections (`{"params": …}`) is matched by the paths inside its collections.
 """
 
 import re
@@ -15,6 +17,7 @@ from jtransfer import tree as trees
 from jtransfer.errors import InputError, nearest
 
 Table = Sequence[tuple[str, Any]]
+COLLECTIONS = frozenset({"params", "batch_stats", "adapters"})
 
 
 def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
@@ -28,14 +31,20 @@ def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
     Raises:
       InputError: a pattern is no regular expression or matches no path, or a path is matched by no pattern.
     """
-    paths = list(trees.flatten(tree))
+    paths = names(tree)
     compiled = [(_compile(pattern, name), value) for pattern, value in table]
     for regex, _ in compiled:
-        if not any(regex.fullmatch(path) for path in paths):
-            close = nearest(regex.pattern, paths) or paths[:3]
+        if not any(regex.fullmatch(path) for path in paths.values()):
+            known = list(paths.values())
+            close = nearest(regex.pattern, known) or known[:3]
             raise InputError(f"{name}: pattern {regex.pattern!r} matches no parameter; nearest: {', '.join(close)}")
-    values = {path: _first(path, compiled, name) for path in paths}
-    return trees.unflatten(values)
+    return trees.unflatten({full: _first(path, compiled, name) for full, path in paths.items()})
+
+
+def names(tree: trees.Tree) -> dict[str, str]:
+    """Each leaf's full path → the path that rules see, which leaves out the variable collection."""
+    collections = set(tree) <= COLLECTIONS
+    return {full: full.split("/", 1)[1] if collections else full for full in trees.flatten(tree)}
 
 
 def _compile(pattern: str, name: str) -> re.Pattern:
