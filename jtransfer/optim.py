@@ -63,7 +63,7 @@ def make(
 
 
 def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
-    """Linear warm-up to `lr` over `warmup` steps, then "constant", "linear" or "cosine" to 0 (Loshchilov & Hutter 2017)."""
+    """Linear warm-up to `lr` over `warmup` steps, then "constant", or "linear" or "cosine" to 0 (arXiv:1608.03983)."""
     lr, warmup = config["lr"], config["warmup"]
     rest = max(1, total_steps - warmup)
     kinds = {

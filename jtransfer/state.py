@@ -69,7 +69,7 @@ def create(variables: dict, trainable: trees.Tree, tx, *, seed: int, ema: bool =
 
 
 def cast_frozen(state: TrainState, keep: trees.Tree, dtype) -> TrainState:
-    """Stores frozen parameters in the compute dtype, but for those that `keep` (bools by path) marks as trained later."""
+    """Stores frozen parameters in the compute dtype, but for those that `keep` (bools by path) marks."""
 
     def cast(path: str, leaf):
         collection, _, name = path.partition("/")

