@@ -1,0 +1,78 @@
+"""A file's bytes: positioned reads and read-only maps of a range, with every range checked."""
+
+import mmap
+import os
+import stat
+import weakref
+
+import numpy as np
+
+from jtransfer.errors import InputError
+from jtransfer.weights.formats.lazy import Malformed
+
+_COPY_BELOW = 1 << 20  # smaller ranges are copied: a process may hold only about 65,000 maps
+
+
+class File:
+    """An open regular file. Ranges that are alive are shared, so that tensors over one range are views of one array."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+        try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise Malformed("is not a regular file")
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise Malformed(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+        weakref.finalize(self, os.close, self._fd)
+        self._identity = self._stat()
+        self.size = self._identity[0]
+        self._alive: weakref.WeakValueDictionary[tuple[int, int], np.ndarray] = weakref.WeakValueDictionary()
+
+    def _stat(self) -> tuple[int, int]:
+        status = os.fstat(self._fd)
+        return status.st_size, status.st_mtime_ns
+
+    def read(self, start: int, length: int) -> bytes:
+        """`length` bytes from `start`. Raises Malformed where the file ends before."""
+        if start < 0 or length < 0 or start + length > self.size:
+            raise Malformed(f"ends early: {length:,} bytes are needed at {start:,}, the file has {self.size:,}")
+        parts = []
+        while length:
+            part = os.pread(self._fd, min(length, 1 << 30), start)
+            if not part:
+                raise Malformed("ends early: it became shorter while it was read")
+            parts.append(part)
+            start, length = start + len(part), length - len(part)
+        return b"".join(parts)
+
+    def map(self, start: int, length: int) -> np.ndarray:
+        """The range as a read-only uint8 `[length]`, mapped where it is large. The range was checked at opening."""
+        if self._stat() != self._identity:
+            raise InputError(f"{self.path}: has changed since it was opened; open it again")
+        array = self._alive.get((start, length))
+        if array is None:
+            array = self._alive[start, length] = self._fresh(start, length)
+        return array
+
+    def _fresh(self, start: int, length: int) -> np.ndarray:
+        if length < _COPY_BELOW:
+            return np.frombuffer(self.read(start, length), np.uint8)
+        skip = start % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(self._fd, length + skip, access=mmap.ACCESS_READ, offset=start - skip)
+        return np.frombuffer(mapped, np.uint8, length, skip)
+
+    def __getitem__(self, window: slice) -> bytes:
+        """Bytes by slice, clipped at the end as for `bytes`."""
+        start = min(window.start, self.size)
+        return self.read(start, min(window.stop, self.size) - start)
+
+
+def typed(raw: np.ndarray, dtype: np.dtype, swapped: bool = False) -> np.ndarray:
+    """uint8 `[n * itemsize]` as `dtype` `[n]`: a view, or a copy where bytes are `swapped` or must become bools."""
+    if dtype == np.bool_:
+        return raw != 0
+    if swapped:
+        part = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+        raw = raw.view(f"u{part}").byteswap()
+    return raw.view(dtype)

@@ -1,0 +1,58 @@
+"""A folder of weights: a sharded index, or one file."""
+
+import os
+from collections.abc import Callable
+
+from jtransfer.weights.formats import json_header
+from jtransfer.weights.formats.files import File
+from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
+
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
+_USUAL = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "adapter_model.safetensors")
+_MAX_SHARDS = 10_000
+
+
+def weights_file(folder: str) -> str:
+    """The path of the folder's index, or of its weights."""
+    names = sorted(os.listdir(folder))
+    indexes = [name for name in (*INDEXES, *(n for n in names if n.endswith(".index.json"))) if name in names]
+    usual = [name for name in _USUAL if name in names]
+    weights = [name for name in names if name.endswith(SUFFIXES)]
+    chosen = indexes[:1] or usual[:1] or weights
+    if len(chosen) != 1:
+        found = f"several: {', '.join(weights[:8])}; name one" if chosen else f"none ending in {', '.join(SUFFIXES)}"
+        raise Malformed(f"is a folder without an index or a single weights file; found {found}")
+    return os.path.join(folder, chosen[0])
+
+
+def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
+    """The tensors that a sharded index names, each from the file beside it that the index says."""
+    names = json_header.parse(file.read(0, min(file.size, json_header.MAX_BYTES + 1))).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(shard, str) for shard in names.values()):
+        raise Malformed("the index has no weight_map from names to file names")
+    folder = os.path.dirname(file.path)
+    shards = {name: open_file(_beside(folder, name)) for name in _shard_names(names)}
+    missing = [name for name, shard in names.items() if name not in shards[shard]]
+    if missing:
+        shown = ", ".join(f"{name[:80]!r} in {names[name]}" for name in missing[:5])
+        raise Malformed(f"{len(missing)} tensors of the index are not where it says: {shown}")
+    tensors: dict[str, Lazy] = {name: shards[shard][name] for name, shard in names.items()}
+    left_out = [entry for opened in shards.values() for entry in opened.left_out]
+    left_out += [f"{shard}:{name}" for shard, opened in shards.items() for name in opened if names.get(name) != shard]
+    formats = sorted({opened.format for opened in shards.values()})
+    unwrapped = tuple(dict.fromkeys(step for opened in shards.values() for step in opened.unwrapped))
+    return Opened(tensors, "+".join(formats) or "index", unwrapped, tuple(left_out))
+
+
+def _shard_names(names: dict[str, str]) -> list[str]:
+    shards = sorted(set(names.values()))
+    if len(shards) > _MAX_SHARDS:
+        raise Malformed(f"the index names {len(shards):,} files; at most {_MAX_SHARDS:,} are read")
+    return shards
+
+
+def _beside(folder: str, name: str) -> str:
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not name.endswith(SUFFIXES):
+        raise Malformed(f"the index names {name[:200]!r}, which is not a weights file in the same folder")
+    return os.path.join(folder, name)

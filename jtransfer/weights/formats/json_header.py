@@ -1,0 +1,34 @@
+"""JSON from untrusted files: duplicate keys, depth and size are refused instead of resolved."""
+
+import json
+from typing import Any
+
+from jtransfer.weights.formats.lazy import Malformed
+
+MAX_BYTES = 100_000_000
+
+
+def parse(text: bytes) -> dict[str, Any]:
+    """The object that `text` holds. Raises Malformed."""
+    if len(text) > MAX_BYTES:
+        raise Malformed(f"JSON of {len(text):,} bytes; at most {MAX_BYTES:,} are read")
+    try:
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"JSON is damaged: {str(error)[:200]}") from None
+    if not isinstance(value, dict):
+        raise Malformed("JSON is damaged: it does not begin with an object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise Malformed(f"JSON has the key {twice[:200]!r} twice")
+    return result
+
+
+def _refuse(name: str) -> None:
+    raise Malformed(f"JSON has the number {name}")

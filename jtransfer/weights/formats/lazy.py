@@ -1,0 +1,79 @@
+"""What every reader returns: tensors that are described at once and read when asked for."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+class Malformed(Exception):
+    """What is wrong with a file's content. `formats.open` makes it an InputError that names the file."""
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A tensor in a file.
+
+    Attributes:
+      shape: its shape.
+      dtype: its numpy dtype in native byte order; bfloat16 and float8 are those of ml_dtypes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fetch: Callable[[], np.ndarray] = field(repr=False, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self) -> np.ndarray:
+        """The values, `shape` and `dtype` as declared; a read-only view of the mapped file where its format allows it.
+
+        Raises:
+          InputError: the file has changed since it was opened, or its content is damaged.
+        """
+        return self.fetch()
+
+
+@dataclass(frozen=True)
+class Opened(Mapping[str, Lazy]):
+    """The tensors of one checkpoint by name, and what else was found.
+
+    Attributes:
+      format: the reader's name, as "torch_zip".
+      unwrapped: what was taken off around the tensors, outermost first: ("state_dict", "module.").
+      left_out: the names of the entries that are not among the tensors: optimizer states, counters, strings.
+      metadata: the format's own string table (safetensors' `__metadata__`).
+    """
+
+    tensors: Mapping[str, Lazy]
+    format: str
+    unwrapped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Lazy:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+def check_shape(shape: tuple[int, ...], itemsize: int, name: str) -> None:
+    """Raises Malformed where numpy could not address an array of this shape."""
+    if len(shape) > 32:
+        raise Malformed(f"tensor {name!r} has {len(shape)} dimensions; at most 32 are read")
+    if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) * itemsize >= 2**62:
+        raise Malformed(f"tensor {name!r} has the impossible shape {shape}")
+
+
+def check_total(tensors: Mapping[str, Lazy], file_size: int) -> None:
+    """Raises Malformed where tensors declare far more bytes than the file has (views that repeat a few numbers)."""
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    if total > 64 * file_size + 2**26:
+        raise Malformed(f"tensors declare {total:,} bytes in a file of {file_size:,}: refused as a bomb")

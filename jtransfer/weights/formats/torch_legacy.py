@@ -1,0 +1,71 @@
+"""torch.save before 1.6: five pickles in a row, then each storage's element count and numbers."""
+
+from typing import Any
+
+from jtransfer.weights.formats import torch_pickle
+from jtransfer.weights.formats.files import File
+from jtransfer.weights.formats.lazy import Malformed, Opened, check_total
+from jtransfer.weights.formats.pickles import load
+from jtransfer.weights.formats.wrappers import unwrap
+
+MAGIC = 0x1950A86A20F9469CFC6C
+PROTOCOL = 1001
+
+
+def is_legacy(head: bytes) -> bool:
+    """Whether the first bytes of a file are the pickled magic number."""
+    return head[:1] == b"\x80" and MAGIC.to_bytes(10, "little") in head[:32]
+
+
+def read(file: File) -> Opened:
+    """The state dict of a pre-zip checkpoint."""
+    used: dict[str, torch_pickle.Storage] = {}
+
+    def persistent(identity: Any) -> torch_pickle.Storage:
+        storage = torch_pickle.storage(identity)
+        first = used.setdefault(storage.key, storage)
+        if first.dtype != storage.dtype:
+            raise Malformed(f"storage {storage.key!r} has two types")
+        return storage
+
+    magic, at = load(file, 0, {}, _refuse)
+    protocol, at = load(file, at, {}, _refuse)
+    if (magic, protocol) != (MAGIC, PROTOCOL):
+        raise Malformed("has another magic number or protocol than torch.save's")
+    system, at = load(file, at, {}, _refuse)
+    content, at = load(file, at, torch_pickle.GLOBALS, persistent)
+    keys, at = load(file, at, {}, _refuse)
+    places = _places(file, at, keys, used)
+    found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
+    swapped = isinstance(system, dict) and system.get("little_endian") is False
+    tensors = {}
+    for name, tensor in found.items():
+        start, length = places[tensor.storage.key]
+        if tensor.storage.root_bytes > length:
+            raise Malformed(f"storage {tensor.storage.key!r} is declared longer than it is")
+        tensors[name] = torch_pickle.lazy(file, tensor, start, length, swapped)
+    check_total(tensors, file.size)
+    return Opened(tensors, "torch_legacy", unwrapped, left_out)
+
+
+def _refuse(identity: Any) -> None:
+    raise Malformed("pickle has a persistent id where none belongs")
+
+
+def _places(file: File, at: int, keys: Any, used: dict[str, torch_pickle.Storage]) -> dict[str, tuple[int, int]]:
+    """Where each storage's numbers are: (start, bytes)."""
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(used):
+        raise Malformed("the list of storages does not match the storages that are used")
+    if len(keys) != len(used):
+        raise Malformed("the list of storages names one twice")
+    places = {}
+    for key in keys:
+        count = int.from_bytes(file.read(at, 8), "little", signed=True)
+        length = count * used[key].dtype.itemsize
+        if count < 0 or at + 8 + length > file.size:
+            raise Malformed(f"ends early: storage {key!r} needs {length:,} bytes at {at + 8:,} of {file.size:,}")
+        places[key] = at + 8, length
+        at += 8 + length
+    if at != file.size:
+        raise Malformed(f"has {file.size - at:,} bytes after its last storage")
+    return places

@@ -1,0 +1,54 @@
+"""torch.save since 1.6: a zip archive of `data.pkl` and one stored record a storage."""
+
+from jtransfer.weights.formats import torch_pickle, zips
+from jtransfer.weights.formats.files import File
+from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened, check_total
+from jtransfer.weights.formats.pickles import MAX_BYTES, load
+from jtransfer.weights.formats.wrappers import unwrap
+
+
+def is_torch(names: dict[str, zips.Member]) -> bool:
+    return any(name.endswith("/data.pkl") for name in names)
+
+
+def read(file: File) -> Opened:
+    """The state dict of a zip checkpoint."""
+    members = zips.members(file)
+    root = _root(members)
+    pickled = zips.unpack(file, members[f"{root}/data.pkl"], MAX_BYTES)
+    content, _ = load(pickled, 0, torch_pickle.GLOBALS, torch_pickle.storage)
+    swapped = _big_endian(file, members.get(f"{root}/byteorder"))
+    found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
+    tensors = {name: _tensor(file, members, root, tensor, swapped) for name, tensor in found.items()}
+    check_total(tensors, file.size)
+    return Opened(tensors, "torch_zip", unwrapped, left_out)
+
+
+def _root(members: dict[str, zips.Member]) -> str:
+    roots = [name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl")]
+    if len(roots) != 1 or "/" in roots[0]:
+        raise Malformed("zip archive is not of torch.save: it needs exactly one 'NAME/data.pkl'")
+    if any(name.startswith((f"{roots[0]}/code/", f"{roots[0]}/constants.pkl")) for name in members):
+        raise Malformed("holds a TorchScript program; save the model's state_dict() instead")
+    return roots[0]
+
+
+def _big_endian(file: File, member: zips.Member | None) -> bool:
+    order = zips.unpack(file, member, 16) if member else b"little"
+    if order not in (b"little", b"big"):
+        raise Malformed(f"byte order {order!r} is neither little nor big")
+    return order == b"big"
+
+
+def _tensor(file: File, members: dict[str, zips.Member], root: str, tensor: torch_pickle.Tensor, swapped: bool) -> Lazy:
+    storage = tensor.storage
+    record = members.get(f"{root}/data/{storage.key}")
+    if record is None:
+        raise Malformed(f"storage {storage.key!r} has no record in the archive")
+    if not record.stored:
+        raise Malformed(f"record {record.name!r} is compressed; torch writes records as they are: save it again")
+    if record.length != storage.root_bytes:
+        raise Malformed(
+            f"storage {storage.key!r} should have {storage.root_bytes:,} bytes, its record has {record.length:,}"
+        )
+    return torch_pickle.lazy(file, tensor, record.start, record.length, swapped)
