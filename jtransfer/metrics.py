@@ -74,7 +74,7 @@ class Writer:
         seconds_left = self._clock.seconds_left(int(step)) if split == "train" else None
         self._screen.show(int(step), phase, split, scalars, seconds_left)
 
-    def event(self, step: int, phase: str, name: str, **details: Any) -> None:
+    def event(self, step: int, phase: str, name: str, /, **details: Any) -> None:
         """One line for what happened: `phase_start`, `phase_end`, `early_stop`, `init`; details that fit in JSON."""
         if not self._writes:
             return

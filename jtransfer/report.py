@@ -1,0 +1,342 @@
+"""`python -m jtransfer.report WORKDIR`: a run's folder → `report.html`, one file that needs no other.
+
+It says how good the model is and what each phase changed, what was trained, where the model errs and how sure it is of
+itself, and what the run cost. It can be written while the run goes on, and again afterwards. A `baseline` event in
+`metrics.jsonl` (`{"event": "baseline", "name": …, "accuracy": …, "macro_f1": …}`) is compared with too.
+"""
+
+import argparse
+import base64
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from jtransfer import data, evals, figures, metrics
+from jtransfer.errors import InputError
+
+MISTAKES = 24  # pictures
+CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
+PICTURE = 160  # pixels of the longer side, at most
+COMPARED = ("accuracy", "macro_f1", "loss", "ece")
+
+
+class Run(NamedTuple):
+    """What a run's folder holds; None or empty for what it lacks."""
+
+    config: dict
+    environment: dict
+    lines: list[dict]
+    classes: list[str]
+    predictions: dict[str, np.ndarray] | None
+
+
+def write(workdir: str | os.PathLike) -> Path:
+    """Writes `report.html` into a run's folder and returns its path.
+
+    Raises:
+      InputError: the folder, its `metrics.jsonl` or `config.json` is missing or broken.
+    """
+    workdir = Path(workdir)
+    page = render(read(workdir), title=workdir.resolve().name)
+    new = workdir / "report.html.tmp"
+    new.write_text(page, encoding="utf-8")
+    return new.replace(workdir / "report.html")
+
+
+def read(workdir: Path) -> Run:
+    """The contents of a run's folder; InputError where it is none."""
+    if not workdir.is_dir():
+        raise InputError(f"{workdir}: no such folder; give the folder of a run")
+    try:
+        lines = metrics.read(workdir)
+    except FileNotFoundError:
+        raise InputError(f"{workdir}: no {metrics.FILE} there; give the folder of a run") from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    predictions = _predictions(workdir / "predictions.npz")
+    return Run(
+        config=_json(workdir / "config.json"),
+        environment=_json(workdir / "environment.json", {}),
+        lines=lines,
+        classes=_class_names(_json(workdir / "classes.json", {}), predictions),
+        predictions=predictions,
+    )
+
+
+def render(run: Run, *, title: str) -> str:
+    """The page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": _count,
+        "megabytes": _megabytes,
+        "bytes": _bytes,
+        "seconds": _seconds,
+        "points": _points,
+    }
+    phases = list(_phases(run.lines))
+    return environment.get_template("report.html.jinja").render(
+        title=title,
+        run=run,
+        phases=phases,
+        headline=_headline(run, phases),
+        baselines=_events(run.lines, "baseline"),
+        init=next(reversed(_events(run.lines, "init")), None),
+        stops=_events(run.lines, "early_stop"),
+        curves=Markup(figures.curves(run.lines, [figures.Span(p["name"], p["start"], p["end"]) for p in phases])),
+        config=_flat(run.config),
+        environment=_flat(run.environment),
+        **_errors(run),
+    )
+
+
+def _json(path: Path, default: Any = None) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if default is None:
+            raise InputError(f"{path}: no such file; give the folder of a run") from None
+        return default
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def _predictions(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("probs", "label", "index")}
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise InputError(f"{path} cannot be read: {error}") from None
+
+
+def _class_names(classes: Any, predictions: Mapping | None) -> list[str]:
+    """The names that are known, and the number of each class that has none."""
+    names = classes.get("class_names", []) if isinstance(classes, dict) else classes
+    number = max(len(names), predictions["probs"].shape[1] if predictions else 0)
+    return [str(name) for name in names] + [str(i) for i in range(len(names), number)]
+
+
+def _events(lines: Sequence[dict], name: str) -> list[dict]:
+    return [line for line in lines if line.get("event") == name]
+
+
+def _phases(lines: Sequence[dict]) -> Iterator[dict]:
+    """Each phase in order: its steps, what it trained, the last evaluation and its change from the phase before."""
+    names = dict.fromkeys(
+        line["phase"] for line in lines if "split" in line or line.get("event") in ("phase_start", "phase_end")
+    )
+    before: dict = {}
+    for name in names:
+        own = [line for line in lines if line.get("phase") == name]
+        start, end = ({} | next(reversed(_events(own, event)), {}) for event in ("phase_start", "phase_end"))
+        steps = [line["step"] for line in own if "split" in line or line.get("event") in ("phase_start", "phase_end")]
+        test = next((line for line in reversed(own) if line.get("split") == "test"), {})
+        yield {
+            "name": name,
+            "start": start.get("step", min(steps)),
+            "end": end.get("step", max(steps)),
+            "done": bool(end),
+            "test": {key: test.get(key) for key in COMPARED},
+            "change": {key: _difference(test.get(key), before.get(key)) for key in COMPARED},
+            "trainable": start.get("trainable"),
+            "frozen": start.get("frozen"),
+            "table": start.get("table", []),
+            **{key: end.get(key) for key in ("seconds", "images_per_second", "peak_rss_mb", "device_memory_mb")},
+        }
+        before = test or before
+
+
+def _difference(new: float | None, old: float | None) -> float | None:
+    return None if new is None or old is None else new - old
+
+
+def _headline(run: Run, phases: Sequence[dict]) -> dict:
+    """The numbers of the last evaluation, and what the whole run cost."""
+    tested = [phase for phase in phases if phase["test"]["accuracy"] is not None]
+    accuracy = tested[-1]["test"]["accuracy"] if tested else None
+    examples = len(run.predictions["label"]) if run.predictions else None
+    return {
+        "data": _name(run.config.get("data")),
+        "model": _name(run.config.get("model")),
+        "first": tested[0] if len(tested) > 1 else None,
+        "last": tested[-1] if tested else None,
+        "examples": examples,
+        "interval": _wilson(accuracy, examples) if accuracy is not None and examples else None,
+        "seconds": _total(phases, "seconds", sum),
+        "peak_rss_mb": _total(phases, "peak_rss_mb", max),
+        "device_memory_mb": _total(phases, "device_memory_mb", max),
+        "steps": max((phase["end"] for phase in phases), default=0),
+        "running": bool(phases) and not phases[-1]["done"],
+    }
+
+
+def _name(value: Any) -> str:
+    return str(value.get("name", "")) if isinstance(value, Mapping) else str(value or "")
+
+
+def _total(phases: Sequence[dict], key: str, fold: Callable) -> float | None:
+    values = [phase[key] for phase in phases if phase[key] is not None]
+    return fold(values) if values else None
+
+
+def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share of `n` (Wilson 1927)."""
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    return centre - half, centre + half
+
+
+def _errors(run: Run) -> dict:
+    """Where the model errs: from the predictions, if there are any."""
+    if run.predictions is None:
+        return {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
+    probs, label = run.predictions["probs"], run.predictions["label"]
+    predicted, number = probs.argmax(1), probs.shape[1]
+    counts = evals.confusion(predicted, label, number)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    calibration = evals.calibration(probs, label)
+    return {
+        "classes": [
+            {"name": run.classes[i], **{key: values[i].item() for key, values in per_class.items()}}
+            for per_class in [evals.per_class(predicted, label, number)._asdict()]
+            for i in range(number)
+        ],
+        "confusion": [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)],
+        "matrix": Markup(figures.matrix(shares)) if number > CELLS else None,
+        "pairs": _pairs(counts, shares, run.classes),
+        "mistakes": _mistakes(run),
+        "calibration": {
+            "figure": Markup(figures.reliability(calibration)),
+            "ece": calibration.ece,
+            "confidence": probs.max(1).mean().item(),
+            "accuracy": (predicted == label).mean().item(),
+        },
+    }
+
+
+def _pairs(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> list[dict]:
+    """The most frequent mistakes."""
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    worst = np.argsort(-wrong, axis=None, kind="stable")[:8]
+    pairs = [np.unravel_index(i, counts.shape) for i in worst]
+    return [
+        {"true": classes[i], "predicted": classes[j], "count": counts[i, j].item(), "share": shares[i, j].item()}
+        for i, j in pairs
+        if wrong[i, j]
+    ]
+
+
+def _mistakes(run: Run) -> list[dict]:
+    """The wrong predictions with the highest probability, with their pictures while the data is still there."""
+    probs, label, index = (run.predictions[key] for key in ("probs", "label", "index"))
+    wrong = np.flatnonzero(probs.argmax(1) != label)
+    worst = wrong[np.argsort(-probs[wrong].max(1), kind="stable")][:MISTAKES]
+    picture = _pictures(run.config)
+    return [
+        {
+            "picture": picture(int(index[i])),
+            "index": int(index[i]),
+            "predicted": run.classes[probs[i].argmax()],
+            "probability": probs[i].max().item(),
+            "true": run.classes[label[i]],
+            "true_probability": probs[i, label[i]].item(),
+        }
+        for i in worst
+    ]
+
+
+def _pictures(config: Mapping) -> Callable[[int], str | None]:
+    """`index -> data URI` of the test split's pictures; None for each where the data is gone."""
+    try:
+        source = data.open(config["data"], config["data"]["test"])
+    except Exception as error:
+        print(f"report: no pictures, the data cannot be opened: {error}", file=sys.stderr)
+        return lambda index: None
+
+    def picture(index: int) -> str | None:
+        try:
+            return _data_uri(source[index]["image"])
+        except Exception as error:
+            print(f"report: no picture of example {index}: {error}", file=sys.stderr)
+            return None
+
+    return picture
+
+
+def _data_uri(image: np.ndarray) -> str:
+    picture = Image.fromarray(np.squeeze(np.asarray(image)))
+    picture.thumbnail((PICTURE, PICTURE))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """`[("optim.lr", "0.003"), …]`."""
+    if isinstance(tree, Mapping) and (tree or not prefix):
+        return [row for key, value in tree.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
+    return [(prefix, tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False))]
+
+
+def _count(number: float | None) -> str:
+    return "–" if number is None else f"{number:,.0f}".replace(",", "\u202f")
+
+
+def _megabytes(number: float | None) -> str:
+    return _bytes(None if number is None else number * 2**20)
+
+
+def _bytes(number: float | None) -> str:
+    if number is None:
+        return "–"
+    for size, unit, decimals in ((2**30, "GiB", 2), (2**20, "MiB", 1), (2**10, "KiB", 1)):
+        if number >= size:
+            return f"{number / size:.{decimals}f} {unit}"
+    return f"{number:.0f} B"
+
+
+def _seconds(number: float | None) -> str:
+    if number is None:
+        return "–"
+    if number < 60:
+        return f"{number:.1f} s"
+    minutes, seconds = divmod(round(number), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _points(difference: float) -> str:
+    """A difference of shares in percentage points: `+1.7`."""
+    return f"{100 * difference:+.1f}".replace("-", "\u2212")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    parser = argparse.ArgumentParser("jtransfer.report", description="Write report.html into a run's folder.")
+    parser.add_argument("workdir", help="the folder of a run")
+    try:
+        print(write(parser.parse_args(arguments).workdir))
+    except InputError as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

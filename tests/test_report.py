@@ -1,0 +1,204 @@
+"""A report says what the run's files say, needs no other file, and shows hostile names as what they are: text."""
+
+import base64
+import html.parser
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import synthetic_run
+from PIL import Image
+
+from jtransfer import evals, report
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+HOSTILE = "</td><script>alert(1)</script>\"' onload=x $\\frac{1}$ {{ 7*7 }}"
+
+
+class Page(html.parser.HTMLParser):
+    """The tags, addresses and text of a page; an element that is not closed in its place is an error."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.words, self.open = set(), [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+        assert not [name for name, _ in attributes if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.words += data.split()
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def picture(index):
+    return np.full((28, 28, 3), (index % 256, 100, 200), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def source(monkeypatch):
+    """The test split's pictures."""
+
+    class Source:
+        def __getitem__(self, index):
+            return {"image": picture(index)}
+
+    monkeypatch.setattr(report.data, "open", lambda spec, split: {"test": Source()}[split])
+
+
+def page(workdir, **fields):
+    synthetic_run.write(workdir, **fields)
+    return Page(report.write(workdir).read_text())
+
+
+def test_the_headline_has_the_last_evaluation_and_the_changes(tmp_path):
+    text = page(tmp_path).text
+    last = [line for line in report.metrics.read(tmp_path) if line.get("split") == "test"]
+    probe, final = (next(t for t in reversed(last) if t["phase"] == p)["accuracy"] for p in ("probe", "finetune"))
+    assert "efficientnet_lite0 on embedded:fashion_mnist" in text
+    assert f"Test accuracy went from {100 * probe:.1f} % after probe to {100 * final:.1f} % after finetune" in text
+    assert f"({100 * (final - probe):+.1f} points)" in text
+    assert f"logistic regression on pixels has 79.2 %: a difference of {100 * (final - 0.792):+.1f} points" in text
+
+
+def test_the_report_needs_no_other_file_and_runs_nothing(tmp_path):
+    got = page(tmp_path)
+    assert not got.tags & {"script", "link", "iframe", "object"}
+    assert got.addresses
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in got.addresses)
+    assert "http" not in (tmp_path / "report.html").read_text().replace("http-equiv", "")
+
+
+def test_the_same_folder_gives_the_same_report(tmp_path):
+    page(tmp_path)
+    first = (tmp_path / "report.html").read_bytes()
+    assert report.write(tmp_path).read_bytes() == first
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_identifiers_in_figures_are_unique(tmp_path):
+    page(tmp_path)
+    found = re.findall(r' id="([^"]*)"', (tmp_path / "report.html").read_text())
+    assert len(found) == len(set(found)) > 10
+
+
+def test_hostile_names_are_shown_as_text(tmp_path):
+    classes = [HOSTILE, *synthetic_run.CLASSES[1:]]
+    config = synthetic_run.CONFIG | {"model": {"name": HOSTILE}, "init": HOSTILE}
+    got = page(tmp_path, classes=classes, config=config, phases=(HOSTILE, "finetune"))
+    assert "script" not in got.tags
+    assert " ".join(HOSTILE.split()) in got.text
+
+
+@pytest.mark.parametrize(("number", "table"), [(10, True), (30, False)])
+def test_a_confusion_matrix_of_many_classes_is_a_picture(tmp_path, number, table):
+    got = page(tmp_path, classes=[f"class {i}" for i in range(number)])
+    assert ("true ↓ predicted →" in got.text) is table
+    assert f"class {number - 1}" in got.text
+
+
+def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
+    synthetic_run.write(tmp_path)
+    run = report.read(tmp_path)
+    mistakes = report._errors(run)["mistakes"]
+    probs, label = run.predictions["probs"], run.predictions["label"]
+    wrong = [(-probs[i].max(), i) for i in range(len(label)) if probs[i].argmax() != label[i]]
+    assert [m["index"] for m in mistakes] == [i for _, i in sorted(wrong)][: report.MISTAKES]
+    assert mistakes[0]["true"] == synthetic_run.CLASSES[label[mistakes[0]["index"]]]
+    decoded = Image.open(io.BytesIO(base64.b64decode(mistakes[0]["picture"].split(",")[1])))
+    np.testing.assert_array_equal(np.asarray(decoded), picture(mistakes[0]["index"]))
+
+
+def test_errors_are_those_of_the_evaluators(tmp_path):
+    synthetic_run.write(tmp_path)
+    run = report.read(tmp_path)
+    probs, label = run.predictions["probs"], run.predictions["label"]
+    got = report._errors(run)
+    matrix = evals.confusion(probs.argmax(1), label, 10)
+    assert [[number for number, _ in row] for row in got["confusion"]] == matrix.tolist()
+    np.testing.assert_allclose([c["f1"] for c in got["classes"]], evals.per_class(probs.argmax(1), label, 10).f1)
+    assert got["calibration"]["ece"] == evals.calibration(probs, label).ece
+    off = matrix - np.diag(matrix.diagonal())
+    assert got["pairs"][0]["count"] == off.max()
+
+
+def test_the_report_is_written_where_the_data_is_gone(tmp_path, monkeypatch, capsys):
+    def gone(spec, split):
+        raise OSError("no such data")
+
+    monkeypatch.setattr(report.data, "open", gone)
+    got = page(tmp_path)
+    assert "example" in got.text
+    assert "img" not in got.tags
+    assert "no such data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lines", [[], [{"step": 3, "phase": "probe", "split": "train", "loss": None}]])
+def test_a_run_that_has_just_begun_has_a_report(tmp_path, lines):
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "config.json").write_text(json.dumps(synthetic_run.CONFIG))
+    text = Page(report.write(tmp_path).read_text()).text
+    assert "no evaluation on the test split yet" in text
+
+
+def test_a_phase_that_was_stopped_early_is_named(tmp_path):
+    synthetic_run.write(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1150, "phase": "finetune", "event": "early_stop"}\n')
+    assert "Stopped early in finetune at step 1\u202f150." in report.write(tmp_path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda run: run.rename(run.parent / "elsewhere"), "no such folder"),
+        (lambda run: (run / "metrics.jsonl").unlink(), "no metrics.jsonl there"),
+        (lambda run: (run / "metrics.jsonl").write_text("x\n{}\n"), "metrics.jsonl, line 1 is not a JSON object"),
+        (lambda run: (run / "config.json").unlink(), "config.json: no such file"),
+        (lambda run: (run / "config.json").write_text("{"), "config.json is not JSON"),
+        (lambda run: (run / "predictions.npz").write_bytes(b"PK nonsense"), "predictions.npz cannot be read"),
+    ],
+)
+def test_a_folder_that_holds_no_run_gives_one_line_and_exit_code_2(tmp_path, capsys, spoil, says):
+    run = synthetic_run.write(tmp_path / "run")
+    spoil(run)
+    assert report.main([str(run)]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_the_command_writes_the_report(tmp_path):
+    synthetic_run.write(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "jtransfer.report", tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_the_interval_is_wilsons():
+    np.testing.assert_allclose(report._wilson(0.9, 100), (0.825630, 0.944779), atol=1e-5)
+    assert report._wilson(1.0, 10)[1] <= 1 + 1e-12
