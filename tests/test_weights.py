@@ -99,15 +99,16 @@ def test_what_comes_in_goes_back_under_the_same_names(case):
         np.testing.assert_array_equal(tensor, reference.tensors[name].read(), err_msg=name)
 
 
-@pytest.mark.parametrize("format", ["safetensors", "npz"])
-def test_files_round_trip(tmp_path, format):
+def test_a_file_round_trips(tmp_path):
     model, _ = tiny()
-    path = weights.save(numbered(model), model, tmp_path / f"model.{format}", format=format)
+    path = weights.save(numbered(model), model, tmp_path / "model.safetensors")
     variables, report = weights.load(path, model)
     assert_same(numbered(model), variables)
     assert report.source == str(path)
     with pytest.raises(InputError, match="exists; give another path"):
-        weights.save(variables, model, path, format=format)
+        weights.save(variables, model, path)
+    with pytest.raises(InputError, match="unknown weights format to write 'safetensor'; nearest: safetensors"):
+        weights.save(variables, model, tmp_path / "b", format="safetensor")
 
 
 def test_the_digest_is_that_of_the_tensors_not_of_the_file(tmp_path):

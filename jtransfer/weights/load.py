@@ -72,11 +72,12 @@ def load(
     place = place or (lambda path, leaf: leaf)
     fresh = _initialise(model, sample, rng, [full[path] for path in drawn])
     flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
-    loaded, digest = [], hashlib.sha256()
+    loaded, digests = [], {}
     for link in found.links:
         if drawn.keys() >= set(link.ours):
             continue
-        arrays = [_digested(name, read(tensors[name]), digest) for name in link.foreign]
+        arrays = [read(tensors[name]) for name in link.foreign]
+        digests |= {name: _digest(array) for name, array in zip(link.foreign, arrays, strict=True)}
         for path, array in zip(link.ours, link.load(*arrays), strict=True):
             if path not in drawn:
                 flat[full[path]] = place(full[path], np.asarray(array, leaves[path].dtype, order="C"))
@@ -84,7 +85,7 @@ def load(
     report = Report(
         source=label,
         scheme=found.scheme.name,
-        digest=f"sha256:{digest.hexdigest()}",
+        digest=_combine(digests),
         loaded=tuple(loaded),
         reinitialised=tuple(drawn.items()),
         ignored=(*_ignored(found, drawn), *((name, "no tensor") for name in getattr(tensors, "left_out", ()))),
@@ -162,11 +163,15 @@ def _ignored(found: Fit, drawn: Mapping) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _digested(name: str, array: np.ndarray, digest: Any) -> np.ndarray:
-    """`array`, after its name, dtype, shape and bytes went into `digest`."""
-    digest.update(f"{name} {array.dtype.name} {list(array.shape)}\n".encode())
+def _digest(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
     digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    return array
+    return digest.hexdigest()
+
+
+def _combine(digests: Mapping[str, str]) -> str:
+    lines = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def _text(tensor: Any) -> str:

@@ -11,7 +11,7 @@ class Report:
     Attributes:
       source: where the tensors came from.
       scheme: whose names they have, such as "torchvision".
-      digest: "sha256:…" of the names and bytes of the tensors that were loaded, whatever file they came in.
+      digest: "sha256:…" over the tensors that were loaded (names, dtypes, shapes, bytes), whatever file they were in.
       loaded: (our path, checkpoint names, shape) of each parameter that was filled.
       reinitialised: (our path, reason) of each parameter that was drawn anew.
       ignored: (checkpoint name, reason) of each tensor that fills nothing.

@@ -28,7 +28,7 @@ def save(
       variables: {"params": …, "batch_stats": …}, as `load` returns them; all leaves are written.
       model: a model of `jtransfer.models`.
       dest: the file's path.
-      format: "safetensors" or "npz".
+      format: "safetensors", as yet the only one.
       scheme: whose names and layouts to write, such as "torchvision"; default: the family's first.
 
     Raises:
@@ -77,9 +77,4 @@ def _write_safetensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     save_file(dict(tensors), path, metadata={"format": "pt"})
 
 
-def _write_npz(tensors: Mapping[str, np.ndarray], path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **tensors)
-
-
-_WRITERS = {"safetensors": _write_safetensors, "npz": _write_npz}
+_WRITERS = {"safetensors": _write_safetensors}
