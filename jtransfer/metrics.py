@@ -6,22 +6,27 @@
     {"step": 200, "phase": "finetune", "event": "phase_end", "seconds": 81.5, …}
 
 A number that is not finite is `null`. A line goes to the operating system at once, so that a killed run loses at most
-the line that it was writing; `read` and a resumed `Writer` pass over a last line without its end.
+the line that it was writing; `read` and a resumed `Writer` pass over a last line without its end. In a bucket (`gs://…`),
+where nothing can be appended to, the whole file is uploaded at most twice a minute, and at the end.
 """
 
+import io
 import json
 import math
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import jax
+from etils import epath
 from tensorboardX import SummaryWriter
 
+from jtransfer.errors import InputError
+
 FILE = "metrics.jsonl"
+UPLOAD_EVERY = 30.0  # seconds
 TEXTS = {  # name of a scalar → how the terminal shows it
     "loss": "loss {:.4f}",
     "accuracy": "accuracy {:.4f}",
@@ -53,13 +58,11 @@ class Writer:
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        path = Path(workdir) / FILE
+        path = epath.Path(workdir) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         _rewind(path, start_step)
-        self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(
-            str(workdir), purge_step=start_step + 1 if start_step else 0, filename_suffix=f".{start_step}"
-        )
+        self._board = _board(workdir, start_step)
+        self._file = _Uploaded(path) if _is_remote(workdir) else path.open("a")
         self._clock = _Clock(total_steps)
         self._screen = _screen(terminal, total_steps)
 
@@ -103,12 +106,43 @@ def read(workdir: str | os.PathLike) -> list[dict]:
       FileNotFoundError: the folder has no such file.
       ValueError: a line before the last is not a JSON object; the text names it.
     """
-    path = Path(workdir) / FILE
+    path = epath.Path(workdir) / FILE
     return [json.loads(line) for line in _whole_lines(path)]
 
 
-def _whole_lines(path: Path) -> list[str]:
-    *lines, tail = path.read_text(encoding="utf-8", errors="replace").split("\n")
+def _is_remote(workdir: str | os.PathLike) -> bool:
+    return "://" in str(workdir)
+
+
+class _Uploaded(io.StringIO):
+    """A file in a bucket: its whole text, uploaded now and then."""
+
+    def __init__(self, path: epath.Path):
+        super().__init__()
+        self.write(path.read_text() if path.exists() else "")
+        self._path, self._last = path, monotonic()
+
+    def flush(self) -> None:
+        if not self.closed and monotonic() - self._last >= UPLOAD_EVERY:
+            self._path.write_text(self.getvalue())
+            self._last = monotonic()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._path.write_text(self.getvalue())
+        super().close()
+
+
+def _board(workdir: str | os.PathLike, start_step: int) -> SummaryWriter:
+    purge = start_step + 1 if start_step else 0
+    try:
+        return SummaryWriter(str(workdir), purge_step=purge, filename_suffix=f".{start_step}")
+    except ImportError as error:
+        raise InputError(f"{workdir}: TensorBoard's event files cannot be written there: {error}") from None
+
+
+def _whole_lines(path: epath.Path) -> list[str]:
+    *lines, tail = path.read_bytes().decode(errors="replace").split("\n")
     if tail and _is_object(tail):
         lines.append(tail)
     for number, line in enumerate(lines, 1):
@@ -124,16 +158,13 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _rewind(path: Path, step: int) -> None:
+def _rewind(path: epath.Path, step: int) -> None:
     """Drops the lines after `step`, or all of them for step 0; the file is replaced as a whole."""
     if not path.exists():
         return
     kept = [line for line in _whole_lines(path) if json.loads(line).get("step", 0) <= step] if step else []
     new = path.with_suffix(".tmp")
-    with new.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in kept)
-        file.flush()
-        os.fsync(file.fileno())
+    new.write_text("".join(f"{line}\n" for line in kept))
     new.replace(path)
 
 

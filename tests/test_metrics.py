@@ -9,6 +9,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from jtransfer import metrics
+from jtransfer.errors import InputError
 
 
 def lines(workdir):
@@ -103,6 +104,30 @@ def test_only_process_0_writes(tmp_path, monkeypatch, capsys):
         writer.event(1, "probe", "phase_end")
     assert not list(tmp_path.iterdir())
     assert capsys.readouterr().out == ""
+
+
+def test_in_a_bucket_the_whole_file_is_uploaded_now_and_then(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(metrics, "_is_remote", lambda workdir: True)
+    monkeypatch.setattr(metrics, "monotonic", lambda: now[0])
+    write(tmp_path, 1, 2)
+    with metrics.Writer(tmp_path, terminal=False, start_step=1) as writer:
+        writer.write(2, "probe", "train", {"loss": 1.0})
+        assert steps(tmp_path) == [1]
+        now[0] = metrics.UPLOAD_EVERY
+        writer.write(3, "probe", "train", {"loss": 1.0})
+        assert steps(tmp_path) == [1, 2, 3]
+        writer.write(4, "probe", "train", {"loss": 1.0})
+    assert steps(tmp_path) == [1, 2, 3, 4]
+
+
+def test_a_bucket_without_its_library_is_an_input_error(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ImportError("`google-cloud-storage` must be installed")
+
+    monkeypatch.setattr(metrics, "SummaryWriter", fail)
+    with pytest.raises(InputError, match="google-cloud-storage"):
+        metrics.Writer(tmp_path)
 
 
 def board_events(workdir):
