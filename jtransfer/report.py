@@ -5,11 +5,11 @@ itself, and what the run cost. It can be written while the run goes on, and agai
 `metrics.jsonl` (`{"event": "baseline", "name": …, "accuracy": …, "macro_f1": …}`) is compared with too.
 """
 
-import argparse
 import base64
 import io
 import json
 import os
+import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+from absl import flags
+from etils import epath
 from markupsafe import Markup
 from PIL import Image
 
-from jtransfer import data, evals, figures, metrics
+from jtransfer import data, evals, figures, metrics, workdir
+from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
 
 MISTAKES = 24  # pictures
@@ -39,37 +42,35 @@ class Run(NamedTuple):
     predictions: dict[str, np.ndarray] | None
 
 
-def write(workdir: str | os.PathLike) -> Path:
+def write(folder: str | os.PathLike) -> epath.Path:
     """Writes `report.html` into a run's folder and returns its path.
 
     Raises:
       InputError: the folder, its `metrics.jsonl` or `config.json` is missing or broken.
     """
-    workdir = Path(workdir)
-    page = render(read(workdir), title=workdir.resolve().name)
-    new = workdir / "report.html.tmp"
-    new.write_text(page, encoding="utf-8")
-    return new.replace(workdir / "report.html")
+    path = epath.Path(folder)
+    page = render(read(path), title=path.resolve().name)
+    new = path / "report.html.tmp"
+    new.write_text(page)
+    return new.replace(path / "report.html")
 
 
-def read(workdir: Path) -> Run:
+def read(folder: epath.Path) -> Run:
     """The contents of a run's folder; InputError where it is none."""
-    if not workdir.is_dir():
-        raise InputError(f"{workdir}: no such folder; give the folder of a run")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of a run")
+    config = _json(folder / "config.json")
     try:
-        lines = metrics.read(workdir)
+        lines = metrics.read(folder)
     except FileNotFoundError:
-        raise InputError(f"{workdir}: no {metrics.FILE} there; give the folder of a run") from None
+        raise InputError(f"{folder} is not the folder of a run: {metrics.FILE} is missing") from None
     except ValueError as error:
         raise InputError(str(error)) from None
-    predictions = _predictions(workdir / "predictions.npz")
-    return Run(
-        config=_json(workdir / "config.json"),
-        environment=_json(workdir / "environment.json", {}),
-        lines=lines,
-        classes=_class_names(_json(workdir / "classes.json", {}), predictions),
-        predictions=predictions,
+    predictions = _predictions(folder / "predictions.npz")
+    environment, classes = (
+        _json(path) if path.exists() else {} for path in (folder / "environment.json", folder / "classes.json")
     )
+    return Run(config, environment, lines, _class_names(classes.get("class_names", []), predictions), predictions)
 
 
 def render(run: Run, *, title: str) -> str:
@@ -104,30 +105,25 @@ def render(run: Run, *, title: str) -> str:
     )
 
 
-def _json(path: Path, default: Any = None) -> Any:
+def _json(path: epath.Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if default is None:
-            raise InputError(f"{path}: no such file; give the folder of a run") from None
-        return default
-    except ValueError as error:
+        return workdir.read_json(path)
+    except json.JSONDecodeError as error:
         raise InputError(f"{path} is not JSON: {error}") from None
 
 
-def _predictions(path: Path) -> dict[str, np.ndarray] | None:
+def _predictions(path: epath.Path) -> dict[str, np.ndarray] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ("probs", "label", "index")}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("probs", "label", "index")}
     except Exception as error:  # zipfile, zlib and numpy each have their own
         raise InputError(f"{path} cannot be read: {error}") from None
 
 
-def _class_names(classes: Any, predictions: Mapping | None) -> list[str]:
+def _class_names(names: Sequence[str], predictions: Mapping | None) -> list[str]:
     """The names that are known, and the number of each class that has none."""
-    names = classes.get("class_names", []) if isinstance(classes, dict) else classes
     number = max(len(names), predictions["probs"].shape[1] if predictions else 0)
     return [str(name) for name in names] + [str(i) for i in range(len(names), number)]
 
@@ -157,9 +153,16 @@ def _phases(lines: Sequence[dict]) -> Iterator[dict]:
             "trainable": start.get("trainable"),
             "frozen": start.get("frozen"),
             "table": start.get("table", []),
-            **{key: end.get(key) for key in ("seconds", "images_per_second", "peak_rss_mb", "device_memory_mb")},
+            "images_per_second": _speed(own),
+            **{key: end.get(key) for key in ("seconds", "peak_rss_mb", "device_memory_mb")},
         }
         before = test or before
+
+
+def _speed(lines: Sequence[dict]) -> float | None:
+    """The median of a phase's training speed, so that compilation and pauses do not count."""
+    speeds = [line["images_per_second"] for line in lines if line.get("images_per_second") and "split" in line]
+    return statistics.median(speeds) if speeds else None
 
 
 def _difference(new: float | None, old: float | None) -> float | None:
@@ -280,7 +283,7 @@ def _pictures(config: Mapping) -> Callable[[int], str | None]:
 
 
 def _data_uri(image: np.ndarray) -> str:
-    picture = Image.fromarray(np.squeeze(np.asarray(image)))
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     picture.thumbnail((PICTURE, PICTURE))
     file = io.BytesIO()
     picture.save(file, "PNG")
@@ -326,17 +329,13 @@ def _points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "\u2212")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    parser = argparse.ArgumentParser("jtransfer.report", description="Write report.html into a run's folder.")
-    parser.add_argument("workdir", help="the folder of a run")
-    try:
-        print(write(parser.parse_args(arguments).workdir))
-    except InputError as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
-    return 0
+def main(argv: list[str]) -> None:
+    """Writes the report of one run; prints its path."""
+    rest = parse_flags(flags.FlagValues(), argv)
+    if len(rest) != 1:
+        raise InputError("give the folder of one run: python -m jtransfer.report WORKDIR")
+    print(write(rest[0]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

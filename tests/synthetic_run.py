@@ -22,9 +22,9 @@ def table(trained):
     return [
         {
             "group": group,
-            "shape": f"{12 + i} arrays",
-            "status": ("reinitialised" if group == "head" else "loaded")
-            + (" trainable" if group in trained else " frozen"),
+            "shape": f"3 × 3 × {8 * 2**i} × {16 * 2**i}",
+            "source": "re-initialised" if group == "head" else "loaded",
+            "status": "trainable" if group in trained else "frozen",
             "params": 1000 * 4**i,
             "bytes": 4000 * 4**i,
         }
@@ -52,10 +52,7 @@ def write(workdir: Path, *, classes=CLASSES, config=CONFIG, phases=("probe", "fi
             source=config["init"],
             loaded=242,
             ignored=["fc.num_batches"],
-            reinitialised=[
-                ["head/dense/kernel", "1000 classes in the source, 10 here"],
-                ["head/dense/bias", "the same"],
-            ],
+            reinitialised=["head/dense/kernel", "head/dense/bias"],
         )
         writer.event(0, "", "baseline", name="logistic regression on pixels", accuracy=0.792, macro_f1=0.790)
         step = 0
@@ -98,7 +95,7 @@ def write(workdir: Path, *, classes=CLASSES, config=CONFIG, phases=("probe", "fi
                         },
                     )
             step += length
-            writer.event(step, phase, "phase_end", seconds=length * 0.6, images_per_second=640.2, peak_rss_mb=1311.4)
+            writer.event(step, phase, "phase_end", seconds=length * 0.6, images=length * 32, peak_rss_mb=1311.4)
     for name, content in {
         "config": config,
         "environment": {"jax": "0.10.2", "devices": ["cpu:0"]},

@@ -11,9 +11,11 @@ import sys
 import numpy as np
 import pytest
 import synthetic_run
+from etils import epath
 from PIL import Image
 
 from jtransfer import evals, report
+from jtransfer.command import run_command
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = "</td><script>alert(1)</script>\"' onload=x $\\frac{1}$ {{ 7*7 }}"
@@ -121,7 +123,7 @@ def test_a_confusion_matrix_of_many_classes_is_a_picture(tmp_path, number, table
 
 def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
     synthetic_run.write(tmp_path)
-    run = report.read(tmp_path)
+    run = report.read(epath.Path(tmp_path))
     mistakes = report._errors(run)["mistakes"]
     probs, label = run.predictions["probs"], run.predictions["label"]
     wrong = [(-probs[i].max(), i) for i in range(len(label)) if probs[i].argmax() != label[i]]
@@ -133,7 +135,7 @@ def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
 
 def test_errors_are_those_of_the_evaluators(tmp_path):
     synthetic_run.write(tmp_path)
-    run = report.read(tmp_path)
+    run = report.read(epath.Path(tmp_path))
     probs, label = run.predictions["probs"], run.predictions["label"]
     got = report._errors(run)
     matrix = evals.confusion(probs.argmax(1), label, 10)
@@ -174,9 +176,9 @@ def test_a_phase_that_was_stopped_early_is_named(tmp_path):
     ("spoil", "says"),
     [
         (lambda run: run.rename(run.parent / "elsewhere"), "no such folder"),
-        (lambda run: (run / "metrics.jsonl").unlink(), "no metrics.jsonl there"),
+        (lambda run: (run / "metrics.jsonl").unlink(), "is not the folder of a run: metrics.jsonl is missing"),
         (lambda run: (run / "metrics.jsonl").write_text("x\n{}\n"), "metrics.jsonl, line 1 is not a JSON object"),
-        (lambda run: (run / "config.json").unlink(), "config.json: no such file"),
+        (lambda run: (run / "config.json").unlink(), "is not the folder of a run: config.json is missing"),
         (lambda run: (run / "config.json").write_text("{"), "config.json is not JSON"),
         (lambda run: (run / "predictions.npz").write_bytes(b"PK nonsense"), "predictions.npz cannot be read"),
     ],
@@ -184,7 +186,9 @@ def test_a_phase_that_was_stopped_early_is_named(tmp_path):
 def test_a_folder_that_holds_no_run_gives_one_line_and_exit_code_2(tmp_path, capsys, spoil, says):
     run = synthetic_run.write(tmp_path / "run")
     spoil(run)
-    assert report.main([str(run)]) == 2
+    with pytest.raises(SystemExit) as exit:
+        run_command(report.main, ["report", str(run)])
+    assert exit.value.code == 2
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
