@@ -24,8 +24,8 @@ def read(file: File) -> Opened:
     def persistent(identity: Any) -> torch_pickle.Storage:
         storage = torch_pickle.storage(identity)
         first = used.setdefault(storage.key, storage)
-        if first.dtype != storage.dtype:
-            raise Malformed(f"storage {storage.key!r} has two types")
+        if (first.dtype, first.total) != (storage.dtype, storage.total):
+            raise Malformed(f"storage {storage.key!r} is described in two ways")
         return storage
 
     magic, at = load(file, 0, {}, _refuse)
@@ -38,12 +38,9 @@ def read(file: File) -> Opened:
     places = _places(file, at, keys, used)
     found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
     swapped = isinstance(system, dict) and system.get("little_endian") is False
-    tensors = {}
-    for name, tensor in found.items():
-        start, length = places[tensor.storage.key]
-        if tensor.storage.root_bytes > length:
-            raise Malformed(f"storage {tensor.storage.key!r} is declared longer than it is")
-        tensors[name] = torch_pickle.lazy(file, tensor, start, length, swapped)
+    tensors = {
+        name: torch_pickle.lazy(file, tensor, *places[tensor.storage.key], swapped) for name, tensor in found.items()
+    }
     check_total(tensors, file.size)
     return Opened(tensors, "torch_legacy", unwrapped, left_out)
 
@@ -61,8 +58,10 @@ def _places(file: File, at: int, keys: Any, used: dict[str, torch_pickle.Storage
     places = {}
     for key in keys:
         count = int.from_bytes(file.read(at, 8), "little", signed=True)
-        length = count * used[key].dtype.itemsize
-        if count < 0 or at + 8 + length > file.size:
+        length = used[key].total_bytes
+        if count != used[key].total:
+            raise Malformed(f"storage {key!r} should have {used[key].total:,} elements, its data has {count:,}")
+        if at + 8 + length > file.size:
             raise Malformed(f"ends early: storage {key!r} needs {length:,} bytes at {at + 8:,} of {file.size:,}")
         places[key] = at + 8, length
         at += 8 + length

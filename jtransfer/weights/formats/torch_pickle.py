@@ -44,16 +44,17 @@ _DTYPES = {
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A run of `numel` numbers from element `start` of the storage `key`."""
+    """A run of `numel` numbers from element `start` of the storage `key`, which has `total`."""
 
     key: str
     dtype: np.dtype
+    total: int
     numel: int
     start: int = 0
 
     @property
-    def root_bytes(self) -> int:
-        return (self.start + self.numel) * self.dtype.itemsize
+    def total_bytes(self) -> int:
+        return self.total * self.dtype.itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +189,9 @@ def storage(persistent_id: Any) -> Storage:
     """The storage that a persistent id describes."""
     match persistent_id:
         case ("storage", Global(name=kind), str(key), str(), int(numel)) if 0 <= numel < 2**48:
-            return Storage(key, _storage_dtype(kind), numel)
+            return Storage(key, _storage_dtype(kind), numel, numel)
         case ("storage", Global(name=kind), str(key), str(), int(numel), view) if 0 <= numel < 2**48:
-            whole = Storage(key, _storage_dtype(kind), numel)
+            whole = Storage(key, _storage_dtype(kind), numel, numel)
             return whole if view is None else _storage_view(whole, view)
     raise Malformed("pickle is damaged: a persistent id does not describe a storage")
 
@@ -205,7 +206,7 @@ def _storage_dtype(name: str) -> np.dtype:
 def _storage_view(whole: Storage, view: Any) -> Storage:
     match view:
         case (str(), int(offset), int(size)) if min(offset, size) >= 0 and offset + size <= whole.numel:
-            return Storage(whole.key, whole.dtype, size, offset)
+            return Storage(whole.key, whole.dtype, whole.total, size, offset)
     raise Malformed(f"a view of storage {whole.key!r} reaches outside of it")
 
 

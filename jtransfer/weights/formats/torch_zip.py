@@ -15,7 +15,7 @@ def read(file: File) -> Opened:
     """The state dict of a zip checkpoint."""
     members = zips.members(file)
     root = _root(members)
-    pickled = zips.unpack(file, members[f"{root}/data.pkl"], MAX_BYTES)
+    pickled = zips.unpack(file, _stored(members[f"{root}/data.pkl"]), MAX_BYTES)
     content, _ = load(pickled, 0, torch_pickle.GLOBALS, torch_pickle.storage)
     swapped = _big_endian(file, members.get(f"{root}/byteorder"))
     found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
@@ -33,6 +33,12 @@ def _root(members: dict[str, zips.Member]) -> str:
     return roots[0]
 
 
+def _stored(record: zips.Member) -> zips.Member:
+    if not record.stored:
+        raise Malformed(f"record {record.name!r} is compressed; torch writes records as they are: save it again")
+    return record
+
+
 def _big_endian(file: File, member: zips.Member | None) -> bool:
     order = zips.unpack(file, member, 16) if member else b"little"
     if order not in (b"little", b"big"):
@@ -45,10 +51,8 @@ def _tensor(file: File, members: dict[str, zips.Member], root: str, tensor: torc
     record = members.get(f"{root}/data/{storage.key}")
     if record is None:
         raise Malformed(f"storage {storage.key!r} has no record in the archive")
-    if not record.stored:
-        raise Malformed(f"record {record.name!r} is compressed; torch writes records as they are: save it again")
-    if record.length != storage.root_bytes:
+    if _stored(record).length != storage.total_bytes:
         raise Malformed(
-            f"storage {storage.key!r} should have {storage.root_bytes:,} bytes, its record has {record.length:,}"
+            f"storage {storage.key!r} should have {storage.total_bytes:,} bytes, its record has {record.length:,}"
         )
     return torch_pickle.lazy(file, tensor, record.start, record.length, swapped)

@@ -94,10 +94,8 @@ def _usual_path(content: Any, kind: type, seen: set[int]) -> list[str] | None:
     if not isinstance(content, dict) or id(content) in seen or len(seen) > _MAX_DICTS:
         return None
     seen.add(id(content))
-    if _holds(content, kind):
-        return []
     for name in WRAPPERS:
         path = _usual_path(content.get(name), kind, seen)
         if path is not None:
             return [name, *path]
-    return None
+    return [] if _holds(content, kind) else None
