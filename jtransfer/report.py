@@ -151,7 +151,6 @@ def _phases(lines: Sequence[dict]) -> Iterator[dict]:
             "test": {key: test.get(key) for key in COMPARED},
             "change": {key: _difference(test.get(key), before.get(key)) for key in COMPARED},
             "trainable": start.get("trainable"),
-            "frozen": start.get("frozen"),
             "table": start.get("table", []),
             "images_per_second": _speed(own),
             **{key: end.get(key) for key in ("seconds", "peak_rss_mb", "device_memory_mb")},
