@@ -1,0 +1,51 @@
+"""`open`: the data set that a config names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jtransfer.data import splits
+from jtransfer.data.arrays import npz_splits
+from jtransfer.data.folder import folder_splits
+from jtransfer.data.source import Source, concatenate
+from jtransfer.data.tfds import tfds_splits
+from jtransfer.errors import InputError, unknown
+
+_EMBEDDED = Path(__file__).parent / "embedded"
+
+
+def open(spec: Mapping, split: str) -> Source:
+    """The examples of one split of a data set, in random access.
+
+    Args:
+      spec: a mapping or ConfigDict with `name` and, where they differ from the defaults, `dir` (TFDS's data directory,
+        default the environment's TFDS_DATA_DIR), `image_key` ("image"), `label_key` ("label") and `channels` (3 or 1).
+        `name` is a TFDS name (`cifar10`, `mnist:3.0.1`), `folder:/path` (a folder of class folders), `npz:/path.npz`
+        or `embedded:fashion_mnist`.
+      split: a split expression, such as `train[:90%]`; see `splits.select`.
+
+    Returns:
+      A source with `source[i] == {"image": uint8 [H, W, channels], "label": int}`.
+
+    Raises:
+      InputError: no such data set, split or feature, or a file that cannot be read.
+    """
+    name = spec.get("name")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"data.name={name!r}: give a TFDS name, folder:/path, npz:/path.npz or embedded:fashion_mnist")
+    if spec.get("channels", 3) not in (1, 3):
+        raise InputError(f"data.channels={spec.get('channels')!r}: 3 or 1")
+    kind, _, location = name.partition(":")
+    opened = _KINDS[kind](location, spec) if kind in _KINDS else tfds_splits(name, spec)
+    pieces = splits.select(split, {part: len(source) for part, source in opened.items()}, name)
+    return concatenate([(opened[part], start, stop) for part, start, stop in pieces])
+
+
+def _embedded_splits(location: str, spec: Mapping) -> dict[str, Source]:
+    path = _EMBEDDED / f"{location}.npz"
+    known = [file.stem for file in _EMBEDDED.glob("*.npz")]
+    if location not in known:
+        raise unknown("embedded data set", location, known)
+    return npz_splits(str(path), spec)
+
+
+_KINDS = {"folder": folder_splits, "npz": npz_splits, "embedded": _embedded_splits}
