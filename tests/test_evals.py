@@ -1,5 +1,11 @@
 """Metrics against scikit-learn and hand computation; the same numbers however a split is cut into padded batches."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -109,3 +115,20 @@ def test_run_is_the_same_however_the_split_is_cut(sizes, padding):
 def test_run_refuses_a_split_without_examples(cut):
     with pytest.raises(ValueError, match="without an example"):
         evals.run(eval_step, {"shift": np.float32(0)}, batches(cut, 2))
+
+
+def test_two_processes_find_what_one_finds():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "tests.evals_process", port]
+    place = {"cwd": Path(__file__).parents[1], "env": os.environ | {"JAX_PLATFORMS": "cpu"}}
+    pipe, out = subprocess.PIPE, subprocess.STDOUT
+    both = [subprocess.Popen([*command, rank], stdout=pipe, stderr=out, text=True, **place) for rank in "01"]
+    try:
+        for rank, process in enumerate(both):
+            output, _ = process.communicate(timeout=120)
+            assert f"same on process {rank} of 2" in output, output
+    finally:
+        for process in both:
+            process.kill()

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,9 +197,8 @@ def test_a_folder_that_holds_no_run_gives_one_line_and_exit_code_2(tmp_path, cap
 
 def test_the_command_writes_the_report(tmp_path):
     synthetic_run.write(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "jtransfer.report", tmp_path], capture_output=True, text=True, check=True
-    )
+    command, root = [sys.executable, "-m", "jtransfer.report", tmp_path], Path(__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == str(tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
