@@ -1,4 +1,4 @@
-"""One of two processes with two devices each that evaluate a split together: `python -m tests.evals_process PORT RANK`."""
+"""One of two processes, two devices each, that evaluate a split together: `python -m tests.evals_process PORT RANK`."""
 
 import sys
 
