@@ -173,7 +173,7 @@ def _name(keys) -> str:
 def _parts(state: TrainState) -> dict[str, dict]:
     """What is saved at a step; empty trees are left out."""
     fields = ("step", "rng", "trainable", "model_state", "ema")
-    held = {name: value for name in fields if (value := getattr(state, name)) is not None and value != {}}
+    held = {name: value for name in fields if jax.tree.leaves(value := getattr(state, name))}
     moments = {_name(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state)}
     return {"state": held} | ({"optimizer": trees.unflatten(moments)} if moments else {})
 

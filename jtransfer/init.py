@@ -58,13 +58,49 @@ def _run_tensors(workdir: str) -> dict[str, Any]:
     return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
 
 
-def table(params: trees.Tree, trainable: trees.Tree, report: Report | None) -> list[dict[str, Any]]:
+def counts(report: Report | None) -> dict[str, Any]:
+    """What the run's log says of a load."""
+    if report is None:
+        return {}
+    return {
+        "scheme": report.scheme,
+        "digest": report.digest,
+        "loaded": len(report.loaded),
+        "reinitialised": [path for path, _ in report.reinitialised],
+        "ignored": [name for name, _ in report.ignored],
+    }
+
+
+def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of `table` as text."""
+    cells = [("group", "shape", "source", "status", "parameters", "KiB")]
+    cells += [
+        (r["group"], r["shape"], r["source"], r["status"], f"{r['params']:,}", f"{r['bytes'] / 1024:,.1f}")
+        for r in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    moving = sum(r["params"] for r in rows if r["status"] == "trainable")
+    total = sum(r["params"] for r in rows)
+    lines = [
+        "  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+    return "\n".join(
+        [f"phase {title}: {moving:,} of {total:,} parameters are trained", *(f"  {line}" for line in lines)]
+    )
+
+
+def table(
+    params: trees.Tree, trainable: trees.Tree, stages: Sequence[str], source: str, report: Report | None
+) -> list[dict[str, Any]]:
     """One row for each group of parameters, block or stage, and status; for the terminal and the report.
 
     Args:
       params: arrays or shapes.
       trainable: bools of the same paths.
-      report: of the load, or None for what was drawn.
+      stages: the model's stage names, in order.
+      source: `config.init`.
+      report: of the load, or None where it is not at hand (after the first phase).
 
     Returns:
       Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "re-initialised" | "initialised"),
@@ -72,21 +108,22 @@ def table(params: trees.Tree, trainable: trees.Tree, report: Report | None) -> l
     """
     moves = trees.flatten(trainable)
     drawn = {path for path, _ in report.reinitialised} if report else set()
-    origin = "loaded" if report else "initialised"
+    ordered = sorted(trees.flatten(params).items(), key=lambda item: stages.index(item[0].split("/")[0]))
+    origin = "initialised" if source == "scratch" else "loaded"
     groups: dict[tuple, list] = defaultdict(list)
-    for path, leaf in trees.flatten(params).items():
-        source = "re-initialised" if path in drawn else origin
-        groups[_group(path), source, "trainable" if moves[path] else "frozen"].append(leaf)
+    for path, leaf in ordered:
+        came = "re-initialised" if path in drawn else origin
+        groups[_group(path), came, "trainable" if moves[path] else "frozen"].append(leaf)
     return [
         {
             "group": group,
             "shape": " × ".join(map(str, max(leaves, key=trees.count).shape)),
-            "source": source,
+            "source": came,
             "status": status,
             "params": trees.count(leaves),
             "bytes": trees.nbytes(leaves),
         }
-        for (group, source, status), leaves in groups.items()
+        for (group, came, status), leaves in groups.items()
     ]
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from jtransfer import optim, rules
 from jtransfer import tree as trees
+from jtransfer.data import num_steps
 from jtransfer.errors import InputError
 
 
@@ -49,7 +50,7 @@ def plan(config: Mapping, params: trees.Tree, stages: Sequence[str], examples: i
     return [
         Phase(
             name=phase.name,
-            steps=phase.steps or max(1, round(phase.epochs * examples / config.batch_size)),
+            steps=phase.steps or num_steps(examples, config.batch_size, phase.epochs),
             trainable=mask,
             births=born,
             later=_any(masks[i:]),

@@ -1,0 +1,81 @@
+"""What a phase trains and evaluates on: images, or the cached outputs of the model's frozen prefix."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+
+from jtransfer import data, evals, features, setup, sharding
+from jtransfer import step as steps
+from jtransfer.phases import Phase
+from jtransfer.setup import Run
+from jtransfer.state import TrainState
+
+
+class View(NamedTuple):
+    """Sources and transforms by split, and the stage that their examples are the input of (None: the first)."""
+
+    run: Run
+    sources: dict
+    transforms: dict
+    start: str | None = None
+
+    def train_batches(self, step: int) -> Iterator[dict]:
+        """This process's part of the batches from number `step` on, on the host."""
+        config = self.run.config
+        return data.train_batches(
+            self.sources["train"],
+            self.transforms["train"],
+            config.batch_size,
+            seed=config.seed,
+            start=step,
+            threads=config.data.threads,
+            sampling=config.data.sampling,
+            **setup.processes(),
+        )
+
+    def eval_batches(self, split: str) -> Iterator[dict]:
+        """Every example of a split once, on the devices."""
+        config = self.run.config
+        batches = data.eval_batches(
+            self.sources[split],
+            self.transforms["eval"],
+            setup.eval_batch_size(config),
+            threads=config.data.threads,
+            **setup.processes(),
+        )
+        for batch in batches:
+            yield sharding.put_batch(batch, self.run.mesh)
+
+    def evaluator(self):
+        """`evaluate(state, split) -> (scalars, predictions)` with the moving average where there is one."""
+        eval_step = jax.jit(steps.make_eval_step(self.run.model, preprocess=_pixels(self.run), start=self.start))
+
+        def evaluate(state: TrainState, split: str):
+            return evals.run(eval_step, state.variables(average=True), self.eval_batches(split))
+
+        return evaluate
+
+
+def images(run: Run) -> View:
+    """The view of the whole model."""
+    return View(run, run.sources, run.transforms)
+
+
+def of_phase(run: Run, phase: Phase, state: TrainState) -> View:
+    """The view of a phase; with `cache`, the frozen prefix is run here, once over each split."""
+    whole = images(run)
+    if not phase.cache:
+        return whole
+    stage = features.first_trained(phase.trainable, run.model.stages)
+    prefix = jax.jit(steps.make_eval_step(run.model, preprocess=_pixels(run), stop=stage))
+    variables = state.variables()
+    cached = {
+        split: features.Features(features.extract(prefix, variables, whole.eval_batches(split)), source)
+        for split, source in run.sources.items()
+    }
+    return View(run, cached, {"train": None, "eval": None}, stage)
+
+
+def _pixels(run: Run):
+    return steps.pixels(**setup.statistics(run.transforms["eval"]), dtype=run.model.dtype)
