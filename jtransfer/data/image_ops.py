@@ -2,7 +2,7 @@
 
 Images are uint8 [H, W, C] going in and coming out. A size is one number for a square, or (height, width). Resizing runs
 on OpenCV, which interpolates without antialiasing (method "area" averages instead), unless `library="pillow"` is asked
-for, which antialiases when it shrinks: other pixels, at a quarter of the speed.
+for, which antialiases when it shrinks: other pixels, and several times slower.
 """
 
 import dataclasses
