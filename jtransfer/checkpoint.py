@@ -117,10 +117,10 @@ def load_params(workdir: str | os.PathLike, step: int | str | None = None, *, av
         raise InputError(f"{workdir} holds no run: {root} does not exist")
     with ocp.training.Checkpointer(root) as checkpoints:
         found = _choose(checkpoints, step, workdir)
-        names = checkpoints.metadata(found)
-        like = jax.tree.map(_on_host, names.metadata["state"])
+        saved = checkpoints.checkpointables_metadata(found)
+        like = jax.tree.map(_on_host, saved.metadata["state"])
         loaded = checkpoints.load_checkpointables(found, {"state": like})["state"]
-        phase = names.custom_metadata["phase"]
+        phase = saved.custom_metadata["phase"]
     base = _base(workdir, phase)
     frozen = ocp.load(base, jax.tree.map(_on_host, ocp.metadata(base).metadata)) if base.exists() else {}
     trained = loaded["ema"] if average and "ema" in loaded else loaded["trainable"]
