@@ -18,6 +18,7 @@ SMALL = {
     "vgg": models.create("vgg11_bn", 3, width=8, image_size=32),
     "vgg without top": models.create("vgg11", 3, include_top=False, head_width=8, image_size=32),
     "lite": models.create("efficientnet_lite0", 3, depth=0.1, image_size=32),
+    "convnext": models.create("convnext_tiny", 3, depths=(1, 1, 1, 1), widths=(8, 16, 32, 64), image_size=32),
 }
 
 
@@ -70,6 +71,10 @@ def test_parameter_counts_are_the_published_ones():
         "vgg19_bn": 143_678_248,
         "efficientnet_lite0": 4_652_008,
         "efficientnet_lite4": 13_006_568,
+        "convnext_tiny": 28_589_128,
+        "convnext_small": 50_223_688,
+        "convnext_base": 88_591_464,
+        "convnext_large": 197_767_336,
     }
     assert {name: trees.count(shapes(models.create(name))["params"]) for name in counts} == counts
 

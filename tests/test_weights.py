@@ -74,9 +74,12 @@ def assert_same(a, b):
         np.testing.assert_array_equal(leaf, b[path], err_msg=path)
 
 
+THIN = {"vgg": {"width": 8}, "convnext": {"widths": (8, 16, 32, 64)}}  # fields that make a family's models small
+
+
 @pytest.mark.parametrize("name", models.names())
 def test_what_goes_out_comes_back_bit_for_bit(name):
-    model = models.create(name, 3, image_size=64, **({"width": 8} if name.startswith("vgg") else {}))
+    model = models.create(name, 3, image_size=64, **next((f for p, f in THIN.items() if name.startswith(p)), {}))
     variables = numbered(model)
     for scheme in maps.schemes(model):
         tensors = weights.to_foreign(variables, model, scheme=scheme.name)

@@ -1,7 +1,8 @@
 """What models share: convolution, normalisation and pooling over NHWC feature maps."""
 
 from jtransfer.layers.conv import Conv, conv
+from jtransfer.layers.layer_scale import LayerScale
 from jtransfer.layers.norm import BatchNorm
 from jtransfer.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 
-__all__ = ["BatchNorm", "Conv", "adaptive_avg_pool", "avg_pool", "conv", "global_avg_pool", "max_pool"]
+__all__ = ["BatchNorm", "Conv", "LayerScale", "adaptive_avg_pool", "avg_pool", "conv", "global_avg_pool", "max_pool"]

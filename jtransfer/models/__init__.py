@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from jtransfer.errors import unknown
-from jtransfer.models import efficientnet, resnet, vgg
+from jtransfer.models import convnext, efficientnet, resnet, vgg
 from jtransfer.models.chain import Chain
 
-FAMILIES = (resnet, vgg, efficientnet)
+FAMILIES = (resnet, vgg, efficientnet, convnext)
 
 __all__ = ["Chain", "create", "names"]
 

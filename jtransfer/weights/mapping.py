@@ -81,6 +81,11 @@ def batch_norm(foreign: str, ours: str) -> list[Map]:
     return [Map(f"{foreign}.{theirs}", f"{ours}/{name}") for theirs, name in names.items()]
 
 
+def layer_norm(foreign: str, ours: str) -> list[Map]:
+    """The rows of a layer norm."""
+    return [Map(f"{foreign}.weight", f"{ours}/scale"), Map(f"{foreign}.bias", f"{ours}/bias")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Scheme:
     """All names of one library for one model.

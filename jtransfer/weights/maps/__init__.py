@@ -4,9 +4,9 @@ from typing import Any
 
 from jtransfer.errors import InputError
 from jtransfer.weights.mapping import Scheme
-from jtransfer.weights.maps import efficientnet, resnet, vgg
+from jtransfer.weights.maps import convnext, efficientnet, resnet, vgg
 
-FAMILIES = (resnet, vgg, efficientnet)
+FAMILIES = (resnet, vgg, efficientnet, convnext)
 
 
 def schemes(model: Any) -> tuple[Scheme, ...]:

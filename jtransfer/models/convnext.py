@@ -1,0 +1,122 @@
+"""ConvNeXt (Liu et al. 2022, arXiv:2201.03545)."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jtransfer import layers
+from jtransfer.models.chain import Chain, Pixels
+from jtransfer.models.head import Head
+
+_init = nn.initializers.truncated_normal(0.02)
+_conv = partial(layers.Conv, kernel_init=_init)
+_dense = partial(nn.Dense, kernel_init=_init)
+_norm = partial(nn.LayerNorm, epsilon=1e-6)
+
+
+class Stem(nn.Module):
+    """A 4×4 convolution with stride 4 and a layer norm."""
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
+        x = _conv(self.features, 4, 4, "VALID", dtype=self.dtype, name="conv")(x)
+        return _norm(dtype=self.dtype, name="norm")(x)
+
+
+class Downsample(nn.Module):
+    """A layer norm and a 2×2 convolution with stride 2."""
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
+        x = _norm(dtype=self.dtype, name="norm")(x)
+        return _conv(self.features, 2, 2, "VALID", dtype=self.dtype, name="conv")(x)
+
+
+class Block(nn.Module):
+    """A 7×7 depthwise convolution, then layer norm and two dense layers, the inner one four times as wide."""
+
+    drop_path: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w c"]:
+        width = x.shape[-1]
+        y = _conv(width, 7, 1, 3, groups=width, dtype=self.dtype, name="conv")(x)
+        y = _norm(dtype=self.dtype, name="norm")(y)
+        y = _dense(4 * width, dtype=self.dtype, name="fc1")(y)
+        y = _dense(width, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
+        y = layers.LayerScale(1e-6, self.dtype, name="layer_scale")(y)
+        return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
+
+
+class Stage(nn.Module):
+    """Blocks with one stochastic-depth rate each (arXiv:1603.09382), after `downsample` if wanted."""
+
+    features: int
+    drop_paths: tuple[float, ...]
+    downsample: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
+        if self.downsample:
+            x = Downsample(self.features, self.dtype, name="downsample")(x)
+        for j, rate in enumerate(self.drop_paths):
+            x = Block(rate, self.dtype, name=f"block{j}")(x, train=train)
+        return x
+
+
+class NormPool(nn.Module):
+    """The mean over height and width, and a layer norm of it."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b c"]:
+        return _norm(dtype=self.dtype, name="norm")(layers.global_avg_pool(x))
+
+
+class ConvNeXt(Chain):
+    """stem → stage1 … stage4 → pool → head.
+
+    Attributes:
+      depths: blocks of each stage.
+      widths: channels of each stage.
+      drop_path: stochastic depth of the last block; it falls linearly to 0 at the first.
+    """
+
+    depths: tuple[int, ...] = (3, 3, 9, 3)
+    widths: tuple[int, ...] = (96, 192, 384, 768)
+    drop_path: float = 0.1
+    pixels: Pixels = Pixels(interpolation="bicubic")
+
+    def parts(self):
+        stages, first, last = {}, 0, max(sum(self.depths) - 1, 1)
+        for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+            rates = tuple(self.drop_path * n / last for n in range(first, first + depth))
+            stages[f"stage{i + 1}"] = partial(Stage, width, rates, i > 0, self.dtype)
+            first += depth
+        return {
+            "stem": partial(Stem, self.widths[0], self.dtype),
+            **stages,
+            "pool": partial(NormPool, self.dtype),
+            "head": partial(Head, self.num_classes, dtype=self.dtype),
+        }
+
+
+_DEEP = (3, 3, 27, 3)
+
+MODELS = {
+    "convnext_tiny": partial(ConvNeXt),
+    "convnext_small": partial(ConvNeXt, depths=_DEEP, drop_path=0.4),
+    "convnext_base": partial(ConvNeXt, depths=_DEEP, widths=(128, 256, 512, 1024), drop_path=0.5),
+    "convnext_large": partial(ConvNeXt, depths=_DEEP, widths=(192, 384, 768, 1536), drop_path=0.5),
+}

@@ -1,0 +1,85 @@
+"""ConvNeXt's names in torchvision, timm, Hugging Face's transformers and the authors' own files."""
+
+from collections.abc import Iterator
+
+from jtransfer.models.convnext import ConvNeXt
+from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+
+MODEL = ConvNeXt
+_plane = Transform(lambda x: x[:, 0, 0], lambda x: x[:, None, None])  # [c, 1, 1] ↔ [c]
+
+
+def schemes(model: ConvNeXt) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`; torchvision's come first."""
+    return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, _TRANSFORMERS, _FACEBOOK
+
+
+def _torchvision(model: ConvNeXt) -> Iterator[Map]:
+    """torchvision counts the stem, each stage and each downsampling in one list."""
+    yield from conv("features.0.0", "stem/conv")
+    yield from layer_norm("features.0.1", "stem/norm")
+    for i in range(1, len(model.depths) + 1):
+        if i > 1:
+            yield from layer_norm(f"features.{2 * i - 2}.0", f"stage{i}/downsample/norm")
+            yield from conv(f"features.{2 * i - 2}.1", f"stage{i}/downsample/conv")
+        theirs, ours = f"features.{2 * i - 1}.{{j}}", f"stage{i}/block{{j}}"
+        yield from _block(f"{theirs}.block", ours, ("0", "2", "3", "5"))
+        yield Map(f"{theirs}.layer_scale", f"{ours}/layer_scale/scale", _plane)
+    yield from layer_norm("classifier.0", "pool/norm")
+    yield from dense("classifier.2", "head/dense")
+
+
+def _block(foreign: str, ours: str, names: tuple[str, str, str, str]) -> list[Map]:
+    kinds = ((conv, "conv"), (layer_norm, "norm"), (dense, "fc1"), (dense, "fc2"))
+    return [
+        row
+        for name, (kind, our) in zip(names, kinds, strict=True)
+        for row in kind(f"{foreign}.{name}", f"{ours}/{our}")
+    ]
+
+
+_BLOCK = "stage{i+1}/block{j}"
+
+_TIMM = Scheme(
+    "timm",
+    (
+        *conv("stem.0", "stem/conv"),
+        *layer_norm("stem.1", "stem/norm"),
+        *layer_norm("stages.{i}.downsample.0", "stage{i+1}/downsample/norm"),
+        *conv("stages.{i}.downsample.1", "stage{i+1}/downsample/conv"),
+        *_block("stages.{i}.blocks.{j}", _BLOCK, ("conv_dw", "norm", "mlp.fc1", "mlp.fc2")),
+        Map("stages.{i}.blocks.{j}.gamma", f"{_BLOCK}/layer_scale/scale"),
+        *layer_norm("head.norm", "pool/norm"),
+        *dense("head.fc", "head/dense"),
+    ),
+)
+
+_STAGE = "convnext.encoder.stages.{i}"
+
+_TRANSFORMERS = Scheme(
+    "transformers",
+    (
+        *conv("convnext.embeddings.patch_embeddings", "stem/conv"),
+        *layer_norm("convnext.embeddings.layernorm", "stem/norm"),
+        *layer_norm(f"{_STAGE}.downsampling_layer.0", "stage{i+1}/downsample/norm"),
+        *conv(f"{_STAGE}.downsampling_layer.1", "stage{i+1}/downsample/conv"),
+        *_block(f"{_STAGE}.layers.{{j}}", _BLOCK, ("dwconv", "layernorm", "pwconv1", "pwconv2")),
+        Map(f"{_STAGE}.layers.{{j}}.layer_scale_parameter", f"{_BLOCK}/layer_scale/scale"),
+        *layer_norm("convnext.layernorm", "pool/norm"),
+        *dense("classifier", "head/dense"),
+    ),
+)
+
+_FACEBOOK = Scheme(
+    "facebook",
+    (
+        *conv("downsample_layers.0.0", "stem/conv"),
+        *layer_norm("downsample_layers.0.1", "stem/norm"),
+        *layer_norm("downsample_layers.{i}.0", "stage{i+1}/downsample/norm"),
+        *conv("downsample_layers.{i}.1", "stage{i+1}/downsample/conv"),
+        *_block("stages.{i}.{j}", _BLOCK, ("dwconv", "norm", "pwconv1", "pwconv2")),
+        Map("stages.{i}.{j}.gamma", f"{_BLOCK}/layer_scale/scale"),
+        *layer_norm("norm", "pool/norm"),
+        *dense("head", "head/dense"),
+    ),
+)
