@@ -71,8 +71,8 @@ def trainable(spec: str | int | Table, tree: trees.Tree, stages: Sequence[str]) 
       tree: the model's parameters.
       stages: the model's stage names, in order.
     """
-    if isinstance(spec, int):
-        spec = last_stages(spec, tree, stages)
+    if isinstance(spec, int) or (isinstance(spec, str) and spec.isdigit()):
+        spec = last_stages(int(spec), tree, stages)
     if isinstance(spec, str):
         spec = [(spec, True), (".*", False)]
     return match(spec, tree, name="trainable")
