@@ -6,32 +6,52 @@ tensors["stem.weight"].read()  # numpy, a view of the file where its format allo
 """
 
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
-from jtransfer.errors import InputError
-from jtransfer.weights.formats import folders, safetensors, torch_legacy, torch_zip
+import numpy as np
+
+from jtransfer.errors import InputError, nearest
+from jtransfer.weights.formats import folders, msgpack, npz, safetensors, torch_legacy, torch_zip, zips
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
 
-__all__ = ["Lazy", "Opened", "open"]
-
-_BY_SUFFIX = {".safetensors": safetensors.read}
+__all__ = ["Lazy", "Opened", "open", "split"]
 
 
 def open(path: str | os.PathLike) -> Opened:
     """The tensors of a checkpoint, by name.
 
     Args:
-      path: a file (safetensors; torch's `.pth`, `.pt`, `.bin`, zip or pre-zip), a sharded index (`….index.json`), or a
-        folder with an index or one weights file. The reader is chosen by content, then by suffix.
+      path: a file (safetensors; torch's `.pth`, `.pt`, `.bin`, zip or pre-zip; `.npz`; Flax `.msgpack`; Keras
+        `.weights.h5`, `.h5`, `.keras`), a sharded index (`….index.json`), an Orbax folder, or a folder with an index or
+        one weights file. The reader is chosen by content, then by suffix. `path:img/head` is the sub-tree `img/head`.
     Returns:
       `Opened`, a mapping of names to `Lazy`. Only headers have been read.
     Raises:
       InputError: the file is missing, damaged, hostile or of a format that is not read; the text names file and reason.
     """
+    path, branch = split(path)
+    opened = _open(path)
+    return _branch(opened, path, branch) if branch else opened
+
+
+def split(path: str | os.PathLike) -> tuple[str, str]:
+    """`"file.npz:img/head"` as file and sub-tree; the sub-tree is "" where the path is there as it stands."""
     path = os.fspath(path)
+    file, colon, branch = path.rpartition(":")
+    return (file, branch) if colon and os.path.exists(file) and not os.path.exists(path) else (path, "")
+
+
+def _open(path: str) -> Opened:
     with _naming(path):
         if os.path.isdir(path):
+            from jtransfer.weights.formats import orbax
+
+            if orbax.item(path):
+                return _named(orbax.read(path), path)
             path = folders.weights_file(path)
     if path.endswith(".index.json"):
         with _naming(path):
@@ -42,23 +62,43 @@ def open(path: str | os.PathLike) -> Opened:
 def _open_file(path: str) -> Opened:
     with _naming(path):
         file = File(path)
-        return _reader(file)(file)
+        return _named(_reader(file)(file), path)
 
 
-def _reader(file: File):
+def _reader(file: File) -> Callable[[File], Opened]:
     head = file[0:512]
     if not head:
         raise Malformed("is empty")
     if head.startswith(b"PK\x03\x04"):
-        return torch_zip.read
+        return _read_zip
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _read_h5
     if torch_legacy.is_legacy(head):
         return torch_legacy.read
-    if safetensors.is_safetensors(head):
+    if safetensors.is_safetensors(head) or file.path.endswith(".safetensors"):
         return safetensors.read
-    reader = _BY_SUFFIX.get(os.path.splitext(file.path)[1])
-    if reader is None:
-        raise Malformed(_unread(head))
-    return reader
+    if msgpack.is_msgpack(head) or file.path.endswith(".msgpack"):
+        return msgpack.read
+    raise Malformed(_unread(head))
+
+
+def _read_zip(file: File) -> Opened:
+    members = zips.members(file)
+    if torch_zip.is_torch(members):
+        return torch_zip.read(file, members)
+    if npz.is_npz(members):
+        return npz.read(file, members)
+    from jtransfer.weights.formats import keras_h5
+
+    if keras_h5.is_keras(members):
+        return keras_h5.read_archive(file, members)
+    raise Malformed("is a zip archive, but of neither torch, numpy nor Keras")
+
+
+def _read_h5(file: File) -> Opened:
+    from jtransfer.weights.formats import keras_h5
+
+    return keras_h5.read(file)
 
 
 def _unread(head: bytes) -> str:
@@ -68,7 +108,32 @@ def _unread(head: bytes) -> str:
         return "is a bare pickle, which is not read; save a state dict with torch.save or safetensors"
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the weights; fetch the file itself"
-    return "is of no format that is read (safetensors, torch zip, torch pre-zip)"
+    return "is of no format that is read (safetensors, torch, npz, msgpack, Keras HDF5, Orbax)"
+
+
+def _branch(opened: Opened, path: str, branch: str) -> Opened:
+    """The tensors below a sub-tree, named from there on."""
+    for end in ("/", "."):
+        prefix = branch + end
+        tensors = {name.removeprefix(prefix): t for name, t in opened.items() if name.startswith(prefix)}
+        if tensors:
+            return replace(opened, tensors=tensors, unwrapped=(*opened.unwrapped, prefix))
+    parts = [name.replace(".", "/").split("/")[:-1] for name in opened]
+    known = sorted({"/".join(part[:n]) for part in parts for n in range(1, min(len(part), 4) + 1)})
+    close = ", ".join(nearest(branch, known) or known[:5])
+    raise InputError(f"{path}: has no sub-tree {branch!r}; nearest: {close or 'none exist'}")
+
+
+def _named(opened: Opened, path: str) -> Opened:
+    """The same tensors, whose reading names the file in its errors."""
+    if not opened:
+        raise Malformed("holds no tensors")
+    return replace(opened, tensors={name: replace(t, fetch=partial(_fetch, t, path)) for name, t in opened.items()})
+
+
+def _fetch(tensor: Lazy, path: str) -> np.ndarray:
+    with _naming(path):
+        return tensor.fetch()
 
 
 @contextmanager

@@ -4,10 +4,10 @@ import mmap
 import os
 import stat
 import weakref
+from typing import Protocol
 
 import numpy as np
 
-from jtransfer.errors import InputError
 from jtransfer.weights.formats.lazy import Malformed
 
 _COPY_BELOW = 1 << 20  # smaller ranges are copied: a process may hold only about 65,000 maps
@@ -49,7 +49,7 @@ class File:
     def map(self, start: int, length: int) -> np.ndarray:
         """The range as a read-only uint8 `[length]`, mapped where it is large. The range was checked at opening."""
         if self._stat() != self._identity:
-            raise InputError(f"{self.path}: has changed since it was opened; open it again")
+            raise Malformed("has changed since it was opened; open it again")
         array = self._alive.get((start, length))
         if array is None:
             array = self._alive[start, length] = self._fresh(start, length)
@@ -66,6 +66,49 @@ class File:
         """Bytes by slice, clipped at the end as for `bytes`."""
         start = min(window.start, self.size)
         return self.read(start, min(window.stop, self.size) - start)
+
+
+class Buffer(Protocol):
+    """Bytes by slice, clipped at the end."""
+
+    def __getitem__(self, window: slice, /) -> bytes: ...
+
+
+class Window:
+    """Reads on from a position, `chunk` bytes of the buffer at a time, at most `limit` in all."""
+
+    def __init__(self, data: Buffer, start: int, *, limit: int = 2**62, chunk: int = 1 << 16):
+        self._data, self._base, self._at = data, start, 0
+        self._end, self._size = start + limit, chunk
+        self._chunk = b""
+
+    @property
+    def position(self) -> int:
+        return self._base + self._at
+
+    def take(self, n: int) -> bytes:
+        end = self._at + n
+        if end > len(self._chunk):
+            self._refill(n)
+            end = n
+        piece = self._chunk[self._at : end]
+        self._at = end
+        return piece
+
+    def skip(self, n: int) -> None:
+        self._at += n
+
+    def _refill(self, n: int) -> None:
+        base = self.position
+        if base + n > self._end:
+            raise Malformed("is longer than a file of its kind can be")
+        self._chunk = self._data[base : base + max(n, self._size)]
+        self._base, self._at = base, 0
+        if len(self._chunk) < n:
+            raise Malformed(f"ends early: {n:,} bytes are missing at {base:,}")
+
+    def integer(self, n: int, *, signed: bool = False, order: str = "little") -> int:
+        return int.from_bytes(self.take(n), order, signed=signed)
 
 
 def typed(raw: np.ndarray, dtype: np.dtype, swapped: bool = False) -> np.ndarray:

@@ -8,8 +8,14 @@ from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
-_USUAL = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "adapter_model.safetensors")
+SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".npz", ".msgpack", ".h5", ".keras")
+_USUAL = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_model.safetensors",
+    "adapter_model.safetensors",
+    "flax_model.msgpack",
+)
 _MAX_SHARDS = 10_000
 
 

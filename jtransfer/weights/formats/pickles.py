@@ -8,17 +8,14 @@ by `MAX_STEPS`; nothing recurses.
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from jtransfer.weights.formats.files import Buffer, Window
 from jtransfer.weights.formats.lazy import Malformed
 
 MAX_STEPS = 4_000_000  # about 60 a tensor
 MAX_BYTES = 1 << 26
 _MAX_INTEGER_BYTES = 1024
-
-
-class Buffer(Protocol):
-    def __getitem__(self, window: slice, /) -> bytes: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,45 +42,12 @@ def load(data: Buffer, start: int, globals_: Mapping[str, Global], persistent: C
       the object (None, bool, int, float, str, bytes, tuple, list, dict, Record, Global, or what the table's functions
       and `persistent` return) and the position after the pickle.
     """
-    machine = _Machine(_Window(data, start), globals_, persistent)
+    machine = _Machine(Window(data, start, limit=MAX_BYTES), globals_, persistent)
     return machine.run(), machine.source.position
 
 
-class _Window:
-    """Reads on from a position through a buffer of 64 KiB."""
-
-    def __init__(self, data: Buffer, start: int):
-        self._data, self._start, self._base, self._at = data, start, start, 0
-        self._chunk = b""
-
-    @property
-    def position(self) -> int:
-        return self._base + self._at
-
-    def take(self, n: int) -> bytes:
-        end = self._at + n
-        if end > len(self._chunk):
-            self._refill(n)
-            end = n
-        piece = self._chunk[self._at : end]
-        self._at = end
-        return piece
-
-    def _refill(self, n: int) -> None:
-        base = self.position
-        if base + n - self._start > MAX_BYTES:
-            raise Malformed(f"pickle is longer than {MAX_BYTES:,} bytes")
-        self._chunk = self._data[base : base + max(n, 1 << 16)]
-        self._base, self._at = base, 0
-        if len(self._chunk) < n:
-            raise Malformed("pickle ends early")
-
-    def integer(self, n: int, signed: bool = False) -> int:
-        return int.from_bytes(self.take(n), "little", signed=signed)
-
-
 class _Machine:
-    def __init__(self, source: _Window, globals_: Mapping[str, Global], persistent: Callable[[Any], Any]):
+    def __init__(self, source: Window, globals_: Mapping[str, Global], persistent: Callable[[Any], Any]):
         self.source, self.globals, self.persistent = source, globals_, persistent
         self.stack: list = []
         self.below: list[list] = []  # the stacks under each mark

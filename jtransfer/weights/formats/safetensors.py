@@ -3,37 +3,34 @@
 import math
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from jtransfer.errors import nearest
 from jtransfer.weights.formats import json_header
+from jtransfer.weights.formats.dtypes import BY_NAME
 from jtransfer.weights.formats.files import File, typed
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened, check_shape
 
 DTYPES = {
-    name: np.dtype(kind)
-    for name, kind in {
-        "BOOL": np.bool_,
-        "U8": np.uint8,
-        "I8": np.int8,
-        "U16": np.uint16,
-        "I16": np.int16,
-        "U32": np.uint32,
-        "I32": np.int32,
-        "U64": np.uint64,
-        "I64": np.int64,
-        "F16": np.float16,
-        "BF16": ml_dtypes.bfloat16,
-        "F32": np.float32,
-        "F64": np.float64,
-        "C64": np.complex64,
-        "F8_E4M3": ml_dtypes.float8_e4m3fn,
-        "F8_E5M2": ml_dtypes.float8_e5m2,
-        "F8_E8M0": ml_dtypes.float8_e8m0fnu,
-        "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
-        "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
-    }.items()
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }
 
 
@@ -77,11 +74,12 @@ def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], np.dtype, int, int]:
         raise Malformed(f"tensor {name!r} has the dtype {kind[:40]!r}, which is not read; nearest: {', '.join(close)}")
     if not all(type(n) is int and 0 <= n < 2**62 for n in (*shape, begin, end)):
         raise Malformed(f"tensor {name!r} has a shape or an offset that is not a natural number")
-    check_shape(tuple(shape), DTYPES[kind].itemsize, name)
-    need = math.prod(shape) * DTYPES[kind].itemsize
+    dtype = BY_NAME[DTYPES[kind]]
+    check_shape(tuple(shape), dtype.itemsize, name)
+    need = math.prod(shape) * dtype.itemsize
     if end - begin != need:
         raise Malformed(f"tensor {name!r} needs {need:,} bytes for {kind} {shape}, its offsets give {end - begin:,}")
-    return tuple(shape), DTYPES[kind], begin, end
+    return tuple(shape), dtype, begin, end
 
 
 def _check_tiling(spans: dict[str, tuple], size: int) -> None:

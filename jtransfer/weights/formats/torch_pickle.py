@@ -9,36 +9,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from jtransfer.weights.formats.dtypes import BY_NAME
 from jtransfer.weights.formats.files import File, typed
 from jtransfer.weights.formats.lazy import Lazy, Malformed, check_shape
 from jtransfer.weights.formats.pickles import Global, Record
 
 _STORAGES = {
-    "Float": np.float32,
-    "Double": np.float64,
-    "Half": np.float16,
-    "BFloat16": ml_dtypes.bfloat16,
-    "Long": np.int64,
-    "Int": np.int32,
-    "Short": np.int16,
-    "Char": np.int8,
-    "Byte": np.uint8,
-    "Bool": np.bool_,
-    "ComplexFloat": np.complex64,
-    "ComplexDouble": np.complex128,
-    "Untyped": np.uint8,
-}
-_DTYPES = {
-    **{str(np.dtype(t)): t for t in _STORAGES.values()},
-    **{name: name for name in ("uint16", "uint32", "uint64")},
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
-    "float8_e5m2": ml_dtypes.float8_e5m2,
-    "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
-    "float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
+    "Float": "float32",
+    "Double": "float64",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+    "ComplexFloat": "complex64",
+    "ComplexDouble": "complex128",
+    "Untyped": "uint8",
 }
 
 
@@ -91,9 +82,9 @@ def _rebuild_tensor_v3(args: tuple, spend: Callable[[int], None]) -> Tensor:
 
 def _dtype_named(name: str) -> np.dtype:
     short = name.removeprefix("torch.")
-    if short not in _DTYPES:
+    if short not in BY_NAME:
         raise Malformed(f"dtype {name!r} is not read")
-    return np.dtype(_DTYPES[short])
+    return BY_NAME[short]
 
 
 def _view(storage: Storage, dtype: np.dtype, offset: int, shape: tuple, stride: tuple) -> Tensor:
@@ -177,7 +168,7 @@ _CALLS = {
 _NAMES = (
     [f"torch.{name}Storage" for name in _STORAGES if name != "Untyped"]
     + ["torch.storage.UntypedStorage", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"]
-    + [f"torch.{name}" for name in _DTYPES]
+    + [f"torch.{name}" for name in BY_NAME]
 )
 GLOBALS: Mapping[str, Global] = {
     **{name: Global(name) for name in _NAMES},
@@ -200,7 +191,7 @@ def _storage_dtype(name: str) -> np.dtype:
     kind = name.removeprefix("torch.").removeprefix("storage.").removesuffix("Storage")
     if kind not in _STORAGES:
         raise Malformed(f"storage type {name!r} is not read")
-    return np.dtype(_STORAGES[kind])
+    return BY_NAME[_STORAGES[kind]]
 
 
 def _storage_view(whole: Storage, view: Any) -> Storage:

@@ -11,9 +11,8 @@ def is_torch(names: dict[str, zips.Member]) -> bool:
     return any(name.endswith("/data.pkl") for name in names)
 
 
-def read(file: File) -> Opened:
+def read(file: File, members: dict[str, zips.Member]) -> Opened:
     """The state dict of a zip checkpoint."""
-    members = zips.members(file)
     root = _root(members)
     pickled = zips.unpack(file, _stored(members[f"{root}/data.pkl"]), MAX_BYTES)
     content, _ = load(pickled, 0, torch_pickle.GLOBALS, torch_pickle.storage)

@@ -99,3 +99,32 @@ def _usual_path(content: Any, kind: type, seen: set[int]) -> list[str] | None:
         if path is not None:
             return [name, *path]
     return [] if _holds(content, kind) else None
+
+
+def unwrap_paths(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """Takes the parameters out of a Flax training state with "/"-joined paths.
+
+    Known forms: `opt/target/…` and `optimizer/target/…` (old Flax and big_vision), `params/…` beside optimizer states,
+    and an image tower `img/…` that is alone.
+
+    Returns:
+      the tensors by their shorter names, the prefixes taken off, the names left out.
+    """
+    left: tuple[str, ...] = ()
+    found: list[str] = []
+    names = dict(tensors)
+    for prefix in ("opt/target/", "optimizer/target/"):
+        chosen = {name: value for name, value in names.items() if name.startswith(prefix)}
+        left += tuple(name for name in names if chosen and name not in chosen)
+        names = chosen or names
+    if any(name.startswith("params/") for name in names):
+        left += tuple(name for name in names if name.split("/")[0] in _STATES)
+        names = {name: value for name, value in names.items() if name.split("/")[0] not in _STATES}
+    while prefix := next((p for p in _ROOTS if names and all(name.startswith(p) for name in names)), None):
+        names = {name.removeprefix(prefix): value for name, value in names.items()}
+        found.append(prefix)
+    return names, tuple(found), left
+
+
+_STATES = ("opt_state", "opt", "optimizer", "step", "rng", "extra", "chrono")
+_ROOTS = ("opt/target/", "optimizer/target/", "params/", "img/")

@@ -68,6 +68,17 @@ def unpack(file: File, member: Member, limit: int) -> bytes:
     return content
 
 
+def head(file: File, member: Member, length: int) -> bytes:
+    """The first bytes of the member's content: `length` of them, or fewer where it is shorter."""
+    packed = file.read(member.start, min(member.length, 2 * length))
+    if member.stored:
+        return packed[:length]
+    try:
+        return zlib.decompressobj(-15).decompress(packed, length)
+    except zlib.error as error:
+        raise Malformed(f"zip member {member.name!r} is damaged: {error}") from None
+
+
 def _directory(file: File) -> tuple[int, int, int]:
     """(entries, bytes, offset) of the central directory, from the end records."""
     tail_start = max(0, file.size - _END.size - 0xFFFF)
