@@ -1,0 +1,36 @@
+"""The cached prefix gives what the whole model gives."""
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from jtransfer import features, rules, step
+from jtransfer.errors import InputError
+
+
+def batches(images):
+    for first in range(0, len(images), 4):
+        rows = np.arange(first, first + 4)
+        real = rows < len(images)
+        yield {"image": images[np.minimum(rows, len(images) - 1)], "index": np.where(real, rows, -1), "mask": real}
+
+
+@pytest.mark.parametrize("family", small.MODELS)
+@pytest.mark.parametrize("spec", ["head/.*", 2])
+def test_features_then_the_rest_is_the_model(family, spec):
+    model, variables = small.model_of(family), small.variables_of(family)
+    mask = rules.trainable(spec, variables["params"], model.stages)
+    stage = features.first_trained(mask, model.stages)
+    assert stage == ("head" if spec == "head/.*" else {"resnet": "stage4", "vgg": "fc", "lite": "conv_head"}[family])
+    images = np.asarray(small.batch_of(6)["image"])
+    cached = features.extract(jax.jit(step.make_eval_step(model, stop=stage)), variables, batches(images))
+    rest = jax.jit(step.make_eval_step(model, start=stage))(variables, {"image": cached})["logits"]
+    whole = jax.jit(step.make_eval_step(model))(variables, {"image": images})["logits"]
+    np.testing.assert_allclose(rest, whole, atol=1e-5)
+
+
+def test_nothing_frozen_is_nothing_to_cache():
+    mask = {"stem": {"kernel": True}, "head": {"kernel": True}}
+    with pytest.raises(InputError, match="no stage is frozen before 'stem'"):
+        features.first_trained(mask, ("stem", "pool", "head"))
