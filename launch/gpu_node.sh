@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# One process with all GPUs of this machine.
+#   launch/gpu_node.sh configs/transfer.py:model=resnet50,data=cifar10 /data/run [--config.…]
+set -euo pipefail
+if [ $# -lt 2 ]; then
+  sed -n '2,3p' "$0" >&2
+  exit 2
+fi
+config=$1 workdir=$2
+shift 2
+exec python3 -m jtransfer.main --config="$config" --workdir="$workdir" "$@"
