@@ -74,7 +74,12 @@ def assert_same(a, b):
         np.testing.assert_array_equal(leaf, b[path], err_msg=path)
 
 
-THIN = {"vgg": {"width": 8}, "convnext": {"widths": (8, 16, 32, 64)}}  # fields that make a family's models small
+# prefix of models' names → fields that make them small
+THIN = {
+    "vgg": {"width": 8},
+    "convnext": {"widths": (8, 16, 32, 64), "depths": (1, 2, 2, 1)},
+    "efficientnet_b": {"width": 0.25, "depth": 0.5},
+}
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -4,5 +4,16 @@ from jtransfer.layers.conv import Conv, conv
 from jtransfer.layers.layer_scale import LayerScale
 from jtransfer.layers.norm import BatchNorm
 from jtransfer.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from jtransfer.layers.squeeze_excite import SqueezeExcite
 
-__all__ = ["BatchNorm", "Conv", "LayerScale", "adaptive_avg_pool", "avg_pool", "conv", "global_avg_pool", "max_pool"]
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "LayerScale",
+    "SqueezeExcite",
+    "adaptive_avg_pool",
+    "avg_pool",
+    "conv",
+    "global_avg_pool",
+    "max_pool",
+]

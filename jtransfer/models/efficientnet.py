@@ -1,19 +1,16 @@
-"""EfficientNet-Lite (github.com/tensorflow/tpu, models/official/efficientnet/lite), after arXiv:1905.11946.
+"""EfficientNet (arXiv:1905.11946).
 
-EfficientNet without squeeze-and-excitation, with ReLU6; stem, first stage, last stage and last convolution
-do not scale.
+EfficientNet-Lite is github.com/tensorflow/tpu, models/official/efficientnet/lite.
 """
 
 import math
 from functools import partial
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from jtransfer import layers
-from jtransfer.models.chain import Chain, Pixels
-from jtransfer.models.head import GlobalPool, Head
+from jtransfer.models.chain import Pixels
+from jtransfer.models.head import Head
+from jtransfer.models.inverted import Inverted, expanded, scaled
 
 # expansion, features, blocks, kernel, strides of each stage at width and depth 1
 STAGES = (
@@ -27,132 +24,91 @@ STAGES = (
 )
 
 
-class ConvNorm(nn.Module):
-    """Convolution, batch norm and, if `act`, ReLU6."""
-
-    features: int
-    kernel: int
-    strides: int = 1
-    depthwise: bool = False
-    act: bool = True
-    symmetric: bool = False
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
-        x = layers.Conv(
-            self.features,
-            self.kernel,
-            self.strides,
-            self.kernel // 2 if self.symmetric else "SAME",
-            groups=x.shape[-1] if self.depthwise else 1,
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.variance_scaling(2.0, "fan_in" if self.depthwise else "fan_out", "normal"),
-            name="conv",
-        )(x)
-        momentum, epsilon = (0.9, 1e-5) if self.symmetric else (0.99, 1e-3)
-        norm = layers.BatchNorm(momentum=momentum, epsilon=epsilon, dtype=self.dtype, name="bn")
-        x = norm(x, use_running_average=not train)
-        return nn.relu6(x) if self.act else x
-
-
-class Block(nn.Module):
-    """An inverted bottleneck (arXiv:1801.04381): widen, filter each channel, narrow; a residual where shapes agree."""
-
-    expansion: int
-    features: int
-    kernel: int
-    strides: int
-    drop_path: float
-    symmetric: bool
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
-        layer = partial(ConvNorm, symmetric=self.symmetric, dtype=self.dtype)
-        wide = self.expansion * x.shape[-1]
-        y = x
-        if self.expansion > 1:
-            y = layer(wide, 1, name="expand")(y, train=train)
-        y = layer(wide, self.kernel, self.strides, depthwise=True, name="depthwise")(y, train=train)
-        y = layer(self.features, 1, act=False, name="project")(y, train=train)
-        if x.shape != y.shape:
-            return y
-        return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
-
-
-class Stage(nn.Module):
-    """Blocks with one stochastic-depth rate each (arXiv:1603.09382), the first with `strides`."""
-
-    expansion: int
-    features: int
-    kernel: int
-    strides: int
-    drop_paths: tuple[float, ...]
-    symmetric: bool
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
-        for j, rate in enumerate(self.drop_paths):
-            strides = self.strides if j == 0 else 1
-            shape = (self.expansion, self.features, self.kernel, strides)
-            x = Block(*shape, rate, self.symmetric, self.dtype, name=f"block{j}")(x, train=train)
-        return x
-
-
-class EfficientNetLite(Chain):
+class EfficientNet(Inverted):
     """stem → stage1 … stage7 → conv_head → pool → head.
+
+    With `symmetric`, weights from PyTorch: torchvision's `efficientnet_b0` … `b7` (B5 to B7 with `epsilon` 1e-3, which
+    is their default) and timm's `efficientnet_b0` … (always 1e-5). Without, weights from TensorFlow: timm's
+    `tf_efficientnet_b0` … and transformers'.
 
     Attributes:
       width, depth: multipliers of features and blocks.
-      dropout: before the last dense layer.
-      drop_path: stochastic depth of the last block; it falls linearly to 0 at the first.
-      symmetric: PyTorch's padding, epsilon 1e-5 and momentum 0.9, as in weights that were trained in PyTorch (timm's
-        `efficientnet_lite0.ra_in1k`), and not TensorFlow's "SAME", 1e-3 and 0.99 (timm's `tf_efficientnet_lite0.in1k`).
-        Parameters have the same names and shapes in both, so nothing but the accuracy shows a wrong choice.
     """
 
     width: float = 1.0
     depth: float = 1.0
-    dropout: float = 0.2
     drop_path: float = 0.2
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The number of blocks of each stage."""
+        return tuple(math.ceil(self.depth * row[2]) for row in STAGES)
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Channels of the first and the last convolution."""
+        return scaled(32, self.width), scaled(1280, self.width)
+
+    @property
+    def squeezes(self) -> bool:
+        """Whether blocks squeeze and excite."""
+        return True
+
+    @property
+    def blocks(self):
+        rows = [
+            (expansion, scaled(features, self.width), depth, kernel, strides)
+            for depth, (expansion, features, _, kernel, strides) in zip(self.depths, STAGES, strict=True)
+        ]
+        return expanded(self.ends[0], rows, self.squeezes, self.drop_path)
+
+    def parts(self):
+        style = self.style(nn.silu, nn.silu) if self.squeezes else self.style(nn.relu6)
+        head = partial(Head, self.num_classes, self.dropout, self.dtype)
+        return {**self.trunk(self.ends, style, [style] * len(STAGES)), "head": head}
+
+
+class EfficientNetLite(EfficientNet):
+    """EfficientNet without squeeze-and-excitation, with ReLU6; its ends do not scale.
+
+    The ends are the stem, the first stage, the last stage and the last convolution.
+
+    timm's `tf_efficientnet_lite0.in1k` and the original weights want the defaults, timm's `efficientnet_lite0.ra_in1k`
+    wants `symmetric`.
+    """
+
     symmetric: bool = False
     pixels: Pixels = Pixels((127 / 255,) * 3, (128 / 255,) * 3, 0.875, "bicubic")
 
     @property
     def depths(self) -> tuple[int, ...]:
         """The number of blocks of each stage."""
-        ends = (0, len(STAGES) - 1)
-        return tuple(n if i in ends else math.ceil(self.depth * n) for i, (_, _, n, _, _) in enumerate(STAGES))
+        return (STAGES[0][2], *super().depths[1:-1], STAGES[-1][2])
 
-    def parts(self):
-        layer = partial(ConvNorm, symmetric=self.symmetric, dtype=self.dtype)
-        stages, first, total = {}, 0, sum(self.depths)
-        for i, (expansion, features, _, kernel, strides) in enumerate(STAGES):
-            last = first + self.depths[i]
-            rates = tuple(self.drop_path * n / total for n in range(first, last))
-            shape = (expansion, scaled(features, self.width), kernel, strides)
-            stages[f"stage{i + 1}"] = partial(Stage, *shape, rates, self.symmetric, self.dtype)
-            first = last
-        return {
-            "stem": partial(layer, 32, 3, 2),
-            **stages,
-            "conv_head": partial(layer, 1280, 1),
-            "pool": GlobalPool,
-            "head": partial(Head, self.num_classes, self.dropout, self.dtype),
-        }
+    @property
+    def ends(self) -> tuple[int, int]:
+        return 32, 1280
+
+    @property
+    def squeezes(self) -> bool:
+        return False
 
 
-def scaled(features: int, width: float, divisor: int = 8) -> int:
-    """`width * features` rounded to a multiple of `divisor`, but never down by more than a tenth."""
-    wanted = width * features
-    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
-    return rounded if rounded >= 0.9 * wanted else rounded + divisor
+def _compound(image_size: int, width: float, depth: float, dropout: float, epsilon: float | None = None) -> partial:
+    pixels = Pixels(crop=round(image_size / (image_size + 32), 3), interpolation="bicubic")
+    fields = {"width": width, "depth": depth, "dropout": dropout, "epsilon": epsilon, "pixels": pixels}
+    return partial(EfficientNet, image_size=image_size, **fields)
 
 
 MODELS = {
+    "efficientnet_b0": _compound(224, 1.0, 1.0, 0.2),
+    "efficientnet_b1": _compound(240, 1.0, 1.1, 0.2),
+    "efficientnet_b2": _compound(260, 1.1, 1.2, 0.3),
+    "efficientnet_b3": _compound(300, 1.2, 1.4, 0.3),
+    "efficientnet_b4": _compound(380, 1.4, 1.8, 0.4),
+    "efficientnet_b5": _compound(456, 1.6, 2.2, 0.4, 1e-3),
+    "efficientnet_b6": _compound(528, 1.8, 2.6, 0.5, 1e-3),
+    "efficientnet_b7": _compound(600, 2.0, 3.1, 0.5, 1e-3),
     "efficientnet_lite0": partial(EfficientNetLite, image_size=224),
     "efficientnet_lite1": partial(EfficientNetLite, depth=1.1, image_size=240),
     "efficientnet_lite2": partial(EfficientNetLite, width=1.1, depth=1.2, dropout=0.3, image_size=260),

@@ -1,50 +1,57 @@
-"""EfficientNet-Lite's names in timm and in the package efficientnet_lite_pytorch."""
+"""EfficientNet's names in torchvision, timm, transformers and the packages efficientnet_pytorch and its Lite sister."""
 
-from jtransfer.models.efficientnet import EfficientNetLite
-from jtransfer.weights.mapping import Map, Scheme, batch_norm, conv, dense
+from collections.abc import Iterator
 
-MODEL = EfficientNetLite
+from jtransfer.models.efficientnet import EfficientNet
+from jtransfer.weights.mapping import Map, Scheme, dense
+from jtransfer.weights.maps.inverted import TIMM, enumerated, layer, squeeze, torchvision_block
+
+MODEL = EfficientNet
 
 
-def schemes(model: EfficientNetLite) -> tuple[Scheme, ...]:
+def schemes(model: EfficientNet) -> tuple[Scheme, ...]:
     """The naming schemes of `model`; timm's come first."""
-    return _TIMM, Scheme("efficientnet_lite_pytorch", tuple(_package(model)))
+    package = "efficientnet_pytorch" if model.squeezes else "efficientnet_lite_pytorch"
+    ours = (_TIMM, Scheme(package, tuple(_package(model))))
+    if not model.squeezes:
+        return ours
+    libraries = Scheme("torchvision", tuple(_torchvision(model))), Scheme("transformers", tuple(_transformers(model)))
+    return *ours, *libraries
 
 
-def _layer(conv_name: str, norm_name: str, ours: str) -> list[Map]:
-    return [*conv(conv_name, f"{ours}/conv"), *batch_norm(norm_name, f"{ours}/bn")]
+_TIMM = Scheme("timm", (*TIMM, *layer("conv_head", "bn2", "conv_head"), *dense("classifier", "head/dense")))
 
 
-def _timm_block(foreign: str, ours: str, layers: dict[str, str]) -> list[Map]:
-    return [
-        row
-        for k, (theirs, name) in enumerate(layers.items(), 1)
-        for row in _layer(f"{foreign}.{theirs}", f"{foreign}.bn{k}", f"{ours}/{name}")
-    ]
-
-
-_TIMM = Scheme(
-    "timm",
-    (
-        *_layer("conv_stem", "bn1", "stem"),
-        *_timm_block("blocks.0.{j}", "stage1/block{j}", {"conv_dw": "depthwise", "conv_pw": "project"}),
-        *_timm_block(
-            "blocks.{i}.{j}",
-            "stage{i+1}/block{j}",
-            {"conv_pw": "expand", "conv_dw": "depthwise", "conv_pwl": "project"},
-        ),
-        *_layer("conv_head", "bn2", "conv_head"),
-        *dense("classifier", "head/dense"),
-    ),
-)
-
-
-def _package(model: EfficientNetLite):
-    """The package counts blocks through all stages."""
-    yield from _layer("_conv_stem", "_bn0", "stem")
-    blocks = [f"stage{i}/block{j}" for i, depth in enumerate(model.depths, 1) for j in range(depth)]
-    for n, ours in enumerate(blocks):
+def _package(model: EfficientNet) -> Iterator[Map]:
+    """The packages count blocks through all stages."""
+    yield from layer("_conv_stem", "_bn0", "stem")
+    for n, (ours, _) in enumerate(enumerated(model)):
         for k, name in enumerate(("expand", "depthwise", "project")):
-            yield from _layer(f"_blocks.{n}._{name}_conv", f"_blocks.{n}._bn{k}", f"{ours}/{name}")
-    yield from _layer("_conv_head", "_bn1", "conv_head")
+            yield from layer(f"_blocks.{n}._{name}_conv", f"_blocks.{n}._bn{k}", f"{ours}/{name}")
+        yield from squeeze(f"_blocks.{n}._se_reduce", f"_blocks.{n}._se_expand", ours)
+    yield from layer("_conv_head", "_bn1", "conv_head")
     yield from dense("_fc", "head/dense")
+
+
+def _torchvision(model: EfficientNet) -> Iterator[Map]:
+    yield from layer("features.0.0", "features.0.1", "stem")
+    for ours, names in enumerated(model):
+        i, j = ours.removeprefix("stage").split("/block")
+        yield from torchvision_block(f"features.{i}.{j}.block", ours, names)
+    last = len(model.blocks) + 1
+    yield from layer(f"features.{last}.0", f"features.{last}.1", "conv_head")
+    yield from dense("classifier.1", "head/dense")
+
+
+def _transformers(model: EfficientNet) -> Iterator[Map]:
+    encoder = "efficientnet.encoder"
+    yield from layer("efficientnet.embeddings.convolution", "efficientnet.embeddings.batchnorm", "stem")
+    for n, (ours, _) in enumerate(enumerated(model)):
+        theirs = f"{encoder}.blocks.{n}"
+        yield from layer(f"{theirs}.expansion.expand_conv", f"{theirs}.expansion.expand_bn", f"{ours}/expand")
+        depthwise = f"{theirs}.depthwise_conv.depthwise"
+        yield from layer(f"{depthwise}_conv", f"{depthwise}_norm", f"{ours}/depthwise")
+        yield from squeeze(f"{theirs}.squeeze_excite.reduce", f"{theirs}.squeeze_excite.expand", ours)
+        yield from layer(f"{theirs}.projection.project_conv", f"{theirs}.projection.project_bn", f"{ours}/project")
+    yield from layer(f"{encoder}.top_conv", f"{encoder}.top_bn", "conv_head")
+    yield from dense("classifier", "head/dense")

@@ -1,0 +1,62 @@
+"""Rows that the families of inverted bottlenecks share."""
+
+from collections.abc import Iterator
+
+from jtransfer.models.inverted import Inverted
+from jtransfer.weights.mapping import Map, batch_norm, conv, pointwise
+
+
+def layer(conv_name: str, norm_name: str, ours: str) -> list[Map]:
+    """A convolution and its batch norm."""
+    return [*conv(conv_name, f"{ours}/conv"), *batch_norm(norm_name, f"{ours}/bn")]
+
+
+def pointwise_dense(foreign: str, ours: str) -> list[Map]:
+    """A 1×1 convolution that is a dense layer here."""
+    return [Map(f"{foreign}.weight", f"{ours}/kernel", pointwise), Map(f"{foreign}.bias", f"{ours}/bias")]
+
+
+def squeeze(reduce: str, expand: str, ours: str) -> list[Map]:
+    """A block's squeeze-and-excitation."""
+    return [
+        *pointwise_dense(reduce, f"{ours}/squeeze/reduce"),
+        *pointwise_dense(expand, f"{ours}/squeeze/expand"),
+    ]
+
+
+def enumerated(model: Inverted) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each block's path, and the names of its parts in order; blocks of the first stage do not widen."""
+    for i, blocks in enumerate(model.blocks, 1):
+        for j, widths in enumerate(blocks):
+            wide = ("expand",) if i > 1 else ()
+            squeezed = ("squeeze",) if widths.squeeze else ()
+            yield f"stage{i}/block{j}", (*wide, "depthwise", *squeezed, "project")
+
+
+def torchvision_block(foreign: str, ours: str, names: tuple[str, ...]) -> Iterator[Map]:
+    """torchvision counts the parts that a block has."""
+    for k, name in enumerate(names):
+        if name == "squeeze":
+            yield from squeeze(f"{foreign}.{k}.fc1", f"{foreign}.{k}.fc2", ours)
+        else:
+            yield from layer(f"{foreign}.{k}.0", f"{foreign}.{k}.1", f"{ours}/{name}")
+
+
+def _timm_block(foreign: str, ours: str, convs: dict[str, str]) -> list[Map]:
+    rows = [
+        row
+        for k, (theirs, name) in enumerate(convs.items(), 1)
+        for row in layer(f"{foreign}.{theirs}", f"{foreign}.bn{k}", f"{ours}/{name}")
+    ]
+    return [*rows, *squeeze(f"{foreign}.se.conv_reduce", f"{foreign}.se.conv_expand", ours)]
+
+
+TIMM = (
+    *layer("conv_stem", "bn1", "stem"),
+    *_timm_block("blocks.0.{j}", "stage1/block{j}", {"conv_dw": "depthwise", "conv_pw": "project"}),
+    *_timm_block(
+        "blocks.{i}.{j}",
+        "stage{i+1}/block{j}",
+        {"conv_pw": "expand", "conv_dw": "depthwise", "conv_pwl": "project"},
+    ),
+)

@@ -1,0 +1,33 @@
+"""MobileNetV3's names in torchvision and timm."""
+
+from collections.abc import Iterator
+
+from jtransfer.models.mobilenet import MobileNetV3
+from jtransfer.weights.mapping import Map, Scheme, dense
+from jtransfer.weights.maps.inverted import TIMM, enumerated, layer, pointwise_dense, torchvision_block
+
+MODEL = MobileNetV3
+
+
+def schemes(model: MobileNetV3) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`; torchvision's come first."""
+    return Scheme("torchvision", tuple(_torchvision(model))), Scheme("timm", tuple(_timm(model)))
+
+
+def _torchvision(model: MobileNetV3) -> Iterator[Map]:
+    yield from layer("features.0.0", "features.0.1", "stem")
+    n = 0
+    for n, (ours, names) in enumerate(enumerated(model), 1):
+        yield from torchvision_block(f"features.{n}.block", ours, names)
+    yield from layer(f"features.{n + 1}.0", f"features.{n + 1}.1", "conv_head")
+    yield from dense("classifier.0", "fc/dense")
+    yield from dense("classifier.3", "head/dense")
+
+
+def _timm(model: MobileNetV3) -> Iterator[Map]:
+    """The last convolution is one more stage; the wide dense layer is a 1×1 convolution."""
+    last = f"blocks.{len(model.blocks)}.0"
+    yield from layer(f"{last}.conv", f"{last}.bn1", "conv_head")
+    yield from TIMM
+    yield from pointwise_dense("conv_head", "fc/dense")
+    yield from dense("classifier", "head/dense")
