@@ -1,5 +1,6 @@
 """The default config, and how a config file and its argument change it. Plain data: values, not objects."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +18,12 @@ PHASE = {
 }
 
 
+FREE = frozenset(("fields", "kwargs", "mesh"))  # sections that may have any key
+
+
 def phase(name: str, **fields: Any) -> ConfigDict:
     """One phase of training: a number of steps or epochs, and what is trained."""
-    return ConfigDict(_fill(PHASE, {"name": name, **fields}, "phase"))
+    return ConfigDict(_fill(PHASE, {"name": name, **fields}, "phase", FREE | {"optim"}))
 
 
 def default() -> ConfigDict:
@@ -103,13 +107,13 @@ def complete(config: Mapping[str, Any]) -> ConfigDict:
     Raises:
       InputError: an unknown field, or a value of another type than the default's.
     """
-    full = ConfigDict(_fill(default().to_dict(), _plain(config), "config", free=("fields", "kwargs", "mesh")))
-    full.phases = [phase(**_plain(p)) for p in full.phases]
+    full = ConfigDict(fill(config))
+    full.phases = [ConfigDict(p) for p in full.phases]
     names = [p.name for p in full.phases]
     if not names or len(set(names)) < len(names):
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
     for p in full.phases:
-        _fill(full.optim.to_dict(), _plain(p.optim), f"phase {p.name}: optim", free=("kwargs",))
+        _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")
         if (p.steps > 0) == (p.epochs > 0):
             raise InputError(f"phase {p.name}: give either steps or epochs, more than 0")
     for field in ("batch_size", "log_every", "checkpoint_every"):
@@ -120,6 +124,13 @@ def complete(config: Mapping[str, Any]) -> ConfigDict:
     return full.lock()
 
 
+def fill(config: Any) -> dict[str, Any]:
+    """The config as plain dicts with all fields; a field is unknown or of another type: InputError."""
+    full = _fill(default().to_dict(), _plain(config, "the config"), "config")
+    full["phases"] = [_fill(PHASE, _plain(p, "a phase"), "phase", FREE | {"optim"}) for p in full["phases"]]
+    return full
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """`field: old → new` for every field in which two configs (plain dicts) differ."""
     lines = []
@@ -127,18 +138,22 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         a, b = old.get(key), new.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{prefix}{key}.")
+        elif key == "phases" and a and b and len(a) == len(b):
+            for i, (x, y) in enumerate(zip(a, b, strict=True)):
+                lines += differences(x, y, f"{prefix}phases[{i}].")
         elif a != b:
             lines.append(f"{prefix}{key}: {a!r} → {b!r}")
     return lines
 
 
-def _fill(defaults: Mapping, given: Mapping, where: str, free: tuple[str, ...] = ("optim",)) -> dict:
-    result = dict(defaults)
+def _fill(defaults: Mapping, given: Mapping, where: str, free: frozenset[str] = FREE) -> dict:
+    result = copy.deepcopy(dict(defaults))
     for key, value in given.items():
         if key not in defaults:
             raise unknown(f"field of {where}:", key, defaults)
         if isinstance(defaults[key], Mapping):
-            result[key] = dict(value) if key in free else _fill(defaults[key], value, f"{where}.{key}", free)
+            value = _plain(value, f"{where}.{key}")
+            result[key] = value if key in free else _fill(defaults[key], value, f"{where}.{key}", free)
         else:
             result[key] = _typed(defaults[key], value, f"{where}.{key}")
     return result
@@ -155,5 +170,7 @@ def _typed(default_value: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _plain(value: Any) -> dict:
-    return value.to_dict() if isinstance(value, ConfigDict) else dict(value)
+def _plain(value: Any, what: str) -> dict:
+    if not isinstance(value, Mapping | ConfigDict):
+        raise InputError(f"{what} must be a ConfigDict or a dict, not {value!r}")
+    return value.to_dict() if isinstance(value, ConfigDict) else copy.deepcopy(dict(value))

@@ -5,28 +5,30 @@ import datetime
 import jax
 from absl import flags
 
-from jtransfer import report, train
-from jtransfer.command import cache_compilations, define_config, parse_flags, run_command
+from jtransfer import configfile, report, train
+from jtransfer.command import cache_compilations, parse_flags, run_command
 from jtransfer.errors import InputError
-
-_FLAGS = flags.FlagValues()
-_CONFIG = define_config(_FLAGS)
-_WORKDIR = flags.DEFINE_string("workdir", "", "the run's folder; a new one under runs/ by default", flag_values=_FLAGS)
-_DISTRIBUTED = flags.DEFINE_boolean("distributed", False, "one of several processes of a cluster", flag_values=_FLAGS)
 
 
 def main(argv: list[str]) -> None:
     """Trains by a config; prints the test metrics and where the report is."""
-    rest = parse_flags(_FLAGS, argv)
+    values = flags.FlagValues()
+    given = flags.DEFINE_string("config", "", "config file", flag_values=values)
+    workdir = flags.DEFINE_string("workdir", "", "the run's folder; by default a new one in runs/", flag_values=values)
+    cluster = flags.DEFINE_boolean("distributed", False, "one of several processes of a cluster", flag_values=values)
+    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
+    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
     if rest:
-        raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --")
-    if _CONFIG.value is None:
+        raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
+    if not given.value:
         raise InputError("give a config: --config=configs/quickstart.py")
-    if _DISTRIBUTED.value:
+    config = configfile.load(given.value, overrides)
+    if cluster.value and not workdir.value:
+        raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
+    if cluster.value:
         jax.distributed.initialize()
     cache_compilations()
-    config = _CONFIG.value
-    folder = _WORKDIR.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = workdir.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if jax.process_index() == 0:
         print(f"workdir: {folder}", flush=True)
     scalars = train.run(config, folder)
