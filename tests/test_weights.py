@@ -78,6 +78,7 @@ def assert_same(a, b):
 THIN = {
     "vgg": {"width": 8},
     "convnext": {"widths": (8, 16, 32, 64), "depths": (1, 2, 2, 1)},
+    "densenet": {"growth": 4, "depths": (2, 2, 2, 1)},
     "efficientnet_b": {"width": 0.25, "depth": 0.5},
 }
 
