@@ -11,10 +11,14 @@ def get_config():
     config.model.fields.image_size = 128
     config.data.name = "embedded:fashion_mnist"
     config.data.transform = "resize(128)|flip_lr"
-    config.optim.name = "adamw"
-    config.optim.weight_decay = 0.01
+    config.optim.weight_decay = 0.05
     config.phases = [
-        configs.phase("probe", trainable="head/.*", epochs=40.0, cache=True, optim={"lr": 3e-3}),
-        configs.phase("finetune", trainable="(stage[67]|head|conv_head)/.*", epochs=4.0, optim={"lr": 5e-4, "layer_decay": 0.8}),
+        configs.phase("probe", trainable="head/.*", cache=True, epochs=10.0, optim={"lr": 1e-3}),
+        configs.phase(  # the kernels alone: with its parameters frozen, batch norm keeps ImageNet's statistics
+            "finetune",
+            trainable="(stage[567]|conv_head)/.*/kernel|head/.*",
+            epochs=4.0,
+            optim={"lr": 5e-4, "warmup": 10, "layer_decay": 0.8},
+        ),
     ]
     return config

@@ -1,0 +1,55 @@
+"""What the README shows works as it stands."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jtransfer import checkpoint, models, optim, rules, state, weights
+from jtransfer import config as configs
+
+SMALL = {"depths": (1, 1, 1, 1)}
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the weights file and the run that the README names."""
+    model = models.create("resnet18", num_classes=10, image_size=32, **SMALL)
+    variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
+    weights.save(variables, model, tmp_path / "resnet18.safetensors")
+    mask = rules.trainable("head/.*", variables["params"], model.stages)
+    tx = optim.make(configs.default().optim, variables, total_steps=9, trainable={"params": mask})
+    begun = state.create(variables, mask, tx, seed=0)
+    run = tmp_path / "runs" / "first"
+    base = checkpoint.write_base(run, "only", begun.frozen)
+    with checkpoint.open_checkpoints(run, every=1) as checkpoints:
+        checkpoint.save(checkpoints, 1, begun, {"phase": "only", "base": base})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_pieces_work_as_shown(folder):
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "make_train_step" in block)
+    names = {
+        "jax": jax,
+        "SMALL": SMALL,
+        "config": configs.default(),
+        "images": np.zeros((4, 32, 32, 3), np.float32),
+        "labels": jnp.arange(4),
+        "mask_of_real_examples": jnp.ones(4, bool),
+    }
+    exec(code.replace("resnet50", "resnet18").replace("num_classes=10", "num_classes=10, **SMALL"), names)
+    assert names["features"].shape == (4, 512)
+    assert names["current"].step == 1
+    assert np.isfinite(names["metrics"]["loss"])
+    assert names["eval_step"](names["variables"], {"image": names["images"]})["logits"].shape == (4, 10)
+
+
+def test_every_file_that_is_named_exists():
+    for path in re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"--config=(configs/\w+\.py)", README):
+        assert (ROOT / path).exists(), path
