@@ -1,14 +1,18 @@
 """Convolution over NHWC feature maps, with PyTorch's symmetric padding as the integer form."""
 
 from collections.abc import Callable
+from functools import partial, reduce
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-Pair = tuple[int, int]
-Padding = str | int | tuple[Pair, Pair]
+from jtransfer.layers import route
+from jtransfer.layers.taps import Pads, Pair, out_size, taps, untaps
+
+Padding = str | int | Pads
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -57,9 +61,20 @@ def conv(
     padding: Padding = "SAME",
     groups: int = 1,
 ) -> Float[Array, "b i j f"]:
-    """The convolution of `Conv`, without parameters of its own."""
+    """The convolution of `Conv`, without parameters of its own.
+
+    On a CPU the fast routes have gradients of their own for reverse mode only (`jax.grad`, `jax.vjp`).
+    """
     strides, window = pair(strides), kernel.shape[:2]
     pads = explicit_padding(padding, x.shape[1:3], window, strides)
+    size = out_size(x.shape[1:3], window, strides, pads)
+    match route.conv(x.shape[-1], kernel.shape, pads, groups, size):
+        case "pointwise":
+            return pointwise(x, kernel, strides)
+        case "depthwise":
+            return depthwise(x, kernel, strides, pads)
+        case "patches":
+            return patches(x, kernel, strides, pads)
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=DIMENSIONS, feature_group_count=groups)
 
 
@@ -68,10 +83,58 @@ def pair(value: int | Pair) -> Pair:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def explicit_padding(padding: Padding, size: Pair, window: Pair, strides: Pair) -> tuple[Pair, Pair]:
+def explicit_padding(padding: Padding, size: Pair, window: Pair, strides: Pair) -> Pads:
     """((top, bottom), (left, right)) of any form of `padding` for a map of `size`."""
     if isinstance(padding, str):
         return tuple(lax.padtype_to_pads(size, window, strides, padding))
     if isinstance(padding, int):
         return ((padding, padding), (padding, padding))
     return tuple(map(tuple, padding))
+
+
+def pointwise(x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c f"], strides: Pair) -> Float[Array, "b i j f"]:
+    """A 1×1 convolution as one matrix product."""
+    x = x[:, :: strides[0], :: strides[1]]
+    return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+
+
+def patches(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: Pair, pads: Pads
+) -> Float[Array, "b i j f"]:
+    """A convolution as all patches times a matrix."""
+    views = jnp.concatenate(taps(x, kernel.shape[:2], strides, pads), axis=-1)
+    b, i, j, n = views.shape
+    return (views.reshape(-1, n) @ kernel.reshape(n, -1)).reshape(b, i, j, -1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 c"], strides: Pair, pads: Pads
+) -> Float[Array, "b i j c"]:
+    """One window per channel, as shifted multiply-adds."""
+    kh, kw, _, c = kernel.shape
+    views = taps(x, (kh, kw), strides, pads)
+    return reduce(jnp.add, map(jnp.multiply, views, kernel.reshape(kh * kw, c)))
+
+
+def _depthwise_forward(x, kernel, strides, pads):
+    return depthwise(x, kernel, strides, pads), (x, kernel)
+
+
+def _depthwise_backward(strides, pads, saved, g):
+    x, kernel = saved
+    kh, kw, _, c = kernel.shape
+    dx = untaps([g * w for w in kernel.reshape(kh * kw, c)], x.shape[1:3], (kh, kw), strides, pads)
+    products = tuple(view * g for view in taps(x, (kh, kw), strides, pads))
+    return dx, _sum_together(products).reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _sum_together(views: tuple[Float[Array, "b i j c"], ...]) -> Float[Array, "k c"]:
+    """The sum of each view over images and positions; one reduction of many operands reads what they share once."""
+    views = tuple(view.astype(jnp.float32) for view in views)
+    zeros = (jnp.zeros((), jnp.float32),) * len(views)
+    sums = lax.reduce(views, zeros, lambda a, b: tuple(map(jnp.add, a, b)), dimensions=(1, 2))
+    return jnp.stack(sums).sum(axis=1)
+
+
+depthwise.defvjp(_depthwise_forward, _depthwise_backward)

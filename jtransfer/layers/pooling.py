@@ -1,19 +1,51 @@
 """Pooling over NHWC feature maps, with PyTorch's symmetric padding as the integer form."""
 
+from functools import partial, reduce
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jtransfer.layers.conv import Padding, Pair, explicit_padding, pair
+from jtransfer.layers import route
+from jtransfer.layers.conv import Padding, explicit_padding, pair
+from jtransfer.layers.taps import Pads, Pair, taps, untaps
 
 
 def max_pool(
     x: Float[Array, "b h w c"], window: int | Pair, strides: int | Pair, padding: Padding = "VALID"
 ) -> Float[Array, "b i j c"]:
-    """The maximum over each window; padding never wins."""
+    """The maximum over each window; padding never wins. The gradient goes to the first maximum, row by row."""
     window, strides = pair(window), pair(strides)
-    return nn.max_pool(x, window, strides, explicit_padding(padding, x.shape[1:3], window, strides))
+    pads = explicit_padding(padding, x.shape[1:3], window, strides)
+    if not route.on_cpu():
+        return nn.max_pool(x, window, strides, pads)
+    x = _max((1, window[1]), (1, strides[1]), ((0, 0), pads[1]), x)
+    return _max((window[0], 1), (strides[0], 1), (pads[0], (0, 0)), x)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _max(window: Pair, strides: Pair, pads: Pads, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
+    """The maximum of shifted views; along one axis at a time the gradient looks at few of them."""
+    return reduce(jnp.maximum, taps(x, window, strides, pads, -jnp.inf))
+
+
+def _max_forward(window, strides, pads, x):
+    return _max(window, strides, pads, x), x
+
+
+def _max_backward(window, strides, pads, x, g):
+    best, *views = taps(x, window, strides, pads, -jnp.inf)
+    first = jnp.zeros(best.shape, jnp.int8)
+    for k, view in enumerate(views, 1):
+        first = jnp.where(view > best, jnp.int8(k), first)
+        best = jnp.maximum(best, view)
+    shares = [jnp.where(first == k, g, 0) for k in range(len(views) + 1)]
+    return (untaps(shares, x.shape[1:3], window, strides, pads),)
+
+
+_max.defvjp(_max_forward, _max_backward)
 
 
 def avg_pool(

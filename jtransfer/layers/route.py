@@ -1,0 +1,29 @@
+"""The one place that decides between XLA's own operations and the routes for the CPU.
+
+XLA compiles convolutions and windows well for GPUs and TPUs. Its CPU compiler is slow at four of them, by factors of 5
+to 60: depthwise convolutions, 1×1 convolutions, convolutions on maps of a few pixels, and the gradient of max-pooling.
+There, and only there, the same numbers are computed by other operations.
+"""
+
+import jax
+
+SMALL_MAP = 49  # output pixels up to which patches times a matrix beat XLA's convolution on a CPU
+
+
+def on_cpu() -> bool:
+    """True while the default backend is the CPU; decided when a function is traced."""
+    return jax.default_backend() == "cpu"
+
+
+def conv(in_channels: int, kernel_shape: tuple[int, ...], pads, groups: int, out_size: tuple[int, int]) -> str:
+    """Which route a convolution takes: "xla", "pointwise", "depthwise" or "patches"."""
+    if not on_cpu():
+        return "xla"
+    window, features = kernel_shape[:2], kernel_shape[-1]
+    if groups == 1 and window == (1, 1) and pads == ((0, 0), (0, 0)):
+        return "pointwise"
+    if groups > 1 and groups == in_channels == features:
+        return "depthwise"
+    if groups == 1 and out_size[0] * out_size[1] <= SMALL_MAP:
+        return "patches"
+    return "xla"
