@@ -1,6 +1,7 @@
 """The default config, and how a config file and its argument change it. Plain data: values, not objects."""
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,26 @@ PHASE = {
     "optim": {},  # fields of `optim` that differ in this phase
 }
 
+
+BOUNDS = {  # of fields: at least the first, below the second
+    "seed": (0, 2**63),
+    "batch_size": (1, None),
+    "eval_batch_size": (0, None),
+    "mixup": (0, None),
+    "cutmix": (0, None),
+    "data.threads": (0, None),
+    "optim.lr": (0, None),
+    "optim.warmup": (0, None),
+    "optim.weight_decay": (0, None),
+    "optim.clip": (0, None),
+    "optim.accumulate": (1, None),
+    "optim.layer_decay": (0, None),
+    "optim.ema": (0, 1),
+    "log_every": (1, None),
+    "eval_every": (0, None),
+    "checkpoint_every": (1, None),
+    "early_stop.patience": (0, None),
+}
 
 FREE = frozenset(("fields", "kwargs", "mesh"))  # sections that may have any key
 
@@ -112,13 +133,19 @@ def complete(config: Mapping[str, Any]) -> ConfigDict:
     names = [p.name for p in full.phases]
     if not names or len(set(names)) < len(names):
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
+    _check_bounds(full)
     for p in full.phases:
-        _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")
-        if (p.steps > 0) == (p.epochs > 0):
+        if not re.fullmatch(r"\w[\w.-]*", p.name):
+            raise InputError(f"phase name {p.name!r}: give letters, digits, '_', '-' and '.'; a folder gets this name")
+        changed = _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")
+        _check_bounds({"optim": changed}, f"phase {p.name}: ")
+        if changed["ema"] != full.optim.ema:
+            raise InputError(f"phase {p.name}: optim.ema is one for the whole run; set it in config.optim")
+        if min(p.steps, p.epochs) < 0 or (p.steps > 0) == (p.epochs > 0):
             raise InputError(f"phase {p.name}: give either steps or epochs, more than 0")
-    for field in ("batch_size", "log_every", "checkpoint_every"):
-        if full[field] < 1:
-            raise InputError(f"config.{field}={full[field]} must be at least 1")
+    for split in ("train", "test"):
+        if not full.data[split]:
+            raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
     if full.early_stop.patience and not full.data.validation:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
     return full.lock()
@@ -168,6 +195,15 @@ def _typed(default_value: Any, value: Any, where: str) -> Any:
     if not isinstance(value, either or sequence) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{where}={value!r} must be of type {kind.__name__}, like {default_value!r}")
     return value
+
+
+def _check_bounds(config: Mapping[str, Any], where: str = "config.") -> None:
+    for field, (least, below) in BOUNDS.items():
+        section, _, name = field.rpartition(".")
+        values = config.get(section, {}) if section else config
+        if name in values and not (values[name] >= least and (below is None or values[name] < below)):
+            limit = "" if below is None else f" and below {below}"
+            raise InputError(f"{where}{field}={values[name]} must be at least {least}{limit}")
 
 
 def _plain(value: Any, what: str) -> dict:

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import config as configs
-from jtransfer import data, models, objectives, optim, phases, sharding
+from jtransfer import data, evals, features, models, objectives, optim, phases, rules, sharding
 from jtransfer import state as states
-from jtransfer.errors import InputError
+from jtransfer.errors import InputError, unknown
 
 SPLITS = ("train", "validation", "test")
 
@@ -35,17 +35,42 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     """
     config = configs.complete(config)
     mesh = sharding.make_mesh(config.mesh)
-    sharding.check_batch(config.batch_size, mesh, config.optim.accumulate)
     sharding.check_batch(eval_batch_size(config), mesh)
     sources = {split: data.open(config.data, config.data[split]) for split in SPLITS if config.data[split]}
     model = create_model(config, len(sources["train"].class_names))
     params = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))["params"]
     plan = phases.plan(config, params, model.stages, len(sources["train"]))
     run = Run(config, str(folder), mesh, model, sources, transforms(config, model), plan)
-    objective(run)
-    for number in range(len(plan)):
-        optimizer(run, number, params)
+    _check(run, params)
     return run
+
+
+def _check(run: Run, params: Any) -> None:
+    """Makes once what the phases are going to make, so that a mistake is found now."""
+    config = run.config
+    objective(run)
+    mixer(config, run.model.num_classes)
+    rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], params, name="reinit")
+    sharding.of_params(params, run.mesh, config.sharding)
+    for number, phase in enumerate(run.phases):
+        optimizer(run, number, params)
+        sharding.check_batch(config.batch_size, run.mesh, phase.optim["accumulate"])
+        if phase.cache:
+            features.first_trained(phase.trainable, run.model.stages)
+    known = dict(evals.classification(np.zeros((1, run.model.num_classes)), np.zeros(1, int)))
+    if config.early_stop.metric not in known:
+        raise unknown("early_stop.metric", config.early_stop.metric, known)
+    batches = data.train_batches(
+        run.sources["train"],
+        run.transforms["train"],
+        config.batch_size,
+        seed=config.seed,
+        threads=config.data.threads,
+        sampling=config.data.sampling,
+        **processes(),
+    )
+    next(batches)
+    batches.close()
 
 
 def create_model(config: Any, num_classes: int) -> Any:
@@ -53,13 +78,22 @@ def create_model(config: Any, num_classes: int) -> Any:
     try:
         dtype = jnp.dtype(config.model.dtype)
     except TypeError:
-        raise InputError(f"model.dtype={config.model.dtype!r}: give float32 or bfloat16") from None
+        dtype = jnp.dtype(bool)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(f"model.dtype={config.model.dtype!r}: give float32 or bfloat16")
+    fields = config.model.fields.to_dict()
+    taken = {"dtype": "model.dtype", "channels": "data.channels", "num_classes": "the data's number of classes"}
+    for name in taken.keys() & fields:
+        raise InputError(f"model.fields.{name} is given by {taken[name]}; leave it out")
+    size = fields.get("image_size", 1)
+    if not isinstance(size, int) or size < 1:
+        raise InputError(f"model.fields.image_size={size!r} must be a positive number of pixels")
     return models.create(
         config.model.name,
         num_classes=num_classes,
         dtype=dtype,
         channels=config.data.channels,
-        **config.model.fields.to_dict(),
+        **fields,
     )
 
 
@@ -67,7 +101,10 @@ def transforms(config: Any, model: Any) -> dict[str, data.Pipeline]:
     """The transforms of training ("train") and all other images ("eval"); by default those of the model's weights."""
     source = model.preprocessing
     size, method = source["size"], source["interpolation"]
-    normalize = f"normalize({(source['mean'], source['std'])})"
+    mean, std = source["mean"], source["std"]
+    if config.data.channels == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    normalize = f"normalize({(mean, std)})"
     train = config.data.transform or f"random_resized_crop({size})|flip_lr"
     evaluation = config.data.eval_transform
     if not evaluation and not config.data.transform:
@@ -76,7 +113,13 @@ def transforms(config: Any, model: Any) -> dict[str, data.Pipeline]:
         f"{text}|{normalize}" if text and "normalize" not in text else text for text in (train, evaluation)
     )
     train = data.parse(train)
-    return {"train": train, "eval": data.parse(evaluation) if evaluation else train.deterministic()}
+    found = {"train": train, "eval": data.parse(evaluation) if evaluation else train.deterministic()}
+    for pipeline in found.values():
+        if not {len(pipeline.mean), len(pipeline.std)} <= {1, config.data.channels}:
+            raise InputError(
+                f"normalize has {len(pipeline.mean)} means, but the images have data.channels={config.data.channels}"
+            )
+    return found
 
 
 def objective(run: Run):
