@@ -84,6 +84,8 @@ def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
 def leaf_rates(config: Mapping[str, Any], params: trees.Tree, stages: Sequence[str]) -> dict:
     """A tree of factors on the learning rate: `rates` (rules) times `layer_decay` ** (layers up to the head)."""
     rates = rules.match(config["rates"], params, name="optim.rates")
+    if bad := [rate for rate in trees.flatten(rates).values() if not isinstance(rate, int | float)]:
+        raise InputError(f"optim.rates: {bad[0]!r} is not a factor on the learning rate")
     if config["layer_decay"] == 1.0:
         return rates
     names = rules.names(params)

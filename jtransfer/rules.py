@@ -32,7 +32,7 @@ def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
       InputError: a pattern is no regular expression or matches no path, or a path is matched by no pattern.
     """
     paths = names(tree)
-    compiled = [(_compile(pattern, name), value) for pattern, value in table]
+    compiled = [_compile(rule, name) for rule in table]
     for regex, _ in compiled:
         if not any(regex.fullmatch(path) for path in paths.values()):
             known = list(paths.values())
@@ -47,9 +47,12 @@ def names(tree: trees.Tree) -> dict[str, str]:
     return {full: full.split("/", 1)[1] if collections else full for full in trees.flatten(tree)}
 
 
-def _compile(pattern: str, name: str) -> re.Pattern:
+def _compile(rule: tuple[str, Any], name: str) -> tuple[re.Pattern, Any]:
+    if not isinstance(rule, tuple | list) or len(rule) != 2 or not isinstance(rule[0], str):
+        raise InputError(f"{name}: {rule!r} is not a rule (pattern, value)")
+    pattern, value = rule
     try:
-        return re.compile(pattern)
+        return re.compile(pattern), value
     except re.error as error:
         raise InputError(f"{name}: {pattern!r} is not a regular expression: {error}") from None
 

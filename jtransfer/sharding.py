@@ -24,6 +24,8 @@ def make_mesh(axes: Mapping[str, int], devices: Any = None) -> Mesh:
     devices = jax.devices() if devices is None else devices
     names = sorted(axes, key=lambda name: name != DATA)
     sizes = [axes[name] for name in names]
+    if bad := [size for size in sizes if not isinstance(size, int) or (size < 1 and size != -1)]:
+        raise InputError(f"mesh {dict(axes)}: {bad[0]!r} must be a positive number, or -1 for what is left")
     known = int(np.prod([size for size in sizes if size != -1]))
     if sizes.count(-1) == 1 and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known
@@ -110,7 +112,7 @@ def _spec(path: str, shape: tuple[int, ...], value: Any, mesh: Mesh) -> Partitio
         fits = [i for i, n in enumerate(shape) if n % size == 0 and n >= size]
         best = max(fits, key=lambda i: shape[i], default=None)
         return PartitionSpec(*(DATA if i == best else None for i in range(len(shape)))) if fits else PartitionSpec()
-    axes = tuple(value)
+    axes = tuple(value) if isinstance(value, tuple | list) else (value,)
     if len(axes) > len(shape) or any(axis is not None and axis not in mesh.shape for axis in axes):
         raise InputError(
             f"sharding: {value!r} does not fit {path} of shape {list(shape)} on the mesh {dict(mesh.shape)}"
