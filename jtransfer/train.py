@@ -142,7 +142,7 @@ def _jitted_step(this: Run, number: int, state: TrainState, start: str | None):
         preprocess=steps.pixels(**setup.statistics(this.transforms["train"]), dtype=this.model.dtype),
         mix=setup.mixer(config, this.model.num_classes),
         start=start,
-        accumulate=config.optim.accumulate,
+        accumulate=phase.optim["accumulate"],
         ema=config.optim.ema,
     )
     return jax.jit(train_step, donate_argnums=0)
