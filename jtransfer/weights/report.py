@@ -1,7 +1,7 @@
 """What became of every tensor and every parameter of a load."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,10 +11,12 @@ class Report:
     Attributes:
       source: where the tensors came from.
       scheme: whose names they have, such as "torchvision".
-      digest: "sha256:…" over the tensors that were loaded (names, dtypes, shapes, bytes), whatever file they were in.
+      digest: "sha256:…" over the tensors that were loaded (names, dtypes, shapes, bytes), whatever file they were in. Of a
+        converted checkpoint it is that of the tensors it was made of.
       loaded: (our path, checkpoint names, shape) of each parameter that was filled.
       reinitialised: (our path, reason) of each parameter that was drawn anew.
       ignored: (checkpoint name, reason) of each tensor that fills nothing.
+      digests: checkpoint name → digest of each tensor that was loaded; empty for a converted checkpoint.
     """
 
     source: str
@@ -23,6 +25,7 @@ class Report:
     loaded: Sequence[tuple[str, tuple[str, ...], tuple[int, ...]]]
     reinitialised: Sequence[tuple[str, str]]
     ignored: Sequence[tuple[str, str]]
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         loaded = [(path, ", ".join(names), str(list(shape))) for path, names, shape in self.loaded]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -128,12 +129,17 @@ def _named(opened: Opened, path: str) -> Opened:
     """The same tensors, whose reading names the file in its errors."""
     if not opened:
         raise Malformed("holds no tensors")
-    return replace(opened, tensors={name: replace(t, fetch=partial(_fetch, t, path)) for name, t in opened.items()})
+    return replace(opened, tensors={name: _naming_in(t, path) for name, t in opened.items()})
 
 
-def _fetch(tensor: Lazy, path: str) -> np.ndarray:
+def _naming_in(tensor: Lazy, path: str) -> Lazy:
+    window = partial(_call, tensor.window, path) if tensor.window else None
+    return replace(tensor, fetch=partial(_call, tensor.fetch, path), window=window)
+
+
+def _call(read: Callable[..., np.ndarray], path: str, *index: Any) -> np.ndarray:
     with _naming(path):
-        return tensor.fetch()
+        return read(*index)
 
 
 @contextmanager

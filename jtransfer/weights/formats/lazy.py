@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Lazy:
     shape: tuple[int, ...]
     dtype: np.dtype
     fetch: Callable[[], np.ndarray] = field(repr=False, compare=False)
+    window: Callable[[Any], np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:
@@ -35,6 +37,10 @@ class Lazy:
           InputError: the file has changed since it was opened, or its content is damaged.
         """
         return self.fetch()
+
+    def part(self, index: Any) -> np.ndarray:
+        """`read()[index]`, for an index of slices; where the format has chunks, only those that it touches are read."""
+        return self.window(index) if self.window else self.read()[index]
 
 
 @dataclass(frozen=True)

@@ -90,15 +90,15 @@ def _lazy(root: str, name: str, key: str, header: dict[str, Any], context: ts.Co
         raise Malformed(f"array {name!r} is not in the checkpoint")
     shape, dtype = zarr.describe(text.value, version, name)
 
-    def fetch() -> np.ndarray:
+    def window(index: Any) -> np.ndarray:
         spec = {"driver": "zarr" if version == 2 else "zarr3", "kvstore": kvstore}
         with _damage(name):
             store = ts.open(spec, context=context, open=True, read=True).result()
             if tuple(store.shape) != shape or store.dtype.name != dtype.name:
                 raise Malformed("has changed since it was opened; open it again")
-            return np.asarray(store.read().result(), dtype)
+            return np.asarray(store[index].read().result(), dtype)
 
-    return Lazy(shape, dtype, fetch)
+    return Lazy(shape, dtype, lambda: window(...), window)
 
 
 @contextmanager

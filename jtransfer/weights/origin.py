@@ -1,0 +1,93 @@
+"""`source.json`: where a converted checkpoint came from, and the model that it fills."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from jtransfer import models
+from jtransfer.errors import InputError
+from jtransfer.models.chain import Pixels
+from jtransfer.weights.report import Report
+
+FILE = "source.json"
+
+
+def describe(name: str, model: Any, report: Report, class_names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What `source.json` holds: the origin, the model, and what became of every tensor and every parameter.
+
+    Args:
+      name: the model's name.
+      model: the model that was filled, and `report` of that.
+      class_names: one for each class, or none where the source doesn't say.
+    """
+    return {
+        "source": report.source,
+        "scheme": report.scheme,
+        "digest": report.digest,
+        "model": {"name": name, "fields": fields(name, model)},
+        "preprocessing": model.preprocessing,
+        "class_names": list(class_names),
+        "tensors": dict(report.digests),
+        "parameters": {path: list(names) for path, names, _ in report.loaded},
+        "reinitialised": dict(report.reinitialised),
+        "ignored": dict(report.ignored),
+    }
+
+
+def read(source: Any) -> dict[str, Any] | None:
+    """The content of the `source.json` of a converted checkpoint; None for any other source.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return None
+    path = Path(source).expanduser() / FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        content["model"]["name"], content["model"]["fields"], content["digest"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; convert the source again") from None
+    return content
+
+
+def digest(source: Any) -> str | None:
+    """The digest of the tensors that a converted checkpoint was made of; None for any other source."""
+    content = read(source)
+    return content and content["digest"]
+
+
+def fields(name: str, model: Any) -> dict[str, Any]:
+    """The fields in which a model differs from what its name gives, as plain data; the dtype of its computation aside."""
+    usual = models.create(name)
+    changed = {
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(model)
+        if field.name not in ("parent", "name", "dtype") and getattr(model, field.name) != getattr(usual, field.name)
+    }
+    return {key: dataclasses.asdict(value) if isinstance(value, Pixels) else value for key, value in changed.items()}
+
+
+def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
+    """The model that `fields` describes; the inverse of the function `fields`.
+
+    Raises:
+      InputError: no such model, or no such field.
+    """
+    held = {key: _tuples(value) for key, value in fields.items()} | overrides
+    if isinstance(held.get("pixels"), Mapping):
+        held["pixels"] = Pixels(**{key: _tuples(value) for key, value in held["pixels"].items()})
+    if "dtype" in held:
+        held["dtype"] = jnp.dtype(held["dtype"])
+    return models.create(name, **held)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
