@@ -44,6 +44,8 @@ class Writer:
       terminal: show progress on standard output: a live bar where it is a terminal, plain lines elsewhere.
       start_step: the step that the run resumes at. Lines of later steps are dropped, and TensorBoard hides them; 0
         starts afresh.
+      start_phase: the phase of that step. If it is given, lines of that step and another phase are dropped too: those
+        of a phase that had begun there and will begin again.
       total_steps: the steps of all phases together, for the share done and the time left.
     """
 
@@ -53,6 +55,7 @@ class Writer:
         *,
         terminal: bool = True,
         start_step: int = 0,
+        start_phase: str | None = None,
         total_steps: int | None = None,
     ):
         self._writes = jax.process_index() == 0
@@ -60,7 +63,7 @@ class Writer:
             return
         path = epath.Path(workdir) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        _rewind(path, start_step)
+        _rewind(path, start_step, start_phase)
         self._board = _board(workdir, start_step)
         self._file = _Uploaded(path) if _is_remote(workdir) else path.open("a")
         self._clock = _Clock(total_steps)
@@ -158,14 +161,19 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _rewind(path: epath.Path, step: int) -> None:
+def _rewind(path: epath.Path, step: int, phase: str | None) -> None:
     """Drops the lines after `step`, or all of them for step 0; the file is replaced as a whole."""
     if not path.exists():
         return
-    kept = [line for line in _whole_lines(path) if json.loads(line).get("step", 0) <= step] if step else []
+    kept = [line for line in _whole_lines(path) if _is_before(json.loads(line), step, phase)] if step else []
     new = path.with_suffix(".tmp")
     new.write_text("".join(f"{line}\n" for line in kept))
     new.replace(path)
+
+
+def _is_before(line: dict, step: int, phase: str | None) -> bool:
+    at = line.get("step", 0)
+    return at < step or (at == step and phase in (None, line.get("phase")))
 
 
 def _finite(value: Any) -> Any:

@@ -59,7 +59,7 @@ def read(folder: epath.Path) -> Run:
     """The contents of a run's folder; InputError where it is none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of a run")
-    config = _json(folder / "config.json")
+    config = workdir.read_json(folder / "config.json")
     try:
         lines = metrics.read(folder)
     except FileNotFoundError:
@@ -68,7 +68,8 @@ def read(folder: epath.Path) -> Run:
         raise InputError(str(error)) from None
     predictions = _predictions(folder / "predictions.npz")
     environment, classes = (
-        _json(path) if path.exists() else {} for path in (folder / "environment.json", folder / "classes.json")
+        workdir.read_json(path) if path.exists() else {}
+        for path in (folder / "environment.json", folder / "classes.json")
     )
     return Run(config, environment, lines, _class_names(classes.get("class_names", []), predictions), predictions)
 
@@ -103,13 +104,6 @@ def render(run: Run, *, title: str) -> str:
         environment=_flat(run.environment),
         **_errors(run),
     )
-
-
-def _json(path: epath.Path) -> Any:
-    try:
-        return workdir.read_json(path)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
 
 
 def _predictions(path: epath.Path) -> dict[str, np.ndarray] | None:

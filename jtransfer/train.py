@@ -27,6 +27,7 @@ class Position(NamedTuple):
     done: bool = False
     best: float | None = None  # the best score so far in the phase, for early stopping
     stale: int = 0  # evaluations since then
+    seconds: float = 0.0  # spent in the phase
 
 
 def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
@@ -43,9 +44,9 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     found = checkpoint.latest_position(folder)
     loaded = None if found else _load(this)
     workdir.claim(folder, this.config, this.sources["train"].class_names)
-    total = sum(phase.steps for phase in this.phases)
+    start = {"start_step": found[0], "start_phase": found[1]["phase"]} if found else {}
     with (
-        metrics.Writer(folder, start_step=found[0] if found else 0, total_steps=total) as writer,
+        metrics.Writer(folder, total_steps=sum(phase.steps for phase in this.phases), **start) as writer,
         checkpoint.open_checkpoints(folder, every=this.config.checkpoint_every) as checkpoints,
     ):
         if found:
@@ -94,13 +95,13 @@ def _started(this: Run, number: int, state: TrainState, writer: metrics.Writer, 
 def _train(this: Run, state: TrainState, position: Position, writer: metrics.Writer, checkpoints: Any):
     """Runs one phase to its end; returns the state, the position and the last metrics on the test split."""
     config, phase = this.config, this.phases[position.number]
-    began = time.monotonic()
+    began = time.monotonic() - position.seconds
     view = views.of_phase(this, phase, state)
     evaluate = view.evaluator()
     train_step = _jitted_step(this, position.number, state, view.start)
     rate = optim.schedule(phase.optim, phase.steps)
     eval_every = config.eval_every or max(50, data.num_steps(len(this.sources["train"]), config.batch_size))
-    first = step = int(state.step)
+    step = int(state.step)
     end = position.start + phase.steps
     window, mark, scalars = Window(phase.name), (time.monotonic(), step), {}
     batches = view.train_batches(step)
@@ -125,10 +126,12 @@ def _train(this: Run, state: TrainState, position: Position, writer: metrics.Wri
         force = position.done or score is not None
         if force or checkpoints.should_save(step):
             window.flush()
+        position = position._replace(seconds=time.monotonic() - began)
+        if position.done:  # before its checkpoint: a run that goes on from there finds the line
+            cost = {"seconds": position.seconds, "steps": since, **_memory()}
+            writer.event(step, phase.name, "phase_end", **cost, **scalars)
         checkpoint.save(checkpoints, step, state, position._asdict(), score=score, force=force)
     batches.close()
-    seconds = time.monotonic() - began
-    writer.event(step, phase.name, "phase_end", seconds=seconds, steps=step - first, **_memory(), **scalars)
     return state, position, scalars
 
 

@@ -26,40 +26,54 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
       InputError: the folder holds a run of another config (the text lists the differences), or something else.
     """
     folder = epath.Path(workdir)
-    ours = json.loads(config.to_json())
     path = folder / "config.json"
     if path.exists():
-        changed = configs.differences(json.loads(path.read_text()), ours)
+        changed = configs.differences(read_json(path), json.loads(config.to_json()))
         if changed:
             raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(changed))
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not folder.is_dir():
+        raise InputError(f"{workdir} is a file; give a folder")
+    elif folder.exists() and any(found.name != _new(path).name for found in folder.iterdir()):
         raise InputError(f"{workdir} is not empty and holds no run (no config.json); take another workdir")
 
 
 def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str]) -> None:
-    """Makes the folder and writes `environment.json`, `classes.json` and `config.json`. Process 0 writes."""
+    """Makes the folder and writes `config.json`, which makes it this run's, `environment.json` and `classes.json`.
+
+    Process 0 writes.
+    """
     if jax.process_index() == 0:
         folder = epath.Path(workdir)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
+        write_json(folder / "config.json", json.loads(config.to_json()))
         write_json(folder / "environment.json", _environment())
         write_json(folder / "classes.json", {"class_names": list(class_names)})
-        write_json(folder / "config.json", json.loads(config.to_json()))
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """The content of a JSON file of a run's folder; InputError if it is not there."""
+    """The content of a JSON file of a run's folder; InputError if it is not there or no JSON."""
     path = epath.Path(path)
     if not path.exists():
         raise InputError(f"{path.parent} is not the folder of a run: {path.name} is missing")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Replaces a file as a whole."""
     path = epath.Path(path)
-    new = path.with_name(path.name + ".tmp")
+    new = _new(path)
     new.write_text(json.dumps(value, indent=2, default=str) + "\n")
     new.replace(path)
+
+
+def _new(path: epath.Path) -> epath.Path:
+    return path.with_name(path.name + ".tmp")
 
 
 def write_predictions(workdir: str | os.PathLike, predictions: dict[str, np.ndarray]) -> None:
