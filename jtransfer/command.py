@@ -32,8 +32,8 @@ def parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
 
 
 def cache_compilations() -> None:
-    """Keeps compiled programs between runs, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/jtransfer/xla."""
+    """Keeps compiled programs between runs in ~/.cache/jtransfer/xla, unless JAX is told another place."""
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jtransfer" / "xla"))
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
