@@ -130,6 +130,11 @@ class Inverted(Chain):
         """The blocks of each stage."""
         raise NotImplementedError
 
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The number of blocks of each stage."""
+        return tuple(map(len, self.blocks))
+
     def style(self, act: Callable, squeeze_act: Callable = nn.relu, gate: Callable = nn.sigmoid) -> Style:
         """The style with these activations and the model's fields."""
         epsilon = self.epsilon or (1e-5 if self.symmetric else 1e-3)

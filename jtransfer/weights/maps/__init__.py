@@ -1,5 +1,9 @@
-"""The tables of every family. A family is one file with `MODEL` and `schemes(model)`, and one entry in `FAMILIES`."""
+"""The tables of every family. A family is one file with `MODEL` and `schemes(model)`, and one entry in `FAMILIES`.
 
+A family whose weights leave something open that names and shapes don't show also has `fields(scheme, called)`.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 from jtransfer.errors import InputError
@@ -20,3 +24,17 @@ def schemes(model: Any) -> tuple[Scheme, ...]:
             return family.schemes(model)
     known = ", ".join(family.MODEL.__name__ for family in FAMILIES)
     raise InputError(f"no weights map for {type(model).__name__}; there are maps for {known}")
+
+
+def fields(model: Any, scheme: str, called: Sequence[str]) -> dict[str, Any]:
+    """Fields of `model` that names and shapes can't show, for weights of a library; None for one that can't be told.
+
+    Args:
+      model: of the family that the weights are of.
+      scheme: the name of their naming scheme.
+      called: what they are called elsewhere: timm's architecture, a file's name.
+    """
+    for family in FAMILIES:
+        if isinstance(model, family.MODEL):
+            return family.fields(scheme, called) if hasattr(family, "fields") else {}
+    return {}

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from jtransfer.models.efficientnet import EfficientNet
 from jtransfer.weights.mapping import Map, Scheme, dense
-from jtransfer.weights.maps.inverted import TIMM, enumerated, layer, squeeze, torchvision_block
+from jtransfer.weights.maps.inverted import TIMM, enumerated, fields, layer, squeeze, torchvision_block
+
+__all__ = ["MODEL", "fields", "schemes"]
 
 MODEL = EfficientNet
 
@@ -25,10 +27,12 @@ _TIMM = Scheme("timm", (*TIMM, *layer("conv_head", "bn2", "conv_head"), *dense("
 def _package(model: EfficientNet) -> Iterator[Map]:
     """The packages count blocks through all stages."""
     yield from layer("_conv_stem", "_bn0", "stem")
-    for n, (ours, _) in enumerate(enumerated(model)):
+    for n, (ours, names) in enumerate(enumerated(model)):
         for k, name in enumerate(("expand", "depthwise", "project")):
-            yield from layer(f"_blocks.{n}._{name}_conv", f"_blocks.{n}._bn{k}", f"{ours}/{name}")
-        yield from squeeze(f"_blocks.{n}._se_reduce", f"_blocks.{n}._se_expand", ours)
+            if name in names:
+                yield from layer(f"_blocks.{n}._{name}_conv", f"_blocks.{n}._bn{k}", f"{ours}/{name}")
+        if "squeeze" in names:
+            yield from squeeze(f"_blocks.{n}._se_reduce", f"_blocks.{n}._se_expand", ours)
     yield from layer("_conv_head", "_bn1", "conv_head")
     yield from dense("_fc", "head/dense")
 

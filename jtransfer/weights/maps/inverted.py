@@ -1,6 +1,8 @@
 """Rows that the families of inverted bottlenecks share."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from jtransfer.models.inverted import Inverted
 from jtransfer.weights.mapping import Map, batch_norm, conv, pointwise
@@ -60,3 +62,22 @@ TIMM = (
         {"conv_pw": "expand", "conv_dw": "depthwise", "conv_pwl": "project"},
     ),
 )
+
+
+def fields(scheme: str, called: Sequence[str]) -> dict[str, Any]:
+    """Padding and epsilon, which names and shapes can't show.
+
+    Args:
+      scheme: whose names the weights have.
+      called: what the weights are called, such as timm's "tf_efficientnet_b0.ns_jft_in1k".
+
+    Returns:
+      The model's fields that differ from its defaults; None for one that can't be told.
+    """
+    if scheme in ("transformers", "efficientnet_pytorch") or any(name.startswith("tf_") for name in called):
+        return {"symmetric": False}
+    if scheme != "timm":
+        return {}
+    if any(re.match(r"(efficientnet|mobilenetv[23])_", name) for name in called):
+        return {"symmetric": True, "epsilon": 1e-5}
+    return {"symmetric": None, "epsilon": None}

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from jtransfer.models.mobilenet import MobileNetV2
 from jtransfer.weights.mapping import Map, Scheme, dense
-from jtransfer.weights.maps.inverted import TIMM, enumerated, layer
+from jtransfer.weights.maps.inverted import TIMM, enumerated, fields, layer
+
+__all__ = ["MODEL", "fields", "schemes"]
 
 MODEL = MobileNetV2
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from jtransfer.models.mobilenet import MobileNetV3
 from jtransfer.weights.mapping import Map, Scheme, dense
-from jtransfer.weights.maps.inverted import TIMM, enumerated, layer, pointwise_dense, torchvision_block
+from jtransfer.weights.maps.inverted import TIMM, enumerated, fields, layer, pointwise_dense, torchvision_block
+
+__all__ = ["MODEL", "fields", "schemes"]
 
 MODEL = MobileNetV3
 

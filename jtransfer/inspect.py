@@ -1,0 +1,115 @@
+"""Shows what a checkpoint holds: python -m jtransfer.inspect SOURCE
+
+A table of its tensors, the model that they fit, and how images are prepared for it. No tensor is read.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from jtransfer import models, weights
+from jtransfer.command import parse_flags, run_command
+from jtransfer.errors import InputError
+from jtransfer.weights import beside, formats
+from jtransfer.weights.guess import Guess, guess
+
+SHOWN = 5  # problems of each kind
+
+
+def lines(source: str) -> Iterator[str]:
+    """The text for a source, as `weights.resolve` takes it, line by line.
+
+    Raises:
+      InputError: there is no such source, or it can't be read.
+    """
+    path = weights.resolve(source)
+    opened, files = formats.open(path), beside.read(Path(formats.split(path)[0]))
+    called = beside.names(files)
+    yield f"{_printable(source)}: {opened.format}, {len(opened)} tensors, {_size(_total(opened))}"
+    yield from _table([(_printable(name), t.dtype.name, str(list(t.shape)), t.nbytes) for name, t in opened.items()])
+    if opened.unwrapped:
+        yield f"taken off around the tensors: {', '.join(map(_printable, opened.unwrapped))}"
+    if opened.left_out:
+        yield f"beside the tensors: {_some(opened.left_out)}"
+    if called:
+        yield f"config.json calls it {', '.join(map(_printable, called))}"
+    found = guess(opened, (*called, *_stems(source)))
+    yield from _model(found)
+    yield from _preprocessing(files, found)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the lines for the source of a command line."""
+    rest = parse_flags(flags.FlagValues(), argv)
+    if len(rest) != 1:
+        raise InputError("give one source: python -m jtransfer.inspect model.safetensors")
+    for line in lines(rest[0]):
+        print(line)
+
+
+def _model(found: Guess | None) -> Iterator[str]:
+    if found is None:
+        yield "model: its names fit none of ours"
+        return
+    fields = "".join(f", {key}={value}" for key, value in found.fields.items())
+    fits = "every tensor has its place" if not found.misfits else f"the nearest, with {found.misfits} misfits"
+    yield f"model: {found.model}{fields} ({found.scheme} names): {fits}"
+    if found.unsure:
+        yield f"  {' and '.join(found.unsure)} can't be told from the file: see where the weights come from"
+    for kind, names in (("missing", found.missing), ("unexpected", found.unexpected), ("reshaped", found.reshaped)):
+        if names:
+            yield f"  {kind}: {_some(names)}"
+
+
+def _preprocessing(files: Mapping[str, Any], found: Guess | None) -> Iterator[str]:
+    given = beside.preprocessing(files)
+    if given is None and found is not None:
+        given = models.create(found.model).preprocessing, f"none beside the weights; {found.model}'s own"
+    if given is not None:
+        content, origin = given
+        yield f"preprocessing ({origin}): " + ", ".join(f"{key} {_text(value)}" for key, value in content.items())
+
+
+def _stems(source: str) -> tuple[str, ...]:
+    """What the source's own name says: its file's and its folder's."""
+    parts = source.replace(":", "/").rstrip("/").split("/")
+    return tuple(part.rsplit("-", 1)[0] for part in parts[:-3:-1] if part)
+
+
+def _table(rows: list[tuple[str, str, str, int]]) -> Iterator[str]:
+    cells = [(*row[:3], f"{row[3]:,}") for row in rows]
+    widths = [max(map(len, column)) for column in zip(("name", "dtype", "shape", "bytes"), *cells, strict=True)]
+    for name, dtype, shape, size in [("name", "dtype", "shape", "bytes"), *cells]:
+        yield f"  {name:<{widths[0]}}  {dtype:<{widths[1]}}  {shape:<{widths[2]}}  {size:>{widths[3]}}"
+
+
+def _total(opened: formats.Opened) -> int:
+    return sum(tensor.nbytes for tensor in opened.values())
+
+
+def _size(nbytes: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if nbytes < 1000 or unit == "GB":
+            return f"{nbytes:.0f} {unit}" if unit == "bytes" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    raise AssertionError
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(_printable, names[:SHOWN])) + more
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
+
+
+def _text(value: Any) -> str:
+    numbers = value if isinstance(value, tuple) else (value,)
+    return " ".join(f"{number:.4g}" if isinstance(number, float) else _printable(str(number)) for number in numbers)
+
+
+if __name__ == "__main__":
+    run_command(main)
