@@ -124,7 +124,8 @@ def _depthwise_forward(x, kernel, strides, pads):
 def _depthwise_backward(strides, pads, saved, g):
     x, kernel = saved
     kh, kw, _, c = kernel.shape
-    dx = untaps([g * w for w in kernel.reshape(kh * kw, c)], x.shape[1:3], (kh, kw), strides, pads)
+    weights = kernel.reshape(kh * kw, c)
+    dx = untaps([g], lambda k, g: g * weights[k], x.shape[1:3], (kh, kw), strides, pads)
     products = tuple(view * g for view in taps(x, (kh, kw), strides, pads))
     return dx, _sum_together(products).reshape(kernel.shape).astype(kernel.dtype)
 

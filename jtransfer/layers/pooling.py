@@ -41,8 +41,8 @@ def _max_backward(window, strides, pads, x, g):
     for k, view in enumerate(views, 1):
         first = jnp.where(view > best, jnp.int8(k), first)
         best = jnp.maximum(best, view)
-    shares = [jnp.where(first == k, g, 0) for k in range(len(views) + 1)]
-    return (untaps(shares, x.shape[1:3], window, strides, pads),)
+    dx = untaps([g, first], lambda k, g, first: jnp.where(first == k, g, 0), x.shape[1:3], window, strides, pads)
+    return (dx,)
 
 
 _max.defvjp(_max_forward, _max_backward)
