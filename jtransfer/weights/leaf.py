@@ -1,10 +1,10 @@
-"""Parameters that are read when they are sliced: a conversion holds a few megabytes, and a device's part is all it reads.
+"""Parameters that are read when they are sliced: a conversion holds a few megabytes, a device reads its part alone.
 
 Pages of mapped files count as the process's memory once they are touched; `release` gives them back.
 """
 
+import functools
 import hashlib
-import math
 import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from jtransfer.weights.mapping import Link, identity
 from jtransfer.weights.source import read
 
 BLOCK = 4 << 20  # bytes touched at once
+ROWS = 4 * BLOCK  # bytes of the rows that are transformed at once where the transform copies
 Index = tuple[slice, ...]
 
 
@@ -27,6 +28,7 @@ class Leaf:
       shape, dtype: those of our parameter.
       slowest: its axes, from the one along which neighbours lie furthest apart in the file to the nearest.
       cut: index → the part, in the file's dtype.
+      step: where the slowest axis is best cut: at multiples of this number.
       arrays: the tensors it comes from, where they are in memory or mapped.
     """
 
@@ -35,6 +37,7 @@ class Leaf:
     slowest: tuple[int, ...]
     cut: Callable[[Any], np.ndarray]
     arrays: tuple[np.ndarray, ...] = ()
+    step: int = 1
 
     def __getitem__(self, index: Any) -> np.ndarray:
         return np.asarray(self.cut(index), self.dtype, order="C")
@@ -59,7 +62,7 @@ def leaves(link: Link, tensors: Mapping[str, Any], wanted: list[Any]) -> list[Le
     if link.transform is identity and getattr(sources[0], "window", None):
         return [Leaf(wanted[0].shape, wanted[0].dtype, _c_order(wanted[0].shape), sources[0].part)]
     arrays = tuple(read(source) for source in sources)
-    if link.transform.axis is not None and arrays[0].nbytes > BLOCK:
+    if link.transform.axis is not None and arrays[0].nbytes > ROWS:
         return [_by_rows(link, arrays[0], wanted[0])]
     filled = link.load(*arrays)
     return [
@@ -89,19 +92,25 @@ def digest(array: np.ndarray) -> str:
 
 
 def _by_rows(link: Link, array: np.ndarray, like: Any) -> Leaf:
-    """A leaf whose transform copies: it is applied to a few rows of the tensor at a time."""
+    """A leaf whose transform copies: it is applied to a few rows at a time, the last of which are kept."""
     axis = range(len(like.shape))[link.transform.axis]
-    step = max(1, BLOCK * len(array) // array.nbytes)
+    step = max(1, ROWS * len(array) // array.nbytes)
+
+    @functools.lru_cache(1)
+    def rows(first: int) -> np.ndarray:
+        return link.load(array[first : first + step])[0]
 
     def cut(index: Any) -> np.ndarray:
         index = _full(index, like.shape)
         start, stop, _ = index[axis].indices(like.shape[axis])
-        rest = tuple(slice(None) if i == axis else part for i, part in enumerate(index))
-        parts = [link.load(array[n : min(n + step, stop)])[0][rest] for n in range(start, stop, step)]
+        parts = []
+        for first in range(start // step * step, stop, step):
+            within = slice(max(start - first, 0), stop - first)
+            parts.append(rows(first)[tuple(within if i == axis else part for i, part in enumerate(index))])
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
     others = (i for i in range(len(like.shape)) if i != axis)
-    return Leaf(like.shape, like.dtype, (axis, *others), cut, (array,))
+    return Leaf(like.shape, like.dtype, (axis, *others), cut, (array,), step)
 
 
 def _full(index: Any, shape: tuple[int, ...]) -> Index:
@@ -114,8 +123,3 @@ def _by_stride(array: np.ndarray) -> tuple[int, ...]:
 
 def _c_order(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(range(len(shape)))
-
-
-def nbytes(leaf: Any) -> int:
-    """The bytes of a whole leaf."""
-    return math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize

@@ -57,10 +57,11 @@ def load(
       InputError: the source does not fit; the text lists all ` - missing`, ` + unexpected` and ` ! shape` lines.
     """
     tensors, label = open_source(source)
-    sample = model.example_input(1) if sample is None else sample
-    shapes = jax.eval_shape(model.init, jax.random.key(0), sample)
+    sample = jax.eval_shape(lambda: model.example_input(1) if sample is None else sample)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), sample)
+    flat_shapes = trees.flatten(shapes)
     full = {path: name for name, path in rules.names(shapes).items()}
-    leaves = {path: trees.flatten(shapes)[name] for path, name in full.items()}
+    leaves = {path: flat_shapes[name] for path, name in full.items()}
 
     found = best((*maps.schemes(model), *_own_names(full)), tensors, leaves)
     drawn = _reinitialised(found, tensors, leaves, shapes, reinit or ())
@@ -96,7 +97,7 @@ def load(
         reinitialised=tuple(drawn.items()),
         ignored=(*_ignored(found, drawn), *((name, "no tensor") for name in getattr(tensors, "left_out", ()))),
     )
-    return trees.unflatten({name: flat[name] for name in trees.flatten(shapes)}), report
+    return trees.unflatten({name: flat[name] for name in flat_shapes}), report
 
 
 def _own_names(full: Mapping[str, str]) -> tuple[Scheme, Scheme]:
@@ -156,7 +157,8 @@ def _initialise(model: Any, sample: Any, rng: jax.Array | None, wanted: Sequence
         return {}
 
     def draw(key: jax.Array) -> dict[str, jax.Array]:
-        flat = trees.flatten(model.init(key, sample))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sample)
+        flat = trees.flatten(model.init(key, zeros))
         return {name: flat[name] for name in wanted}
 
     return jax.device_get(jax.jit(draw)(jax.random.key(0) if rng is None else rng))

@@ -65,7 +65,7 @@ def digest(source: Any) -> str | None:
 
 
 def fields(name: str, model: Any) -> dict[str, Any]:
-    """The fields in which a model differs from what its name gives, as plain data; the dtype of its computation aside."""
+    """The fields in which a model differs from what its name gives, as plain data; without the computation's dtype."""
     usual = models.create(name)
     changed = {
         field.name: getattr(model, field.name)

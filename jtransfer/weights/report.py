@@ -11,8 +11,8 @@ class Report:
     Attributes:
       source: where the tensors came from.
       scheme: whose names they have, such as "torchvision".
-      digest: "sha256:…" over the tensors that were loaded (names, dtypes, shapes, bytes), whatever file they were in. Of a
-        converted checkpoint it is that of the tensors it was made of.
+      digest: "sha256:…" over the tensors that were loaded (names, dtypes, shapes, bytes), whatever file they were in.
+        Of a converted checkpoint it is that of the tensors it was made of.
       loaded: (our path, checkpoint names, shape) of each parameter that was filled.
       reinitialised: (our path, reason) of each parameter that was drawn anew.
       ignored: (checkpoint name, reason) of each tensor that fills nothing.
