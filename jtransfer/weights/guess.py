@@ -6,13 +6,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import jax
-
 from jtransfer import models, rules
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
 from jtransfer.weights import maps
-from jtransfer.weights.load import HEAD, _shapes
+from jtransfer.weights.load import HEAD, _shapes, abstract
 from jtransfer.weights.mapping import Scheme, best, find
 
 SAMPLE = 64  # names that are looked at to tell families apart
@@ -62,11 +60,12 @@ def guess(tensors: Mapping[str, Any], hints: Sequence[str] = ()) -> Guess | None
     return found
 
 
-def fit(name: str, tensors: Mapping[str, Any], hints: Sequence[str] = ()) -> Guess:
-    """How the checkpoint fits the model called `name`. Arguments as for `guess`."""
-    model = models.create(name)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))
-    leaves = {path: trees.flatten(shapes)[full] for full, path in rules.names(shapes).items()}
+def fit(name: str, tensors: Mapping[str, Any], hints: Sequence[str] = (), **fields: Any) -> Guess:
+    """How the checkpoint fits the model called `name` with these fields. Arguments as for `guess`."""
+    model = models.create(name, **fields)
+    shapes = abstract(model)
+    flat = trees.flatten(shapes)
+    leaves = {path: flat[full] for full, path in rules.names(shapes).items()}
     found = best(maps.schemes(model), tensors, leaves)
     classes, reshaped = None, []
     for link in found.links:

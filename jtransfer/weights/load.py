@@ -57,8 +57,7 @@ def load(
       InputError: the source does not fit; the text lists all ` - missing`, ` + unexpected` and ` ! shape` lines.
     """
     tensors, label = open_source(source)
-    sample = jax.eval_shape(lambda: model.example_input(1) if sample is None else sample)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), sample)
+    shapes = abstract(model, sample)
     flat_shapes = trees.flatten(shapes)
     full = {path: name for name, path in rules.names(shapes).items()}
     leaves = {path: flat_shapes[name] for path, name in full.items()}
@@ -98,6 +97,11 @@ def load(
         ignored=(*_ignored(found, drawn), *((name, "no tensor") for name in getattr(tensors, "left_out", ()))),
     )
     return trees.unflatten({name: flat[name] for name in flat_shapes}), report
+
+
+def abstract(model: Any, sample: Any = None) -> dict:
+    """The shapes and dtypes of a model's variables; no device is touched. Arguments as for `load`."""
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), model.example_input(1) if sample is None else sample))
 
 
 def _own_names(full: Mapping[str, str]) -> tuple[Scheme, Scheme]:
@@ -157,8 +161,7 @@ def _initialise(model: Any, sample: Any, rng: jax.Array | None, wanted: Sequence
         return {}
 
     def draw(key: jax.Array) -> dict[str, jax.Array]:
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sample)
-        flat = trees.flatten(model.init(key, zeros))
+        flat = trees.flatten(model.init(key, model.example_input(1) if sample is None else sample))
         return {name: flat[name] for name in wanted}
 
     return jax.device_get(jax.jit(draw)(jax.random.key(0) if rng is None else rng))

@@ -1,0 +1,105 @@
+"""Converts: python -m jtransfer.convert SOURCE DEST [--model=NAME] [--verify]
+
+Any checkpoint that is read → an Orbax checkpoint in the new folder DEST, with `source.json` (its origin, digests,
+names, the model and its fields, preprocessing) and the tokenizer's and processor's files. It is streamed: a few
+megabytes are held, however large the checkpoint is. With --verify it is then compared with its reference (see
+`jtransfer.verify`); the exit code is 1 where they differ by more than 1e-4.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from jtransfer import verify, weights
+from jtransfer.command import parse_flags, run_command
+from jtransfer.errors import InputError
+from jtransfer.weights import origin, stream
+from jtransfer.weights.report import Report
+from jtransfer.weights.restore import Described, fetch_beside
+
+COPIED = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"),
+    *("added_tokens.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("preprocessor_config.json", "processor_config.json"),
+)
+
+
+def convert(
+    source: str | os.PathLike, dest: str | os.PathLike, *, model: str | None = None
+) -> tuple[Described, Report]:
+    """Writes the Orbax checkpoint `dest`, which appears when it is whole.
+
+    Args:
+      source: as `weights.resolve` takes it.
+      dest: a local folder that is new or empty.
+      model: one of `models.names()`; by default what the source says or fits.
+
+    Returns:
+      The model that the source describes, and the report of every tensor and parameter.
+
+    Raises:
+      InputError: `dest` is taken, no model here fits, or the tensors don't fit it; nothing is written then.
+    """
+    dest = _new_folder(dest)
+    described = weights.describe(source, model=model)
+    partial = dest.with_name(dest.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        paths: list[str] = []
+
+        def place(path: str, leaf: Any) -> None:
+            stream.write_leaf(partial, path, leaf)
+            paths.append(path)
+
+        _, report = weights.load(source, described.model, place=place)
+        stream.write_metadata(partial, paths)
+        for name in COPIED:
+            if found := fetch_beside(source, name):
+                shutil.copyfile(found, partial / name)
+        content = origin.describe(described.name, described.model, report, described.class_names)
+        (partial / origin.FILE).write_text(json.dumps(content, indent=1) + "\n")
+        if dest.exists():
+            dest.rmdir()
+        partial.rename(dest)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return described, report
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts by a command line; prints the report and, with --verify, the differences from the reference."""
+    values = flags.FlagValues()
+    name = flags.DEFINE_string("model", "", "by default what the source says or fits", flag_values=values)
+    check = flags.DEFINE_boolean("verify", False, "compare with the reference implementation", flag_values=values)
+    rest = parse_flags(values, argv)
+    if len(rest) != 2:
+        raise InputError("give a source and a new folder: python -m jtransfer.convert SOURCE DEST [--model=NAME]")
+    source, dest = rest
+    described, report = convert(source, dest, model=name.value or None)
+    print(report)
+    if described.unsure:
+        print(f"{' and '.join(described.unsure)} can't be told from the source; the model has its own: --verify tells")
+    print(f"{described.name} with {described.model.num_classes} classes → {dest}")
+    if check.value and not verify.check(source, dest, described, report):
+        sys.exit(1)
+
+
+def _new_folder(dest: str | os.PathLike) -> Path:
+    if "://" in str(dest):
+        raise InputError(f"{dest}: give a local folder, and copy it where it is wanted")
+    path = Path(dest).expanduser().absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{dest} exists and is not empty; give a new folder")
+    return path
+
+
+if __name__ == "__main__":
+    run_command(main)
