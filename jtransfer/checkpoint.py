@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from jtransfer import tree as trees
@@ -68,7 +69,17 @@ def write_base(workdir: str | os.PathLike, phase: str, frozen: dict) -> str:
 
 
 def latest_position(workdir: str | os.PathLike) -> tuple[int, dict] | None:
-    """The step of the last whole checkpoint and the position saved with it; None if there is none."""
+    """The step of the last whole checkpoint and the position saved with it; None if there is none.
+
+    No process returns before all have looked: what the first goes on to write can't be taken for an older run's.
+    """
+    found = _latest(workdir)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("latest_position")
+    return found
+
+
+def _latest(workdir) -> tuple[int, dict] | None:
     if not _checkpoints(workdir).exists():
         return None
     with ocp.training.Checkpointer(_checkpoints(workdir)) as checkpoints:
