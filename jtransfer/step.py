@@ -53,7 +53,7 @@ def make_train_step(
 
     Returns:
       `train_step(state, batch) -> (state, metrics)`, with `batch` a dict of `image` [B, …], `label` [B], `mask` [B] and
-      metrics `loss`, `accuracy`, `grad_norm`, each float32 [].
+      metrics `loss`, `accuracy`, `grad_norm`, `update_norm`, each float32 []. While they are finite, so is the state.
     """
     is_still = still_modules(trainable)
 
@@ -100,7 +100,8 @@ def make_train_step(
         state = state.replace(
             step=state.step + 1, trainable=trained, model_state=model_state, opt_state=opt_state, ema=average
         )
-        return state, {"loss": loss, "accuracy": accuracy, "grad_norm": optax.tree.norm(grads)}
+        norms = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
+        return state, {"loss": loss, "accuracy": accuracy, **norms}
 
     return train_step
 
