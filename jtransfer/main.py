@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     if cluster.value and not workdir.value:
         raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
     if cluster.value:
-        jax.distributed.initialize()
+        _join_cluster()
     cache_compilations()
     folder = workdir.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if jax.process_index() == 0:
@@ -35,6 +35,15 @@ def main(argv: list[str]) -> None:
     if jax.process_index() == 0:
         print("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
         print(f"report: {report.write(folder)}")
+
+
+def _join_cluster() -> None:
+    try:
+        jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"--distributed finds no cluster ({error}); leave it out on one machine"
+        ) from None
 
 
 if __name__ == "__main__":
