@@ -6,6 +6,7 @@ Run it where these are installed: `python tests/make_references.py [CASE…]`. T
 import importlib.util
 import re
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -254,6 +255,145 @@ def densenet_cases():
     return {f"densenet_{case}": ("densenet121", fields, int(case[-2:]), 1.45, theirs) for case, theirs in build.items()}
 
 
+class BigVisionViT:
+    """A timm ViT under the names of ViT-AugReg's or big_vision's files; timm's own reader takes them in."""
+
+    def __init__(self, model, old):
+        self.model, self.old = model.eval(), old
+
+    def eval(self):
+        return self
+
+    def state_dict(self):
+        model = self.model
+        width, heads = model.embed_dim, model.blocks[0].attn.num_heads
+        patch, mlp = model.patch_embed.patch_size, model.blocks[0].mlp.fc1.out_features
+        norm = {"scale": (width,), "bias": (width,)}
+        shapes = {"cls": (1, 1, width)}
+        shapes["Transformer/posembed_input/pos_embedding" if self.old else "pos_embedding"] = model.pos_embed.shape
+
+        def add(name, **parts):
+            shapes.update({f"{name}/{part}": shape for part, shape in parts.items()})
+
+        add("embedding", kernel=(*patch, 3, width), bias=(width,))
+        add("Transformer/encoder_norm", **norm)
+        add("head", kernel=(width, references.CLASSES), bias=(references.CLASSES,))
+        attention, norm2, network = (1, 2, 3) if self.old else (0, 1, 0)
+        for i in range(len(model.blocks)):
+            block = f"Transformer/encoderblock_{i}"
+            add(f"{block}/LayerNorm_0", **norm)
+            add(f"{block}/LayerNorm_{norm2}", **norm)
+            for name in ("query", "key", "value"):
+                split = (heads, width // heads)
+                add(f"{block}/MultiHeadDotProductAttention_{attention}/{name}", kernel=(width, *split), bias=split)
+            out = {"kernel": (heads, width // heads, width), "bias": (width,)}
+            add(f"{block}/MultiHeadDotProductAttention_{attention}/out", **out)
+            add(f"{block}/MlpBlock_{network}/Dense_0", kernel=(width, mlp), bias=(mlp,))
+            add(f"{block}/MlpBlock_{network}/Dense_1", kernel=(mlp, width), bias=(width,))
+        return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
+    def load_state_dict(self, tensors):
+        from timm.models.vision_transformer import _load_weights
+
+        with tempfile.TemporaryDirectory() as folder:
+            np.savez(f"{folder}/weights.npz", **{name: tensor.numpy() for name, tensor in tensors.items()})
+            _load_weights(self.model, f"{folder}/weights.npz")
+
+    def __call__(self, images):
+        return self.model(images)
+
+
+class AsFile(torch.nn.Module):
+    """A transformers model under the names of its files, which differ from its modules' since version 5."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def state_dict(self):
+        import safetensors.torch
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.model.save_pretrained(folder)
+            return safetensors.torch.load_file(f"{folder}/model.safetensors")
+
+    def load_state_dict(self, tensors):
+        import safetensors.torch
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.model.save_pretrained(folder)
+            safetensors.torch.save_file(tensors, f"{folder}/model.safetensors", {"format": "pt"})
+            self.model = type(self.model).from_pretrained(folder).eval()
+
+    def forward(self, images):
+        return self.model(images)
+
+
+def vit_cases():
+    """ViT, DeiT and DINOv2, thin and shallow, under each library's names."""
+    fields = {"patch": 8, "width": 32, "depth": 2, "heads": 4, "mlp_width": 64}
+    small = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4, "mlp_ratio": 2}
+
+    def hugging(kind, size, **changes):
+        import transformers
+
+        mlp = {"mlp_ratio": 2} if kind == "Dinov2" else {"intermediate_size": 64}
+        config = getattr(transformers, f"{kind}Config")(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            image_size=size,
+            patch_size=8,
+            num_labels=references.CLASSES,
+            **mlp,
+            **changes,
+        )
+        suffix = "WithTeacher" if kind == "DeiT" else ""
+        return getattr(transformers, f"{kind}ForImageClassification{suffix}")(config)
+
+    def timm_vit(name, size, **changes):
+        return from_timm(name, img_size=size, **small, **changes)
+
+    plain, tiny = "vit_tiny_patch16", "vit_tiny_patch16_224"
+    exact = fields | {"epsilon": 1e-12}
+    dino = fields | {"layer_scale": 1.0}
+    rows = {}
+    for size in (32, 48):
+        rows |= {
+            f"vit_timm_{size}": (plain, fields, size, partial(timm_vit, tiny, size)),
+            f"vit_mean_timm_{size}": (
+                plain,
+                fields | {"pooling": "mean"},
+                size,
+                partial(timm_vit, tiny, size, global_pool="avg", fc_norm=True),
+            ),
+            f"vit_transformers_{size}": (plain, exact, size, lambda s=size: AsFile(hugging("ViT", s))),
+            f"vit_modules_{size}": (plain, exact, size, partial(hugging, "ViT", size)),
+            f"deit_timm_{size}": (
+                "deit_tiny_distilled_patch16",
+                fields,
+                size,
+                partial(timm_vit, "deit_tiny_distilled_patch16_224", size),
+            ),
+            f"deit_transformers_{size}": (
+                "deit_tiny_distilled_patch16",
+                exact,
+                size,
+                lambda s=size: AsFile(hugging("DeiT", s)),
+            ),
+            f"dinov2_timm_{size}": ("dinov2_small", dino, size, partial(timm_vit, "vit_small_patch14_dinov2", size)),
+            f"dinov2_transformers_{size}": (
+                "dinov2_small",
+                dino | {"pooling": "token+mean"},
+                size,
+                lambda s=size: AsFile(hugging("Dinov2", s)),
+            ),
+            f"vit_augreg_{size}": (plain, fields, size, lambda s=size: BigVisionViT(timm_vit(tiny, s), old=True)),
+            f"vit_big_vision_{size}": (plain, fields, size, lambda s=size: BigVisionViT(timm_vit(tiny, s), old=False)),
+        }
+    return {case: (model, fields, size, 1.0, build) for case, (model, fields, size, build) in rows.items()}
+
+
 # case → (our model, our fields, pixels, gain, constructor of theirs)
 CASES = {
     "resnet18_torchvision": ("resnet18", {}, 64, 0.8, lambda: from_torchvision("resnet18")),
@@ -292,6 +432,7 @@ CASES = {
     **convnext_cases(),
     **inverted_cases(),
     **densenet_cases(),
+    **vit_cases(),
 }
 
 
@@ -327,4 +468,5 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     for case in sys.argv[1:] or CASES:
         make(case)
-    make_real_lite0()
+    if not sys.argv[1:]:
+        make_real_lite0()

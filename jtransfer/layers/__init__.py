@@ -1,5 +1,6 @@
-"""What models share: convolution, normalisation and pooling over NHWC feature maps."""
+"""What models share: attention, convolution, normalisation and pooling over NHWC feature maps."""
 
+from jtransfer.layers.attention import SelfAttention
 from jtransfer.layers.conv import Conv, conv
 from jtransfer.layers.layer_scale import LayerScale
 from jtransfer.layers.norm import BatchNorm
@@ -10,6 +11,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "LayerScale",
+    "SelfAttention",
     "SqueezeExcite",
     "adaptive_avg_pool",
     "avg_pool",

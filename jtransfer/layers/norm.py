@@ -27,7 +27,7 @@ class BatchNorm(nn.BatchNorm):
         plain = mask is None and self.axis_name is None and self.axis == -1 and self.use_scale and self.use_bias
         if stored or self.is_initializing() or not plain or not route.on_cpu():
             given = use_running_average if self.use_running_average is None else None
-            return super().__call__(x, given, mask=mask)
+            return super().__call__(x, use_running_average=given, mask=mask)
         shape = (x.shape[-1],)
         scale = self.param("scale", self.scale_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, shape, self.param_dtype)

@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from jtransfer.errors import unknown
-from jtransfer.models import convnext, densenet, efficientnet, mobilenet, resnet, vgg
+from jtransfer.models import convnext, densenet, efficientnet, mobilenet, resnet, vgg, vit
 from jtransfer.models.chain import Chain
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet, densenet)
+FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet, densenet, vit)
 
 __all__ = ["Chain", "create", "names"]
 

@@ -11,6 +11,7 @@ The rule needs numpy alone, so that the tests do without the libraries.
 import dataclasses
 import json
 import math
+import re
 import zlib
 from pathlib import Path
 from typing import ClassVar
@@ -57,12 +58,12 @@ def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
     [0.5, 1.5]; every other vector is normal with deviation 0.1.
     """
     random = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
-    leaf = name.rsplit(".", 1)[-1]
+    leaf = re.split(r"[./]", name)[-1]
     if leaf == "num_batches_tracked":
         return np.zeros(shape, np.float32)
     if leaf == "running_var":
         return random.uniform(0.5, 1.5, shape).astype(np.float32)
-    if len(shape) == 1 and leaf == "weight":
+    if len(shape) == 1 and leaf in ("weight", "scale"):
         return (gain * random.uniform(0.5, 1.0, shape)).astype(np.float32)
     deviation = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
     return random.standard_normal(shape, np.float32) * np.float32(deviation)

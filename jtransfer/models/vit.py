@@ -1,0 +1,155 @@
+"""Vision transformers: ViT (arXiv:2010.11929), DeiT (arXiv:2012.12877), DINOv2 (arXiv:2304.07193)."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jtransfer import layers
+from jtransfer.models.chain import Chain, Pixels
+from jtransfer.models.head import Head
+
+_HALF = Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop=0.9, interpolation="bicubic")
+_IMAGENET = Pixels(interpolation="bicubic")
+_token_init = nn.initializers.normal(0.02)
+
+
+class Embed(nn.Module):
+    """Patches as tokens, after the class token and the distillation token if there is one; plus their positions."""
+
+    patch: int
+    width: int
+    tokens: tuple[str, ...]
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b n d"]:
+        x = layers.Conv(self.width, self.patch, self.patch, "VALID", dtype=self.dtype, name="patches")(x)
+        x = x.reshape(x.shape[0], -1, self.width)
+        for name in reversed(self.tokens):
+            token = self.param(name, _token_init, (1, 1, self.width))
+            x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.width)).astype(x.dtype), x], axis=1)
+        return x + self.param("positions", _token_init, (1, x.shape[1], self.width)).astype(x.dtype)
+
+
+class Layer(nn.Module):
+    """Attention and a two-layer network, each after a layer norm and beside a residual."""
+
+    heads: int
+    mlp_width: int
+    epsilon: float
+    layer_scale: float | None = None
+    drop_path: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
+        def add(x, y, scale):
+            if self.layer_scale is not None:
+                y = layers.LayerScale(self.layer_scale, self.dtype, name=scale)(y)
+            return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
+
+        norm = partial(nn.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
+        x = add(x, layers.SelfAttention(self.heads, self.dtype, name="attention")(norm(name="norm1")(x)), "scale1")
+        y = nn.Dense(self.mlp_width, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
+        y = nn.Dense(x.shape[-1], dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
+        return add(x, y, "scale2")
+
+
+class Pool(nn.Module):
+    """A layer norm, and what stands for the image: `kind` "token" (the class token), "tokens" (class and distillation
+    token, [b, 2, d]), "mean" (of the patches; the norm comes after), or "token+mean" ([b, 2·d])."""
+
+    kind: str
+    prefix: int
+    epsilon: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Array:
+        norm = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
+        if self.kind == "mean":
+            return norm(x[:, self.prefix :].mean(axis=1))
+        x = norm(x)
+        if self.kind == "token+mean":
+            return jnp.concatenate([x[:, 0], x[:, self.prefix :].mean(axis=1)], axis=-1)
+        return x[:, :2] if self.kind == "tokens" else x[:, 0]
+
+
+class DistilledHead(nn.Module):
+    """Two dense layers, for the class token and the distillation token; the logits are their mean."""
+
+    num_classes: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b 2 d"], *, train: bool = False) -> Float[Array, "b k"]:
+        logits = nn.Dense(self.num_classes, dtype=self.dtype, name="dense")(x[:, 0])
+        distilled = nn.Dense(self.num_classes, dtype=self.dtype, name="distilled")(x[:, 1])
+        return ((logits + distilled) / 2).astype(jnp.float32)
+
+
+class ViT(Chain):
+    """embed → layer_0 … → pool → head.
+
+    Attributes:
+      patch: side of a patch in pixels; divides `image_size`.
+      width, depth, heads, mlp_width: of the layers.
+      distilled: a second token and head (DeiT).
+      pooling: see `Pool`; timm's DINOv2 has "token", transformers' "token+mean".
+      epsilon: of the layer norms: 1e-6 in timm and big_vision, 1e-12 in transformers.
+      layer_scale: initial value of the scales (DINOv2); None for none.
+      drop_path: stochastic depth of the last layer; it falls linearly to 0 at the first.
+    """
+
+    patch: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    distilled: bool = False
+    pooling: str = "token"
+    epsilon: float = 1e-6
+    layer_scale: float | None = None
+    drop_path: float = 0.0
+    pixels: Pixels = _HALF
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Names of the tokens before the patches."""
+        return ("class_token", "distillation_token") if self.distilled else ("class_token",)
+
+    def parts(self):
+        def layer(i):
+            rate = self.drop_path * i / max(self.depth - 1, 1)
+            return partial(Layer, self.heads, self.mlp_width, self.epsilon, self.layer_scale, rate, self.dtype)
+
+        kind = "tokens" if self.distilled else self.pooling
+        head = partial(DistilledHead if self.distilled else Head, self.num_classes, dtype=self.dtype)
+        return {
+            "embed": partial(Embed, self.patch, self.width, self.tokens, self.dtype),
+            **{f"layer_{i}": layer(i) for i in range(self.depth)},
+            "pool": partial(Pool, kind, len(self.tokens), self.epsilon, self.dtype),
+            "head": head,
+        }
+
+
+_SIZES = {
+    "tiny": {"width": 192, "heads": 3, "mlp_width": 768},
+    "small": {"width": 384, "heads": 6, "mlp_width": 1536},
+    "base": {},
+    "large": {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096},
+}
+_DINOV2 = {"patch": 14, "image_size": 518, "layer_scale": 1e-5, "pixels": _IMAGENET}
+
+MODELS = {
+    **{f"vit_{size}_patch16": partial(ViT, **fields) for size, fields in _SIZES.items()},
+    **{f"vit_{size}_patch32": partial(ViT, patch=32, **_SIZES[size]) for size in ("small", "base", "large")},
+    **{f"deit_{size}_patch16": partial(ViT, pixels=_IMAGENET, **_SIZES[size]) for size in ("tiny", "small", "base")},
+    **{
+        f"deit_{size}_distilled_patch16": partial(ViT, distilled=True, pixels=_IMAGENET, **_SIZES[size])
+        for size in ("tiny", "small", "base")
+    },
+    **{f"dinov2_{size}": partial(ViT, **_DINOV2, **_SIZES[size]) for size in ("small", "base", "large")},
+}

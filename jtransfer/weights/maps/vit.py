@@ -1,0 +1,139 @@
+"""ViT's, DeiT's and DINOv2's names in timm, transformers (files, and modules since version 5) and big_vision."""
+
+import numpy as np
+
+from jtransfer.models.vit import ViT
+from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+
+MODEL = ViT
+_LAYER = "layer_{i}"
+_QKV = ("query", "key", "value")
+_PARTS = {kind: tuple(f"{_LAYER}/attention/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias")}
+
+_fused_linear = Transform(  # [3·d, d] ↔ three [d, d]
+    lambda x: tuple(part.T for part in np.split(x, 3)), lambda *parts: np.concatenate([part.T for part in parts])
+)
+_fused_bias = Transform(lambda x: tuple(np.split(x, 3)), lambda *parts: np.concatenate(parts))
+
+
+def schemes(model: ViT) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`; timm's come first."""
+    kind = "deit" if model.distilled else "dinov2" if model.layer_scale is not None else "vit"
+    others = _big_vision(model) if kind == "vit" else ()
+    return _timm(model), _transformers(kind, model), _modules(kind, model), *others
+
+
+def _timm(model: ViT) -> Scheme:
+    rows = [
+        Map("cls_token", "embed/class_token"),
+        Map("dist_token", "embed/distillation_token"),
+        Map("pos_embed", "embed/positions"),
+        *conv("patch_embed.proj", "embed/patches"),
+        *layer_norm("blocks.{i}.norm1", f"{_LAYER}/norm1"),
+        Map("blocks.{i}.attn.qkv.weight", _PARTS["kernel"], _fused_linear),
+        Map("blocks.{i}.attn.qkv.bias", _PARTS["bias"], _fused_bias),
+        *dense("blocks.{i}.attn.proj", f"{_LAYER}/attention/out"),
+        Map("blocks.{i}.ls1.gamma", f"{_LAYER}/scale1/scale"),
+        *layer_norm("blocks.{i}.norm2", f"{_LAYER}/norm2"),
+        *dense("blocks.{i}.mlp.fc1", f"{_LAYER}/fc1"),
+        *dense("blocks.{i}.mlp.fc2", f"{_LAYER}/fc2"),
+        Map("blocks.{i}.ls2.gamma", f"{_LAYER}/scale2/scale"),
+        *layer_norm("fc_norm" if model.pooling == "mean" else "norm", "pool/norm"),
+        *dense("head", "head/dense"),
+        *dense("head_dist", "head/distilled"),
+    ]
+    return Scheme("timm", tuple(rows), ignore=("mask_token",))
+
+
+def _ends(kind: str, model: ViT) -> list[Map]:
+    """What comes before and after the layers in transformers."""
+    return [
+        Map(f"{kind}.embeddings.cls_token", "embed/class_token"),
+        Map(f"{kind}.embeddings.distillation_token", "embed/distillation_token"),
+        Map(f"{kind}.embeddings.position_embeddings", "embed/positions"),
+        *conv(f"{kind}.embeddings.patch_embeddings.projection", "embed/patches"),
+        *layer_norm(f"{kind}.layernorm", "pool/norm"),
+        *dense("cls_classifier" if model.distilled else "classifier", "head/dense"),
+        *dense("distillation_classifier", "head/distilled"),
+    ]
+
+
+_IGNORE = (r".*\.mask_token", r".*pooler\.dense\.(weight|bias)")
+
+
+def _transformers(kind: str, model: ViT) -> Scheme:
+    """The names in files."""
+    theirs = f"{kind}.encoder.layer.{{i}}"
+    dino = kind == "dinov2"
+    norms = ("norm1", "norm2") if dino else ("layernorm_before", "layernorm_after")
+    mlp = ("mlp.fc1", "mlp.fc2") if dino else ("intermediate.dense", "output.dense")
+    rows = [
+        *_ends(kind, model),
+        *layer_norm(f"{theirs}.{norms[0]}", f"{_LAYER}/norm1"),
+        *layer_norm(f"{theirs}.{norms[1]}", f"{_LAYER}/norm2"),
+        *(row for name in _QKV for row in dense(f"{theirs}.attention.attention.{name}", f"{_LAYER}/attention/{name}")),
+        *dense(f"{theirs}.attention.output.dense", f"{_LAYER}/attention/out"),
+        *dense(f"{theirs}.{mlp[0]}", f"{_LAYER}/fc1"),
+        *dense(f"{theirs}.{mlp[1]}", f"{_LAYER}/fc2"),
+        *(Map(f"{theirs}.layer_scale{k}.lambda1", f"{_LAYER}/scale{k}/scale") for k in (1, 2)),
+    ]
+    return Scheme(f"transformers {kind}", tuple(rows), _IGNORE)
+
+
+def _modules(kind: str, model: ViT) -> Scheme:
+    """The names of transformers' modules since version 5, which its files do not have."""
+    theirs = "dinov2.encoder.layer.{i}" if kind == "dinov2" else f"{kind}.layers.{{i}}"
+    norms = ("norm1", "norm2") if kind == "dinov2" else ("layernorm_before", "layernorm_after")
+    rows = [
+        *_ends(kind, model),
+        *layer_norm(f"{theirs}.{norms[0]}", f"{_LAYER}/norm1"),
+        *layer_norm(f"{theirs}.{norms[1]}", f"{_LAYER}/norm2"),
+        *(row for name in _QKV for row in dense(f"{theirs}.attention.{name[0]}_proj", f"{_LAYER}/attention/{name}")),
+        *dense(f"{theirs}.attention.o_proj", f"{_LAYER}/attention/out"),
+        *dense(f"{theirs}.mlp.fc1", f"{_LAYER}/fc1"),
+        *dense(f"{theirs}.mlp.fc2", f"{_LAYER}/fc2"),
+        *(Map(f"{theirs}.layer_scale{k}.lambda1", f"{_LAYER}/scale{k}/scale") for k in (1, 2)),
+    ]
+    return Scheme(f"transformers {kind} modules", tuple(rows), _IGNORE)
+
+
+def _big_vision(model: ViT) -> tuple[Scheme, Scheme]:
+    """ViT-AugReg's files, where a layer norm or dense layer is numbered by the order in which Flax made it, and
+    big_vision's own, which count afresh; both with [d, heads, d / heads] kernels."""
+    heads, width = model.heads, model.width
+    split = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(width, heads, -1))
+    split_bias = Transform(lambda x: x.reshape(width), lambda x: x.reshape(heads, -1))
+    joined = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(heads, -1, width))
+
+    def scheme(name: str, cls: str, positions: str, attention: str, norm2: str, mlp: str) -> Scheme:
+        theirs = "Transformer/encoderblock_{i}"
+        rows = [
+            Map(cls, "embed/class_token"),
+            Map(positions, "embed/positions"),
+            *_flax("embedding", "embed/patches"),
+            *_flax(f"{theirs}/LayerNorm_0", f"{_LAYER}/norm1", "scale"),
+            *(Map(f"{theirs}/{attention}/{n}/kernel", f"{_LAYER}/attention/{n}/kernel", split) for n in _QKV),
+            *(Map(f"{theirs}/{attention}/{n}/bias", f"{_LAYER}/attention/{n}/bias", split_bias) for n in _QKV),
+            Map(f"{theirs}/{attention}/out/kernel", f"{_LAYER}/attention/out/kernel", joined),
+            Map(f"{theirs}/{attention}/out/bias", f"{_LAYER}/attention/out/bias"),
+            *_flax(f"{theirs}/{norm2}", f"{_LAYER}/norm2", "scale"),
+            *_flax(f"{theirs}/{mlp}/Dense_0", f"{_LAYER}/fc1"),
+            *_flax(f"{theirs}/{mlp}/Dense_1", f"{_LAYER}/fc2"),
+            *_flax("Transformer/encoder_norm", "pool/norm", "scale"),
+            *_flax("head", "head/dense"),
+        ]
+        return Scheme(name, tuple(rows), ignore=())
+
+    old = (
+        "cls",
+        "Transformer/posembed_input/pos_embedding",
+        "MultiHeadDotProductAttention_1",
+        "LayerNorm_2",
+        "MlpBlock_3",
+    )
+    new = ("cls", "pos_embedding", "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0")
+    return scheme("augreg", *old), scheme("big_vision", *new)
+
+
+def _flax(foreign: str, ours: str, weight: str = "kernel") -> list[Map]:
+    return [Map(f"{foreign}/{name}", f"{ours}/{name}") for name in (weight, "bias")]
