@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+Mask = Bool[Array, "#b #h #q n"]
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017).
@@ -24,7 +26,7 @@ class SelfAttention(nn.Module):
     kernel_init: Callable = nn.initializers.xavier_uniform()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "#b #h #q n"] | None = None) -> Float[Array, "b n d"]:
+    def __call__(self, x: Float[Array, "b n d"], mask: Mask | None = None) -> Float[Array, "b n d"]:
         """`mask` is False where a position must not be looked at."""
         features = x.shape[-1]
 
