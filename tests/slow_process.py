@@ -1,0 +1,22 @@
+"""`jtransfer.main` in a cluster whose second process comes late to each look at the folder."""
+
+import os
+import time
+
+from jtransfer import checkpoint, main, workdir
+from jtransfer.command import run_command
+
+
+def late(function):
+    def call(*args):
+        time.sleep(1)
+        return function(*args)
+
+    return call
+
+
+if __name__ == "__main__":
+    if os.environ["SLURM_PROCID"] == "1":
+        workdir.check = late(workdir.check)
+        checkpoint.latest_position = late(checkpoint.latest_position)
+    run_command(main.main)

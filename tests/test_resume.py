@@ -1,0 +1,245 @@
+"""A run that is killed at any moment and started again ends as one that was never stopped, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import jax
+import pytest
+
+from jtransfer import checkpoint, configfile, evals, metrics, setup, train, views
+from jtransfer import step as steps
+from jtransfer import tree as trees
+
+ROOT = Path(__file__).parent.parent
+CONFIG = "tests/tiny_run.py"
+TWO_PHASES = f"{CONFIG}:2"
+CLOCKS = ("images_per_second", "seconds", "peak_rss_mb", "device_memory_mb")
+
+CACHED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def start(workdir, *args, config=CONFIG, module="jtransfer.main", devices=1, **env):
+    """A process of its own; it reads the compilation cache but does not write it, as it may be killed in the middle."""
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9",
+        **env,
+    }
+    command = [sys.executable, "-m", module, f"--config={config}", f"--workdir={workdir}", *args]
+    return subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def kill_when(process, happens) -> bool:
+    """Kills the process (signal 9) at the moment that `happens()`; False if it ended before that."""
+    end = time.monotonic() + 120
+    while not happens():
+        if process.poll() is not None:
+            return False
+        if time.monotonic() > end:
+            process.kill()
+            raise AssertionError(f"the moment did not come: {process.communicate()}")
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def bits(workdir, step=None):
+    held = {f"{average}/{path}": leaf for average in (True, False) for path, leaf in leaves(workdir, step, average)}
+    return {path: (leaf.dtype, leaf.shape, leaf.tobytes()) for path, leaf in held.items()}
+
+
+def leaves(workdir, step=None, average=True):
+    return trees.flatten(checkpoint.load_params(workdir, step, average=average)).items()
+
+
+def lines(workdir):
+    """The log without what a clock says."""
+    return [{k: v for k, v in line.items() if k not in CLOCKS} for line in metrics.read(workdir)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that is never stopped."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    process = start(workdir, **CACHED)
+    out, err = finish(process)
+    assert not err, "a normal run writes nothing on standard error"
+    assert "report:" in out
+    return workdir
+
+
+def logged(workdir, text):
+    path = workdir / metrics.FILE
+    return lambda: path.exists() and text in path.read_text()
+
+
+def writing(folder, since=0.0):
+    """A folder that Orbax is in the middle of writing, `since` seconds after it was first seen."""
+    seen = []
+
+    def happens():
+        if folder.exists() and any("tmp" in path.name for path in folder.iterdir()):
+            seen.append(time.monotonic())
+        return bool(seen) and time.monotonic() - seen[0] >= since
+
+    return happens
+
+
+def delay(seconds):
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+def test_killed_again_and_again(whole, tmp_path):
+    workdir, rng = tmp_path / "run", random.Random(0)
+    moments = {
+        "the folder is made": workdir.exists,
+        "its first file is written": lambda: workdir.exists() and any(workdir.iterdir()),
+        "the frozen part of the first phase is written": writing(workdir / "base"),
+        "the first step is logged": logged(workdir, '"step": 1, "phase": "probe", "split": "train"'),
+        "the first checkpoint is written": writing(workdir / "checkpoints"),
+        "a checkpoint is written, a little later": writing(workdir / "checkpoints", since=0.01),
+        "the first phase ends": logged(workdir, '"event": "phase_end"'),
+        "the second phase begins": logged(workdir, '"phase": "top", "event": "phase_start"'),
+        "the frozen part of the second phase is written": writing(workdir / "base"),
+        "a step of the second phase is logged": logged(workdir, '"step": 9,'),
+        "the second phase is evaluated": logged(workdir, '"step": 9, "phase": "top", "split": "test"'),
+        "any moment": delay(rng.uniform(0.5, 8)),
+        "the third phase begins": logged(workdir, '"phase": "more", "event": "phase_start"'),
+        "the last evaluation is logged": logged(workdir, '"step": 18, "phase": "more", "split": "test"'),
+    }
+    kills = sum(kill_when(start(workdir), happens) for happens in moments.values())
+    assert kills >= len(moments) - 2
+    finish(start(workdir))
+
+    assert bits(workdir) == bits(whole)
+    assert lines(workdir) == lines(whole)
+    assert Counter(json.dumps(line) for line in lines(workdir)).most_common(1)[0][1] == 1
+    assert not [path for path in workdir.rglob("*tmp*") if "checkpoints" in path.parts]
+
+
+def cluster(workdir, **settings):
+    """Two processes with one device each, found as under Slurm."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    env = {
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+    }
+    ranks = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    return [start(workdir, "--distributed", config=TWO_PHASES, **env, **rank, **settings) for rank in ranks]
+
+
+@pytest.fixture(scope="module")
+def on_two_devices(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("two") / "run"
+    finish(start(workdir, config=TWO_PHASES, devices=2, **CACHED))
+    return workdir
+
+
+def test_two_processes_train_what_one_does(on_two_devices, tmp_path):
+    workdir = tmp_path / "run"
+    outputs = [finish(process) for process in cluster(workdir, module="tests.slow_process", **CACHED)]
+    assert not any(err for _, err in outputs)
+    assert "report:" in outputs[0][0]
+    assert "step" not in outputs[1][0]
+    assert bits(workdir) == bits(on_two_devices)
+    assert lines(workdir) == lines(on_two_devices)
+    assert len(list(workdir.glob("events.out.tfevents*"))) == 1
+
+
+def test_begun_on_two_processes_continued_on_one(on_two_devices, tmp_path):
+    workdir = tmp_path / "run"
+    processes = cluster(workdir)
+    killed = kill_when(processes[0], logged(workdir, '"step": 9, "phase": "top", "split": "train"'))
+    kill_when(processes[1], lambda: True)
+    assert killed
+    finish(start(workdir, config=TWO_PHASES, devices=2))
+    assert bits(workdir) == bits(on_two_devices)
+    assert lines(workdir) == lines(on_two_devices)
+
+
+STOPPING = (
+    "--config.data.validation=train[64:96]",
+    "--config.early_stop.metric=loss",
+    "--config.early_stop.patience=2",
+    "--config.eval_every=1",
+    "--config.checkpoint_every=1000",
+    "--config.optim.lr=0.02",
+    "--config.optim.ema=0",
+)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after_saves(monkeypatch, number):
+    """The run goes down right after so many checkpoints."""
+    left = iter(range(number - 1))
+
+    def save(*args, **kwargs):
+        original(*args, **kwargs)
+        if next(left, None) is None:
+            raise Stopped
+
+    original = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", save)
+
+
+def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkeypatch):
+    config = configfile.load(str(ROOT / TWO_PHASES), STOPPING)
+    train.run(config, tmp_path / "whole")
+    stops = [line for line in lines(tmp_path / "whole") if line.get("event") == "early_stop"]
+    assert stops, "the run is to stop early"
+
+    ended = False
+    while not ended:
+        with monkeypatch.context() as patch:
+            stop_after_saves(patch, 4)
+            try:
+                train.run(config, tmp_path / "stopped")
+                ended = True
+            except Stopped:
+                pass
+    assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
+    assert bits(tmp_path / "stopped") == bits(tmp_path / "whole")
+
+    losses = {line["step"]: line["loss"] for line in lines(tmp_path / "whole") if line.get("split") == "validation"}
+    best = min(losses, key=losses.get)
+    last = max(losses)
+    assert best != last
+    kept = sorted(int(path.name) for path in (tmp_path / "stopped" / "checkpoints").iterdir())
+    assert kept == sorted({best, last})
+    assert bits(tmp_path / "stopped", "best") == bits(tmp_path / "whole", best)
+    assert validation_loss(config, tmp_path / "stopped", "best") == pytest.approx(losses[best], rel=1e-5)
+    assert validation_loss(config, tmp_path / "stopped", None) == pytest.approx(losses[last], rel=1e-5)
+
+
+def validation_loss(config, workdir, step):
+    run = setup.prepare(config, workdir)
+    preprocess = steps.pixels(**setup.statistics(run.transforms["eval"]))
+    eval_step = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess))
+    batches = views.images(run).eval_batches("validation")
+    return evals.run(eval_step, checkpoint.load_params(workdir, step), batches)[0]["loss"]
