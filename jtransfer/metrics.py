@@ -87,6 +87,7 @@ class Writer:
         self._line({"step": int(step), "phase": phase, "event": name, **details})
         if name == "phase_start":
             self._clock.restart()
+            self._screen.begin(phase)
 
     def __enter__(self) -> "Writer":
         return self
@@ -216,6 +217,9 @@ def _screen(terminal: bool, total_steps: int | None):
 class _Dark:
     """Shows nothing."""
 
+    def begin(self, phase) -> None:
+        pass
+
     def show(self, step, phase, split, scalars, seconds_left) -> None:
         pass
 
@@ -245,6 +249,9 @@ class _Bar(_Dark):
         self._progress = Progress(name, BarColumn(), MofNCompleteColumn(), rest)
         self._task = self._progress.add_task("start", total=total_steps, rest="")
         self._progress.start()
+
+    def begin(self, phase) -> None:
+        self._progress.update(self._task, description=phase, rest="preparing the first step")
 
     def show(self, step, phase, split, scalars, seconds_left) -> None:
         if split == "train":

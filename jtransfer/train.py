@@ -51,6 +51,8 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     ):
         if found:
             position = Position(**found[1])
+            if jax.process_index() == 0:
+                print(f"going on after step {found[0]}, in phase {position.phase}", flush=True)
             state = checkpoint.restore(folder, found[0], setup.abstract(this, position.number), found[1])
         else:
             state, position = _begin(this, *loaded, writer)
