@@ -1,5 +1,6 @@
 """A run that is killed at any moment and started again ends as one that was never stopped, bit for bit."""
 
+import contextlib
 import json
 import os
 import random
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import jax
 import pytest
+from etils import epath
 
-from jtransfer import checkpoint, configfile, evals, metrics, setup, train, views
+from jtransfer import checkpoint, configfile, evals, metrics, setup, train, views, workdir
+from jtransfer import config as configs
 from jtransfer import step as steps
 from jtransfer import tree as trees
 
@@ -133,6 +136,24 @@ def test_killed_again_and_again(whole, tmp_path):
     assert lines(workdir) == lines(whole)
     assert Counter(json.dumps(line) for line in lines(workdir)).most_common(1)[0][1] == 1
     assert not [path for path in workdir.rglob("*tmp*") if "checkpoints" in path.parts]
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_killed_while_the_folder_is_claimed(tmp_path, monkeypatch, written):
+    config = configs.complete(configfile.load(str(ROOT / CONFIG)))
+
+    def replace_or_die(path, target):
+        if len(list(tmp_path.glob("*.json"))) == written:
+            raise Stopped
+        return original(path, target)
+
+    kind = type(epath.Path(tmp_path))
+    original = kind.replace
+    monkeypatch.setattr(kind, "replace", replace_or_die)
+    with contextlib.suppress(Stopped):
+        workdir.claim(tmp_path, config, ["a", "b"])
+    assert len(list(tmp_path.glob("*.json"))) == min(written, 3)
+    workdir.check(tmp_path, config)
 
 
 def cluster(workdir, **settings):
