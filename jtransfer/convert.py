@@ -6,17 +6,15 @@ megabytes are held, however large the checkpoint is. With --verify it is then co
 `jtransfer.verify`); the exit code is 1 where they differ by more than 1e-4.
 """
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from jtransfer import verify, weights
+from jtransfer import folder, verify, weights
 from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
 from jtransfer.weights import origin, stream
@@ -46,12 +44,9 @@ def convert(
     Raises:
       InputError: `dest` is taken, no model here fits, or the tensors don't fit it; nothing is written then.
     """
-    dest = _new_folder(dest)
+    folder.check_new(dest)
     described = weights.describe(source, model=model)
-    partial = dest.with_name(dest.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with folder.new(dest) as partial:
         paths: list[str] = []
 
         def place(path: str, leaf: Any) -> None:
@@ -64,13 +59,7 @@ def convert(
             if found := fetch_beside(source, name):
                 shutil.copyfile(found, partial / name)
         content = origin.describe(described.name, described.model, report, described.class_names)
-        (partial / origin.FILE).write_text(json.dumps(content, indent=1) + "\n")
-        if dest.exists():
-            dest.rmdir()
-        partial.rename(dest)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        origin.write(partial, content)
     return described, report
 
 
@@ -90,15 +79,6 @@ def main(argv: Sequence[str]) -> None:
     print(f"{described.name} with {described.model.num_classes} classes → {dest}")
     if check.value and not verify.check(source, dest, described, report):
         sys.exit(1)
-
-
-def _new_folder(dest: str | os.PathLike) -> Path:
-    if "://" in str(dest):
-        raise InputError(f"{dest}: give a local folder, and copy it where it is wanted")
-    path = Path(dest).expanduser().absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{dest} exists and is not empty; give a new folder")
-    return path
 
 
 if __name__ == "__main__":

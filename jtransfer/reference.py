@@ -103,16 +103,18 @@ def _filled(model: Any, path: Path) -> Any:
 
 
 def _prefixes(report: Report) -> Iterator[tuple[str, str]]:
-    """Stages and the one module of theirs that holds all of a stage's tensors and no others."""
+    """Stages and the one module of theirs that holds all of a stage's tensors and no others: of the head the innermost,
+    whose input the features are, of all others the outermost."""
     held: dict[str, list[list[str]]] = {}
     for path, names, _ in report.loaded:
         held.setdefault(path.split("/")[0], []).extend(name.split(".")[:-1] for name in names)
     for stage, modules in held.items():
-        parts = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*modules, strict=False))
-        prefix = [names[0] for names in parts]
-        others = (module for other, theirs in held.items() if other != stage for module in theirs)
-        if prefix and all(module[: len(prefix)] != prefix for module in others):
-            yield stage, ".".join(prefix)
+        alike = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*modules, strict=False))
+        prefix = [names[0] for names in alike]
+        others = [module for other, theirs in held.items() if other != stage for module in theirs]
+        alone = [n for n in range(1, len(prefix) + 1) if all(module[:n] != prefix[:n] for module in others)]
+        if alone:
+            yield stage, ".".join(prefix[: alone[-1] if stage == "head" else alone[0]])
 
 
 def _recorder(stage: str, seen: dict[str, np.ndarray]) -> Callable[..., None]:

@@ -39,6 +39,11 @@ def describe(name: str, model: Any, report: Report, class_names: tuple[str, ...]
     }
 
 
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes the `source.json` of a folder."""
+    (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
+
+
 def read(source: Any) -> dict[str, Any] | None:
     """The content of the `source.json` of a converted checkpoint; None for any other source.
 

@@ -13,6 +13,8 @@ from jtransfer.errors import InputError, unknown
 from jtransfer.weights import maps
 from jtransfer.weights.mapping import Scheme, find, unique
 
+OWN = "jtransfer"
+
 
 def save(
     variables: Mapping[str, Any],
@@ -28,26 +30,29 @@ def save(
       variables: {"params": …, "batch_stats": …}, as `load` returns them; all leaves are written.
       model: a model of `jtransfer.models`.
       dest: the file's path.
-      format: "safetensors", as yet the only one.
-      scheme: whose names and layouts to write, such as "torchvision"; default: the family's first.
+      format: "safetensors" or "npz".
+      scheme: whose names and layouts to write, such as "torchvision", or "jtransfer" for our own, as
+        "params/stem/conv/kernel"; default: the family's first.
 
     Raises:
       InputError: unknown format or scheme, a parameter that the scheme has no name for, or `dest` exists.
     """
-    if format not in _WRITERS:
-        raise unknown("weights format to write", format, _WRITERS)
+    if format not in WRITERS:
+        raise unknown("weights format to write", format, WRITERS)
     dest = Path(dest)
     if dest.exists():
         raise InputError(f"{dest} exists; give another path")
     tensors = to_foreign(variables, model, scheme=scheme)
     partial = dest.with_name(dest.name + ".part")
-    _WRITERS[format](tensors, partial)
+    WRITERS[format](tensors, partial)
     partial.rename(dest)
     return dest
 
 
 def to_foreign(variables: Mapping[str, Any], model: Any, *, scheme: str | None = None) -> dict[str, np.ndarray]:
     """Checkpoint name → host array of everything in `variables`; the inverse of `load`. Raises as `save` does."""
+    if scheme == OWN:
+        return {full: np.asarray(leaf, order="C") for full, leaf in trees.flatten(variables).items()}
     table = _scheme(model, scheme)
     leaves = {path: trees.flatten(variables)[full] for full, path in rules.names(variables).items()}
     links = {path: find(table.rows, path, "ours") for path in leaves}
@@ -67,7 +72,7 @@ def _scheme(model: Any, name: str | None) -> Scheme:
     if name is None:
         return next(iter(known.values()))
     if name not in known:
-        raise unknown(f"naming scheme of {type(model).__name__}", name, known)
+        raise unknown(f"naming scheme of {type(model).__name__}", name, (*known, OWN))
     return known[name]
 
 
@@ -77,4 +82,9 @@ def _write_safetensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     save_file(dict(tensors), path, metadata={"format": "pt"})
 
 
-_WRITERS = {"safetensors": _write_safetensors}
+def _write_npz(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **tensors)
+
+
+WRITERS = {"safetensors": _write_safetensors, "npz": _write_npz}

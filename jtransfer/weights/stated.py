@@ -5,6 +5,7 @@ from typing import Any
 
 from jtransfer.errors import InputError
 from jtransfer.models.chain import Pixels
+from jtransfer.models.inverted import scaled
 from jtransfer.weights import beside
 
 Config = Mapping[str, Any]
@@ -50,6 +51,9 @@ _TIMM_ARGS = {
     "img_size": "image_size",
     "in_chans": "channels",
     "growth_rate": "growth",
+    "layers": "depths",
+    "block_config": "depths",
+    "bn_eps": "epsilon",
 }
 
 
@@ -60,6 +64,8 @@ def _timm(config: Config) -> dict[str, Any]:
         raise InputError(f"config.json: model_args has {strange[0]}={args[strange[0]]!r}, which no model here takes")
     size = config.get("pretrained_cfg", config).get("input_size")
     usual = {"image_size": int(size[-1]), "channels": int(size[0])} if size else {}
+    if "growth_rate" in args:
+        usual["features"] = 2 * args["growth_rate"]
     return usual | {ours: _plain(args[theirs]) for theirs, ours in _TIMM_ARGS.items() if theirs in args}
 
 
@@ -93,7 +99,12 @@ def _efficientnet(config: Config) -> dict[str, Any]:
 
 
 def _mobilenet_v2(config: Config) -> dict[str, Any]:
-    fields = {"width": config["depth_multiplier"], "image_size": config["image_size"]}
+    width = config["depth_multiplier"]
+    if scaled(32, width) == scaled(16, width):
+        raise InputError(
+            f"config.json: depth_multiplier={width}: the first block has a residual here, not there"
+        )
+    fields = {"width": width, "image_size": config["image_size"]}
     return fields | {"symmetric": not config.get("tf_padding", True), "epsilon": config.get("layer_norm_eps", 1e-3)}
 
 

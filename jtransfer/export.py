@@ -1,0 +1,158 @@
+"""Exports: python -m jtransfer.export WORKDIR DEST --format=hf|timm|torchvision|safetensors|npz|stablehlo [--step=STEP]
+
+A run's folder, or any checkpoint that is read → the new folder DEST with names and files that another library loads:
+
+    hf           AutoModelForImageClassification.from_pretrained(DEST)
+    timm         timm.create_model("local-dir:DEST", pretrained=True)
+    torchvision  model.load_state_dict(safetensors.torch.load_file("DEST/model.safetensors"), strict=True)
+    safetensors  names of ours, as params/stem/conv/kernel
+    npz          the same for numpy
+    stablehlo    for jax.export: a program, uint8 images [B, H, W, C] → float32 logits [B, classes], and its parameters
+
+`source.json` says which model it is; `weights.restore(DEST)` reads all but the last back.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from jtransfer import checkpoint, folder, init, setup, step, weights, workdir
+from jtransfer import config as configs
+from jtransfer import tree as trees
+from jtransfer.command import parse_flags, run_command
+from jtransfer.errors import InputError, unknown
+from jtransfer.weights import libraries, origin
+from jtransfer.weights.restore import Described, describe
+from jtransfer.weights.save import OWN, WRITERS, to_foreign
+
+PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
+
+
+class Trained(NamedTuple):
+    """What is exported: the model, its variables (float32 host arrays) and where they come from."""
+
+    described: Described
+    variables: dict
+    label: str
+
+
+def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
+    """Writes the new folder `dest`, which appears when it is whole.
+
+    Args:
+      source: the folder of a run, or what `weights.restore` takes.
+      dest: a local folder that is new or empty.
+      format: "hf", "timm", "torchvision", "safetensors", "npz" or "stablehlo".
+      step: of a run, as `checkpoint.load_params` takes it.
+
+    Raises:
+      InputError: an unknown format, a taken folder, no such source, or a model that the library does not have.
+    """
+    if format not in _FORMATS:
+        raise unknown("format", format, _FORMATS)
+    folder.check_new(dest)
+    trained = read(source, step)
+    with folder.new(dest) as partial:
+        _FORMATS[format](trained, partial)
+        flat = trees.flatten(trained.variables)
+        _, report = weights.load(flat, trained.described.model)
+        report = dataclasses.replace(report, source=trained.label)
+        name, model, classes, *_ = trained.described
+        origin.write(partial, origin.describe(name, model, report, classes))
+
+
+def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
+    """A run's model as it was last saved, or at `step`; or that of a checkpoint. Errors as for `export`."""
+    if not init.is_run(source):
+        if step is not None:
+            raise InputError(f"{source} is not the folder of a run; leave --step out")
+        described = describe(source)
+        variables, _ = weights.load(source, described.model)
+        return Trained(described, variables, str(source))
+    config = configs.complete(workdir.read_json(Path(source) / "config.json"))
+    names = tuple(workdir.read_json(Path(source) / "classes.json")["class_names"])
+    model = setup.create_model(config, len(names))
+    pipeline = setup.transforms(config, model)["eval"]
+    pixels = dataclasses.replace(model.pixels, mean=tuple(pipeline.mean), std=tuple(pipeline.std))
+    variables = jax.tree.map(lambda x: np.asarray(x, np.float32), checkpoint.load_params(source, step))
+    return Trained(Described(config.model.name, model.clone(pixels=pixels), names), variables, str(source))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Exports by a command line."""
+    values = flags.FlagValues()
+    kind = flags.DEFINE_string("format", "", f"one of {', '.join(_FORMATS)}", flag_values=values)
+    number = flags.DEFINE_string("step", "", 'of a run: one it kept, or "best"; else the last', flag_values=values)
+    rest = parse_flags(values, argv)
+    if len(rest) != 2 or not kind.value:
+        raise InputError(
+            f"give a run or checkpoint, a new folder and a format: python -m jtransfer.export WORKDIR DEST "
+            f"--format={'|'.join(_FORMATS)}"
+        )
+    export(*rest, kind.value, step=int(number.value) if number.value.isdigit() else number.value or None)
+    print(f"{rest[0]} → {rest[1]} ({kind.value})")
+
+
+def _library(library: str) -> Callable[[Trained, Path], None]:
+    """Tensors under the names of a library of torch's."""
+
+    def write(trained: Trained, dest: Path) -> None:
+        name, model, classes, *_ = trained.described
+        if library != "torchvision":
+            content = getattr(libraries, library)(name, model, classes)
+            (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+        if library == "transformers":
+            (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
+        tensors = to_foreign(trained.variables, model, scheme=libraries.scheme(model, library))
+        WRITERS["safetensors"](tensors | libraries.buffers(tensors), dest / "model.safetensors")
+
+    return write
+
+
+def _own(suffix: str) -> Callable[[Trained, Path], None]:
+    """Tensors under our own names."""
+
+    def write(trained: Trained, dest: Path) -> None:
+        tensors = to_foreign(trained.variables, trained.described.model, scheme=OWN)
+        WRITERS[suffix](tensors, dest / f"model.{suffix}")
+
+    return write
+
+
+def _stablehlo(trained: Trained, dest: Path) -> None:
+    """A program for any batch size on any of `PLATFORMS`, which normalizes the pixels itself."""
+    model = trained.described.model
+    prepare = step.pixels(mean=np.float32(model.pixels.mean), std=np.float32(model.pixels.std), dtype=model.dtype)
+
+    def run(flat: Mapping[str, Any], images: Any) -> jnp.ndarray:
+        return model.apply(trees.unflatten(flat), prepare(images))
+
+    flat = trees.flatten(trained.variables)
+    (batch,) = jax.export.symbolic_shape("b")
+    images = jax.ShapeDtypeStruct((batch, model.image_size, model.image_size, model.channels), jnp.uint8)
+    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
+    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, images)
+    (dest / "model.stablehlo").write_bytes(program.serialize())
+    WRITERS["npz"](flat, dest / "weights.npz")
+
+
+_FORMATS: dict[str, Callable[[Trained, Path], None]] = {
+    "hf": _library("transformers"),
+    "timm": _library("timm"),
+    "torchvision": _library("torchvision"),
+    "safetensors": _own("safetensors"),
+    "npz": _own("npz"),
+    "stablehlo": _stablehlo,
+}
+
+
+if __name__ == "__main__":
+    run_command(main)

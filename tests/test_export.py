@@ -1,0 +1,266 @@
+"""What is exported comes back bit for bit, and gives the same logits in the libraries it is exported to."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import references
+from safetensors.numpy import load_file
+
+from jtransfer import checkpoint, data, export, models, setup, weights, workdir
+from jtransfer import config as configs
+from jtransfer import tree as trees
+from jtransfer.command import run_command
+from jtransfer.errors import InputError
+from jtransfer.weights import libraries, origin
+
+CLASSES = tuple(f"kind {i}" for i in range(references.CLASSES))
+PIXELS = models.chain.Pixels(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), crop=0.9, interpolation="bicubic")
+
+
+def store(case, folder):
+    """A checkpoint of ours with the weights of a stored reference."""
+    reference = references.load(case)
+    fields = {"image_size": reference.size, "pixels": PIXELS, **reference.fields}
+    model = models.create(reference.model, references.CLASSES, **fields)
+    variables, report = weights.load(reference.tensors, model)
+    folder.mkdir(parents=True)
+    weights.save(variables, model, folder / "model.safetensors", scheme="jtransfer")
+    origin.write(folder, origin.describe(reference.model, model, report, CLASSES))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return store("convnext_timm_75", tmp_path_factory.mktemp("source") / "convnext")
+
+
+def assert_same(a, b):
+    a, b = trees.flatten(a), trees.flatten(b)
+    assert sorted(a) == sorted(b)
+    for path, leaf in a.items():
+        np.testing.assert_array_equal(leaf, b[path], err_msg=path)
+
+
+@pytest.mark.parametrize("format", ["hf", "timm", "torchvision", "safetensors", "npz"])
+def test_what_is_exported_comes_back_bit_for_bit(format, source, tmp_path):
+    model, variables, report = weights.restore(source)
+    export.export(source, tmp_path / "new", format)
+    again, back, _ = weights.restore(tmp_path / "new")
+    assert again == model
+    assert_same(variables, back)
+    if format in ("hf", "timm"):
+        (tmp_path / "new" / "source.json").unlink()
+        again, back, report = weights.restore(tmp_path / "new")
+        assert {**again.preprocessing, "crop": 0.9} == model.preprocessing
+        assert (again.depths, again.widths) == (model.depths, model.widths)
+        assert_same(variables, back)
+        assert (report.reinitialised, report.ignored) == ((), ())
+        assert weights.describe(tmp_path / "new").class_names == CLASSES
+
+
+def test_numpy_reads_the_parameters_by_our_paths(source, tmp_path):
+    export.export(source, tmp_path / "new", "npz")
+    with np.load(tmp_path / "new" / "model.npz") as file:
+        assert_same(dict(file), trees.flatten(weights.restore(source)[1]))
+
+
+def test_batch_norms_have_the_counters_that_torch_asks_for(tmp_path):
+    tensors = {"bn.running_var": np.ones(3), "bn.weight": np.ones(3), "fc.weight": np.ones(3)}
+    added = libraries.buffers(tensors)
+    assert list(added) == ["bn.num_batches_tracked"]
+    assert (added["bn.num_batches_tracked"].dtype, added["bn.num_batches_tracked"].shape) == (np.int64, ())
+
+
+def test_a_stablehlo_program_runs_without_the_model(source, tmp_path):
+    export.export(source, tmp_path / "new", "stablehlo")
+    images = np.random.default_rng(0).integers(0, 256, (3, 75, 75, 3), np.uint8)
+    found = {"images": images}
+    exec(LOADER.replace("DEST", str(tmp_path / "new")), found)
+    model, variables, _ = weights.restore(source)
+    prepared = (images / 255 - np.asarray(PIXELS.mean)) / np.asarray(PIXELS.std)
+    expected = jax.jit(model.apply)(variables, prepared.astype(np.float32))
+    np.testing.assert_allclose(found["logits"], expected, rtol=0, atol=1e-5)
+
+
+LOADER = """
+import jax.export
+import numpy as np
+
+with open("DEST/model.stablehlo", "rb") as file:
+    model = jax.export.deserialize(bytearray(file.read()))
+weights = dict(np.load("DEST/weights.npz"))
+logits = model.call(weights, images)  # images uint8 [B, H, W, C], resized and cropped
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run's folder, whose parameters are stood in for."""
+    config = configs.default()
+    config.model.name = "resnet18"
+    config.model.fields = {"depths": (1, 1, 1, 1), "image_size": 32}
+    config.data.transform = "resize(32)|normalize(((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))"
+    config = configs.complete(config)
+    names = data.open(config.data, "test[:1]").class_names
+    folder = tmp_path / "run"
+    workdir.claim(folder, config, names)
+    (folder / "checkpoints").mkdir()
+    model = setup.create_model(config, len(names))
+    variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
+    asked = []
+    monkeypatch.setattr(checkpoint, "load_params", lambda *args: asked.append(args) or variables)
+    return folder, names, variables, asked
+
+
+def test_a_run_is_exported_with_its_classes_and_its_preprocessing(run, tmp_path, capsys):
+    folder, names, variables, asked = run
+    run_command(export.main, ["export", str(folder), str(tmp_path / "new"), "--format=hf", "--step=20"])
+    assert asked == [(str(folder), 20)]
+    assert "(hf)" in capsys.readouterr().out
+    config = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert list(config["id2label"].values()) == list(names)
+    assert config["depths"] == [1, 1, 1, 1]
+    assert "resnet.encoder.stages.0.layers.0.layer.0.normalization.num_batches_tracked" in load_file(
+        tmp_path / "new" / "model.safetensors"
+    )
+    model, back, _ = weights.restore(tmp_path / "new")
+    np.testing.assert_allclose(model.pixels.mean, (0.1, 0.2, 0.3))
+    np.testing.assert_allclose(model.pixels.std, (0.4, 0.5, 0.6))
+    assert_same(variables, back)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "library", "says"),
+    [
+        ("efficientnet_b0", {}, libraries.transformers, "pads as TensorFlow"),
+        ("efficientnet_b0", {"width": 0.5}, libraries.timm, "with width=1.0 only"),
+        ("vgg11", {"width": 64}, libraries.timm, "with width=4096 only"),
+        ("mobilenet_v2", {"width": 0.3}, libraries.timm, "a width of 0.35, 0.5"),
+        ("mobilenet_v2", {"width": 0.25}, libraries.transformers, "no residual in its first block"),
+        ("densenet121", {"growth": 8}, libraries.timm, "not 64 with growth=8"),
+        ("vgg11", {}, libraries.transformers, "transformers has no VGG"),
+    ],
+)
+def test_a_model_that_the_library_does_not_have_is_refused(name, fields, library, says):
+    with pytest.raises(InputError, match=says):
+        library(name, models.create(name, **fields), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "architecture", "args"),
+    [
+        ("resnet50", {}, "resnet50", None),
+        ("resnet18", {"depths": (1, 1, 1, 1)}, "resnet18", {"layers": [1, 1, 1, 1]}),
+        ("efficientnet_b0", {}, "efficientnet_b0", None),
+        ("efficientnet_b0", {"symmetric": False}, "tf_efficientnet_b0", None),
+        ("efficientnet_b5", {}, "efficientnet_b5", {"bn_eps": 1e-3}),
+        ("efficientnet_lite0", {}, "tf_efficientnet_lite0", None),
+        ("mobilenet_v2", {"width": 0.5}, "mobilenetv2_050", None),
+        ("mobilenet_v3_large", {"epsilon": 1e-5}, "mobilenetv3_large_100", None),
+        ("mobilenet_v3_small", {}, "mobilenetv3_small_100", {"bn_eps": 1e-3}),
+        ("vgg11", {"channels": 1}, "vgg11", {"in_chans": 1}),
+    ],
+)
+def test_timms_name_and_arguments(name, fields, architecture, args):
+    config = libraries.timm(name, models.create(name, 10, **fields), ())
+    assert (config["architecture"], config.get("model_args")) == (architecture, args)
+
+
+def refused(*argv):
+    with pytest.raises(SystemExit) as stopped:
+        run_command(export.main, ["export", *map(str, argv)])
+    return stopped.value.code
+
+
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(source, tmp_path, capsys):
+    for argv, says in [
+        ([source, source, "--format=hf"], "exists and is not empty"),
+        ([source, tmp_path / "new", "--format=timmm"], "unknown format 'timmm'; nearest: timm"),
+        ([source, tmp_path / "new"], "--format=hf|timm"),
+        ([source, tmp_path / "new", "--format=hf", "--step=3"], "is not the folder of a run; leave --step out"),
+        ([tmp_path / "none", tmp_path / "new", "--format=hf"], "the path does not exist"),
+    ]:
+        assert refused(*argv) == 2
+        err = capsys.readouterr().err
+        assert says in err
+        assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+LIVE = """
+import json, sys
+import make_references, references
+make_references.declare_torchvision_operators()
+import numpy as np, timm, torch, torchvision, transformers
+from safetensors.torch import load_file
+
+def load(format, folder, case):
+    if format == "hf":
+        auto = transformers.AutoModelForImageClassification
+        model, info = auto.from_pretrained(folder, output_loading_info=True)
+        assert not any(info.values()), info
+        transformers.AutoImageProcessor.from_pretrained(folder)
+        return model
+    if format == "timm":
+        return timm.create_model("local-dir:" + folder, pretrained=True)
+    model = torchvision.models.get_model(references.load(case).model, num_classes=references.CLASSES)
+    model.load_state_dict(load_file(folder + "/model.safetensors"), strict=True)
+    return model
+
+for line in sys.stdin:
+    format, folder, case = line.split()
+    reference = references.load(case)
+    model = load(format, folder, case).eval()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(reference.images.transpose(0, 3, 1, 2).copy()))
+    logits = getattr(logits, "logits", logits).numpy()
+    print(json.dumps([format, case, float(np.abs(logits - reference.logits).max())]))
+"""
+
+EXPORTS = {
+    "hf": [
+        "convnext_timm_75",
+        "resnet18_transformers",
+        "efficientnet_b0_transformers_96",
+        "mobilenet_v2_transformers_75",
+    ],
+    "timm": [
+        "convnext_transformers_75",
+        "resnet18_torchvision",
+        "efficientnet_lite0_ra",
+        "efficientnet_lite0_package",
+        "mobilenet_v3_small_tf_75",
+        "mobilenet_v3_small_timm_64",
+        "mobilenet_v3_small_torchvision_64",
+        "densenet_timm_64",
+    ],
+    "torchvision": ["resnet18_timm", "mobilenet_v3_small_torchvision_64"],
+}
+
+
+def test_the_libraries_load_it_strictly_and_give_the_same_logits(tmp_path):
+    pytest.importorskip("torch")
+    wanted = []
+    for format, cases in EXPORTS.items():
+        for case in cases:
+            stored = tmp_path / "sources" / case
+            folder = tmp_path / format / case
+            export.export(stored if stored.exists() else store(case, stored), folder, format)
+            wanted.append((format, str(folder), case))
+    done = subprocess.run(
+        [sys.executable, "-c", LIVE],
+        input="\n".join(map(" ".join, wanted)),
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {(format, case): worst for format, case, worst in map(json.loads, done.stdout.splitlines())}
+    assert set(found) == {(format, case) for format, _, case in wanted}
+    assert max(found.values()) <= 1e-4, found
