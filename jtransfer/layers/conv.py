@@ -1,16 +1,15 @@
 """Convolution over NHWC feature maps, with PyTorch's symmetric padding as the integer form."""
 
 from collections.abc import Callable
-from functools import partial, reduce
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from jtransfer.layers import route
-from jtransfer.layers.taps import Pads, Pair, out_size, taps, untaps
+from jtransfer.layers.depthwise import depthwise
+from jtransfer.layers.taps import Pads, Pair, out_size, pad, taps
 
 Padding = str | int | Pads
 
@@ -102,40 +101,6 @@ def patches(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: Pair, pads: Pads
 ) -> Float[Array, "b i j f"]:
     """A convolution as all patches times a matrix."""
-    views = jnp.concatenate(taps(x, kernel.shape[:2], strides, pads), axis=-1)
+    views = jnp.concatenate(taps(pad(x, pads), kernel.shape[:2], strides), axis=-1)
     b, i, j, n = views.shape
     return (views.reshape(-1, n) @ kernel.reshape(n, -1)).reshape(b, i, j, -1)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def depthwise(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 c"], strides: Pair, pads: Pads
-) -> Float[Array, "b i j c"]:
-    """One window per channel, as shifted multiply-adds."""
-    kh, kw, _, c = kernel.shape
-    views = taps(x, (kh, kw), strides, pads)
-    return reduce(jnp.add, map(jnp.multiply, views, kernel.reshape(kh * kw, c)))
-
-
-def _depthwise_forward(x, kernel, strides, pads):
-    return depthwise(x, kernel, strides, pads), (x, kernel)
-
-
-def _depthwise_backward(strides, pads, saved, g):
-    x, kernel = saved
-    kh, kw, _, c = kernel.shape
-    weights = kernel.reshape(kh * kw, c)
-    dx = untaps([g], lambda k, g: g * weights[k], x.shape[1:3], (kh, kw), strides, pads)
-    products = tuple(view * g for view in taps(x, (kh, kw), strides, pads))
-    return dx, _sum_together(products).reshape(kernel.shape).astype(kernel.dtype)
-
-
-def _sum_together(views: tuple[Float[Array, "b i j c"], ...]) -> Float[Array, "k c"]:
-    """The sum of each view over images and positions; one reduction of many operands reads what they share once."""
-    views = tuple(view.astype(jnp.float32) for view in views)
-    zeros = (jnp.zeros((), jnp.float32),) * len(views)
-    sums = lax.reduce(views, zeros, lambda a, b: tuple(map(jnp.add, a, b)), dimensions=(1, 2))
-    return jnp.stack(sums).sum(axis=1)
-
-
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)

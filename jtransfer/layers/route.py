@@ -5,7 +5,12 @@ to 60: depthwise convolutions, 1×1 convolutions, convolutions on maps of a few 
 There, and only there, the same numbers are computed by other operations.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 SMALL_MAP = 49  # output pixels up to which patches times a matrix beat XLA's convolution on a CPU
 
@@ -27,3 +32,19 @@ def conv(in_channels: int, kernel_shape: tuple[int, ...], pads, groups: int, out
     if groups == 1 and out_size[0] * out_size[1] <= SMALL_MAP:
         return "patches"
     return "xla"
+
+
+def apart(f: Callable[..., Any], x: jax.Array, *others: jax.Array) -> Any:
+    """`f(x, *others)`, compiled apart from what computes its arguments.
+
+    XLA's CPU compiler fuses elementwise producers into every consumer and computes them again for each; it drops
+    `lax.optimization_barrier` before it does so. It cannot look into the branch of a conditional, and does not see that
+    this condition always holds. Worth it where a large array is read at many offsets.
+    """
+    bits = lax.bitcast_convert_type(x.ravel()[0].astype(jnp.float32), jnp.int32)
+    shapes = jax.eval_shape(f, x, *others)
+
+    def never(*_):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    return lax.cond((bits & 1) < 2, f, never, x, *others)

@@ -3,8 +3,7 @@
 Convolutions and pooling become sums and maxima of such views, which XLA's CPU compiler turns into vector loops.
 """
 
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -14,18 +13,22 @@ from jaxtyping import Array, Float
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
+NO_PADS = ((0, 0), (0, 0))
+
 
 def out_size(size: Pair, window: Pair, strides: Pair, pads: Pads) -> Pair:
     """Height and width of the output."""
     return tuple((n + lo + hi - k) // s + 1 for n, k, s, (lo, hi) in zip(size, window, strides, pads, strict=True))
 
 
-def taps(
-    x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads, fill: float = 0.0
-) -> list[Float[Array, "b i j c"]]:
-    """The map as seen from each position of the window, row by row; the padding holds `fill`."""
-    (i, j), (sh, sw), (b, _, _, c) = out_size(x.shape[1:3], window, strides, pads), strides, x.shape
-    x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+def pad(x: Float[Array, "b h w c"], pads: Pads, fill: float = 0.0) -> Float[Array, "b H W c"]:
+    """The map with `fill` around it; negative widths crop."""
+    return lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+
+
+def taps(x: Float[Array, "b H W c"], window: Pair, strides: Pair) -> list[Float[Array, "b i j c"]]:
+    """The padded map as seen from each position of the window, row by row."""
+    (i, j), (sh, sw), (b, _, _, c) = out_size(x.shape[1:3], window, strides, NO_PADS), strides, x.shape
     return [
         lax.slice(x, (0, m, n, 0), (b, m + (i - 1) * sh + 1, n + (j - 1) * sw + 1, c), (1, sh, sw, 1))
         for m in range(window[0])
@@ -33,49 +36,42 @@ def taps(
     ]
 
 
-def untaps(
-    sources: Sequence[Float[Array, "b i j c"]],
-    term: Callable[..., Float[Array, "b i j c"]],
-    size: Pair,
-    window: Pair,
-    strides: Pair,
-    pads: Pads,
-) -> Float[Array, "b h w c"]:
-    """The transpose of `taps`: the window's output adds `term(k, *sources)` to what it saw at its position k.
+def seen_by(
+    y: Float[Array, "b i j c"], size: Pair, window: Pair, strides: Pair, pads: Pads
+) -> list[list[tuple[int, Float[Array, "b m n c"]]]]:
+    """What looked at each pixel of a map of `size`: the transpose of `taps`.
 
-    With stride s, row s·m + a was seen at positions k ≡ a + pad (mod s) alone, so each of the s phases is a sum of
-    shifted views without holes; the phases are interleaved at the end. `term` must map zeros to zeros.
-
-    Args:
-      sources: arrays of the output's shape.
-      term: elementwise in the sources; k counts the window's positions row by row.
-      size: of the map that `taps` saw.
+    With stride s, the pixels of one phase (row, column modulo s) were seen at the same positions of the window. So each
+    of the s² phases, row by row, has pairs (k, view): `view` holds, for each pixel of the phase, the output of the
+    window that saw it at its position k, or zero. The transpose of `taps` is the sum over k in each phase, merged.
     """
-    axes = [_Axis(*axis) for axis in zip(size, sources[0].shape[1:3], window, strides, pads, strict=True)]
-    (b, _, _, c), (sh, sw) = sources[0].shape, strides
-    edges = ((0, 0, 0), *((*axis.edges, 0) for axis in axes), (0, 0, 0))
-    padded = [lax.pad(source, jnp.zeros((), source.dtype), edges) for source in sources]
-
-    def phase(row: int, column: int):
-        terms = [
-            term(
-                m * window[1] + n,
-                *(lax.slice(p, (0, i, j, 0), (b, i + axes[0].length, j + axes[1].length, c)) for p in padded),
-            )
-            for m, i in axes[0].positions(row)
-            for n, j in axes[1].positions(column)
+    rows, columns = (_Axis(*axis) for axis in zip(size, y.shape[1:3], window, strides, pads, strict=True))
+    b, _, _, c = y.shape
+    y = pad(y, (rows.edges, columns.edges))
+    return [
+        [
+            (m * window[1] + n, lax.slice(y, (0, i, j, 0), (b, i + rows.length, j + columns.length, c)))
+            for m, i in rows.positions(row)
+            for n, j in columns.positions(column)
         ]
-        return reduce(jnp.add, terms) if terms else jnp.zeros((b, axes[0].length, axes[1].length, c), sources[0].dtype)
+        or [(0, jnp.zeros((b, rows.length, columns.length, c), y.dtype))]
+        for row in range(strides[0])
+        for column in range(strides[1])
+    ]
 
+
+def merge(phases: Sequence[Float[Array, "b m n c"]], size: Pair, strides: Pair) -> Float[Array, "b h w c"]:
+    """The map of `size` whose phases, row by row, are these."""
     if strides == (1, 1):
-        return phase(0, 0)
-    rows = [jnp.stack([phase(row, column) for column in range(sw)], axis=3) for row in range(sh)]
-    merged = jnp.stack(rows, axis=2).reshape(b, axes[0].length * sh, axes[1].length * sw, c)
-    return merged[:, : size[0], : size[1]]
+        return phases[0]
+    sh, sw = strides
+    rows = [jnp.stack(phases[row * sw : (row + 1) * sw], axis=3) for row in range(sh)]
+    (b, m, n, c), (h, w) = phases[0].shape, size
+    return jnp.stack(rows, axis=2).reshape(b, m * sh, n * sw, c)[:, :h, :w]
 
 
 class _Axis(NamedTuple):
-    """One spatial axis of `untaps`: where the padded outputs lie that saw a position of the map."""
+    """One spatial axis: where, in the padded outputs, those lie that saw a pixel."""
 
     size: int
     outputs: int
@@ -85,7 +81,7 @@ class _Axis(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Positions of one phase."""
+        """Pixels of one phase."""
         return -(-self.size // self.stride)
 
     @property
@@ -95,7 +91,7 @@ class _Axis(NamedTuple):
         return -min(shifts), max(shifts) + self.length - self.outputs
 
     def positions(self, phase: int) -> list[Pair]:
-        """(k, start) of the window positions that fall on `phase`: the padded output start + m saw its row m at k."""
+        """(k, start) of the window positions that fall on `phase`: the padded output start + m saw its pixel m at k."""
         return [(k, shift + self.edges[0]) for k, shift in self._shifts(phase)]
 
     def _shifts(self, phase: int) -> list[Pair]:
