@@ -123,7 +123,10 @@ def matrix(shares: np.ndarray) -> str:
 
 
 def _bands(axis, spans: Sequence[Span], *, named: bool) -> None:
-    total = max((span.end for span in spans), default=0) - min((span.start for span in spans), default=0)
+    first, last = min((span.start for span in spans), default=0), max((span.end for span in spans), default=0)
+    total = last - first
+    if total:
+        axis.set_xlim(first - 0.02 * total, last + 0.02 * total)
     for number, span in enumerate(spans, 1):
         if number % 2 == 0:
             axis.axvspan(span.start, span.end, color=BAND, linewidth=0, zorder=0)

@@ -15,7 +15,7 @@ import synthetic_run
 from etils import epath
 from PIL import Image
 
-from jtransfer import evals, report
+from jtransfer import evals, figures, report
 from jtransfer.command import run_command
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -206,3 +206,8 @@ def test_the_command_writes_the_report(tmp_path):
 def test_the_interval_is_wilsons():
     np.testing.assert_allclose(report._wilson(0.9, 100), (0.825630, 0.944779), atol=1e-5)
     assert report._wilson(1.0, 10)[1] <= 1 + 1e-12
+
+
+def test_curves_of_a_single_step_have_room():
+    lines = [{"step": 1, "phase": "probe", "split": "train", "loss": 2.3, "accuracy": 0.1}]
+    assert figures.curves(lines, [figures.Span("probe", 0, 1)]).startswith("<svg")
