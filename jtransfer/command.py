@@ -12,9 +12,13 @@ from jtransfer.errors import InputError
 
 
 def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
-    """Calls `main(argv)`; an InputError is printed as it is, and the exit code is 2."""
+    """Calls `main(argv)`; an InputError is one line and exit code 2; `--help` prints the module's text."""
+    argv = sys.argv if argv is None else argv
+    if {"-h", "--help"} & set(argv[1:]):
+        print(sys.modules[main.__module__].__doc__)
+        return
     try:
-        main(sys.argv if argv is None else argv)
+        main(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,10 @@
-"""Trains: python -m jtransfer.main --config=configs/quickstart.py [--workdir=DIR] [--config.optim.lr=3e-3]"""
+"""Trains: python -m jtransfer.main --config=configs/quickstart.py [--workdir=DIR] [--config.optim.lr=3e-3]
+
+--config=FILE[:ARGUMENT]  a Python file with get_config(), such as those in configs/
+--config.FIELD=VALUE      a field in place of the file's: --config.phases[0].epochs=5; jtransfer/config.py has them all
+--workdir=DIR             the run's folder; by default a new one in runs/. The same command again goes on where it was.
+--distributed             this is one process of a cluster's (TPU pod, Slurm, …)
+"""
 
 import datetime
 
@@ -41,9 +47,7 @@ def _join_cluster() -> None:
     try:
         jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"--distributed finds no cluster ({error}); leave it out on one machine"
-        ) from None
+        raise InputError(f"--distributed finds no cluster ({error}); leave it out on one machine") from None
 
 
 if __name__ == "__main__":

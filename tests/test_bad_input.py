@@ -170,6 +170,13 @@ def test_arguments(capsys, tmp_path):
     assert "finds no cluster" in refused(capsys, tmp_path, "--distributed")
 
 
+def test_help(capsys, tmp_path):
+    code, out, err = run(capsys, tmp_path / "run", "--help")
+    assert (code, err) == (0, "")
+    assert "--config.FIELD=VALUE" in out
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def tensors(tmp_path_factory):
     """A small model's weights as numpy arrays under torchvision's names."""
