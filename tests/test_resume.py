@@ -26,6 +26,7 @@ CONFIG = "tests/tiny_run.py"
 TWO_PHASES = f"{CONFIG}:2"
 CLOCKS = ("images_per_second", "seconds", "peak_rss_mb", "device_memory_mb")
 
+STARTED = []
 CACHED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
@@ -39,7 +40,18 @@ def start(workdir, *args, config=CONFIG, module="jtransfer.main", devices=1, **e
         **env,
     }
     command = [sys.executable, "-m", module, f"--config={config}", f"--workdir={workdir}", *args]
-    return subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    STARTED.append(subprocess.Popen(command, cwd=ROOT, env=env, text=True, **pipes))
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def none_is_left():
+    yield
+    for process in STARTED:
+        process.kill()
+        process.communicate()
+    STARTED.clear()
 
 
 def finish(process):
@@ -54,9 +66,7 @@ def kill_when(process, happens) -> bool:
     while not happens():
         if process.poll() is not None:
             return False
-        if time.monotonic() > end:
-            process.kill()
-            raise AssertionError(f"the moment did not come: {process.communicate()}")
+        assert time.monotonic() < end, "the moment did not come"
         time.sleep(0.0005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
