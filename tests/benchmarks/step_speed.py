@@ -1,0 +1,143 @@
+"""Steps of our models against PyTorch's on the CPU.
+
+    PYTHONPATH=. python tests/benchmarks/step_speed.py [--cases REGEX] [--repeats N]
+
+Same shapes, float32, PyTorch in channels-last with 2 threads. Each side is a process that stays up; they run in turn
+(torch, ours, torch, ours, …), each turn long enough to be timed. The ratio is torch's time / ours within a pair of turns.
+Memory is the process's peak beyond what it held after its imports; for ours this includes compilation.
+
+Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` serves ours: XLA asks for the memory of a step
+anew in each step, and small pages cost a tenth to a third of it.
+
+Needs the extra `bench` (torch on the CPU).
+"""
+
+import argparse
+import dataclasses
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """`kind`: "forward" (evaluation mode), "full" (forward, backward, SGD with momentum, batch norm in training mode),
+    "head" (backbone frozen, only the head's gradient), "cached" (ours from stored features, torch's as in "head")."""
+
+    kind: str
+    model: str
+    batch: int
+    size: int
+    floor: float
+    classes: int = 1000
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}/{self.kind}/b{self.batch}/{self.size}px"
+
+
+CASES = (
+    Case("forward", "efficientnet_lite0", 32, 224, 1.8),
+    Case("full", "efficientnet_lite0", 16, 224, 0.6),
+    Case("full", "resnet18", 32, 64, 0.75),
+    Case("full", "resnet18", 8, 224, 0.5),
+    Case("head", "resnet18", 32, 64, 1.0),
+    Case("cached", "resnet18", 32, 64, 100.0),
+)
+TURN_SECONDS = 1.0
+WIDTHS = (9, 9, 7, 13, 6, 9, 8, 6)
+
+
+def work(side: str, case: Case) -> None:
+    """A worker: for each line on standard input, runs one turn and prints milliseconds per step and peak MB so far."""
+    if side == "torch":
+        import torch_models as models
+    else:
+        import jax_steps as models
+    baseline = peak_mb()
+    run = models.make(case)
+    for _ in range(2):
+        run()
+    start = time.perf_counter()
+    run()
+    steps = max(1, round(TURN_SECONDS / (time.perf_counter() - start)))
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(steps):
+            run()
+        print((time.perf_counter() - start) / steps * 1e3, peak_mb() - baseline, flush=True)
+
+
+def peak_mb() -> float:
+    """The most memory this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Worker:
+    """A process that holds one side of one case."""
+
+    def __init__(self, side: str, case: Case):
+        command = [sys.executable, __file__, "--worker", side, "--cases", f"^{re.escape(case.name)}$"]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "2"}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        if self.process.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"the {side} worker of {case.name} failed")
+
+    def turn(self) -> tuple[float, float]:
+        """Milliseconds per step, peak MB."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        ms, mb = self.process.stdout.readline().split()
+        return float(ms), float(mb)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(case: Case, repeats: int) -> str:
+    """A row of the table."""
+    workers = [Worker("torch", case), Worker("ours", case)]
+    turns = [[worker.turn() for worker in workers] for _ in range(repeats)]
+    for worker in workers:
+        worker.close()
+    torch, ours = ([turn[i][0] for turn in turns] for i in (0, 1))
+    ratios = [a / b for a, b in zip(torch, ours, strict=True)]
+    memory = [turns[-1][i][1] for i in (0, 1)]
+    median = statistics.median
+    cells = (
+        f"{median(torch):.2f}",
+        f"{median(ours):.2f}",
+        f"{median(ratios):.2f}",
+        f"{min(ratios):.2f}–{max(ratios):.2f}",
+        f"{case.floor}",
+        f"{memory[0]:.0f}",
+        f"{memory[1]:.0f}",
+        f"{memory[1] / memory[0]:.2f}",
+    )
+    return " ".join([f"{case.name:38}", *(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", default="", help="a regular expression over the cases' names")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--worker", choices=("torch", "ours"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    cases = [case for case in CASES if re.search(args.cases, case.name)]
+    if args.worker:
+        return work(args.worker, cases[0])
+    titles = ("torch ms", "ours ms", "ratio", "min–max", "floor", "torch MB", "ours MB", "ratio")
+    print(f"{'case':38}", *(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))
+    for case in cases:
+        print(compare(case, args.repeats), flush=True)
+
+
+if __name__ == "__main__":
+    main()
