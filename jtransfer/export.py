@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from jtransfer import config as configs
 from jtransfer import tree as trees
 from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError, unknown
+from jtransfer.layers import route
 from jtransfer.weights import libraries, origin
 from jtransfer.weights.restore import Described, describe
 from jtransfer.weights.save import OWN, WRITERS, to_foreign
@@ -111,8 +113,7 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
             (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
         if library == "transformers":
             (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
-        tensors = to_foreign(trained.variables, model, scheme=libraries.scheme(model, library))
-        WRITERS["safetensors"](tensors | libraries.buffers(tensors), dest / "model.safetensors")
+        WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")
 
     return write
 
@@ -128,12 +129,19 @@ def _own(suffix: str) -> Callable[[Trained, Path], None]:
 
 
 def _stablehlo(trained: Trained, dest: Path) -> None:
-    """A program for any batch size on any of `PLATFORMS`, which normalizes the pixels itself."""
+    """A program for any batch size on any of `PLATFORMS`, which normalizes the pixels itself.
+
+    It holds the computation twice, with the layers' routes for the CPU and without.
+    """
     model = trained.described.model
     prepare = step.pixels(mean=np.float32(model.pixels.mean), std=np.float32(model.pixels.std), dtype=model.dtype)
 
+    def on(platform: str, flat: Mapping[str, Any], images: Any) -> jnp.ndarray:
+        with route.platform(platform):
+            return model.apply(trees.unflatten(flat), prepare(images))
+
     def run(flat: Mapping[str, Any], images: Any) -> jnp.ndarray:
-        return model.apply(trees.unflatten(flat), prepare(images))
+        return jax.lax.platform_dependent(flat, images, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
 
     flat = trees.flatten(trained.variables)
     (batch,) = jax.export.symbolic_shape("b")

@@ -69,9 +69,8 @@ def test_numpy_reads_the_parameters_by_our_paths(source, tmp_path):
         assert_same(dict(file), trees.flatten(weights.restore(source)[1]))
 
 
-def test_batch_norms_have_the_counters_that_torch_asks_for(tmp_path):
-    tensors = {"bn.running_var": np.ones(3), "bn.weight": np.ones(3), "fc.weight": np.ones(3)}
-    added = libraries.buffers(tensors)
+def test_batch_norms_have_the_counters_that_torch_asks_for():
+    added = libraries.buffers(["bn.running_var", "bn.weight", "fc.weight"])
     assert list(added) == ["bn.num_batches_tracked"]
     assert (added["bn.num_batches_tracked"].dtype, added["bn.num_batches_tracked"].shape) == (np.int64, ())
 
@@ -85,6 +84,9 @@ def test_a_stablehlo_program_runs_without_the_model(source, tmp_path):
     prepared = (images / 255 - np.asarray(PIXELS.mean)) / np.asarray(PIXELS.std)
     expected = jax.jit(model.apply)(variables, prepared.astype(np.float32))
     np.testing.assert_allclose(found["logits"], expected, rtol=0, atol=1e-5)
+    program = found["model"]
+    assert program.platforms == export.PLATFORMS
+    assert "feature_group_count = 8" in program.mlir_module()  # XLA's own depthwise convolution, for all but the CPU
 
 
 LOADER = """
@@ -144,6 +146,8 @@ def test_a_run_is_exported_with_its_classes_and_its_preprocessing(run, tmp_path,
         ("mobilenet_v2", {"width": 0.25}, libraries.transformers, "no residual in its first block"),
         ("densenet121", {"growth": 8}, libraries.timm, "not 64 with growth=8"),
         ("vgg11", {}, libraries.transformers, "transformers has no VGG"),
+        ("vit_tiny_patch16", {"pooling": "mean"}, libraries.timm, "takes the class token"),
+        ("dinov2_small", {}, libraries.transformers, "dinov2 has pooling='token\\+mean'"),
     ],
 )
 def test_a_model_that_the_library_does_not_have_is_refused(name, fields, library, says):
@@ -164,6 +168,8 @@ def test_a_model_that_the_library_does_not_have_is_refused(name, fields, library
         ("mobilenet_v3_large", {"epsilon": 1e-5}, "mobilenetv3_large_100", None),
         ("mobilenet_v3_small", {}, "mobilenetv3_small_100", {"bn_eps": 1e-3}),
         ("vgg11", {"channels": 1}, "vgg11", {"in_chans": 1}),
+        ("vit_base_patch16", {"image_size": 384}, "vit_base_patch16_224", {"img_size": 384}),
+        ("dinov2_base", {}, "vit_base_patch14_dinov2", None),
     ],
 )
 def test_timms_name_and_arguments(name, fields, architecture, args):
@@ -228,8 +234,14 @@ EXPORTS = {
         "resnet18_transformers",
         "efficientnet_b0_transformers_96",
         "mobilenet_v2_transformers_75",
+        "vit_timm_32",
+        "deit_transformers_48",
+        "dinov2_transformers_48",
     ],
     "timm": [
+        "vit_transformers_48",
+        "deit_timm_32",
+        "dinov2_timm_48",
         "convnext_transformers_75",
         "resnet18_torchvision",
         "efficientnet_lite0_ra",

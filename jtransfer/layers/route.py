@@ -5,7 +5,9 @@ to 60: depthwise convolutions, 1×1 convolutions, convolutions on maps of a few 
 There, and only there, the same numbers are computed by other operations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -15,9 +17,22 @@ from jax import lax
 SMALL_MAP = 49  # output pixels up to which patches times a matrix beat XLA's convolution on a CPU
 
 
+_PLATFORM: ContextVar[str | None] = ContextVar("platform", default=None)
+
+
+@contextmanager
+def platform(name: str) -> Iterator[None]:
+    """What is traced inside is for this platform ("cpu", "cuda", "tpu"), whatever the default backend is."""
+    token = _PLATFORM.set(name)
+    try:
+        yield
+    finally:
+        _PLATFORM.reset(token)
+
+
 def on_cpu() -> bool:
-    """True while the default backend is the CPU; decided when a function is traced."""
-    return jax.default_backend() == "cpu"
+    """True while the default backend, or the `platform` that is traced for, is the CPU."""
+    return (_PLATFORM.get() or jax.default_backend()) == "cpu"
 
 
 def conv(in_channels: int, kernel_shape: tuple[int, ...], pads, groups: int, out_size: tuple[int, int]) -> str:

@@ -1,7 +1,8 @@
 """What other libraries need beside tensors: their names for our models, config.json and preprocessor_config.json."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from jtransfer.models.efficientnet import EfficientNet, EfficientNetLite
 from jtransfer.models.mobilenet import MobileNetV2, MobileNetV3
 from jtransfer.models.resnet import ResNet
 from jtransfer.models.vgg import VGG
+from jtransfer.models.vit import ViT
 from jtransfer.weights import maps
+from jtransfer.weights.save import to_foreign
 
 _RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 
@@ -27,6 +30,8 @@ def scheme(model: Any, library: str) -> str:
     """
     known = [found.name for found in maps.schemes(model)]
     wanted = [name for name in known if name.split()[0] == library]
+    if library == "transformers" and isinstance(model, ViT):
+        wanted = [f"transformers {_vit_kind(model)}"]
     if library == "timm" and not wanted and isinstance(model, ResNet | DenseNet):
         wanted = ["torchvision"]
     if not wanted:
@@ -34,10 +39,21 @@ def scheme(model: Any, library: str) -> str:
     return wanted[0]
 
 
-def buffers(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def tensors(variables: Mapping[str, Any], model: Any, library: str) -> dict[str, np.ndarray]:
+    """All that the library's model holds, by its names, so that it loads strictly. Errors as for `scheme`."""
+    chosen = scheme(model, library)
+    found = to_foreign(variables, model, scheme=chosen)
+    if chosen == "transformers deit":
+        found = {re.sub("^classifier", "cls_classifier", name): array for name, array in found.items()}
+    if chosen == "transformers dinov2":
+        found["dinov2.embeddings.mask_token"] = np.zeros((1, model.width), np.float32)
+    return found | buffers(found)
+
+
+def buffers(names: Iterable[str]) -> dict[str, np.ndarray]:
     """The counters that torch's batch norms keep beside their statistics; loading strictly asks for them."""
-    names = (name.removesuffix("running_var") for name in tensors if name.endswith(".running_var"))
-    return {f"{name}num_batches_tracked": np.zeros((), np.int64) for name in names}
+    norms = (name.removesuffix("running_var") for name in names if name.endswith(".running_var"))
+    return {f"{norm}num_batches_tracked": np.zeros((), np.int64) for norm in norms}
 
 
 def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
@@ -140,6 +156,17 @@ def _mobilenet_v2_of_timm(name: str, model: MobileNetV2) -> tuple[str, dict[str,
     return f"mobilenetv2_{round(100 * model.width):03d}", {"bn_eps": model.epsilon} if model.epsilon else {}
 
 
+def _vit_of_timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
+    if model.pooling != "token":
+        raise InputError(f"timm's {name} takes the class token; this model has pooling={model.pooling!r}")
+    dino = name.startswith("dinov2_")
+    theirs = f"vit_{name.removeprefix('dinov2_')}_patch14_dinov2" if dino else f"{name}_224"
+    args: dict[str, Any] = {} if model.image_size == (518 if dino else 224) else {"img_size": model.image_size}
+    if model.mlp_width != 4 * model.width:
+        args["mlp_ratio"] = model.mlp_width / model.width
+    return theirs, args
+
+
 _TIMM: dict[type, tuple[Callable[..., tuple[str, dict]], dict[str, str]]] = {
     ResNet: (_same_name, {"depths": "layers"}),
     VGG: (_same_name, {}),
@@ -148,6 +175,7 @@ _TIMM: dict[type, tuple[Callable[..., tuple[str, dict]], dict[str, str]]] = {
     EfficientNet: (_tensorflow_or_not, {}),
     EfficientNetLite: (_tensorflow_or_not, {}),
     MobileNetV2: (_mobilenet_v2_of_timm, {}),
+    ViT: (_vit_of_timm, {"patch": "patch_size", "width": "embed_dim", "depth": "depth", "heads": "num_heads"}),
     MobileNetV3: (lambda name, model: _tensorflow_or_not(f"{name.replace('_v3', 'v3')}_100", model), {}),
 }
 
@@ -196,9 +224,7 @@ def _efficientnet(model: EfficientNet) -> dict[str, Any]:
 
 def _mobilenet_v2(model: MobileNetV2) -> dict[str, Any]:
     if model.ends[0] == model.blocks[0][0].features:
-        raise InputError(
-            f"transformers' MobileNetV2 has no residual in its first block; width={model.width} has"
-        )
+        raise InputError(f"transformers' MobileNetV2 has no residual in its first block; width={model.width} has")
     return {
         "model_type": "mobilenet_v2",
         "depth_multiplier": model.width,
@@ -211,11 +237,40 @@ def _mobilenet_v2(model: MobileNetV2) -> dict[str, Any]:
     }
 
 
+def _vit_kind(model: ViT) -> str:
+    return "deit" if model.distilled else "vit" if model.layer_scale is None else "dinov2"
+
+
+def _vit(model: ViT) -> dict[str, Any]:
+    kind = _vit_kind(model)
+    pooling = "token+mean" if kind == "dinov2" else "token"
+    if model.pooling != pooling:
+        raise InputError(f"transformers' {kind} has pooling={pooling!r}; this model has {model.pooling!r}")
+    names = {"vit": "ViTForImageClassification", "deit": "DeiTForImageClassificationWithTeacher"}
+    if kind == "dinov2" and model.mlp_width % model.width:
+        raise InputError(f"transformers' dinov2 has an mlp_width that is a multiple of the width {model.width}")
+    mlp = {"mlp_ratio": model.mlp_width // model.width, "layerscale_value": model.layer_scale}
+    return {
+        "model_type": kind,
+        "architectures": [names.get(kind, "Dinov2ForImageClassification")],
+        "hidden_size": model.width,
+        "num_hidden_layers": model.depth,
+        "num_attention_heads": model.heads,
+        **(mlp if kind == "dinov2" else {"intermediate_size": model.mlp_width}),
+        "patch_size": model.patch,
+        "image_size": model.image_size,
+        "layer_norm_eps": model.epsilon,
+        "hidden_act": "gelu",
+        "qkv_bias": True,
+    }
+
+
 _TRANSFORMERS: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     ResNet: ("ResNetForImageClassification", _resnet),
     ConvNeXt: ("ConvNextForImageClassification", _convnext),
     EfficientNet: ("EfficientNetForImageClassification", _efficientnet),
     MobileNetV2: ("MobileNetV2ForImageClassification", _mobilenet_v2),
+    ViT: ("", _vit),
 }
 _FREE = ("num_classes", "image_size", "channels", "dtype", "pixels", "dropout", "drop_path", "parent", "name")
 
@@ -226,7 +281,8 @@ def _differs(name: str, model: Any, field: str) -> bool:
 
 def _check_rest(name: str, model: Any, arguments: Mapping[str, str], library: str) -> None:
     """Raises InputError where the model differs from its name in a field that the library can't be told."""
-    judged = {MobileNetV2: ("width",), DenseNet: ("features",)}.get(type(model), ())
+    own = {MobileNetV2: ("width",), DenseNet: ("features",), ViT: ("mlp_width", "pooling", "layer_scale")}
+    judged = own.get(type(model), ())
     free = {*_FREE, *arguments, "symmetric", "epsilon", *judged}
     for field in dataclasses.fields(model):
         if field.name not in free and _differs(name, model, field.name):

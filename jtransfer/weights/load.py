@@ -16,6 +16,7 @@ import numpy as np
 from jtransfer import rules
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
+from jtransfer.layers import route
 from jtransfer.weights import leaf, maps, origin
 from jtransfer.weights.mapping import Fit, Link, Map, Scheme, best
 from jtransfer.weights.report import Report
@@ -101,7 +102,12 @@ def load(
 
 def abstract(model: Any, sample: Any = None) -> dict:
     """The shapes and dtypes of a model's variables; no device is touched. Arguments as for `load`."""
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), model.example_input(1) if sample is None else sample))
+
+    def init() -> dict:
+        return model.init(jax.random.key(0), model.example_input(1) if sample is None else sample)
+
+    with route.platform("any"):  # the routes for the CPU have many more operations, whose trace takes memory
+        return jax.eval_shape(init)
 
 
 def _own_names(full: Mapping[str, str]) -> tuple[Scheme, Scheme]:

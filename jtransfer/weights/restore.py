@@ -69,8 +69,7 @@ def describe(source: str | os.PathLike, *, model: str | None = None, **overrides
     tensors, label = open_source(source)
     files = beside_source(source)
     called = (*beside.names(files), *_stems(source))
-    found = guess(tensors, called) if model is None else None
-    name = model or (found and found.model)
+    name = model or _registered(files) or getattr(guess(tensors, called), "model", None)
     if name is None:
         said = f"config.json calls it {', '.join(beside.names(files))}; " if beside.names(files) else ""
         raise InputError(f"{label}: no model here has tensors of these names ({said}first {next(iter(tensors))!r})")
@@ -101,6 +100,12 @@ def fetch_beside(source: str | os.PathLike, file: str) -> Path | None:
     path = Path(formats.split(resolve(source))[0])
     path = (path if path.is_dir() else path.parent) / file
     return path if path.is_file() else None
+
+
+def _registered(files: dict[str, dict[str, Any]]) -> str | None:
+    """The architecture that timm's config.json names, where it is a name here as well."""
+    architecture = str(files.get("config.json", {}).get("architecture", "")).split(".")[0]
+    return architecture if architecture in models.names() else None
 
 
 def _known(name: str, fields: dict[str, Any]) -> dict[str, Any]:

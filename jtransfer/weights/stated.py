@@ -59,13 +59,15 @@ _TIMM_ARGS = {
 
 def _timm(config: Config) -> dict[str, Any]:
     args = config.get("model_args") or {}
-    strange = sorted(set(args) - {*_TIMM_ARGS, "num_classes", "pretrained"})
+    strange = sorted(set(args) - {*_TIMM_ARGS, "mlp_ratio", "num_classes", "pretrained"})
     if strange:
         raise InputError(f"config.json: model_args has {strange[0]}={args[strange[0]]!r}, which no model here takes")
     size = config.get("pretrained_cfg", config).get("input_size")
     usual = {"image_size": int(size[-1]), "channels": int(size[0])} if size else {}
     if "growth_rate" in args:
         usual["features"] = 2 * args["growth_rate"]
+    if "mlp_ratio" in args and "embed_dim" in args:
+        usual["mlp_width"] = round(args["mlp_ratio"] * args["embed_dim"])
     return usual | {ours: _plain(args[theirs]) for theirs, ours in _TIMM_ARGS.items() if theirs in args}
 
 
@@ -101,9 +103,7 @@ def _efficientnet(config: Config) -> dict[str, Any]:
 def _mobilenet_v2(config: Config) -> dict[str, Any]:
     width = config["depth_multiplier"]
     if scaled(32, width) == scaled(16, width):
-        raise InputError(
-            f"config.json: depth_multiplier={width}: the first block has a residual here, not there"
-        )
+        raise InputError(f"config.json: depth_multiplier={width}: the first block has a residual here, not there")
     fields = {"width": width, "image_size": config["image_size"]}
     return fields | {"symmetric": not config.get("tf_padding", True), "epsilon": config.get("layer_norm_eps", 1e-3)}
 
@@ -114,7 +114,7 @@ def _vit(config: Config) -> dict[str, Any]:
         "width": width,
         "depth": config["num_hidden_layers"],
         "heads": config["num_attention_heads"],
-        "mlp_width": config.get("intermediate_size") or int(config["mlp_ratio"] * width),
+        "mlp_width": config.get("intermediate_size") or round(config["mlp_ratio"] * width),
         "patch": config["patch_size"],
         "image_size": config["image_size"],
         "epsilon": config.get("layer_norm_eps", 1e-12),
