@@ -111,6 +111,16 @@ def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case
     np.testing.assert_allclose(logits(model, variables, reference.images), reference.logits, rtol=0, atol=1e-4)
 
 
+def test_a_transformers_config_states_the_structure_of_a_vit(tmp_path):
+    reference = references.load("vit_transformers_48")
+    config = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config |= {"intermediate_size": 64, "patch_size": 8, "image_size": 48, "hidden_act": "gelu"}
+    folder = write(tmp_path, reference.case, {"config.json": config, "preprocessor_config.json": PROCESSOR})
+    model, variables, report = weights.restore(folder)
+    assert (model.heads, model.epsilon, model.image_size, report.reinitialised) == (4, 1e-12, 48, ())
+    np.testing.assert_allclose(logits(model, variables, reference.images), reference.logits, rtol=0, atol=1e-4)
+
+
 def test_padding_that_no_shape_shows_comes_from_the_config(tmp_path):
     config = {"model_type": "efficientnet", "width_coefficient": 0.5, "depth_coefficient": 0.1, "hidden_act": "swish"}
     folder = write(tmp_path, "efficientnet_b0_transformers_96", {"config.json": config | {"image_size": 96}})
@@ -185,6 +195,21 @@ def test_the_folder_says_where_it_came_from_and_keeps_the_tokenizers_files(sourc
     again = describe(dest)
     assert (again.name, again.model, again.class_names) == ("convnext_tiny", described.model, tuple(CLASSES))
     assert weights.restore(dest)[2].digest == report.digest
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", "{}", '{"model": {"name": "vgg11", "fields": []}, "digest": "", "class_names": []}']
+)
+def test_a_damaged_source_json_is_named(damage, tmp_path):
+    (tmp_path / "source.json").write_text(damage)
+    with pytest.raises(InputError, match=r"source\.json is damaged; convert the source again"):
+        weights.restore(tmp_path)
+
+
+def test_a_converted_checkpoint_takes_a_new_head(converted):
+    _, variables, report = weights.restore(converted[0], num_classes=3)
+    assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
+    assert variables["params"]["head"]["dense"]["kernel"].shape == (64, 3)
 
 
 def test_fields_survive_the_round_trip_through_json():

@@ -56,11 +56,12 @@ def read(source: Any) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
-        content["model"]["name"], content["model"]["fields"], content["digest"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged; convert the source again") from None
-    return content
+        match json.loads(path.read_text()):
+            case {"model": {"name": str(), "fields": dict()}, "digest": str(), "class_names": list()} as content:
+                return content
+    except ValueError:
+        pass
+    raise InputError(f"{path} is damaged; convert the source again")
 
 
 def digest(source: Any) -> str | None:
@@ -88,7 +89,8 @@ def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
     """
     held = {key: _tuples(value) for key, value in fields.items()} | overrides
     if isinstance(held.get("pixels"), Mapping):
-        held["pixels"] = Pixels(**{key: _tuples(value) for key, value in held["pixels"].items()})
+        known = {field.name for field in dataclasses.fields(Pixels)}
+        held["pixels"] = Pixels(**{key: _tuples(value) for key, value in held["pixels"].items() if key in known})
     if "dtype" in held:
         held["dtype"] = jnp.dtype(held["dtype"])
     return models.create(name, **held)
