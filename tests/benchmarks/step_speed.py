@@ -3,10 +3,12 @@
     PYTHONPATH=. python tests/benchmarks/step_speed.py [--cases REGEX] [--repeats N]
 
 Same shapes, float32, PyTorch in channels-last with 2 threads. Each side is a process that stays up; they run in turn
-(torch, ours, torch, ours, …), each turn long enough to be timed. The ratio is torch's time / ours within a pair of turns.
+(torch, ours, torch, ours, …), each turn long enough to be timed. The ratio is torch's time / ours within a pair of
+turns.
 Memory is the process's peak beyond what it held after its imports; for ours this includes compilation.
 
-Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` serves ours: XLA asks for the memory of a step
+Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` serves ours: XLA asks for the memory of a
+step
 anew in each step, and small pages cost a tenth to a third of it.
 
 Needs the extra `bench` (torch on the CPU).
