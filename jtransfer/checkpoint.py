@@ -6,9 +6,10 @@
 A folder appears under its name only when it is whole, so a run that is killed at any moment goes on from the last one.
 """
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +87,8 @@ def _latest(workdir) -> tuple[int, dict] | None:
         if checkpoints.latest is None:
             return None
         step = checkpoints.latest.step
-        return step, checkpoints.metadata(step).custom_metadata
+        with _damage(_checkpoints(workdir) / str(step)):
+            return step, _position(checkpoints.metadata(step))
 
 
 def restore(workdir: str | os.PathLike, step: int, like: TrainState, position: Mapping) -> TrainState:
@@ -99,11 +101,9 @@ def restore(workdir: str | os.PathLike, step: int, like: TrainState, position: M
     Raises:
       InputError: the frozen part on disk is not the one that the checkpoint was trained on, or a leaf does not fit.
     """
-    with ocp.training.Checkpointer(_checkpoints(workdir)) as checkpoints:
+    with ocp.training.Checkpointer(_checkpoints(workdir)) as checkpoints, _damage(_checkpoints(workdir) / str(step)):
         loaded = checkpoints.load_checkpointables(step, _parts(like))
-    frozen = _read_tree(_base(workdir, position["phase"]), like.frozen) if like.frozen else {}
-    if digest(frozen) != position["base"]:
-        raise InputError(f"{_base(workdir, position['phase'])} is not the frozen part that step {step} was trained on")
+    frozen = _read_base(workdir, position, like.frozen)
     flat = trees.flatten(loaded.get("optimizer", {}))
     opt_state = jax.tree_util.tree_map_with_path(lambda keys, _: flat[_name(keys)], like.opt_state)
     held = {"model_state": {}, "ema": None, **loaded["state"]}
@@ -128,12 +128,12 @@ def load_params(workdir: str | os.PathLike, step: int | str | None = None, *, av
         raise InputError(f"{workdir} holds no run: {root} does not exist")
     with ocp.training.Checkpointer(root) as checkpoints:
         found = _choose(checkpoints, step, workdir)
-        saved = checkpoints.checkpointables_metadata(found)
-        like = jax.tree.map(_on_host, saved.metadata["state"])
-        loaded = checkpoints.load_checkpointables(found, {"state": like})["state"]
-        phase = saved.custom_metadata["phase"]
-    base = _base(workdir, phase)
-    frozen = ocp.load(base, jax.tree.map(_on_host, ocp.metadata(base).metadata)) if base.exists() else {}
+        with _damage(root / str(found)):
+            saved = checkpoints.checkpointables_metadata(found)
+            like = jax.tree.map(_on_host, saved.metadata["state"])
+            loaded = checkpoints.load_checkpointables(found, {"state": like})["state"]
+            position = _position(saved)
+    frozen = _read_base(workdir, position)
     trained = loaded["ema"] if average and "ema" in loaded else loaded["trainable"]
     return jax.tree.map(np.asarray, trees.merge(trained, frozen, loaded.get("model_state", {})))
 
@@ -158,6 +158,16 @@ def _bit_sums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return jnp.sum((words ^ (words >> 15)) * places, dtype=jnp.uint32)
 
     return {path: bits(x) for path, x in flat.items()}
+
+
+@contextlib.contextmanager
+def _damage(path: epath.Path, remedy: str = "remove this folder to go on from an earlier checkpoint") -> Iterator[None]:
+    """What Orbax raises over a folder that was whole once, as an InputError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is damaged or not this run's; {remedy} ({reason:.100})") from error
 
 
 def _score(metrics: Mapping) -> float:
@@ -187,6 +197,26 @@ def _parts(state: TrainState) -> dict[str, dict]:
     held = {name: value for name in fields if jax.tree.leaves(value := getattr(state, name))}
     moments = {_name(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state)}
     return {"state": held} | ({"optimizer": trees.unflatten(moments)} if moments else {})
+
+
+def _position(metadata) -> dict:
+    found = metadata.custom_metadata or {}
+    if not {"phase", "base"} <= set(found):
+        raise KeyError("its metadata name no phase")
+    return found
+
+
+def _read_base(workdir, position: Mapping, like: dict | None = None) -> dict:
+    """What is frozen, if it is what the checkpoint was trained with; by default on the host."""
+    if position["base"] == digest({}):
+        return {}
+    path = _base(workdir, position["phase"])
+    with _damage(path, "it holds what is frozen, so begin again in another workdir"):
+        like = jax.tree.map(_on_host, ocp.metadata(path).metadata) if like is None else like
+        frozen = _read_tree(path, like)
+        if digest(frozen) != position["base"]:
+            raise ValueError("its digest is another one")
+    return frozen
 
 
 def _read_tree(path: epath.Path, like: dict) -> dict:

@@ -1,5 +1,6 @@
 """What the commands share: one clear line and exit code 2 for a user's error."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from jtransfer.errors import InputError
 def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
     """Calls `main(argv)`; an InputError is one line and exit code 2; `--help` prints the module's text."""
     argv = sys.argv if argv is None else argv
+    logging.getLogger("absl").setLevel(logging.ERROR)  # where Orbax and others talk to themselves
     if {"-h", "--help"} & set(argv[1:]):
         print(sys.modules[main.__module__].__doc__)
         return

@@ -4,18 +4,22 @@ import contextlib
 import io
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import hostile
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 from jtransfer import checkpoint, main, metrics, models, weights
 from jtransfer import tree as trees
 from jtransfer.command import run_command
+from jtransfer.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests/tiny_run.py"
@@ -273,6 +277,44 @@ def test_a_finished_run_is_left_as_it_is(capsys, finished):
     assert "test: loss" in out
     assert metrics.read(finished) == lines
     assert contents(finished / "checkpoints") == before
+
+
+DAMAGES = {
+    "metadata": lambda folder: (folder / "_CHECKPOINT_METADATA").unlink(),
+    "state": lambda folder: shutil.rmtree(folder / "state"),
+    "all": lambda folder: [shutil.rmtree(folder), folder.mkdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint(capsys, finished, tmp_path, damage):
+    shutil.copytree(finished, tmp_path / "run")
+    DAMAGES[damage](tmp_path / "run/checkpoints/3")
+    code, _, err = run(capsys, tmp_path / "run", *SHORT)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "checkpoints/3 is damaged" in err
+    with pytest.raises(InputError, match="checkpoints/3 is damaged"):
+        checkpoint.load_params(tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", ["none", "other structure", "other values"])
+def test_another_frozen_part(capsys, finished, tmp_path, change):
+    shutil.copytree(finished, tmp_path / "run")
+    base = tmp_path / "run/base/more"
+    if change == "other values":
+        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), ocp.metadata(base).metadata)
+        ocp.save(base, ones, overwrite=True)
+    else:
+        shutil.rmtree(base)
+    if change == "other structure":
+        shutil.copytree(tmp_path / "run/base/top", base)
+    code, _, err = run(capsys, tmp_path / "run", *SHORT)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "base/more is damaged or not this run's" in err
+    with pytest.raises(InputError, match="base/more is damaged"):
+        checkpoint.load_params(tmp_path / "run")
 
 
 def test_folders_that_are_no_run(capsys, tmp_path):
