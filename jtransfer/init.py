@@ -42,6 +42,7 @@ def variables(source: str, model: Any, mesh: Any, table: Any, *, reinit: Sequenc
         _run_tensors(source) if is_run(source) else source,
         model,
         reinit=reinit,
+        adapt=True,
         rng=rng,
         place=lambda path, leaf: sharding.place(leaf, flat[path]),
     )
@@ -66,6 +67,7 @@ def counts(report: Report | None) -> dict[str, Any]:
         "scheme": report.scheme,
         "digest": report.digest,
         "loaded": len(report.loaded),
+        "adapted": [f"{path}: {what}" for path, what in report.adapted],
         "reinitialised": [path for path, _ in report.reinitialised],
         "ignored": [name for name, _ in report.ignored],
     }

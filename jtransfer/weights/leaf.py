@@ -71,6 +71,11 @@ def leaves(link: Link, tensors: Mapping[str, Any], wanted: list[Any]) -> list[Le
     ]
 
 
+def whole(array: np.ndarray) -> Leaf:
+    """An array in memory as a leaf."""
+    return Leaf(array.shape, array.dtype, _c_order(array.shape), array.__getitem__)
+
+
 def release(*arrays: np.ndarray) -> None:
     """Gives back the touched pages of arrays that are views of mapped files."""
     for array in arrays:

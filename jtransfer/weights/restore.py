@@ -16,7 +16,7 @@ from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import open_source, resolve
 
-_LOAD = ("reinit", "rng", "place")  # what is `load`'s
+_LOAD = ("reinit", "adapt", "classes", "rng", "place")  # what is `load`'s
 
 
 class Described(NamedTuple):
@@ -43,8 +43,8 @@ def restore(source: str | os.PathLike, **overrides: Any) -> tuple[Any, dict, Rep
     Args:
       source: as `resolve` takes it: any checkpoint that is read, or a folder that `convert` wrote.
       **overrides: `model` (a name of `models.names()`, where the source's own is not to be trusted), the fields of the
-        model that are to differ from the source's (such as `num_classes` or `dtype`), and `reinit`, `rng`, `place` as
-        for `load`.
+        model that are to differ from the source's (such as `num_classes` or `dtype`), and `reinit`, `adapt`,
+        `classes`, `rng`, `place` as for `load`.
 
     Returns:
       (model, {"params": …, "batch_stats": …} with host arrays, report).

@@ -1,9 +1,9 @@
 """Stored logits of other libraries' models, and the rule that fills the weights that gave them.
 
-A reference is one file `<case>.npz`, written by `make_references.py`:
+A reference of a model is one file `<case>.npz`, written by `make_references.py`:
 
     spec    JSON: model and fields (ours), size of the input in pixels, gain of the filling rule, names → shapes
-    logits  float32 [2, 10]
+    logits  float32 [2, 10]; [2, 2] for images and texts
 
 The rule needs numpy alone, so that the tests do without the libraries.
 """
@@ -14,7 +14,7 @@ import math
 import re
 import zlib
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Filled:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """One stored case: our model's name and fields, its input, the tensors, the logits [2, 10]."""
+    """One stored case: our model's name and fields, its input, the tensors, the logits."""
 
     case: str
     model: str
@@ -47,8 +47,13 @@ class Reference:
     logits: np.ndarray
 
     @property
-    def images(self) -> np.ndarray:
-        return images(self.size)
+    def inputs(self) -> Any:
+        """What the model takes: images, or texts, or both."""
+        kind = self.model.split("_")
+        if kind[0] != "clip" or kind[1] == "image":
+            return images(self.size)
+        texts = tokens(self.fields["vocabulary"], self.fields["length"])
+        return texts if kind[1] == "text" else {"image": images(self.size), "text": texts}
 
 
 def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
@@ -66,12 +71,19 @@ def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
     if len(shape) == 1 and leaf in ("weight", "scale"):
         return (gain * random.uniform(0.5, 1.0, shape)).astype(np.float32)
     deviation = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
-    return random.standard_normal(shape, np.float32) * np.float32(deviation)
+    return np.asarray(random.standard_normal(shape, np.float32) * np.float32(deviation))
 
 
 def images(size: int) -> np.ndarray:
     """Two images [2, size, size, 3], float32, standard normal."""
     return np.random.Generator(np.random.Philox(key=size)).standard_normal((2, size, size, 3), np.float32)
+
+
+def tokens(vocabulary: int, length: int) -> np.ndarray:
+    """Two texts [2, length], int32, that end with the last token at different places."""
+    ids = np.random.Generator(np.random.Philox(key=length)).integers(0, vocabulary - 1, (2, length), np.int32)
+    ids[0, length // 2], ids[1, -1] = vocabulary - 1, vocabulary - 1
+    return ids
 
 
 def load(case: str) -> Reference:
@@ -104,3 +116,14 @@ def real_logits(model: str) -> np.ndarray:
 def store_real(model: str, logits: np.ndarray) -> None:
     """Writes what `real_logits` reads."""
     np.savez_compressed(FOLDER / f"real_{model}.npz", logits=logits)
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    """Stored results of other libraries' functions of arrays."""
+    with np.load(FOLDER / "arrays" / f"{name}.npz") as file:
+        return dict(file)
+
+
+def store_arrays(name: str, results: dict[str, np.ndarray]) -> None:
+    """Writes what `arrays` reads."""
+    np.savez_compressed(FOLDER / "arrays" / f"{name}.npz", **results)

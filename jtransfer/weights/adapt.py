@@ -1,0 +1,86 @@
+"""Which surgery makes a pretrained array fit a parameter of another shape, told from the path and the two shapes."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jtransfer.weights import surgery
+
+Shape = tuple[int, ...]
+
+
+class Change(NamedTuple):
+    """What is done, in words, and the function of arrays that does it."""
+
+    what: str
+    apply: Callable[[np.ndarray], np.ndarray]
+
+
+def change(path: str, old: Shape, new: Shape, model: Any) -> Change | None:
+    """The change of the array for `path` from shape `old` to `new`; None if there is none.
+
+    Our models name such parameters alike: `…/positions` [1, n, d], `…/patches/kernel`, the first stage's kernels (for
+    their input channels), `…/relative_bias` [n, heads] and `…/tokens/embedding` [v, d].
+    """
+    if len(old) != len(new):
+        return None
+    match path.rsplit("/", 1)[-1]:
+        case "positions":
+            return _positions(old, new, len(getattr(model, "tokens", ())))
+        case "kernel" if len(new) == 4 and old[3] == new[3]:
+            return _first_kernel(path, old, new, model)
+        case "relative_bias" if old[1] == new[1] and _odd_square(old[0]) and _odd_square(new[0]):
+            windows = [math.isqrt(shape[0]) // 2 + 1 for shape in (old, new)]
+            return Change(_moved("windows of", *windows), partial(surgery.resize_bias, window=windows[1]))
+        case "embedding" if old[1] == new[1] and old[0] < new[0]:
+            return Change(_moved("a vocabulary of", old[0], new[0]), partial(surgery.extend_vocabulary, size=new[0]))
+    return None
+
+
+def keep(fresh: np.ndarray, old_names: Sequence[str], new_names: Sequence[str]) -> Change:
+    """The change of a head's kernel or bias that keeps the classes in both lists, the others being `fresh`."""
+    shared = len(set(old_names) & set(new_names))
+    kept = partial(surgery.keep_classes, fresh=fresh, old_names=old_names, new_names=new_names)
+    return Change(f"{shared} of {len(new_names)} classes kept by name", kept)
+
+
+def _positions(old: Shape, new: Shape, prefix: int) -> Change | None:
+    sides = [math.isqrt(max(shape[1] - prefix, 0)) for shape in (old, new)]
+    if len(old) != 3 or old[2] != new[2] or [prefix + side**2 for side in sides] != [old[1], new[1]] or not all(sides):
+        return None
+    grids = [(side, side) for side in sides]
+    resize = partial(surgery.resize_positions, old=grids[0], new=grids[1], prefix=prefix)
+    return Change(_moved("a grid of", *(f"{side}×{side}" for side in sides)), resize)
+
+
+def _first_kernel(path: str, old: Shape, new: Shape, model: Any) -> Change | None:
+    """Patches of another size, or input of other channels, or both."""
+    if path.split("/")[0] != model.stages[0]:
+        return None
+    done, steps = [], []
+    if old[:2] != new[:2]:
+        if "patches" not in path.split("/"):
+            return None
+        done.append(_moved("patches of", *(f"{shape[0]}×{shape[1]}" for shape in (old, new))))
+        steps.append(partial(surgery.resize_patches, new=new[:2]))
+    if old[2] != new[2]:
+        done.append(_moved("channels:", old[2], new[2]))
+        steps.append(partial(surgery.adapt_channels, channels=new[2]))
+
+    def apply(kernel: np.ndarray) -> np.ndarray:
+        for step in steps:
+            kernel = step(kernel)
+        return kernel
+
+    return Change(", ".join(done), apply) if done else None
+
+
+def _moved(what: str, old: Any, new: Any) -> str:
+    return f"{what} {old} → {new}"
+
+
+def _odd_square(n: int) -> bool:
+    return math.isqrt(n) ** 2 == n and n % 2 == 1
