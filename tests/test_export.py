@@ -223,7 +223,7 @@ for line in sys.stdin:
     reference = references.load(case)
     model = load(format, folder, case).eval()
     with torch.no_grad():
-        logits = model(torch.from_numpy(reference.images.transpose(0, 3, 1, 2).copy()))
+        logits = model(torch.from_numpy(reference.inputs.transpose(0, 3, 1, 2).copy()))
     logits = getattr(logits, "logits", logits).numpy()
     print(json.dumps([format, case, float(np.abs(logits - reference.logits).max())]))
 """

@@ -1,6 +1,6 @@
 """What models share: attention, convolution, normalisation and pooling over NHWC feature maps."""
 
-from jtransfer.layers.attention import SelfAttention
+from jtransfer.layers.attention import Attention
 from jtransfer.layers.conv import Conv, conv
 from jtransfer.layers.layer_scale import LayerScale
 from jtransfer.layers.norm import BatchNorm
@@ -8,10 +8,10 @@ from jtransfer.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_poo
 from jtransfer.layers.squeeze_excite import SqueezeExcite
 
 __all__ = [
+    "Attention",
     "BatchNorm",
     "Conv",
     "LayerScale",
-    "SelfAttention",
     "SqueezeExcite",
     "adaptive_avg_pool",
     "avg_pool",

@@ -1,39 +1,154 @@
 """Attention: the one place that calls `jax.nn.dot_product_attention`, which takes flash kernels where there are any."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-Mask = Bool[Array, "#b #h #q n"]
+Mask = Bool[Array, "#b #h #q m"]
+Bias = Float[Array, "#b #h q m"]
+Rotate = Callable[[Float[Array, "b n h d"], Int[Array, "#b n"]], Float[Array, "b n h d"]]
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017).
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017): of a sequence to itself, or to another one, `context`.
 
-    Parameters: `query`, `key`, `value` and `out`, each a dense layer with a kernel [features, features]; the heads are
-    the consecutive parts of query, key and value. So a low-rank adapter or a sharding rule sees plain matrices.
+    Parameters: `query`, `key`, `value` and `out`, each a dense layer with a kernel [in, out]; the heads are the
+    consecutive parts of query, key and value. So a low-rank adapter or a sharding rule sees plain matrices.
+
+    Keys and values of earlier calls: where the collection "cache" is mutable, the first call lays down a cache as long
+    as its own sequence (of zeros: nothing is seen yet), and each further call appends its keys and values and attends
+    to all that are there. `mask` and `bias` then have the cache's length as their last axis. What is attended to in a
+    `context` is kept from the first call on.
 
     Attributes:
-      heads: number of heads; divides the features.
+      heads: number of heads.
       dtype: of the computation.
+      causal: a position sees itself and those before it only.
+      kv_heads: number of heads of keys and values, where several query heads share one (Ainslie et al. 2023); None is
+        `heads`.
+      head_dim: features of a head; None is the input's features by `heads`.
+      use_bias: of query, key and value.
+      out_bias: of the output; None is `use_bias`.
+      scale: of the logits; None is head_dim^-1/2.
+      dropout: rate of dropped attention weights.
+      rotate: `(queries or keys, positions) -> the same shape`: rotary position embeddings.
     """
 
     heads: int
     dtype: jnp.dtype = jnp.float32
+    causal: bool = False
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    use_bias: bool = True
+    out_bias: bool | None = None
+    scale: float | None = None
+    dropout: float = 0.0
+    rotate: Rotate | None = None
     kernel_init: Callable = nn.initializers.xavier_uniform()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], mask: Mask | None = None) -> Float[Array, "b n d"]:
-        """`mask` is False where a position must not be looked at."""
-        features = x.shape[-1]
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        context: Float[Array, "b m c"] | None = None,
+        *,
+        mask: Mask | None = None,
+        bias: Bias | None = None,
+        positions: Int[Array, "#b n"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b n d"]:
+        """Attends from x to `context`, by default to x itself.
 
-        def dense(name):
-            return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+        Args:
+          x: what asks.
+          context: what is asked, if that is another sequence.
+          mask: False where a position must not be looked at.
+          bias: added to the logits before the softmax.
+          positions: of x, for `rotate`; default 0, 1, ….
+          train: whether attention weights are dropped (from the random stream "dropout").
+        """
+        head_dim = self.head_dim or x.shape[-1] // self.heads
+        kv_heads = self.kv_heads or self.heads
+        seen = x if context is None else context
 
-        shape = (*x.shape[:-1], self.heads, features // self.heads)
-        q, k, v = (dense(name)(x).reshape(shape) for name in ("query", "key", "value"))
-        y = jax.nn.dot_product_attention(q, k, v, mask=mask)
-        return dense("out")(y.reshape(x.shape))
+        def project(name, of, heads):
+            y = nn.Dense(heads * head_dim, self.use_bias, self.dtype, kernel_init=self.kernel_init, name=name)(of)
+            return y.reshape(*of.shape[:-1], heads, head_dim)
+
+        def keys_and_values():
+            return project("key", seen, kv_heads), project("value", seen, kv_heads)
+
+        q, first = project("query", x, self.heads), 0
+        if context is not None:
+            k, v = self._keep(keys_and_values)
+        else:
+            k, v = keys_and_values()
+            if self.rotate is not None:
+                positions = jnp.arange(x.shape[1])[None] if positions is None else positions
+                q, k = self.rotate(q, positions), self.rotate(k, positions)
+            if self._caching():
+                k, v, first = self._append(k, v)
+        causal = _causal(q.shape[1], k.shape[1], first) if self.causal else None
+        drop = partial(nn.Dropout(self.dropout), deterministic=False) if train and self.dropout else None
+        y = attend(q, k, v, mask=_both(mask, causal), bias=bias, scale=self.scale, drop=drop)
+        use_bias = self.use_bias if self.out_bias is None else self.out_bias
+        out = nn.Dense(x.shape[-1], use_bias, self.dtype, kernel_init=self.kernel_init, name="out")
+        return out(y.reshape(*x.shape[:-1], -1))
+
+    def _caching(self) -> bool:
+        return self.is_mutable_collection("cache") and not self.is_initializing()
+
+    def _keep(self, make):
+        """The keys and values that `make` gives, made once where there is a cache."""
+        if not self._caching():
+            return make()
+        return self.variable("cache", "seen", make).value
+
+    def _append(self, k, v):
+        """All keys and values so far, and the place of the first new one."""
+        begun = self.has_variable("cache", "next")
+        keys = self.variable("cache", "keys", jnp.zeros_like, k)
+        values = self.variable("cache", "values", jnp.zeros_like, v)
+        place = self.variable("cache", "next", lambda: jnp.zeros((), jnp.int32))
+        first = place.value
+        if begun:
+            keys.value = jax.lax.dynamic_update_slice_in_dim(keys.value, k, first, axis=1)
+            values.value = jax.lax.dynamic_update_slice_in_dim(values.value, v, first, axis=1)
+            place.value = first + k.shape[1]
+        return keys.value, values.value, first
+
+
+def attend(
+    q: Float[Array, "b n h d"],
+    k: Float[Array, "b m g d"],
+    v: Float[Array, "b m g d"],
+    *,
+    mask: Mask | None = None,
+    bias: Bias | None = None,
+    scale: float | None = None,
+    drop: Callable[[Float[Array, "b h n m"]], Float[Array, "b h n m"]] | None = None,
+) -> Float[Array, "b n h d"]:
+    """softmax(q·kᵀ·scale + bias)·v in each head; g divides h.
+
+    `drop` changes the attention weights (dropout), which the fused kernels can't do.
+    """
+    if drop is None:
+        return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
+    k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
+    logits = logits * (q.shape[-1] ** -0.5 if scale is None else scale)
+    logits = logits if bias is None else logits + bias
+    logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)
+    return jnp.einsum("bhnm,bmhd->bnhd", drop(jax.nn.softmax(logits)).astype(v.dtype), v)
+
+
+def _causal(queries: int, keys: int, first: int | Int[Array, ""]) -> Mask:
+    return (jnp.arange(keys) <= first + jnp.arange(queries)[:, None])[None, None]
+
+
+def _both(a: Mask | None, b: Mask | None) -> Mask | None:
+    return a & b if a is not None and b is not None else b if a is None else a

@@ -4,12 +4,12 @@ import dataclasses
 from typing import Any
 
 from jtransfer.errors import unknown
-from jtransfer.models import convnext, densenet, efficientnet, mobilenet, resnet, vgg, vit
-from jtransfer.models.chain import Chain
+from jtransfer.models import clip, convnext, densenet, efficientnet, mobilenet, resnet, vgg, vit
+from jtransfer.models.chain import Chain, ImageChain
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet, densenet, vit)
+FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet, densenet, vit, clip)
 
-__all__ = ["Chain", "create", "names"]
+__all__ = ["Chain", "ImageChain", "create", "names"]
 
 
 def names() -> tuple[str, ...]:

@@ -29,21 +29,15 @@ class Pixels:
 class Chain(nn.Module):
     """A model that runs its stages one after the other; a family says in `parts` what they are.
 
-    Calling it maps images [batch, height, width, channels] to logits float32 [batch, num_classes].
+    Its input is a pytree: an array of images, or a dict of arrays named as in Hugging Face's transformers for text.
 
     Attributes:
       num_classes: width of the last stage, "head".
-      image_size: default height and width of the input, in pixels.
-      channels: of the input.
       dtype: of the computation; parameters are float32.
-      pixels: the preprocessing of the family's public weights.
     """
 
     num_classes: int = 1000
-    image_size: int = 224
-    channels: int = 3
     dtype: jnp.dtype = jnp.float32
-    pixels: Pixels = Pixels()
 
     def parts(self) -> Mapping[str, Callable[..., nn.Module]]:
         """Stage name → constructor of the stage, in order, "head" last. A stage is called as `stage(x, train=…)`."""
@@ -56,12 +50,12 @@ class Chain(nn.Module):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """`Pixels` and the input's `size` as plain data."""
-        return {**dataclasses.asdict(self.pixels), "size": self.image_size}
+        """What the input must look like, as plain data."""
+        return {}
 
-    def example_input(self, batch: int = 1) -> jnp.ndarray:
-        """Zeros of the input's shape and dtype: float32 [batch, image_size, image_size, channels]."""
-        return jnp.zeros((batch, self.image_size, self.image_size, self.channels), jnp.float32)
+    def example_input(self, batch: int = 1) -> Any:
+        """Zeros of the input's shapes and dtypes."""
+        raise NotImplementedError
 
     @nn.compact
     def __call__(self, x: Any, *, train: bool = False, start: str | None = None, stop: str | None = None) -> Any:
@@ -70,7 +64,7 @@ class Chain(nn.Module):
         `model(x) == model(model(x, stop=s), start=s)` for every stage s.
 
         Args:
-          x: images, or what the stage before `start` returned.
+          x: the input, or what the stage before `start` returned.
           train: batch norm uses the batch's statistics, dropout is on (it takes the random stream "dropout").
 
         Raises:
@@ -80,6 +74,29 @@ class Chain(nn.Module):
         for name in segment(tuple(parts), start, stop):
             x = parts[name](name=name)(x, train=train)
         return x
+
+
+class ImageChain(Chain):
+    """A chain that maps images [batch, height, width, channels] to logits float32 [batch, num_classes].
+
+    Attributes:
+      image_size: default height and width of the input, in pixels.
+      channels: of the input.
+      pixels: the preprocessing of the family's public weights.
+    """
+
+    image_size: int = 224
+    channels: int = 3
+    pixels: Pixels = Pixels()
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """`Pixels` and the input's `size` as plain data."""
+        return {**dataclasses.asdict(self.pixels), "size": self.image_size}
+
+    def example_input(self, batch: int = 1) -> jnp.ndarray:
+        """Zeros of the input's shape and dtype: float32 [batch, image_size, image_size, channels]."""
+        return jnp.zeros((batch, self.image_size, self.image_size, self.channels), jnp.float32)
 
 
 def segment(stages: tuple[str, ...], start: str | None, stop: str | None) -> tuple[str, ...]:

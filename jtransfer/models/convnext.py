@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
-from jtransfer.models.chain import Chain, Pixels
+from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
 _init = nn.initializers.truncated_normal(0.02)
@@ -84,7 +84,7 @@ class NormPool(nn.Module):
         return _norm(dtype=self.dtype, name="norm")(layers.global_avg_pool(x))
 
 
-class ConvNeXt(Chain):
+class ConvNeXt(ImageChain):
     """stem → stage1 … stage4 → pool → head.
 
     Attributes:

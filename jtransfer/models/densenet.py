@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
-from jtransfer.models.chain import Chain
+from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import Head
 from jtransfer.models.resnet import Stem
 
@@ -70,7 +70,7 @@ class NormPool(nn.Module):
         return layers.global_avg_pool(nn.relu(x))
 
 
-class DenseNet(Chain):
+class DenseNet(ImageChain):
     """stem → stage1 … stage4 → pool → head.
 
     Attributes:

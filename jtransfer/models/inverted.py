@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
-from jtransfer.models.chain import Chain
+from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool
 
 
@@ -109,7 +109,7 @@ class Stage(nn.Module):
         return x
 
 
-class Inverted(Chain):
+class Inverted(ImageChain):
     """stem → stage1 … → conv_head → pool → what a family adds.
 
     Attributes:

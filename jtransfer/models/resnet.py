@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
-from jtransfer.models.chain import Chain
+from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool, Head
 
 _conv = partial(layers.Conv, use_bias=False, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"))
@@ -80,7 +80,7 @@ class Stage(nn.Module):
         return x
 
 
-class ResNet(Chain):
+class ResNet(ImageChain):
     """stem → stage1 … stage4 → pool → head.
 
     Attributes:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
-from jtransfer.models.chain import Chain
+from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool, Head
 
 FEATURES = (64, 128, 256, 512, 512)
@@ -72,7 +72,7 @@ class DeepHead(nn.Module):
         return nn.Dense(self.num_classes, dtype=self.dtype, name="dense")(x).astype(jnp.float32)
 
 
-class VGG(Chain):
+class VGG(ImageChain):
     """stage1 … stage5 → pool → fc → head; without its top: stage1 … stage5 → pool → head.
 
     Attributes:

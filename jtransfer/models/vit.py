@@ -7,40 +7,57 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
-from jtransfer.models.chain import Chain, Pixels
+from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
 _HALF = Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop=0.9, interpolation="bicubic")
 _IMAGENET = Pixels(interpolation="bicubic")
 _token_init = nn.initializers.normal(0.02)
 
+ACTIVATIONS = {"gelu": partial(nn.gelu, approximate=False), "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x)}
+
 
 class Embed(nn.Module):
-    """Patches as tokens, after the class token and the distillation token if there is one; plus their positions."""
+    """Patches as tokens, after the class token and the distillation token if there is one; plus their positions.
+
+    Attributes:
+      norm_epsilon: of a layer norm at the end, in which case the patches have no bias (CLIP); None for no norm.
+    """
 
     patch: int
     width: int
     tokens: tuple[str, ...]
+    norm_epsilon: float | None = None
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b n d"]:
-        x = layers.Conv(self.width, self.patch, self.patch, "VALID", dtype=self.dtype, name="patches")(x)
+        plain = self.norm_epsilon is None
+        size = (self.width, self.patch, self.patch, "VALID")
+        x = layers.Conv(*size, use_bias=plain, dtype=self.dtype, name="patches")(x)
         x = x.reshape(x.shape[0], -1, self.width)
         for name in reversed(self.tokens):
             token = self.param(name, _token_init, (1, 1, self.width))
             x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.width)).astype(x.dtype), x], axis=1)
-        return x + self.param("positions", _token_init, (1, x.shape[1], self.width)).astype(x.dtype)
+        x = x + self.param("positions", _token_init, (1, x.shape[1], self.width)).astype(x.dtype)
+        return x if plain else nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
 
 
 class Layer(nn.Module):
-    """Attention and a two-layer network, each after a layer norm and beside a residual."""
+    """Attention and a two-layer network, each after a layer norm and beside a residual.
+
+    Attributes:
+      activation: one of `ACTIVATIONS`.
+      causal: see `layers.Attention`.
+    """
 
     heads: int
     mlp_width: int
     epsilon: float
     layer_scale: float | None = None
     drop_path: float = 0.0
+    activation: str = "gelu"
+    causal: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -51,9 +68,10 @@ class Layer(nn.Module):
             return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
 
         norm = partial(nn.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
-        x = add(x, layers.SelfAttention(self.heads, self.dtype, name="attention")(norm(name="norm1")(x)), "scale1")
+        attention = layers.Attention(self.heads, self.dtype, self.causal, name="attention")
+        x = add(x, attention(norm(name="norm1")(x)), "scale1")
         y = nn.Dense(self.mlp_width, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
-        y = nn.Dense(x.shape[-1], dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
+        y = nn.Dense(x.shape[-1], dtype=self.dtype, name="fc2")(ACTIVATIONS[self.activation](y))
         return add(x, y, "scale2")
 
 
@@ -90,7 +108,7 @@ class DistilledHead(nn.Module):
         return ((logits + distilled) / 2).astype(jnp.float32)
 
 
-class ViT(Chain):
+class ViT(ImageChain):
     """embed → layer_0 … → pool → head.
 
     Attributes:
@@ -123,12 +141,13 @@ class ViT(Chain):
     def parts(self):
         def layer(i):
             rate = self.drop_path * i / max(self.depth - 1, 1)
-            return partial(Layer, self.heads, self.mlp_width, self.epsilon, self.layer_scale, rate, self.dtype)
+            size = (self.heads, self.mlp_width, self.epsilon, self.layer_scale, rate)
+            return partial(Layer, *size, dtype=self.dtype)
 
         kind = "tokens" if self.distilled else self.pooling
         head = partial(DistilledHead if self.distilled else Head, self.num_classes, dtype=self.dtype)
         return {
-            "embed": partial(Embed, self.patch, self.width, self.tokens, self.dtype),
+            "embed": partial(Embed, self.patch, self.width, self.tokens, dtype=self.dtype),
             **{f"layer_{i}": layer(i) for i in range(self.depth)},
             "pool": partial(Pool, kind, len(self.tokens), self.epsilon, self.dtype),
             "head": head,

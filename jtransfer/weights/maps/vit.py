@@ -8,12 +8,29 @@ from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer
 MODEL = ViT
 _LAYER = "layer_{i}"
 _QKV = ("query", "key", "value")
-_PARTS = {kind: tuple(f"{_LAYER}/attention/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias")}
-
 _fused_linear = Transform(  # [3·d, d] ↔ three [d, d]
     lambda x: tuple(part.T for part in np.split(x, 3)), lambda *parts: np.concatenate([part.T for part in parts])
 )
 _fused_bias = Transform(lambda x: tuple(np.split(x, 3)), lambda *parts: np.concatenate(parts))
+
+
+def fused_attention(foreign: str, ours: str) -> list[Map]:
+    """The rows of query, key and value in one tensor: `foreign` is all of its name before "weight" and "bias"."""
+    kernels, biases = (tuple(f"{ours}/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias"))
+    return [Map(f"{foreign}weight", kernels, _fused_linear), Map(f"{foreign}bias", biases, _fused_bias)]
+
+
+TIMM_TOWER = (
+    Map("cls_token", "embed/class_token"),
+    Map("pos_embed", "embed/positions"),
+    *conv("patch_embed.proj", "embed/patches"),
+    *layer_norm("blocks.{i}.norm1", f"{_LAYER}/norm1"),
+    *fused_attention("blocks.{i}.attn.qkv.", f"{_LAYER}/attention"),
+    *dense("blocks.{i}.attn.proj", f"{_LAYER}/attention/out"),
+    *layer_norm("blocks.{i}.norm2", f"{_LAYER}/norm2"),
+    *dense("blocks.{i}.mlp.fc1", f"{_LAYER}/fc1"),
+    *dense("blocks.{i}.mlp.fc2", f"{_LAYER}/fc2"),
+)
 
 
 def schemes(model: ViT) -> tuple[Scheme, ...]:
@@ -25,18 +42,9 @@ def schemes(model: ViT) -> tuple[Scheme, ...]:
 
 def _timm(model: ViT) -> Scheme:
     rows = [
-        Map("cls_token", "embed/class_token"),
+        *TIMM_TOWER,
         Map("dist_token", "embed/distillation_token"),
-        Map("pos_embed", "embed/positions"),
-        *conv("patch_embed.proj", "embed/patches"),
-        *layer_norm("blocks.{i}.norm1", f"{_LAYER}/norm1"),
-        Map("blocks.{i}.attn.qkv.weight", _PARTS["kernel"], _fused_linear),
-        Map("blocks.{i}.attn.qkv.bias", _PARTS["bias"], _fused_bias),
-        *dense("blocks.{i}.attn.proj", f"{_LAYER}/attention/out"),
         Map("blocks.{i}.ls1.gamma", f"{_LAYER}/scale1/scale"),
-        *layer_norm("blocks.{i}.norm2", f"{_LAYER}/norm2"),
-        *dense("blocks.{i}.mlp.fc1", f"{_LAYER}/fc1"),
-        *dense("blocks.{i}.mlp.fc2", f"{_LAYER}/fc2"),
         Map("blocks.{i}.ls2.gamma", f"{_LAYER}/scale2/scale"),
         *layer_norm("fc_norm" if model.pooling == "mean" else "norm", "pool/norm"),
         *dense("head", "head/dense"),

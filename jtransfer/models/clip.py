@@ -1,0 +1,222 @@
+"""CLIP (Radford et al. 2021, arXiv:2103.00020): an image tower, a text tower, and the pair of them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jtransfer.models.chain import ImageChain, Pixels
+from jtransfer.models.vit import Embed, Layer, Pool
+
+_PIXELS = Pixels(
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    crop=1.0,
+    interpolation="bicubic",
+)
+_init = nn.initializers.normal(0.02)
+
+
+class Branch(nn.Module):
+    """A part of a model that works on one entry of a dict and leaves the others; its parameters keep their paths."""
+
+    key: str
+    make: Callable[..., nn.Module]
+
+    def setup(self):
+        self.part = self.make()
+        nn.share_scope(self, self.part)
+
+    def __call__(self, x: dict[str, Any], *, train: bool = False) -> dict[str, Any]:
+        return {**x, self.key: self.part(x[self.key], train=train)}
+
+
+class TextEmbed(nn.Module):
+    """Token embeddings plus positions, and where the text ends: the first `end` token."""
+
+    vocabulary: int
+    length: int
+    width: int
+    end: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "b n"], *, train: bool = False) -> dict[str, Array]:
+        x = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=_init, name="tokens")(ids)
+        positions = self.param("positions", _init, (self.length, self.width))
+        return {"x": x + positions[: ids.shape[1]].astype(x.dtype), "end": (ids == self.end).argmax(axis=1)}
+
+
+class TextPool(nn.Module):
+    """A layer norm of what stands at the text's end."""
+
+    epsilon: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: dict[str, Array], *, train: bool = False) -> Float[Array, "b d"]:
+        last = jnp.take_along_axis(x["x"], x["end"][:, None, None], axis=1)[:, 0]
+        return nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(last)
+
+
+class Projection(nn.Module):
+    """A dense layer, without bias in the public models; its output is float32."""
+
+    features: int
+    use_bias: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"], *, train: bool = False) -> Float[Array, "b p"]:
+        y = nn.Dense(self.features, self.use_bias, dtype=self.dtype, kernel_init=_init, name="dense")(x)
+        return y.astype(jnp.float32)
+
+
+class Similarity(nn.Module):
+    """The cosines of all images with all texts, times exp(`scale`)."""
+
+    @nn.compact
+    def __call__(self, x: dict[str, Array], *, train: bool = False) -> Float[Array, "b k"]:
+        scale = self.param("scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
+        image, text = (x[key] / jnp.linalg.norm(x[key], axis=-1, keepdims=True) for key in ("image", "text"))
+        return jnp.exp(scale) * image @ text.T
+
+
+class CLIP(ImageChain):
+    """What the towers and their pair have in common.
+
+    Attributes:
+      activation: "quick_gelu" in OpenAI's models, "gelu" in most of LAION's.
+      epsilon: of the layer norms.
+    """
+
+    activation: str = "quick_gelu"
+    epsilon: float = 1e-5
+    pixels: Pixels = _PIXELS
+
+    def layers(self, depth: int, heads: int, mlp_width: int, causal: bool) -> dict[str, partial]:
+        """Stage name → constructor, of a tower's layers."""
+        layer = partial(
+            Layer, heads, mlp_width, self.epsilon, activation=self.activation, causal=causal, dtype=self.dtype
+        )
+        return {f"layer_{i}": layer for i in range(depth)}
+
+
+class CLIPImage(CLIP):
+    """embed → layer_0 … → pool → head: images to embeddings float32 [batch, num_classes], not normalised.
+
+    The head is the projection into the space that images and texts share, where `num_classes` is that space's width;
+    with `head_bias` and another `num_classes` it is that of a classifier.
+    """
+
+    num_classes: int = 512
+    patch: int = 32
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    head_bias: bool = False
+
+    tokens = ("class_token",)
+
+    def parts(self):
+        return {
+            "embed": partial(Embed, self.patch, self.width, self.tokens, self.epsilon, self.dtype),
+            **self.layers(self.depth, self.heads, self.mlp_width, causal=False),
+            "pool": partial(Pool, "token", 1, self.epsilon, self.dtype),
+            "head": partial(Projection, self.num_classes, self.head_bias, self.dtype),
+        }
+
+
+class CLIPText(CLIP):
+    """embed → layer_0 … → pool → head: token ids int32 [batch, n ≤ length] to embeddings float32 [batch, num_classes].
+
+    Attributes:
+      vocabulary: number of tokens.
+      length: number of positions.
+      end: the token at whose first place the text is read off; what comes after it (padding) changes nothing.
+    """
+
+    num_classes: int = 512
+    vocabulary: int = 49408
+    length: int = 77
+    end: int = 49407
+    width: int = 512
+    depth: int = 12
+    heads: int = 8
+    mlp_width: int = 2048
+
+    def example_input(self, batch: int = 1) -> Int[Array, "b n"]:
+        """Zeros of the input's shape and dtype: int32 [batch, length]."""
+        return jnp.zeros((batch, self.length), jnp.int32)
+
+    def parts(self):
+        layers = self.layers(self.depth, self.heads, self.mlp_width, causal=True)
+        return {
+            "embed": partial(TextEmbed, self.vocabulary, self.length, self.width, self.end, self.dtype),
+            **{name: partial(Branch, "x", layer) for name, layer in layers.items()},
+            "pool": partial(TextPool, self.epsilon, self.dtype),
+            "head": partial(Projection, self.num_classes, dtype=self.dtype),
+        }
+
+
+class CLIPPair(CLIP):
+    """image → text → head: {"image": images, "text": token ids [num_classes, n]} to logits [batch, num_classes].
+
+    So it is a classifier whose classes are texts. The first two stages are whole towers.
+
+    Attributes:
+      projection: width of the space that images and texts share.
+      patch, width, depth, heads, mlp_width: of the image tower.
+      text_…, vocabulary, length, end: of the text tower.
+    """
+
+    projection: int = 512
+    patch: int = 32
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    vocabulary: int = 49408
+    length: int = 77
+    end: int = 49407
+    text_width: int = 512
+    text_depth: int = 12
+    text_heads: int = 8
+    text_mlp_width: int = 2048
+
+    def example_input(self, batch: int = 1) -> dict[str, Array]:
+        """Zeros of the inputs' shapes and dtypes."""
+        text = jnp.zeros((self.num_classes, self.length), jnp.int32)
+        return {"image": super().example_input(batch), "text": text}
+
+    def parts(self):
+        common = {"activation": self.activation, "epsilon": self.epsilon, "dtype": self.dtype}
+        image = {name: getattr(self, name) for name in ("patch", "width", "depth", "heads", "mlp_width", "channels")}
+        text = {name: getattr(self, f"text_{name}") for name in ("width", "depth", "heads", "mlp_width")}
+        text |= {name: getattr(self, name) for name in ("vocabulary", "length", "end")}
+        return {
+            "image": partial(Branch, "image", partial(CLIPImage, self.projection, **image, **common)),
+            "text": partial(Branch, "text", partial(CLIPText, self.projection, **text, **common)),
+            "head": Similarity,
+        }
+
+
+_LARGE = {"patch": 14, "width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
+_LARGE_TEXT = {"width": 768, "heads": 12, "mlp_width": 3072}
+
+MODELS = {
+    "clip_base_patch32": partial(CLIPPair),
+    "clip_base_patch16": partial(CLIPPair, patch=16),
+    "clip_large_patch14": partial(
+        CLIPPair, projection=768, **_LARGE, **{f"text_{key}": value for key, value in _LARGE_TEXT.items()}
+    ),
+    "clip_image_base_patch32": partial(CLIPImage),
+    "clip_image_base_patch16": partial(CLIPImage, patch=16),
+    "clip_image_large_patch14": partial(CLIPImage, **_LARGE),
+    "clip_text_base": partial(CLIPText),
+    "clip_text_large": partial(CLIPText, **_LARGE_TEXT),
+}
