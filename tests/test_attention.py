@@ -1,5 +1,8 @@
-"""Attention: one function and one module for every transformer."""
+"""Attention: one function and one module for every transformer; rotary positions."""
 
+from functools import partial
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from jtransfer.layers import Attention
 from jtransfer.layers.attention import attend
+from jtransfer.layers.rotary import frequencies, rotate
 from jtransfer.layers.still import hold_still
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 16))
@@ -18,12 +22,17 @@ def made(context=None, **fields):
     return module, module.init(jax.random.key(2), X, context)
 
 
-def test_a_sequence_in_pieces_equals_the_whole():
-    module, variables = made(causal=True, kv_heads=2)
+FURTHER = {"rotate": rotate, "norm": nn.RMSNorm, "window": 3, "cap": 2.0}
+
+
+@pytest.mark.parametrize("fields", [{}, FURTHER])
+def test_a_sequence_in_pieces_equals_the_whole(fields):
+    module, variables = made(causal=True, kv_heads=2, **fields)
     _, cache = module.apply(variables, X, mutable=["cache"])
     found = []
     for start, stop in ((0, 3), (3, 4), (4, 6)):
-        y, cache = module.apply({**variables, **cache}, X[:, start:stop], mutable=["cache"])
+        places = jnp.arange(start, stop)[None]
+        y, cache = module.apply({**variables, **cache}, X[:, start:stop], positions=places, mutable=["cache"])
         found.append(y)
     np.testing.assert_allclose(np.concatenate(found, axis=1), module.apply(variables, X), atol=1e-6)
 
@@ -50,6 +59,54 @@ def test_mask_and_bias(drop):
     seen = np.flatnonzero(mask)
     expected = attend(q, k[:, seen], v[:, seen], bias=bias[..., seen], scale=1.0)
     np.testing.assert_allclose(attend(q, k, v, mask=mask, bias=bias, scale=1.0, drop=drop), expected, atol=1e-6)
+
+
+def test_a_window_hides_what_lies_further_back():
+    module, variables = made(causal=True, window=2)
+    changed = module.apply(variables, X.at[:, 1].add(1.0)) != module.apply(variables, X)
+    np.testing.assert_array_equal(changed.any(axis=(0, 2)), [False, True, True, False, False, False])
+
+
+@pytest.mark.parametrize("cap", [1e4, 0.5])
+def test_a_cap_bounds_the_logits(cap):
+    q, k, v = (3 * jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(3))
+    mask = jnp.arange(5) < 4
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k) * 0.5
+    weights = jax.nn.softmax(jnp.where(mask, cap * jnp.tanh(logits / cap), -jnp.inf))
+    expected = jnp.einsum("bhnm,bmhd->bnhd", weights, v)
+    np.testing.assert_allclose(attend(q, k, v, mask=mask[None, None, None], scale=0.5, cap=cap), expected, atol=1e-5)
+    if cap > 1e3:
+        np.testing.assert_allclose(attend(q, k, v, mask=mask[None, None, None], scale=0.5), expected, atol=1e-4)
+
+
+def test_norms_of_queries_and_keys_make_their_size_irrelevant():
+    module, variables = made(norm=partial(nn.RMSNorm, epsilon=1e-12), use_bias=False)
+    assert set(variables["params"]) == {"query", "key", "value", "out", "query_norm", "key_norm"}
+    scaled = jax.tree.map(jnp.copy, variables)
+    scaled["params"]["query"]["kernel"] *= 7.0
+    scaled["params"]["key"]["kernel"] *= 0.2
+    np.testing.assert_allclose(module.apply(scaled, X), module.apply(variables, X), atol=1e-5)
+
+
+def test_rotated_products_depend_on_the_distance_alone():
+    q, k = jax.random.normal(jax.random.key(4), (2, 1, 1, 1, 8))
+    at = jnp.array([[0], [3], [40]])
+
+    def product(i, j):
+        return jnp.sum(rotate(q, i) * rotate(k, j), axis=(1, 2, 3))
+
+    products = product(at + 5, at)
+    np.testing.assert_allclose(products, products[0], atol=1e-4)
+    assert abs(product(at[:1] + 6, at[:1])[0] - products[0]) > 1e-2
+
+
+def test_rotary_scaling_stretches_long_waves_alone():
+    plain, scaled = frequencies(64, 1e4), frequencies(64, 1e4, (8.0, 1.0, 4.0, 512))
+    waves = 2 * np.pi / plain
+    np.testing.assert_array_equal(scaled[waves < 512 / 4], plain[waves < 512 / 4])
+    np.testing.assert_allclose(scaled[waves > 512], plain[waves > 512] / 8, rtol=1e-6)
+    assert np.all(np.diff(scaled) < 0)
+    np.testing.assert_allclose(frequencies(64, 1e4, (8.0,)), plain / 8, rtol=1e-6)
 
 
 def test_dropout_is_of_training_alone_and_stands_still_where_frozen():

@@ -36,6 +36,9 @@ class Attention(nn.Module):
       scale: of the logits; None is head_dim^-1/2.
       dropout: rate of dropped attention weights.
       rotate: `(queries or keys, positions) -> the same shape`: rotary position embeddings.
+      norm: constructor of a norm of each head's queries and of its keys, before `rotate`.
+      window: with `causal`, a position sees the last `window` positions only, itself included.
+      cap: logits stay within ±cap, by cap · tanh(logits / cap).
     """
 
     heads: int
@@ -49,6 +52,9 @@ class Attention(nn.Module):
     dropout: float = 0.0
     rotate: Rotate | None = None
     kernel_init: Callable = nn.initializers.xavier_uniform()
+    norm: Callable[..., nn.Module] | None = None
+    window: int | None = None
+    cap: float | None = None
 
     @nn.compact
     def __call__(
@@ -79,10 +85,13 @@ class Attention(nn.Module):
             y = nn.Dense(heads * head_dim, self.use_bias, self.dtype, kernel_init=self.kernel_init, name=name)(of)
             return y.reshape(*of.shape[:-1], heads, head_dim)
 
-        def keys_and_values():
-            return project("key", seen, kv_heads), project("value", seen, kv_heads)
+        def normed(name, y):
+            return y if self.norm is None else self.norm(name=f"{name}_norm")(y)
 
-        q, first = project("query", x, self.heads), 0
+        def keys_and_values():
+            return normed("key", project("key", seen, kv_heads)), project("value", seen, kv_heads)
+
+        q, first = normed("query", project("query", x, self.heads)), 0
         if context is not None:
             k, v = self._keep(keys_and_values)
         else:
@@ -92,9 +101,9 @@ class Attention(nn.Module):
                 q, k = self.rotate(q, positions), self.rotate(k, positions)
             if self._caching():
                 k, v, first = self._append(k, v)
-        causal = _causal(q.shape[1], k.shape[1], first) if self.causal else None
+        causal = _causal(q.shape[1], k.shape[1], first, self.window) if self.causal else None
         drop = partial(nn.Dropout(self.dropout), deterministic=False) if train and self.dropout else None
-        y = attend(q, k, v, mask=_both(mask, causal), bias=bias, scale=self.scale, drop=drop)
+        y = attend(q, k, v, mask=_both(mask, causal), bias=bias, scale=self.scale, cap=self.cap, drop=drop)
         use_bias = self.use_bias if self.out_bias is None else self.out_bias
         out = nn.Dense(x.shape[-1], use_bias, self.dtype, kernel_init=self.kernel_init, name="out")
         return out(y.reshape(*x.shape[:-1], -1))
@@ -130,24 +139,29 @@ def attend(
     mask: Mask | None = None,
     bias: Bias | None = None,
     scale: float | None = None,
+    cap: float | None = None,
     drop: Callable[[Float[Array, "b h n m"]], Float[Array, "b h n m"]] | None = None,
 ) -> Float[Array, "b n h d"]:
     """softmax(q·kᵀ·scale + bias)·v in each head; g divides h.
 
-    `drop` changes the attention weights (dropout), which the fused kernels can't do.
+    `drop` changes the attention weights (dropout) and `cap` bounds q·kᵀ·scale, which the fused kernels can't do.
     """
-    if drop is None:
+    if drop is None and cap is None:
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
     k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
     logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
     logits = logits * (q.shape[-1] ** -0.5 if scale is None else scale)
+    logits = logits if cap is None else cap * jnp.tanh(logits / cap)
     logits = logits if bias is None else logits + bias
     logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)
-    return jnp.einsum("bhnm,bmhd->bnhd", drop(jax.nn.softmax(logits)).astype(v.dtype), v)
+    weights = jax.nn.softmax(logits)
+    return jnp.einsum("bhnm,bmhd->bnhd", (weights if drop is None else drop(weights)).astype(v.dtype), v)
 
 
-def _causal(queries: int, keys: int, first: int | Int[Array, ""]) -> Mask:
-    return (jnp.arange(keys) <= first + jnp.arange(queries)[:, None])[None, None]
+def _causal(queries: int, keys: int, first: int | Int[Array, ""], window: int | None = None) -> Mask:
+    back = first + jnp.arange(queries)[:, None] - jnp.arange(keys)
+    seen = back >= 0 if window is None else (back >= 0) & (back < window)
+    return seen[None, None]
 
 
 def _both(a: Mask | None, b: Mask | None) -> Mask | None:
