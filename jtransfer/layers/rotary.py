@@ -25,7 +25,7 @@ def rotate(
     return turned.astype(x.dtype)
 
 
-def frequencies(features: int, base: float, scaling: tuple[float, ...] = ()) -> Float[np.ndarray, "pairs"]:
+def frequencies(features: int, base: float, scaling: tuple[float, ...] = ()) -> Float[np.ndarray, " pairs"]:
     """Radians a position, for each of the pairs of a head with this number of features.
 
     `scaling` stretches positions so that longer texts fit: none; (factor,), all frequencies are divided by it; or
