@@ -162,7 +162,11 @@ def test_spec_dir_goes_before_the_environment(monkeypatch, tmp_path):
         ),
         ({"name": "mnist", "image_key": "pixels"}, "train", "no feature 'pixels'; set data.image_key to one of"),
         ({"name": "mnist", "label_key": "image"}, "train", "'image' is no class"),
-        ({"name": "tweet_sentiment"}, "train", "no feature 'image'; .*label"),
+        (
+            {"name": "tweet_sentiment", "label_key": "mood"},
+            "train",
+            "no column 'mood'; set data.label_key to one of: l",
+        ),
     ],
 )
 def test_wrong_tfds_specs_say_what_to_do(spec, split, message):

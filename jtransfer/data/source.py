@@ -11,22 +11,33 @@ import numpy as np
 
 from jtransfer.errors import InputError
 
+_WITHOUT = {
+    "tags": "each word has its own; choose a method that needs no labels of examples",
+    "none": "they are texts alone; name a column with data.label_key if they have one",
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """`len(source)` examples; `source[i]` is a dict such as `{"image": uint8 [H, W, C], "label": int}`.
+
+    Of texts it is `{"text": str, "label": …}`, with `text_pair` for two, `{"text": str, "target": str}`, or
+    `{"tokens": list of str, "label": list of int}`.
 
     Attributes:
       size: the number of examples.
       read: example number `0 <= i < size` as a dict; called from several threads.
       class_names: the names of labels 0, 1, ….
       read_labels: the labels of examples `start` to `stop` (excluded), without decoding the images.
+      label_kind: what an example's label is: a "class" (int), a "number" (float: regression), several "classes"
+        (float32 [C], each 0 to 1), "tags" (a class for each word, -1 for none), or "none".
     """
 
     size: int
     read: Callable[[int], dict]
     class_names: list[str]
     read_labels: Callable[[int, int], np.ndarray]
+    label_kind: str = "class"
 
     def __len__(self) -> int:
         return self.size
@@ -39,7 +50,15 @@ class Source:
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """int32 [N], all labels; read at the first use and kept."""
+        """int32 [N], all labels; read at the first use and kept. float32 [N] of numbers, [N, C] of several classes.
+
+        Raises:
+          InputError: a class out of range, or examples without one label each.
+        """
+        if self.label_kind in ("tags", "none"):
+            raise InputError("the examples have no label each: " + _WITHOUT[self.label_kind])
+        if self.label_kind != "class":
+            return np.asarray(self.read_labels(0, self.size), np.float32)
         labels = np.asarray(self.read_labels(0, self.size), np.int32)
         outside = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
         if outside.size:
@@ -59,7 +78,16 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
         return whole.read(start + index - (ends[piece] - lengths[piece]))
 
     def read_labels(start: int, stop: int) -> np.ndarray:
-        every = [np.asarray(whole.read_labels(first, last), np.int32) for whole, first, last in pieces]
+        every = [np.asarray(whole.read_labels(first, last)) for whole, first, last in pieces]
         return np.concatenate(every)[start:stop]
 
-    return Source(ends[-1], read, pieces[0][0].class_names, read_labels)
+    return Source(ends[-1], read, pieces[0][0].class_names, read_labels, pieces[0][0].label_kind)
+
+
+def unlabelled(size: int, read: Callable[[int], dict]) -> Source:
+    """Examples without labels, such as texts to model or to translate."""
+
+    def read_labels(start: int, stop: int) -> np.ndarray:
+        raise InputError("the examples have no label each: " + _WITHOUT["none"])
+
+    return Source(size, read, [], read_labels, "none")

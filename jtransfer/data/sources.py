@@ -6,7 +6,9 @@ from pathlib import Path
 from jtransfer.data import splits
 from jtransfer.data.arrays import npz_splits
 from jtransfer.data.folder import folder_splits
+from jtransfer.data.parallel import parallel_splits, text_splits
 from jtransfer.data.source import Source, concatenate
+from jtransfer.data.text_tables import csv_splits, jsonl_splits, parquet_splits
 from jtransfer.data.tfds import tfds_splits
 from jtransfer.errors import InputError, unknown
 
@@ -20,11 +22,13 @@ def open(spec: Mapping, split: str) -> Source:
       spec: a mapping or ConfigDict with `name` and, where they differ from the defaults, `dir` (TFDS's data directory,
         default the environment's TFDS_DATA_DIR), `image_key` ("image"), `label_key` ("label") and `channels` (3 or 1).
         `name` is a TFDS name (`cifar10`, `mnist:3.0.1`), `folder:/path` (a folder of class folders), `npz:/path.npz`
-        or `embedded:fashion_mnist`.
+        or `embedded:fashion_mnist`. Texts: a TFDS name, `csv:`, `jsonl:` or `parquet:` with a file, a folder of files
+        or `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. Their columns are
+        `text_key`, `pair_key`, `target_key` and `label_key`; those that go without saying need no name.
       split: a split expression, such as `train[:90%]`; see `splits.select`.
 
     Returns:
-      A source with `source[i] == {"image": uint8 [H, W, channels], "label": int}`.
+      A source with `source[i] == {"image": uint8 [H, W, channels], "label": int}`, or with texts; see `Source`.
 
     Raises:
       InputError: no such data set, split or feature, or a file that cannot be read.
@@ -48,4 +52,13 @@ def _embedded_splits(location: str, spec: Mapping) -> dict[str, Source]:
     return npz_splits(str(path), spec)
 
 
-_KINDS = {"folder": folder_splits, "npz": npz_splits, "embedded": _embedded_splits}
+_KINDS = {
+    "folder": folder_splits,
+    "npz": npz_splits,
+    "embedded": _embedded_splits,
+    "csv": csv_splits,
+    "jsonl": jsonl_splits,
+    "parquet": parquet_splits,
+    "parallel": parallel_splits,
+    "text": text_splits,
+}

@@ -9,9 +9,9 @@ import numpy as np
 
 from jtransfer.data.pixels import with_channels
 from jtransfer.data.source import Source
+from jtransfer.data.tfds_records import one_feature, opened
+from jtransfer.data.tfds_text import has_text, text_splits
 from jtransfer.errors import InputError, nearest
-
-_READ_AT_ONCE = 4096
 
 
 def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
@@ -20,11 +20,13 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     Only the prepared files are read: a data set's own Python code never runs, nothing is downloaded.
 
     Raises:
-      InputError: not prepared there, not in array_record files, or without the image or label feature.
+      InputError: not prepared there, not in array_record files, or without the image (or text) or label feature.
     """
     builder = _builder(name, spec.get("dir") or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     image_key, label_key = spec.get("image_key") or "image", spec.get("label_key") or "label"
     features = builder.info.features
+    if image_key not in features and (spec.get("text_key") or has_text(features)):
+        return text_splits(builder, name, spec)
     for key, field in ((image_key, "image_key"), (label_key, "label_key")):
         if key not in features:
             raise InputError(
@@ -60,29 +62,15 @@ def _not_found(name: str, directory: str) -> str:
 
 
 def _readers(builder: Any, split: str, image_key: str, label_key: str, channels: int) -> tuple[int, Callable, Callable]:
-    from tensorflow_datasets import decode, features
-
-    try:
-        examples = builder.as_data_source(split=split)
-        records = builder.as_data_source(split=split, deserialize_method=decode.DeserializeMethod.RAW_BYTES)
-    except NotImplementedError:
-        raise InputError(
-            f"{builder.info.full_name} is not in array_record files; prepare it again with "
-            f"`tfds build {builder.info.name} --file_format=array_record`"
-        ) from None
-    label_only = features.FeaturesDict({label_key: builder.info.features[label_key]})
+    examples, records = opened(builder, split)
+    features = builder.info.features
 
     def read(index: int) -> dict:
         example = examples[index]
         return {"image": with_channels(example[image_key], channels), "label": int(example[label_key])}
 
     def read_labels(start: int, stop: int) -> np.ndarray:
-        labels = np.empty(stop - start, np.int32)
-        for first in range(start, stop, _READ_AT_ONCE):
-            some = records.__getitems__(list(range(first, min(first + _READ_AT_ONCE, stop))))
-            found = (label_only.deserialize_example_np(record)[label_key] for record in some)
-            labels[first - start : first - start + len(some)] = np.fromiter(found, np.int32, len(some))
-        return labels
+        return np.fromiter(one_feature(records, features, label_key, start, stop), np.int32, stop - start)
 
     return len(examples), read, read_labels
 
