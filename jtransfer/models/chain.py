@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -26,6 +26,18 @@ class Pixels:
     interpolation: str = "bilinear"
 
 
+class Tied(NamedTuple):
+    """The constructor of a stage that uses parameters of another stage: `make(name=…, <to>=that stage)`.
+
+    Attributes:
+      make: constructor, with the other stage as the field of its name.
+      to: name of the other stage. What is used of it is made in its `setup`, and keeps its path there.
+    """
+
+    make: Callable[..., nn.Module]
+    to: str
+
+
 class Chain(nn.Module):
     """A model that runs its stages one after the other; a family says in `parts` what they are.
 
@@ -39,8 +51,16 @@ class Chain(nn.Module):
     num_classes: int = 1000
     dtype: jnp.dtype = jnp.float32
 
-    def parts(self) -> Mapping[str, Callable[..., nn.Module]]:
-        """Stage name → constructor of the stage, in order, "head" last. A stage is called as `stage(x, train=…)`."""
+    def parts(self) -> Mapping[str, Callable[..., nn.Module] | Tied]:
+        """Stage name → constructor of the stage, in order, "head" last. A stage is called as `stage(x, train=…)`.
+
+        A stage that uses the embedding of another one, such as the head of most language models, says so:
+
+            "embed": partial(Embed, …)                # its setup makes self.tokens = nn.Embed(…)
+            "head": Tied(partial(Head, …), "embed")   # has the field `embed`, and calls self.embed.tokens.attend(x)
+
+        The parameter is there once, at "embed/tokens/embedding", also where the chain starts at "head".
+        """
         raise NotImplementedError
 
     @property
@@ -70,9 +90,18 @@ class Chain(nn.Module):
         Raises:
           InputError: `start` or `stop` is no stage, or `stop` comes before `start`.
         """
-        parts = self.parts()
+        parts, made = self.parts(), {}
+
+        def stage(name: str) -> nn.Module:
+            if name not in made:
+                part = parts[name]
+                made[name] = (
+                    part.make(name=name, **{part.to: stage(part.to)}) if isinstance(part, Tied) else part(name=name)
+                )
+            return made[name]
+
         for name in segment(tuple(parts), start, stop):
-            x = parts[name](name=name)(x, train=train)
+            x = stage(name)(x, train=train)
         return x
 
 
