@@ -39,6 +39,7 @@ class Attention(nn.Module):
       norm: constructor of a norm of each head's queries and of its keys, before `rotate`.
       window: with `causal`, a position sees the last `window` positions only, itself included.
       cap: logits stay within ±cap, by cap · tanh(logits / cap).
+      kernel_init, query_init: initialisers of the kernels and of the query's; None is `kernel_init`.
     """
 
     heads: int
@@ -55,6 +56,7 @@ class Attention(nn.Module):
     norm: Callable[..., nn.Module] | None = None
     window: int | None = None
     cap: float | None = None
+    query_init: Callable | None = None
 
     @nn.compact
     def __call__(
@@ -82,7 +84,8 @@ class Attention(nn.Module):
         seen = x if context is None else context
 
         def project(name, of, heads):
-            y = nn.Dense(heads * head_dim, self.use_bias, self.dtype, kernel_init=self.kernel_init, name=name)(of)
+            init = self.query_init if name == "query" and self.query_init else self.kernel_init
+            y = nn.Dense(heads * head_dim, self.use_bias, self.dtype, kernel_init=init, name=name)(of)
             return y.reshape(*of.shape[:-1], heads, head_dim)
 
         def normed(name, y):
