@@ -1,0 +1,26 @@
+"""Pipelines from examples of texts to the inputs of a model, and batches of a few widths, so that a step compiles a few
+times only.
+
+A pipeline is called with an example and gives `{"inputs": {name: int32 [n]}, "label": …}`, with arrays as long as the
+text; `collate` stacks them, filled up to the narrowest bucket that holds the longest. A label of a token is -1 where no
+loss is to be taken: on padding, special tokens, all but the first token of a word, and prompts.
+"""
+
+from jtransfer.data.text.packing import packed
+from jtransfer.data.text.pipeline import Counts, TextPipeline, buckets
+from jtransfer.data.text.survey import Survey, survey
+from jtransfer.data.text.tasks import classify, contrast, lm, seq2seq, tag
+
+__all__ = [
+    "Counts",
+    "Survey",
+    "TextPipeline",
+    "buckets",
+    "classify",
+    "contrast",
+    "lm",
+    "packed",
+    "seq2seq",
+    "survey",
+    "tag",
+]
