@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jtransfer import models, objectives, optim, rules, state, step
 
+IMAGE_MODELS = [name for name in models.names() if isinstance(models.create(name), models.ImageChain)]
 MODELS = {
     "resnet": ("resnet18", {"depths": (1, 1, 1, 1), "image_size": 32}),
     "vgg": ("vgg11_bn", {"width": 8, "image_size": 32}),

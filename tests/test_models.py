@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 
 from jtransfer import models
 from jtransfer import tree as trees
@@ -35,7 +36,7 @@ def shapes(model):
     return jax.eval_shape(model.init, jax.random.key(0), model.example_input(2))
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", small.IMAGE_MODELS)
 def test_stages_run_one_after_the_other_are_the_model(name):
     model = models.create(name, 7, image_size=64)
     abstract, image = shapes(model), jax.eval_shape(lambda: model.example_input(2))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import references
+import small
 
 from jtransfer import models, weights
 from jtransfer import tree as trees
@@ -86,7 +87,7 @@ THIN = {
 }
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", small.IMAGE_MODELS)
 def test_what_goes_out_comes_back_bit_for_bit(name):
     model = models.create(name, 3, image_size=64, **next((f for p, f in THIN.items() if name.startswith(p)), {}))
     variables = numbered(model)

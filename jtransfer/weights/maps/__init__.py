@@ -8,9 +8,21 @@ from typing import Any
 
 from jtransfer.errors import InputError
 from jtransfer.weights.mapping import Scheme
-from jtransfer.weights.maps import clip, convnext, densenet, efficientnet, mobilenet_v2, mobilenet_v3, resnet, vgg, vit
+from jtransfer.weights.maps import (
+    clip,
+    convnext,
+    densenet,
+    efficientnet,
+    gpt2,
+    llama,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    vgg,
+    vit,
+)
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip)
+FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama)
 
 
 def schemes(model: Any) -> tuple[Scheme, ...]:

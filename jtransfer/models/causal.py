@@ -1,0 +1,179 @@
+"""What language models without an encoder have in common: each token sees itself and those before it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jtransfer.errors import unknown
+from jtransfer.models import text
+from jtransfer.models.chain import Chain, Tied
+
+HEADS = ("lm", "classify")
+INPUTS = ("input_ids", "attention_mask", "position_ids")
+Stream = dict[str, Any]
+"""Between stages: "x" [b, n, d], "mask" bool [b, 1, 1, m], False where there is padding, and "positions" [#b, n]."""
+
+_init = nn.initializers.normal(0.02)
+
+
+class Embed(nn.Module):
+    """Token embeddings, times `scale`, plus learned positions if there are any.
+
+    Attributes:
+      length: number of learned positions; 0 for none.
+      dropout: rate of what is dropped of the sum.
+    """
+
+    vocabulary: int
+    width: int
+    length: int = 0
+    scale: float | None = None
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self.tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=_init)
+        if self.length:
+            self.positions = self.param("positions", _init, (self.length, self.width))
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
+        text.check(inputs, INPUTS)
+        positions = text.positions_of(inputs)
+        x = self.tokens(inputs["input_ids"])
+        x = x if self.scale is None else x * jnp.asarray(self.scale, x.dtype)
+        x = x + self.positions[positions].astype(x.dtype) if self.length else x
+        return {"x": self.drop(x, deterministic=not train), "mask": text.mask_of(inputs), "positions": positions}
+
+
+class Norm(nn.Module):
+    """A norm of the stream."""
+
+    make: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
+        return {**stream, "x": self.make(name="norm")(stream["x"])}
+
+
+class LastToken(nn.Module):
+    """What stands at the last token that is no padding, which has seen the whole text."""
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b d"]:
+        seen = stream["mask"][:, 0, 0]
+        last = jnp.argmax(jnp.arange(seen.shape[1]) * seen, axis=1)
+        return jnp.take_along_axis(stream["x"], last[:, None, None], axis=1)[:, 0]
+
+
+class Score(nn.Module):
+    """The logits of a text's classes, float32."""
+
+    num_classes: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"], *, train: bool = False) -> Float[Array, "b k"]:
+        return nn.Dense(self.num_classes, False, self.dtype, kernel_init=_init, name="dense")(x).astype(jnp.float32)
+
+
+class Logits(nn.Module):
+    """The logits of each next token, float32, within ±cap if there is one."""
+
+    vocabulary: int
+    cap: float | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b n v"]:
+        dense = nn.Dense(self.vocabulary, False, self.dtype, kernel_init=_init, name="dense")
+        return capped(dense(stream["x"]).astype(jnp.float32), self.cap)
+
+
+class TiedLogits(nn.Module):
+    """The same as products with the token embeddings of the stage `embed`."""
+
+    cap: float | None
+    embed: Embed
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b n v"]:
+        return capped(self.embed.tokens.attend(stream["x"]).astype(jnp.float32), self.cap)
+
+
+def capped(logits: Float[Array, "b n v"], cap: float | None) -> Float[Array, "b n v"]:
+    """cap · tanh(logits / cap)."""
+    return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+
+class Causal(Chain):
+    """embed → layer_0 … → norm → head, for a classifier embed → … → norm → pool → head.
+
+    Its input is {"input_ids": int32 [b, n]}, with `attention_mask` [b, n] (default: all ones) and `position_ids`
+    [b, n] (default: 0, 1, …) if wanted. Logits are float32, [b, n, vocabulary] or [b, num_classes].
+
+    Attributes:
+      num_classes: of a classifier; a language model's head is as wide as its vocabulary.
+      head: "lm", the logits of each next token, or "classify", of the whole text.
+      tied: the language model's head is the transposed embedding.
+      vocabulary: number of tokens.
+      length: number of positions that it was trained on.
+      width, depth, heads, mlp_width: of the layers.
+      epsilon: of the norms.
+      dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
+      pad: token that fills up texts, for those who need to know it; `attention_mask` says where it is.
+    """
+
+    head: str = "lm"
+    tied: bool = False
+    vocabulary: int = 50257
+    length: int = 1024
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    epsilon: float = 1e-5
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    pad: int | None = None
+
+    learned_positions = False
+    embedding_scale = None
+    logit_cap = None
+
+    def norm(self) -> Callable[..., nn.Module]:
+        """The constructor of the family's norm."""
+        raise NotImplementedError
+
+    def layer(self, i: int) -> Callable[..., nn.Module]:
+        """The constructor of layer i, which takes a stream and gives one."""
+        raise NotImplementedError
+
+    def example_input(self, batch: int = 1) -> dict[str, Array]:
+        """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
+        return {"input_ids": jnp.zeros((batch, min(8, self.length)), jnp.int32)}
+
+    def parts(self):
+        if self.head not in HEADS:
+            raise unknown("head", self.head, HEADS)
+        positions = self.length if self.learned_positions else 0
+        return {
+            "embed": partial(
+                Embed, self.vocabulary, self.width, positions, self.embedding_scale, self.dropout, self.dtype
+            ),
+            **{f"layer_{i}": self.layer(i) for i in range(self.depth)},
+            "norm": partial(Norm, self.norm()),
+            **({"pool": LastToken} if self.head == "classify" else {}),
+            "head": self._head(),
+        }
+
+    def _head(self):
+        if self.head == "classify":
+            return partial(Score, self.num_classes, self.dtype)
+        if self.tied:
+            return Tied(partial(TiedLogits, self.logit_cap), "embed")
+        return partial(Logits, self.vocabulary, self.logit_cap, self.dtype)

@@ -1,0 +1,179 @@
+"""Decoders with rotary positions and gated networks: Llama (arXiv:2302.13971, 2407.21783), Qwen2 (2407.10671), Qwen3
+(2505.09388), Mistral (2310.06825), Gemma (2403.08295) and Gemma 2 (2408.00118)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jtransfer import layers
+from jtransfer.layers.rms_norm import RMSNorm
+from jtransfer.layers.rotary import rotate
+from jtransfer.models.causal import Causal, Stream
+
+ACTIVATIONS = {"silu": nn.silu, "gelu_tanh": partial(nn.gelu, approximate=True)}
+_init = nn.initializers.normal(0.02)
+
+
+class Layer(nn.Module):
+    """Attention and a gated network, each after a norm and beside a residual.
+
+    Attributes:
+      attention, norm: constructors.
+      mlp_width: features inside of the network.
+      activation: of its gate, one of `ACTIVATIONS`.
+      mlp_bias: of its three dense layers.
+      norms_after: further norms of what attention and network give.
+    """
+
+    attention: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    mlp_width: int
+    activation: str
+    mlp_bias: bool
+    norms_after: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
+        x = stream["x"]
+
+        def add(x, y, name):
+            return x + (self.norm(name=name)(y) if self.norms_after else y)
+
+        dense = partial(nn.Dense, use_bias=self.mlp_bias, dtype=self.dtype, kernel_init=_init)
+        y = self.norm(name="norm1")(x)
+        seen = {"mask": stream["mask"], "positions": stream["positions"]}
+        x = add(x, self.attention(name="attention")(y, **seen, train=train), "norm1_after")
+        y = self.norm(name="norm2")(x)
+        y = ACTIVATIONS[self.activation](dense(self.mlp_width, name="gate")(y)) * dense(self.mlp_width, name="up")(y)
+        return {**stream, "x": add(x, dense(x.shape[-1], name="down")(y), "norm2_after")}
+
+
+class Llama(Causal):
+    """embed → layer_0 … → norm → head; fields beside those of `Causal`:
+
+    Attributes:
+      kv_heads: number of heads of keys and values; None is `heads`.
+      head_dim: features of a head; None is width / heads.
+      rope_theta, rope_scaling: `base` and `scaling` of `layers.rotary.rotate`.
+      qkv_bias, out_bias, mlp_bias: which dense layers have biases.
+      qk_norm: norms of each head's queries and keys (Qwen3).
+      window: a token sees as many of the last ones only, itself included; None is all.
+      window_every: one layer in as many has the window, the first one included (Gemma 2: 2).
+      activation: of the networks' gates, one of `ACTIVATIONS`.
+      norm_offset: added to the scales of the norms (Gemma: 1).
+      embedding_scale: what embeddings are multiplied by (Gemma: √width); None is nothing.
+      norms_after: see `Layer` (Gemma 2).
+      query_scale: attention logits are divided by its square root; None is `head_dim`.
+      attention_cap, logit_cap: bounds of the logits of attention and of the head, reached smoothly (Gemma 2).
+    """
+
+    vocabulary: int = 32000
+    length: int = 4096
+    width: int = 4096
+    depth: int = 32
+    heads: int = 32
+    mlp_width: int = 11008
+    epsilon: float = 1e-5
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    rope_theta: float = 10000.0
+    rope_scaling: tuple[float, ...] = ()
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    window: int | None = None
+    window_every: int = 1
+    activation: str = "silu"
+    norm_offset: float = 0.0
+    embedding_scale: float | None = None
+    norms_after: bool = False
+    query_scale: float | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+
+    def norm(self) -> Callable[..., nn.Module]:
+        return partial(RMSNorm, self.epsilon, offset=self.norm_offset, dtype=self.dtype)
+
+    def layer(self, i: int) -> Callable[..., nn.Module]:
+        attention = partial(
+            layers.Attention,
+            self.heads,
+            self.dtype,
+            causal=True,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            use_bias=self.qkv_bias,
+            out_bias=self.out_bias,
+            scale=None if self.query_scale is None else self.query_scale**-0.5,
+            dropout=self.attention_dropout,
+            rotate=partial(rotate, base=self.rope_theta, scaling=self.rope_scaling),
+            kernel_init=_init,
+            norm=self.norm() if self.qk_norm else None,
+            window=self.window if i % self.window_every == 0 else None,
+            cap=self.attention_cap,
+        )
+        size = (self.mlp_width, self.activation, self.mlp_bias, self.norms_after)
+        return partial(Layer, attention, self.norm(), *size, dtype=self.dtype)
+
+
+def _gemma(width: int, **fields) -> dict:
+    return {
+        "vocabulary": 256000,
+        "length": 8192,
+        "width": width,
+        "embedding_scale": width**0.5,
+        "head_dim": 256,
+        "epsilon": 1e-6,
+        "activation": "gelu_tanh",
+        "norm_offset": 1.0,
+        "tied": True,
+        "pad": 0,
+        **fields,
+    }
+
+
+_LLAMA3 = {"vocabulary": 128256, "kv_heads": 8, "mlp_width": 14336, "rope_theta": 500000.0}
+_LONG = {"length": 131072, "tied": True}
+_LLAMA32 = {**_LLAMA3, **_LONG, "rope_scaling": (32.0, 1.0, 4.0, 8192)}
+_QWEN2 = {"vocabulary": 151936, "length": 32768, "epsilon": 1e-6, "rope_theta": 1e6, "qkv_bias": True, "pad": 151643}
+_QWEN3 = {**_QWEN2, "length": 40960, "qkv_bias": False, "qk_norm": True, "head_dim": 128}
+_GEMMA2 = {"norms_after": True, "window": 4096, "window_every": 2, "attention_cap": 50.0, "logit_cap": 30.0}
+
+MODELS = {
+    "llama2_7b": partial(Llama),
+    "llama3_8b": partial(Llama, **_LLAMA3, length=8192),
+    "llama3_1_8b": partial(Llama, **_LLAMA3, length=131072, rope_scaling=(8.0, 1.0, 4.0, 8192)),
+    "llama3_2_1b": partial(Llama, **{**_LLAMA32, "width": 2048, "depth": 16, "mlp_width": 8192}),
+    "llama3_2_3b": partial(
+        Llama, **{**_LLAMA32, "width": 3072, "depth": 28, "heads": 24, "mlp_width": 8192, "head_dim": 128}
+    ),
+    "tinyllama_1b": partial(Llama, length=2048, width=2048, depth=22, kv_heads=4, mlp_width=5632),
+    "smollm2_135m": partial(
+        Llama,
+        vocabulary=49152,
+        length=8192,
+        width=576,
+        depth=30,
+        heads=9,
+        kv_heads=3,
+        mlp_width=1536,
+        rope_theta=100000.0,
+        tied=True,
+    ),
+    "qwen2_0_5b": partial(Llama, **_QWEN2, width=896, depth=24, heads=14, kv_heads=2, mlp_width=4864, tied=True),
+    "qwen2_1_5b": partial(Llama, **_QWEN2, width=1536, depth=28, heads=12, kv_heads=2, mlp_width=8960, tied=True),
+    "qwen2_7b": partial(
+        Llama, **{**_QWEN2, "vocabulary": 152064}, width=3584, depth=28, heads=28, kv_heads=4, mlp_width=18944
+    ),
+    "qwen3_0_6b": partial(Llama, **_QWEN3, width=1024, depth=28, heads=16, kv_heads=8, mlp_width=3072, tied=True),
+    "mistral_7b": partial(Llama, length=32768, kv_heads=8, mlp_width=14336, window=4096),
+    "gemma_2b": partial(Llama, **_gemma(2048, depth=18, heads=8, kv_heads=1, mlp_width=16384)),
+    "gemma_7b": partial(Llama, **_gemma(3072, depth=28, heads=16, mlp_width=24576)),
+    "gemma2_2b": partial(
+        Llama, **_gemma(2304, depth=26, heads=8, kv_heads=4, mlp_width=9216, query_scale=256.0, **_GEMMA2)
+    ),
+}

@@ -1,0 +1,130 @@
+"""GPT-2's names in transformers: with the prefix of a model with a head, and without it, as in the public files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jtransfer.errors import InputError
+from jtransfer.models.gpt2 import GPT2
+from jtransfer.weights.mapping import Map, Scheme, Transform, layer_norm, linear
+
+MODEL = GPT2
+TOKENS = "embed/tokens/embedding"
+_QKV = ("query", "key", "value")
+_fused = Transform(  # [d, 3·d] ↔ three [d, d]; the biases alike
+    lambda x: tuple(np.split(x, 3, axis=-1)), lambda *parts: np.concatenate(parts, axis=-1)
+)
+_ROWS = 1024  # compared at once
+
+
+def _first_of_two(embedding: np.ndarray, head: np.ndarray) -> np.ndarray:
+    pieces = range(0, len(embedding), _ROWS)
+    same = embedding.shape == head.shape and all(
+        np.array_equal(embedding[i : i + _ROWS], head[i : i + _ROWS]) for i in pieces
+    )
+    if not same:
+        raise InputError("lm_head.weight is not the embedding of the tokens; restore with tied=False")
+    return embedding
+
+
+twice = Transform(_first_of_two, lambda x: (x, x))  # an embedding and a head that are the same
+
+
+def heads(model: Any, embedding: str, rows: list[Map], ignore: tuple[str, ...], name: str) -> list[Scheme]:
+    """The schemes of a language model or classifier: those of a model with tied weights may have them twice."""
+    plain, double = Map(embedding, TOKENS), Map((embedding, "lm_head.weight"), TOKENS, twice)
+    if model.head == "classify":
+        return [Scheme(name, (plain, *rows, dense("score", "head/dense")), (*ignore, r"lm_head\.weight"))]
+    ignore = (*ignore, r"score\.weight")
+    if not model.tied:
+        return [Scheme(name, (plain, *rows, dense("lm_head", "head/dense")), ignore)]
+    return [Scheme(name, (plain, *rows), ignore), Scheme(f"{name}, head stated", (double, *rows), ignore)]
+
+
+def dense(foreign: str, ours: str) -> Map:
+    """The row of a dense layer without bias."""
+    return Map(f"{foreign}.weight", f"{ours}/kernel", linear)
+
+
+def _conv1d(foreign: str, ours: str) -> list[Map]:
+    """The rows of transformers' Conv1D, whose kernel is [in, out] as ours."""
+    return [Map(f"{foreign}.weight", f"{ours}/kernel"), Map(f"{foreign}.bias", f"{ours}/bias")]
+
+
+def schemes(model: GPT2) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`."""
+    found = []
+    for name, prefix in (("transformers", "transformer."), ("transformers base", "")):
+        theirs = f"{prefix}h.{{i}}"
+        fused = (tuple(f"layer_{{i}}/attention/{part}/{kind}" for part in _QKV) for kind in ("kernel", "bias"))
+        rows = [
+            Map(f"{prefix}wpe.weight", "embed/positions"),
+            *layer_norm(f"{theirs}.ln_1", "layer_{i}/norm1"),
+            *(
+                Map(f"{theirs}.attn.c_attn.{kind}", paths, _fused)
+                for kind, paths in zip(("weight", "bias"), fused, strict=True)
+            ),
+            *_conv1d(f"{theirs}.attn.c_proj", "layer_{i}/attention/out"),
+            *layer_norm(f"{theirs}.ln_2", "layer_{i}/norm2"),
+            *_conv1d(f"{theirs}.mlp.c_fc", "layer_{i}/fc1"),
+            *_conv1d(f"{theirs}.mlp.c_proj", "layer_{i}/fc2"),
+            *layer_norm(f"{prefix}ln_f", "norm/norm"),
+        ]
+        ignore = (rf"{prefix}h\.\d+\.attn\.(masked_)?bias",)
+        found += heads(model, f"{prefix}wte.weight", rows, ignore, name)
+    return tuple(found)
+
+
+def head_of(config: Mapping[str, Any]) -> str:
+    """What the head of a config's model is."""
+    architectures = config.get("architectures") or ()
+    return "classify" if any(str(name).endswith("ForSequenceClassification") for name in architectures) else "lm"
+
+
+def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "vocabulary": config["vocab_size"],
+        "length": config["n_positions"],
+        "width": config["n_embd"],
+        "depth": config["n_layer"],
+        "heads": config["n_head"],
+        "mlp_width": config.get("n_inner") or 4 * config["n_embd"],
+        "epsilon": config.get("layer_norm_epsilon", 1e-5),
+        "dropout": config.get("resid_pdrop", 0.1),
+        "attention_dropout": config.get("attn_pdrop", 0.1),
+        "tied": config.get("tie_word_embeddings", True),
+        "pad": config.get("pad_token_id"),
+        "head": head_of(config),
+    }
+
+
+_REQUIRED = {
+    "activation_function": "gelu_new",
+    "add_cross_attention": False,
+    "scale_attn_by_inverse_layer_idx": False,
+    "scale_attn_weights": True,
+}
+STATED = {"gpt2": (_fields, _REQUIRED)}
+
+
+def transformers(model: GPT2) -> dict[str, Any]:
+    """The config.json of transformers."""
+    architecture = {"lm": "GPT2LMHeadModel", "classify": "GPT2ForSequenceClassification"}[model.head]
+    return {
+        "architectures": [architecture],
+        "model_type": "gpt2",
+        "vocab_size": model.vocabulary,
+        "n_positions": model.length,
+        "n_embd": model.width,
+        "n_layer": model.depth,
+        "n_head": model.heads,
+        "n_inner": model.mlp_width,
+        "layer_norm_epsilon": model.epsilon,
+        "resid_pdrop": model.dropout,
+        "embd_pdrop": model.dropout,
+        "attn_pdrop": model.attention_dropout,
+        "tie_word_embeddings": model.tied,
+        "pad_token_id": model.pad,
+        **_REQUIRED,
+    }

@@ -1,0 +1,217 @@
+"""The names and configs that transformers' Llama, Qwen2, Qwen3, Mistral, Gemma and Gemma 2 have in common."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jtransfer.errors import InputError
+from jtransfer.models.llama import Llama
+from jtransfer.weights.mapping import Map, Scheme
+from jtransfer.weights.mapping import dense as with_bias
+from jtransfer.weights.maps.gpt2 import head_of, heads
+
+MODEL = Llama
+Config = Mapping[str, Any]
+
+
+def schemes(model: Llama) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`: those of a model with a head, and of one without."""
+    after = model.norms_after
+    found = []
+    for name, prefix in (("transformers", "model."), ("transformers base", "")):
+        theirs = f"{prefix}layers.{{i}}"
+        norms = {
+            "input_layernorm": "norm1",
+            "post_attention_layernorm": "norm1_after" if after else "norm2",
+            "pre_feedforward_layernorm": "norm2",
+            "post_feedforward_layernorm": "norm2_after",
+            "self_attn.q_norm": "attention/query_norm",
+            "self_attn.k_norm": "attention/key_norm",
+        }
+        qkv = {"q_proj": "query", "k_proj": "key", "v_proj": "value"}
+        projections = {f"self_attn.{part}": f"attention/{ours}" for part, ours in {**qkv, "o_proj": "out"}.items()}
+        projections |= {f"mlp.{part}_proj": part for part in ("gate", "up", "down")}
+        rows = [
+            *(
+                row
+                for part, ours in projections.items()
+                for row in with_bias(f"{theirs}.{part}", f"layer_{{i}}/{ours}")
+            ),
+            *(Map(f"{theirs}.{part}.weight", f"layer_{{i}}/{ours}/scale") for part, ours in norms.items()),
+            Map(f"{prefix}norm.weight", "norm/norm/scale"),
+        ]
+        ignore = (r"(.*\.)?rotary_emb\.inv_freq",)
+        found += heads(model, f"{prefix}embed_tokens.weight", rows, ignore, name)
+    return tuple(found)
+
+
+def _llama(config: Config) -> dict[str, Any]:
+    """The fields of all, as Llama has them."""
+    heads = config["num_attention_heads"]
+    biased = config.get("attention_bias") or False
+    theta, scaling = _rope(config)
+    return {
+        "vocabulary": config["vocab_size"],
+        "length": config["max_position_embeddings"],
+        "width": config["hidden_size"],
+        "depth": config["num_hidden_layers"],
+        "heads": heads,
+        "mlp_width": config["intermediate_size"],
+        "epsilon": config["rms_norm_eps"],
+        "attention_dropout": config.get("attention_dropout") or 0.0,
+        "kv_heads": config.get("num_key_value_heads") or heads,
+        "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
+        "rope_theta": theta,
+        "rope_scaling": scaling,
+        "qkv_bias": biased,
+        "out_bias": biased,
+        "mlp_bias": config.get("mlp_bias") or False,
+        "tied": config.get("tie_word_embeddings", False),
+        "pad": config.get("pad_token_id"),
+        "head": head_of(config),
+    }
+
+
+def _rope(config: Config) -> tuple[float, tuple[float, ...]]:
+    """`rope_theta` and `rope_scaling` of the model; since transformers 5 they are stated in one place."""
+    stated = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    theta = stated.get("rope_theta") or config.get("rope_theta") or 10000.0
+    kind = stated.get("rope_type") or stated.get("type") or "default"
+    if kind not in _ROPE:
+        raise InputError(f"config.json: rope_type={kind!r}; the model here has {', '.join(map(repr, _ROPE))} only")
+    return float(theta), tuple(stated[key] for key in _ROPE[kind])
+
+
+_ROPE = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+
+
+def _qwen2(config: Config) -> dict[str, Any]:
+    _all_layers(config, "full_attention")
+    return _llama(config) | {"qkv_bias": True, "out_bias": False}
+
+
+def _qwen3(config: Config) -> dict[str, Any]:
+    _all_layers(config, "full_attention")
+    return _llama(config) | {"qk_norm": True, "head_dim": config.get("head_dim") or 128}
+
+
+def _mistral(config: Config) -> dict[str, Any]:
+    return _llama(config) | {"window": config.get("sliding_window", 4096)}
+
+
+def _gemma(config: Config) -> dict[str, Any]:
+    return _llama(config) | {
+        "activation": "gelu_tanh",
+        "norm_offset": 1.0,
+        "embedding_scale": config["hidden_size"] ** 0.5,
+        "tied": config.get("tie_word_embeddings", True),
+        "head_dim": config.get("head_dim") or 256,
+    }
+
+
+def _gemma2(config: Config) -> dict[str, Any]:
+    _all_layers(config, "sliding_attention", "full_attention")
+    return _gemma(config) | {
+        "norms_after": True,
+        "window": config.get("sliding_window", 4096),
+        "window_every": 2,
+        "query_scale": float(config.get("query_pre_attn_scalar", 256)),
+        "attention_cap": config.get("attn_logit_softcapping", 50.0),
+        "logit_cap": config.get("final_logit_softcapping", 30.0),
+    }
+
+
+def _all_layers(config: Config, *kinds: str) -> None:
+    """Raises InputError where the kinds of the layers are not these, over and over."""
+    stated = config.get("layer_types") or ()
+    strange = [(i, kind) for i, kind in enumerate(stated) if kind != kinds[i % len(kinds)]]
+    if strange:
+        i, kind = strange[0]
+        raise InputError(f"config.json: layer_types[{i}]={kind!r}; the model here has {kinds[i % len(kinds)]!r} there")
+
+
+_SILU = {"hidden_act": "silu"}
+_GELU = {"hidden_activation": "gelu_pytorch_tanh", "use_bidirectional_attention": None}
+_FULL = {**_SILU, "use_sliding_window": False}
+STATED: dict[str, tuple[Callable[[Config], dict[str, Any]], dict[str, Any]]] = {
+    "llama": (_llama, _SILU),
+    "qwen2": (_qwen2, _FULL),
+    "qwen3": (_qwen3, _FULL),
+    "mistral": (_mistral, _SILU),
+    "gemma": (_gemma, {}),
+    "gemma2": (_gemma2, _GELU),
+}
+
+
+def transformers(model: Llama) -> dict[str, Any]:
+    """The config.json of transformers, of the kind that has this model.
+
+    Raises:
+      InputError: there is none.
+    """
+    kind = _kind(model)
+    name = {"qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2"}.get(kind, kind.capitalize())
+    config = {
+        "architectures": [name + {"lm": "ForCausalLM", "classify": "ForSequenceClassification"}[model.head]],
+        "model_type": kind,
+        "vocab_size": model.vocabulary,
+        "max_position_embeddings": model.length,
+        "hidden_size": model.width,
+        "num_hidden_layers": model.depth,
+        "num_attention_heads": model.heads,
+        "intermediate_size": model.mlp_width,
+        "rms_norm_eps": model.epsilon,
+        "attention_dropout": model.attention_dropout,
+        "num_key_value_heads": model.kv_heads or model.heads,
+        "head_dim": model.head_dim or model.width // model.heads,
+        "rope_parameters": _rope_parameters(model),
+        "attention_bias": model.out_bias,
+        "mlp_bias": model.mlp_bias,
+        "tie_word_embeddings": model.tied,
+        "pad_token_id": model.pad,
+        "hidden_act": "silu" if model.activation == "silu" else "gelu_pytorch_tanh",
+    }
+    if kind in ("mistral", "gemma2"):
+        config["sliding_window"] = model.window
+    if kind == "gemma2":
+        config |= {
+            "hidden_activation": config.pop("hidden_act"),
+            "query_pre_attn_scalar": model.query_scale or config["head_dim"],
+            "attn_logit_softcapping": model.attention_cap,
+            "final_logit_softcapping": model.logit_cap,
+        }
+    for field, value in _whole(kind, config).items():
+        if getattr(model, field) not in (value, None):
+            raise InputError(
+                f"transformers' {kind} has {field}={value!r} only; this model has {getattr(model, field)!r}"
+            )
+    return config
+
+
+def _kind(model: Llama) -> str:
+    if model.activation != "silu":
+        return "gemma2" if model.norms_after else "gemma"
+    if model.qk_norm:
+        return "qwen3"
+    if model.qkv_bias and not model.out_bias:
+        return "qwen2"
+    return "mistral" if model.window is not None else "llama"
+
+
+def _rope_parameters(model: Llama) -> dict[str, Any]:
+    kind = next(kind for kind, keys in _ROPE.items() if len(keys) == len(model.rope_scaling))
+    scaling = dict(zip(_ROPE[kind], model.rope_scaling, strict=True))
+    return {"rope_type": kind, "rope_theta": model.rope_theta, **scaling}
+
+
+def _whole(kind: str, config: Config) -> dict[str, Any]:
+    """All fields that a config gives, those of the class where it gives none."""
+    usual = {field.name: field.default for field in dataclasses.fields(Llama) if field.name not in _FREE}
+    return usual | STATED[kind][0](config)
+
+
+_FREE = ("num_classes", "dtype", "dropout", "parent", "name")
