@@ -10,7 +10,7 @@ from jtransfer import models, rules
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
 from jtransfer.weights import maps
-from jtransfer.weights.load import HEAD, _shapes, abstract
+from jtransfer.weights.load import HEAD, abstract
 from jtransfer.weights.mapping import Scheme, best, find
 
 SAMPLE = 64  # names that are looked at to tell families apart
@@ -69,7 +69,7 @@ def fit(name: str, tensors: Mapping[str, Any], hints: Sequence[str] = (), **fiel
     found = best(maps.schemes(model), tensors, leaves)
     classes, reshaped = None, []
     for link in found.links:
-        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True):
+        for path, shape in zip(link.ours, link.shapes(tensors), strict=True):
             want = leaves[path].shape
             if path.startswith(HEAD) and shape and shape[:-1] == want[:-1]:
                 classes = shape[-1]

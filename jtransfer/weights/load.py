@@ -94,7 +94,7 @@ def load(
         for link in found.links:
             if drawn.keys() >= set(link.ours):
                 continue
-            theirs = _shapes(link, tensors)
+            theirs = link.shapes(tensors)
             like = [leaves[path].update(shape=shape) for path, shape in zip(link.ours, theirs, strict=True)]
             parts = leaf.leaves(link, tensors, like)
             waiting = {} if recorded else _digests(link, tensors, parts, pool)
@@ -150,7 +150,7 @@ def _head_misfit(found: Fit, tensors: Mapping, leaves: Mapping, head: Sequence[s
     if head and set(head) <= set(found.missing):
         return "the source has no head"
     for link in found.links:
-        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True):
+        for path, shape in zip(link.ours, link.shapes(tensors), strict=True):
             want = leaves[path].shape
             if path in head and shape and shape[:-1] == want[:-1] and shape[-1] != want[-1]:
                 return f"{shape[-1]} classes in the source, {want[-1]} here"
@@ -166,7 +166,7 @@ def _kept(
     return {
         path
         for link in found.links
-        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True)
+        for path, shape in zip(link.ours, link.shapes(tensors), strict=True)
         if path.startswith(HEAD) and shape and shape[:-1] == leaves[path].shape[:-1]
         if drawn.get(path) != ASKED
     }
@@ -177,7 +177,7 @@ def _changes(found: Fit, tensors: Mapping, leaves: Mapping, drawn: Collection, m
     return {
         path: change
         for link in found.links
-        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True)
+        for path, shape in zip(link.ours, link.shapes(tensors), strict=True)
         if path not in drawn and shape and shape != leaves[path].shape
         if (change := adapting.change(path, shape, leaves[path].shape, model))
     }
@@ -189,7 +189,7 @@ def _complaints(
     lines = [f" - {path} {_text(leaves[path])}" for path in found.missing if path not in drawn]
     lines += [f" + {name} {_text(tensors[name])}" for name in found.unexpected]
     for link in found.links:
-        for path, shape in zip(link.ours, _shapes(link, tensors), strict=True):
+        for path, shape in zip(link.ours, link.shapes(tensors), strict=True):
             numbers = all(jnp.issubdtype(tensors[name].dtype, jnp.floating) for name in link.foreign)
             fits = shape == leaves[path].shape or (adapt and path in changes)
             if path not in drawn and not (numbers and fits):
@@ -197,15 +197,6 @@ def _complaints(
                 hint = f" (adapt=True changes it: {changes[path].what})" if path in changes and not adapt else ""
                 lines.append(f" ! {path}: the model has {list(leaves[path].shape)}, the source {theirs}{hint}")
     return lines
-
-
-def _shapes(link: Link, tensors: Mapping) -> tuple[tuple[int, ...] | None, ...]:
-    """The shapes that a link's tensors would give in our layout, without reading them; None where they can't."""
-    empty = [np.broadcast_to(np.zeros((), bool), tensors[name].shape) for name in link.foreign]
-    try:
-        return tuple(array.shape for array in link.load(*empty))
-    except (ValueError, IndexError):
-        return (None,) * len(link.ours)
 
 
 def _initialise(model: Any, sample: Any, rng: jax.Array | None, wanted: Sequence[str]) -> dict[str, np.ndarray]:

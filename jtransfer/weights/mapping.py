@@ -10,9 +10,9 @@ several tensors on one side make up one or several on the other; the transform t
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -100,11 +100,13 @@ class Scheme:
       name: such as "torchvision".
       rows: the table.
       ignore: regular expressions of checkpoint names that carry nothing (derived or unused), each a whole name.
+      zeros: name → shape of those among them that the library's model asks for all the same.
     """
 
     name: str
     rows: tuple[Map, ...]
     ignore: tuple[str, ...] = (r".*\.num_batches_tracked",)
+    zeros: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 class Link(NamedTuple):
@@ -121,6 +123,14 @@ class Link(NamedTuple):
     def save(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """From our layout to the checkpoint's, one array a name."""
         return _as_tuple(self.transform.save(*arrays))
+
+    def shapes(self, tensors: Mapping[str, Any]) -> tuple[tuple[int, ...] | None, ...]:
+        """The shapes that its tensors would give in our layout, without reading them; None where they can't."""
+        empty = [np.broadcast_to(np.zeros((), bool), tensors[name].shape) for name in self.foreign]
+        try:
+            return tuple(array.shape for array in self.load(*empty))
+        except (ValueError, IndexError):
+            return (None,) * len(self.ours)
 
 
 class Fit(NamedTuple):

@@ -1,14 +1,29 @@
-"""The tables of every family. A family is one file with `MODEL` and `schemes(model)`, and one entry in `FAMILIES`.
+"""The tables of every family. A family is one file and one entry in `FAMILIES`. The file has
 
-A family whose weights leave something open that names and shapes don't show also has `fields(scheme, called)`.
+    MODEL                    the class of its models
+    schemes(model)           its naming schemes, the one to write by default first; one of a library's is called after
+                             it, and of several, the first is written
+
+and, as far as there is something to say,
+
+    fields(scheme, called)   see the function `fields`
+    STATED                   transformers' model_type → (config.json → fields of the model, what that must state)
+    transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
+                             transformers has no such model
+    TIMM                     timm's argument → field of the model, or a function of all arguments to such fields
+    timm(name, model)        the other way: timm's architecture and arguments; raises InputError as above
+
+so that what a library's config means is known to the family alone.
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from jtransfer.errors import InputError
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.maps import (
+    bart,
     clip,
     convnext,
     densenet,
@@ -18,24 +33,30 @@ from jtransfer.weights.maps import (
     mobilenet_v2,
     mobilenet_v3,
     resnet,
+    t5,
     vgg,
     vit,
 )
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama)
+FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama, t5, bart)
 
 
-def schemes(model: Any) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`, the one to write by default first.
+def family(model: Any) -> ModuleType:
+    """The file of `model`'s family.
 
     Raises:
       InputError: no table for this class of model.
     """
-    for family in FAMILIES:
-        if isinstance(model, family.MODEL):
-            return family.schemes(model)
-    known = ", ".join(family.MODEL.__name__ for family in FAMILIES)
+    for found in FAMILIES:
+        if isinstance(model, found.MODEL):
+            return found
+    known = ", ".join(found.MODEL.__name__ for found in FAMILIES)
     raise InputError(f"no weights map for {type(model).__name__}; there are maps for {known}")
+
+
+def schemes(model: Any) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`, the one to write by default first. Errors as for `family`."""
+    return family(model).schemes(model)
 
 
 def fields(model: Any, scheme: str, called: Sequence[str]) -> dict[str, Any]:
@@ -46,7 +67,5 @@ def fields(model: Any, scheme: str, called: Sequence[str]) -> dict[str, Any]:
       scheme: the name of their naming scheme.
       called: what they are called elsewhere: timm's architecture, a file's name.
     """
-    for family in FAMILIES:
-        if isinstance(model, family.MODEL):
-            return family.fields(scheme, called) if hasattr(family, "fields") else {}
-    return {}
+    found = family(model)
+    return found.fields(scheme, called) if hasattr(found, "fields") else {}

@@ -1,9 +1,11 @@
 """ConvNeXt's names in torchvision, timm, Hugging Face's transformers and the authors' own files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from jtransfer.models.convnext import ConvNeXt
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = ConvNeXt
 _plane = Transform(lambda x: x[:, 0, 0], lambda x: x[:, None, None])  # [c, 1, 1] ↔ [c]
@@ -83,3 +85,34 @@ _FACEBOOK = Scheme(
         *dense("head", "head/dense"),
     ),
 )
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"depths": config["depths"], "widths": config["hidden_sizes"], "image_size": config.get("image_size", 224)}
+
+
+_REQUIRED = {"hidden_act": "gelu", "patch_size": 4}
+STATED = {"convnext": (_stated, _REQUIRED)}
+
+
+def transformers(model: ConvNeXt) -> dict[str, Any]:
+    """The config.json of transformers."""
+    return {
+        "architectures": ["ConvNextForImageClassification"],
+        "model_type": "convnext",
+        "num_stages": len(model.depths),
+        "hidden_sizes": list(model.widths),
+        "depths": list(model.depths),
+        "layer_norm_eps": 1e-6,
+        "drop_path_rate": model.drop_path,
+        "image_size": model.image_size,
+        **_REQUIRED,
+    }
+
+
+TIMM = {"depths": "depths", "dims": "widths"}
+
+
+def timm(name: str, model: ConvNeXt) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    return name, arguments(name, model, TIMM)

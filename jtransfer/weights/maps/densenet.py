@@ -1,7 +1,11 @@
 """DenseNet's names in torchvision (timm's are the same), and those of torchvision's public files, which are older."""
 
+from typing import Any
+
+from jtransfer.errors import InputError
 from jtransfer.models.densenet import DenseNet
 from jtransfer.weights.mapping import Scheme, batch_norm, conv, dense
+from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = DenseNet
 
@@ -27,3 +31,16 @@ def _scheme(name: str, dot: str) -> Scheme:
             *dense("classifier", "head/dense"),
         ),
     )
+
+
+TIMM = {
+    "block_config": "depths",
+    "growth_rate": lambda args: {"growth": args["growth_rate"], "features": 2 * args["growth_rate"]},
+}
+
+
+def timm(name: str, model: DenseNet) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    if model.features != 2 * model.growth:
+        raise InputError(f"timm's DenseNet has features = 2 · growth, not {model.features} with growth={model.growth}")
+    return name, arguments(name, model, {"block_config": "depths", "growth_rate": "growth"}, free=("features",))

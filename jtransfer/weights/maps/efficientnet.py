@@ -1,12 +1,15 @@
 """EfficientNet's names in torchvision, timm, transformers and the packages efficientnet_pytorch and its Lite sister."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from jtransfer.errors import InputError
 from jtransfer.models.efficientnet import EfficientNet
 from jtransfer.weights.mapping import Map, Scheme, dense
-from jtransfer.weights.maps.inverted import TIMM, enumerated, fields, layer, squeeze, torchvision_block
+from jtransfer.weights.maps.inverted import TIMM as TRUNK
+from jtransfer.weights.maps.inverted import enumerated, fields, layer, squeeze, tensorflow_or_not, torchvision_block
 
-__all__ = ["MODEL", "fields", "schemes"]
+__all__ = ["MODEL", "STATED", "TIMM", "fields", "schemes", "timm", "transformers"]
 
 MODEL = EfficientNet
 
@@ -21,7 +24,7 @@ def schemes(model: EfficientNet) -> tuple[Scheme, ...]:
     return *ours, *libraries
 
 
-_TIMM = Scheme("timm", (*TIMM, *layer("conv_head", "bn2", "conv_head"), *dense("classifier", "head/dense")))
+_TIMM = Scheme("timm", (*TRUNK, *layer("conv_head", "bn2", "conv_head"), *dense("classifier", "head/dense")))
 
 
 def _package(model: EfficientNet) -> Iterator[Map]:
@@ -59,3 +62,39 @@ def _transformers(model: EfficientNet) -> Iterator[Map]:
         yield from layer(f"{theirs}.projection.project_conv", f"{theirs}.projection.project_bn", f"{ours}/project")
     yield from layer(f"{encoder}.top_conv", f"{encoder}.top_bn", "conv_head")
     yield from dense("classifier", "head/dense")
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {"width": "width_coefficient", "depth": "depth_coefficient", "image_size": "image_size"}
+    return {ours: config[theirs] for ours, theirs in keys.items()} | {"symmetric": False}
+
+
+_REQUIRED = {"hidden_act": "swish"}
+STATED = {"efficientnet": (_stated, _REQUIRED)}
+
+
+def transformers(model: EfficientNet) -> dict[str, Any]:
+    """The config.json of transformers."""
+    if not model.squeezes:
+        raise InputError(f"transformers has no {type(model).__name__}; export to timm")
+    if model.symmetric:
+        raise InputError("transformers' EfficientNet pads as TensorFlow, and this model symmetrically; export to timm")
+    return {
+        "architectures": ["EfficientNetForImageClassification"],
+        "model_type": "efficientnet",
+        "width_coefficient": model.width,
+        "depth_coefficient": model.depth,
+        "hidden_dim": model.ends[1],
+        "image_size": model.image_size,
+        "batch_norm_eps": model.epsilon or 1e-3,
+        "dropout_rate": model.dropout,
+        **_REQUIRED,
+    }
+
+
+TIMM = {"bn_eps": "epsilon"}
+
+
+def timm(name: str, model: EfficientNet) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    return tensorflow_or_not(name, name, model)

@@ -6,6 +6,7 @@ from typing import Any
 
 from jtransfer.models.inverted import Inverted
 from jtransfer.weights.mapping import Map, batch_norm, conv, pointwise
+from jtransfer.weights.maps.timm_arguments import arguments
 
 
 def layer(conv_name: str, norm_name: str, ours: str) -> list[Map]:
@@ -81,3 +82,14 @@ def fields(scheme: str, called: Sequence[str]) -> dict[str, Any]:
     if any(re.match(r"(efficientnet|mobilenetv[23])_", name) for name in called):
         return {"symmetric": True, "epsilon": 1e-5}
     return {"symmetric": None, "epsilon": None}
+
+
+def tensorflow_or_not(name: str, theirs: str, model: Inverted) -> tuple[str, dict[str, Any]]:
+    """timm's name of a model, and arguments.
+
+    Its `tf_` models pad as TensorFlow; epsilon is 1e-3 in these and 1e-5 in all others, whatever B5 has here.
+    """
+    usual = 1e-5 if model.symmetric else 1e-3
+    args = arguments(name, model, {}, free=("symmetric", "epsilon"))
+    args |= {"bn_eps": model.epsilon} if (model.epsilon or usual) != usual else {}
+    return theirs if model.symmetric else f"tf_{theirs}", args

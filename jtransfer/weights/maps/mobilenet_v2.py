@@ -1,12 +1,17 @@
 """MobileNetV2's names in torchvision, timm and transformers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from jtransfer.errors import InputError
+from jtransfer.models.inverted import scaled
 from jtransfer.models.mobilenet import MobileNetV2
 from jtransfer.weights.mapping import Map, Scheme, dense
-from jtransfer.weights.maps.inverted import TIMM, enumerated, fields, layer
+from jtransfer.weights.maps.inverted import TIMM as TRUNK
+from jtransfer.weights.maps.inverted import enumerated, fields, layer
+from jtransfer.weights.maps.timm_arguments import arguments
 
-__all__ = ["MODEL", "fields", "schemes"]
+__all__ = ["MODEL", "STATED", "TIMM", "fields", "schemes", "timm", "transformers"]
 
 MODEL = MobileNetV2
 
@@ -16,7 +21,7 @@ def schemes(model: MobileNetV2) -> tuple[Scheme, ...]:
     return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, Scheme("transformers", tuple(_transformers(model)))
 
 
-_TIMM = Scheme("timm", (*TIMM, *layer("conv_head", "bn2", "conv_head"), *dense("classifier", "head/dense")))
+_TIMM = Scheme("timm", (*TRUNK, *layer("conv_head", "bn2", "conv_head"), *dense("classifier", "head/dense")))
 
 
 def _torchvision(model: MobileNetV2) -> Iterator[Map]:
@@ -46,3 +51,42 @@ def _transformers(model: MobileNetV2) -> Iterator[Map]:
 
 def _layer(foreign: str, ours: str) -> list[Map]:
     return layer(f"mobilenet_v2.{foreign}.convolution", f"mobilenet_v2.{foreign}.normalization", ours)
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    width = config["depth_multiplier"]
+    if scaled(32, width) == scaled(16, width):
+        raise InputError(f"config.json: depth_multiplier={width}: the first block has a residual here, not there")
+    fields = {"width": width, "image_size": config["image_size"]}
+    return fields | {"symmetric": not config.get("tf_padding", True), "epsilon": config.get("layer_norm_eps", 1e-3)}
+
+
+STATED = {"mobilenet_v2": (_stated, {"hidden_act": "relu6", "output_stride": 32, "finegrained_output": True})}
+
+
+def transformers(model: MobileNetV2) -> dict[str, Any]:
+    """The config.json of transformers."""
+    if model.ends[0] == model.blocks[0][0].features:
+        raise InputError(f"transformers' MobileNetV2 has no residual in its first block; width={model.width} has")
+    return {
+        "architectures": ["MobileNetV2ForImageClassification"],
+        "model_type": "mobilenet_v2",
+        "depth_multiplier": model.width,
+        "image_size": model.image_size,
+        "tf_padding": not model.symmetric,
+        "layer_norm_eps": model.epsilon or (1e-5 if model.symmetric else 1e-3),
+        "finegrained_output": True,
+        "hidden_act": "relu6",
+        "classifier_dropout_prob": model.dropout,
+    }
+
+
+TIMM = {"bn_eps": "epsilon"}
+
+
+def timm(name: str, model: MobileNetV2) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    known = (0.35, 0.5, 0.75, 1.0, 1.4)
+    if not model.symmetric or model.width not in known:
+        raise InputError(f"timm's MobileNetV2 has symmetric padding and a width of {', '.join(map(str, known))} only")
+    return f"mobilenetv2_{round(100 * model.width):03d}", arguments(name, model, TIMM, free=("symmetric", "width"))

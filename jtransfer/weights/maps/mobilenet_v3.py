@@ -1,12 +1,21 @@
 """MobileNetV3's names in torchvision and timm."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from jtransfer.models.mobilenet import MobileNetV3
 from jtransfer.weights.mapping import Map, Scheme, dense
-from jtransfer.weights.maps.inverted import TIMM, enumerated, fields, layer, pointwise_dense, torchvision_block
+from jtransfer.weights.maps.inverted import TIMM as TRUNK
+from jtransfer.weights.maps.inverted import (
+    enumerated,
+    fields,
+    layer,
+    pointwise_dense,
+    tensorflow_or_not,
+    torchvision_block,
+)
 
-__all__ = ["MODEL", "fields", "schemes"]
+__all__ = ["MODEL", "TIMM", "fields", "schemes", "timm"]
 
 MODEL = MobileNetV3
 
@@ -30,6 +39,14 @@ def _timm(model: MobileNetV3) -> Iterator[Map]:
     """The last convolution is one more stage; the wide dense layer is a 1×1 convolution."""
     last = f"blocks.{len(model.blocks)}.0"
     yield from layer(f"{last}.conv", f"{last}.bn1", "conv_head")
-    yield from TIMM
+    yield from TRUNK
     yield from pointwise_dense("conv_head", "fc/dense")
     yield from dense("classifier", "head/dense")
+
+
+TIMM = {"bn_eps": "epsilon"}
+
+
+def timm(name: str, model: MobileNetV3) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    return tensorflow_or_not(name, f"{name.replace('_v3', 'v3')}_100", model)

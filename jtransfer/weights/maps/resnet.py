@@ -1,7 +1,11 @@
 """ResNet's names in torchvision (timm's are the same) and in Hugging Face's transformers."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from jtransfer.models.resnet import ResNet
 from jtransfer.weights.mapping import Scheme, batch_norm, conv, dense
+from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = ResNet
 
@@ -38,3 +42,32 @@ _TRANSFORMERS = Scheme(
 def schemes(model: ResNet) -> tuple[Scheme, ...]:
     """The naming schemes of `model`."""
     return _TORCHVISION, _TRANSFORMERS
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"depths": config["depths"], "bottleneck": config["layer_type"] == "bottleneck"}
+
+
+_REQUIRED = {"hidden_act": "relu", "downsample_in_bottleneck": False, "downsample_in_first_stage": False}
+STATED = {"resnet": (_stated, _REQUIRED)}
+
+
+def transformers(model: ResNet) -> dict[str, Any]:
+    """The config.json of transformers."""
+    return {
+        "architectures": ["ResNetForImageClassification"],
+        "model_type": "resnet",
+        "embedding_size": 64,
+        "hidden_sizes": [64 * 2**i * (4 if model.bottleneck else 1) for i in range(len(model.depths))],
+        "depths": list(model.depths),
+        "layer_type": "bottleneck" if model.bottleneck else "basic",
+        **_REQUIRED,
+    }
+
+
+TIMM = {"layers": "depths"}
+
+
+def timm(name: str, model: ResNet) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    return name, arguments(name, model, TIMM)

@@ -1,9 +1,11 @@
 """VGG's names in torchvision and timm, which count all layers of the trunk, activations and pools included."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from jtransfer.models.vgg import MAP, VGG
 from jtransfer.weights.mapping import Map, Scheme, batch_norm, conv, dense, flat_conv, flat_linear, pointwise
+from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = VGG
 _IGNORE = r".*\.num_batches_tracked"
@@ -41,3 +43,8 @@ _TIMM_TOP = (
     Map("pre_logits.fc2.bias", "fc/fc2/bias"),
     *dense("head.fc", "head/dense"),
 )
+
+
+def timm(name: str, model: VGG) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    return name, arguments(name, model, {})

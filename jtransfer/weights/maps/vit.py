@@ -1,9 +1,14 @@
 """ViT's, DeiT's and DINOv2's names in timm, transformers (files, and modules since version 5) and big_vision."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
+from jtransfer.errors import InputError
 from jtransfer.models.vit import ViT
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = ViT
 _LAYER = "layer_{i}"
@@ -35,9 +40,13 @@ TIMM_TOWER = (
 
 def schemes(model: ViT) -> tuple[Scheme, ...]:
     """The naming schemes of `model`; timm's come first."""
-    kind = "deit" if model.distilled else "dinov2" if model.layer_scale is not None else "vit"
+    kind = _kind(model)
     others = _big_vision(model) if kind == "vit" else ()
     return _timm(model), _transformers(kind, model), _modules(kind, model), *others
+
+
+def _kind(model: ViT) -> str:
+    return "deit" if model.distilled else "vit" if model.layer_scale is None else "dinov2"
 
 
 def _timm(model: ViT) -> Scheme:
@@ -85,7 +94,8 @@ def _transformers(kind: str, model: ViT) -> Scheme:
         *dense(f"{theirs}.{mlp[1]}", f"{_LAYER}/fc2"),
         *(Map(f"{theirs}.layer_scale{k}.lambda1", f"{_LAYER}/scale{k}/scale") for k in (1, 2)),
     ]
-    return Scheme(f"transformers {kind}", tuple(rows), _IGNORE)
+    zeros = {"dinov2.embeddings.mask_token": (1, model.width)} if dino else {}
+    return Scheme(f"transformers {kind}", tuple(rows), _IGNORE, zeros)
 
 
 def _modules(kind: str, model: ViT) -> Scheme:
@@ -145,3 +155,82 @@ def _big_vision(model: ViT) -> tuple[Scheme, Scheme]:
 
 def _flax(foreign: str, ours: str, weight: str = "kernel") -> list[Map]:
     return [Map(f"{foreign}/{name}", f"{ours}/{name}") for name in (weight, "bias")]
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    width = config["hidden_size"]
+    return {
+        "width": width,
+        "depth": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
+        "mlp_width": config.get("intermediate_size") or round(config["mlp_ratio"] * width),
+        "patch": config["patch_size"],
+        "image_size": config["image_size"],
+        "epsilon": config.get("layer_norm_eps", 1e-12),
+    }
+
+
+def _deit(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _stated(config) | {"distilled": _TEACHER in (config.get("architectures") or ())}
+
+
+def _dinov2(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _stated(config) | {"layer_scale": config["layerscale_value"], "pooling": "token+mean"}
+
+
+_TEACHER = "DeiTForImageClassificationWithTeacher"
+_ARCHITECTURES = {"vit": "ViTForImageClassification", "deit": _TEACHER, "dinov2": "Dinov2ForImageClassification"}
+_REQUIRED = {"hidden_act": "gelu", "qkv_bias": True}
+STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
+    "vit": (_stated, _REQUIRED),
+    "deit": (_deit, _REQUIRED),
+    "dinov2": (_dinov2, _REQUIRED | {"use_swiglu_ffn": False}),
+}
+
+
+def transformers(model: ViT) -> dict[str, Any]:
+    """The config.json of transformers."""
+    kind = _kind(model)
+    pooling = "token+mean" if kind == "dinov2" else "token"
+    if model.pooling != pooling:
+        raise InputError(f"transformers' {kind} has pooling={pooling!r}; this model has {model.pooling!r}")
+    if kind == "dinov2" and model.mlp_width % model.width:
+        raise InputError(f"transformers' dinov2 has an mlp_width that is a multiple of the width {model.width}")
+    mlp = {"mlp_ratio": model.mlp_width // model.width, "layerscale_value": model.layer_scale}
+    return {
+        "architectures": [_ARCHITECTURES[kind]],
+        "model_type": kind,
+        "hidden_size": model.width,
+        "num_hidden_layers": model.depth,
+        "num_attention_heads": model.heads,
+        **(mlp if kind == "dinov2" else {"intermediate_size": model.mlp_width}),
+        "patch_size": model.patch,
+        "image_size": model.image_size,
+        "layer_norm_eps": model.epsilon,
+        **_REQUIRED,
+    }
+
+
+def _mlp_width(args: Mapping[str, Any]) -> dict[str, Any]:
+    return {"mlp_width": round(args["mlp_ratio"] * args["embed_dim"])} if "embed_dim" in args else {}
+
+
+TIMM = {
+    "patch_size": "patch",
+    "embed_dim": "width",
+    "depth": "depth",
+    "num_heads": "heads",
+    "img_size": "image_size",
+    "mlp_ratio": _mlp_width,
+}
+
+
+def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments."""
+    if model.pooling != "token":
+        raise InputError(f"timm's {name} takes the class token; this model has pooling={model.pooling!r}")
+    dino = name.startswith("dinov2_")
+    theirs = f"vit_{name.removeprefix('dinov2_')}_patch14_dinov2" if dino else f"{name}_224"
+    args = arguments(name, model, TIMM, free=("mlp_width", "pooling", "layer_scale", "epsilon"))
+    args |= {} if model.image_size == (518 if dino else 224) else {"img_size": model.image_size}
+    return theirs, args | ({} if model.mlp_width == 4 * model.width else {"mlp_ratio": model.mlp_width / model.width})
