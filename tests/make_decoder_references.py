@@ -112,8 +112,22 @@ GENERATE = {
     "greedy_rules": {"no_repeat_ngram_size": 2, "repetition_penalty": 1.3, "min_new_tokens": 6},
     "beams_rules": {"num_beams": 3, "no_repeat_ngram_size": 2, "repetition_penalty": 1.3, "min_new_tokens": 6},
 }
-FORCED = {"forced_bos_token_id": 7, "forced_eos_token_id": 9, "bad_words_ids": [[11], [12]], "renormalize_logits": True}
-GENERATES = {"gpt2", "llama3", "gemma2", "mistral", *SEQ2SEQ}
+FORCED = {
+    "num_beams": 4,
+    "forced_bos_token_id": 7,
+    "forced_eos_token_id": 9,
+    "bad_words_ids": [[11], [12]],
+    "renormalize_logits": True,
+}
+RUNS = {
+    "gpt2": tuple(GENERATE),
+    "llama3": ("greedy", "beams4"),
+    "mistral": ("greedy", "beams2"),
+    "gemma2": ("greedy", "beams3_early"),
+    "t5": (*GENERATE, "forced"),
+    "bart": ("greedy", "beams4", "beams3_early", "forced"),
+    "marian": ("greedy", "beams2", "forced"),
+}
 
 
 def build(case):
@@ -164,14 +178,14 @@ def make(case):
             arrays[f"logits {length}"] = logits = logits_of(model, ids, mask)
             change = np.abs(logits[0] - logits[1]).max()
             print(f"{case:16} logits' deviation {logits.std():.3f}, between texts {change:.2f}")
-    if case in GENERATES:
+    if case in RUNS:
         pad = config.pad_token_id
         start = {"decoder_start_token_id": config.decoder_start_token_id} if config.is_encoder_decoder else {}
         ids, mask = decoders.prompts(config.vocab_size, pad, left=not config.is_encoder_decoder)
         endless, _ = generated(model, ids, mask, {**COMMON, **start, "pad_token_id": pad})
         eos = [int(endless[0, 5]), int(endless[1, 9])]
-        kinds = GENERATE | ({"forced": {"num_beams": 4, **FORCED}} if config.is_encoder_decoder else {})
-        for kind, fields in kinds.items():
+        for kind in RUNS[case]:
+            fields = FORCED if kind == "forced" else GENERATE[kind]
             end = eos if kind.startswith(("greedy", "beams3")) else eos[0]
             fields = {**COMMON, **start, "pad_token_id": pad, "eos_token_id": end, **fields}
             runs[kind] = fields

@@ -1,0 +1,110 @@
+"""Text from language models: greedy, drawn or by beam search, with a cache of keys and values, in one compilation.
+
+    settings = generate.read(folder, encoder_decoder=False, max_new_tokens=40)
+    texts = generate.generate(model, variables, {"input_ids": ids, "attention_mask": mask}, settings)
+
+`search` is the pure function beneath, for those who compile it as a part of something else.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from jtransfer.errors import InputError
+from jtransfer.generate.decode import DECODER
+from jtransfer.generate.searches import Generated, search
+from jtransfer.generate.settings import Settings, from_config, read
+
+__all__ = ["Generated", "Settings", "bucket", "from_config", "generate", "read", "search"]
+
+_PREFIXES = ("", "decoder_")
+
+
+def generate(
+    model: Any,
+    variables: Mapping[str, Any],
+    inputs: Mapping[str, Array],
+    settings: Settings,
+    key: jax.Array | None = None,
+) -> Generated:
+    """`search` compiled once for each model, settings and `bucket` of lengths; its arguments, with checks.
+
+    What is compiled knows nothing of interceptors around the call; compile `search` under them instead.
+
+    Raises:
+      InputError: a text without tokens, one too long for the model, or tokens that the model does not have.
+    """
+    if settings.sample and settings.temperature > 0 and key is None:
+        raise InputError("generation with sample=True draws tokens: give a key, such as jax.random.key(0)")
+    inputs = {name: np.asarray(array) for name, array in inputs.items()}
+    _check(model, inputs, settings)
+    limit, ours = getattr(model, "length", None), _of_decoder(model)
+    for prefix in _PREFIXES:
+        room = limit and (limit - settings.max_new_tokens if prefix == ours else limit)
+        inputs = _padded(inputs, prefix, room)
+    return _compiled(model, variables, inputs, settings, key)
+
+
+_compiled = jax.jit(search, static_argnums=(0, 3))
+
+
+def bucket(length: int) -> int:
+    """The length that a prompt is padded to: at most a quarter longer from 32 on, and four lengths in each octave."""
+    step = max(8, (1 << length.bit_length()) // 8)
+    return -(-length // step) * step
+
+
+def _of_decoder(model: Any) -> str:
+    """The prefix of the names of what is generated from."""
+    return "decoder_" if DECODER in model.stages else ""
+
+
+def _padded(inputs: dict[str, np.ndarray], prefix: str, room: int | None) -> dict[str, np.ndarray]:
+    """The inputs with padding on the right up to the bucket, but not beyond the room that there is."""
+    ids, masked = f"{prefix}input_ids", f"{prefix}attention_mask"
+    if ids not in inputs:
+        return inputs
+    length = inputs[ids].shape[1]
+    more = bucket(length) - length
+    more = more if room is None else max(0, min(more, room - length))
+    mask = inputs.get(masked, np.ones_like(inputs[ids]))
+    padded = {ids: inputs[ids].astype(np.int32), masked: mask.astype(np.int32)}
+    return {**inputs, **{name: np.pad(array, ((0, 0), (0, more))) for name, array in padded.items()}}
+
+
+def _check(model: Any, inputs: Mapping[str, np.ndarray], settings: Settings) -> None:
+    if "input_ids" not in inputs or inputs["input_ids"].ndim != 2:
+        raise InputError("generation needs input_ids [texts, tokens]")
+    if getattr(model, "head", "lm") != "lm":
+        raise InputError(f"generation needs a language model; the head of this one is {model.head!r}, not 'lm'")
+    prefix = _of_decoder(model)
+    if prefix and settings.start is None and "decoder_input_ids" not in inputs:
+        raise InputError(
+            "generation with an encoder and a decoder needs settings with start=…, the decoder's first token"
+        )
+    named = {"eos": settings.eos, "suppressed": settings.suppressed, "pad": (settings.pad,)}
+    named |= {key: (getattr(settings, key),) for key in ("start", "forced_start", "forced_end")}
+    named |= {key: (int(inputs[key].max(initial=0)),) for key in inputs if key.endswith("input_ids")}
+    for name, tokens in named.items():
+        strange = [token for token in tokens if token is not None and token >= model.vocabulary]
+        if strange:
+            raise InputError(f"{name} has token {strange[0]}; the model's vocabulary ends at {model.vocabulary - 1}")
+    for name in _PREFIXES:
+        lengths = _lengths(inputs, name)
+        if len(lengths) and lengths.min() == 0:
+            raise InputError(f"text {int(lengths.argmin())} has no tokens in {name}input_ids to go on from")
+    ours = _lengths(inputs, prefix).max(initial=1)
+    limit = getattr(model, "length", None)
+    if limit is not None and ours + settings.max_new_tokens > limit:
+        raise InputError(
+            f"a text of {ours} tokens and max_new_tokens={settings.max_new_tokens} exceed the model's {limit} positions"
+        )
+
+
+def _lengths(inputs: Mapping[str, np.ndarray], prefix: str) -> np.ndarray:
+    ids = inputs.get(f"{prefix}input_ids", np.zeros((0, 0)))
+    mask = inputs.get(f"{prefix}attention_mask", np.ones(ids.shape))
+    return mask.astype(bool).sum(axis=1)

@@ -1,0 +1,125 @@
+"""A language model as a function of one more token: its prompt, then step by step through the cache.
+
+A model is a chain of stages. Where it has a stage "decoder_embed", what comes before is an encoder, which runs once.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jtransfer.generate.settings import Settings
+
+DECODER = "decoder_embed"
+_KEPT = "seen"  # keys and values of an encoder's outputs, the same for all beams of a text
+Cache = Mapping[str, Any]
+
+
+class Prompt(NamedTuple):
+    """What generation goes on from.
+
+    Attributes:
+      ids: int32 [b, n], padded on the left.
+      mask: bool [b, n], False where there is padding.
+      encoded: what the encoder passes on; none for a decoder alone.
+    """
+
+    ids: Int[Array, "b n"]
+    mask: Bool[Array, "b n"]
+    encoded: Mapping[str, Any]
+
+
+def prompt(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Array], settings: Settings) -> Prompt:
+    """The prompt of a decoder, and the outputs of the encoder where there is one. Arguments as for `search`."""
+    if DECODER not in model.stages:
+        ids = inputs["input_ids"]
+        return Prompt(*left_padded(ids, _mask(inputs, "attention_mask", ids)), {})
+    given = {key: value for key, value in inputs.items() if not key.startswith("decoder_")}
+    start = jnp.full((len(inputs["input_ids"]), 1), settings.start or 0, jnp.int32)
+    ids = inputs.get("decoder_input_ids", start)
+    like = {"decoder_input_ids": start}  # the decoder's inputs are replaced at each step
+    encoded = model.apply(variables, {**given, **like}, stop=DECODER)
+    encoded = {key: value for key, value in encoded.items() if not key.startswith("decoder_")}
+    return Prompt(*left_padded(ids, _mask(inputs, "decoder_attention_mask", ids)), encoded)
+
+
+def begin(
+    model: Any, variables: Mapping[str, Any], given: Prompt, settings: Settings
+) -> tuple[Float[Array, "b v"], Cache]:
+    """The logits of the first new token, and the cache with the prompt in it and room for what is to come."""
+    mask = whole_mask(given, settings)
+    run = partial(model.apply, mutable=["cache"])
+    blank = jnp.zeros(mask.shape, jnp.int32)
+    inputs, start = _call(given, blank, mask, blank)
+    _, cache = run(variables, inputs, start=start)
+    positions = jnp.maximum(jnp.cumsum(given.mask, axis=1) - 1, 0)
+    inputs, start = _call(given, given.ids, mask, positions)
+    last, cache = run({**variables, **cache}, inputs, start=start, stop="head")
+    last = {**last, "x": last["x"][:, -1:]}
+    return model.apply(variables, last, start="head")[:, -1], cache["cache"]
+
+
+def step(
+    model: Any,
+    variables: Mapping[str, Any],
+    given: Prompt,
+    cache: Cache,
+    tokens: Int[Array, " b"],
+    t: Int[Array, ""],
+    settings: Settings,
+) -> tuple[Float[Array, "b v"], Cache]:
+    """The logits of the token after `tokens`, the t-th new ones (from 0), and the cache with these in it."""
+    positions = given.mask.sum(axis=1, keepdims=True) + t
+    inputs, start = _call(given, tokens[:, None], whole_mask(given, settings), positions)
+    logits, cache = model.apply({**variables, "cache": cache}, inputs, start=start, mutable=["cache"])
+    return logits[:, -1], cache["cache"]
+
+
+def whole_mask(given: Prompt, settings: Settings) -> Bool[Array, "b m"]:
+    """The prompt's mask, and True for all that is to come."""
+    return jnp.pad(given.mask, ((0, 0), (0, settings.max_new_tokens)), constant_values=True)
+
+
+def left_padded(ids: Int[Array, "b n"], mask: Bool[Array, "b n"]) -> tuple[Int[Array, "b n"], Bool[Array, "b n"]]:
+    """The same texts with their padding before them."""
+    order = jnp.argsort(mask, axis=1, stable=True)
+    return jnp.take_along_axis(ids, order, axis=1), jnp.take_along_axis(mask, order, axis=1)
+
+
+def repeat(given: Prompt, cache: Cache, times: int) -> tuple[Prompt, Cache]:
+    """Each text `times` times, one after the other."""
+    size = len(given.ids)
+
+    def rows(x: Array) -> Array:
+        return jnp.repeat(x, times, axis=0) if x.ndim and len(x) == size else x
+
+    return jax.tree.map(rows, given), jax.tree.map(lambda x: _along_batch(x, partial(jnp.repeat, repeats=times)), cache)
+
+
+def reorder(cache: Cache, rows: Int[Array, " b"]) -> Cache:
+    """The cache of other texts: row i is what row `rows[i]` was, among the beams of one text."""
+
+    def moved(path: tuple, x: Array) -> Array:
+        shared = any(getattr(key, "key", None) == _KEPT for key in path)
+        return x if shared else _along_batch(x, partial(jnp.take, indices=rows))
+
+    return jax.tree_util.tree_map_with_path(moved, cache)
+
+
+def _along_batch(x: Array, change: Any) -> Array:
+    """Keys and values have the axes [..., batch, places, heads, features]; the cache's counters are left."""
+    return x if x.ndim < 4 else change(x, axis=x.ndim - 4)
+
+
+def _mask(inputs: Mapping[str, Array], key: str, ids: Int[Array, "b n"]) -> Bool[Array, "b n"]:
+    return jnp.asarray(inputs[key]).astype(bool) if key in inputs else jnp.ones(ids.shape, bool)
+
+
+def _call(given: Prompt, ids: Array, mask: Array, positions: Array) -> tuple[dict[str, Any], str | None]:
+    """The model's input, and the stage that takes it."""
+    prefix = "decoder_" if given.encoded else ""
+    names = {"input_ids": ids, "attention_mask": mask.astype(jnp.int32), "position_ids": positions}
+    return {**given.encoded, **{prefix + name: array for name, array in names.items()}}, DECODER if prefix else None

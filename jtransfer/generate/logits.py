@@ -1,0 +1,77 @@
+"""Rules that change the scores of the next token: pure functions of the scores and of what is written so far."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jtransfer.generate.settings import Settings
+
+Scores = Float[Array, "b v"]
+Time = Int[Array, ""] | int
+
+
+def adjust(scores: Scores, ids: Int[Array, "b n"], mask: Bool[Array, "b n"], t: Time, settings: Settings) -> Scores:
+    """The scores (logits or log probabilities) after the rules of `settings`, those of drawing aside.
+
+    Args:
+      scores: of the next token.
+      ids: the prompt, what is written so far, and room up to `max_new_tokens`.
+      mask: False where the prompt is padding.
+      t: number of new tokens so far.
+      settings: static under `jit`.
+    """
+    first = ids.shape[1] - settings.max_new_tokens
+    if settings.repetition_penalty != 1.0:
+        there = _written(ids, mask & (jnp.arange(ids.shape[1]) < first + t), scores.shape[1])
+        penalty = settings.repetition_penalty
+        scores = jnp.where(there, jnp.where(scores < 0, scores * penalty, scores / penalty), scores)
+    if settings.no_repeat_ngram:
+        scores = jnp.where(_repeating(ids, first + t, settings.no_repeat_ngram, scores.shape[1]), -jnp.inf, scores)
+    if settings.suppressed:
+        scores = scores.at[:, jnp.array(settings.suppressed)].set(-jnp.inf)
+    if settings.min_new_tokens and settings.eos:
+        endless = scores.at[:, jnp.array(settings.eos)].set(-jnp.inf)
+        scores = jnp.where(t < settings.min_new_tokens, endless, scores)
+    if settings.forced_start is not None:
+        begins = (t == 0) & (mask[:, :first].sum(axis=1, keepdims=True) == 1)
+        scores = jnp.where(begins, _only(settings.forced_start, scores), scores)
+    if settings.forced_end is not None:
+        scores = jnp.where(t == settings.max_new_tokens - 1, _only(settings.forced_end, scores), scores)
+    return scores
+
+
+def narrow(logits: Scores, settings: Settings) -> Scores:
+    """The logits that are drawn from: divided by the temperature (above 0), −∞ outside of `top_k` and `top_p`."""
+    logits = logits / settings.temperature
+    if 0 < settings.top_k < logits.shape[1]:
+        least = jax.lax.top_k(logits, settings.top_k)[0][:, -1:]
+        logits = jnp.where(logits < least, -jnp.inf, logits)
+    if settings.top_p < 1.0:
+        falling = jnp.sort(logits, axis=-1, descending=True)
+        likely = jax.nn.softmax(falling)
+        kept = jnp.cumsum(likely, axis=-1) - likely < settings.top_p
+        least = jnp.min(jnp.where(kept, falling, jnp.inf), axis=-1, keepdims=True)
+        logits = jnp.where(logits < least, -jnp.inf, logits)
+    return logits
+
+
+def _written(ids: Int[Array, "b n"], counted: Bool[Array, "b n"], vocabulary: int) -> Bool[Array, "b v"]:
+    """Which tokens are at the counted places."""
+    rows = jnp.arange(len(ids))[:, None]
+    return jnp.zeros((len(ids), vocabulary), bool).at[rows, ids].max(counted)
+
+
+def _repeating(ids: Int[Array, "b n"], place: Time, size: int, vocabulary: int) -> Bool[Array, "b v"]:
+    """Which tokens at `place` would end a sequence of `size` tokens that comes before it already."""
+    starts = ids.shape[1] - size + 1
+    last = jax.lax.dynamic_slice_in_dim(ids, place - (size - 1), size - 1, axis=1)
+    same = jnp.ones((len(ids), starts), bool)
+    for i in range(size - 1):
+        same &= ids[:, i : i + starts] == last[:, i : i + 1]
+    same &= jnp.arange(size - 1, ids.shape[1]) < place
+    return _written(ids[:, size - 1 :], same, vocabulary)
+
+
+def _only(token: int, scores: Scores) -> Scores:
+    """Scores that leave but one token."""
+    return jnp.full_like(scores, -jnp.inf).at[:, token].set(0.0)
