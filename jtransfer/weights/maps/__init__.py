@@ -23,7 +23,6 @@ from typing import Any
 from jtransfer.errors import InputError
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.maps import (
-    bart,
     clip,
     convnext,
     densenet,
@@ -33,12 +32,11 @@ from jtransfer.weights.maps import (
     mobilenet_v2,
     mobilenet_v3,
     resnet,
-    t5,
     vgg,
     vit,
 )
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama, t5, bart)
+FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama)
 
 
 def family(model: Any) -> ModuleType:
