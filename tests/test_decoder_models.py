@@ -40,23 +40,8 @@ def tiny(name, **fields):
     return model, model.init(jax.random.key(0), model.example_input())
 
 
-def restored(folder, **fields):
-    config = json.loads((folder / "config.json").read_text())
-    found = next(family for family in maps.FAMILIES if config["model_type"] in getattr(family, "STATED", ()))
-    reader, required = found.STATED[config["model_type"]]
-    for key, value in required.items():
-        if config.get(key, value) != value:
-            raise InputError(f"config.json: {key}={config[key]!r}; the model here has {value!r} only")
-    model = found.MODEL(**reader(config) | {"num_classes": 5} | fields)
-    return model, *weights.load(folder, model)
-
-
-def family(model):
-    return next(family for family in maps.FAMILIES if isinstance(model, family.MODEL))
-
-
 def test_logits_equal_transformers(folder, case):
-    model, variables, report = restored(folder)
+    model, variables, report = weights.restore(folder)
     assert not report.reinitialised
     spec, arrays = decoders.load(case)
     for length in decoders.LENGTHS:
@@ -68,7 +53,7 @@ def test_logits_equal_transformers(folder, case):
 
 
 def test_what_is_saved_is_what_was_there(folder, case, tmp_path):
-    model, variables, _ = restored(folder)
+    model, variables, _ = weights.restore(folder)
     weights.save(variables, model, tmp_path / "model.safetensors")
     ours, theirs = load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors")
     assert set(ours) == set(theirs)
@@ -76,10 +61,10 @@ def test_what_is_saved_is_what_was_there(folder, case, tmp_path):
 
 
 def test_the_config_that_is_written_says_what_was_read(folder, case, tmp_path):
-    model, _, _ = restored(folder)
-    stated, written = decoders.load(case)[0]["config"], family(model).transformers(model)
+    model, _, _ = weights.restore(folder)
+    stated, written = decoders.load(case)[0]["config"], maps.family(model).transformers(model)
     assert (written["model_type"], written["architectures"]) == (stated["model_type"], stated["architectures"])
-    reader, _ = family(model).STATED[written["model_type"]]
+    reader, _ = maps.family(model).STATED[written["model_type"]]
     assert reader(written) == reader(stated)
 
 
@@ -143,7 +128,7 @@ def rewritten(case, folder, change, **config):
 
 
 def logits_of(folder, **fields):
-    model, variables, report = restored(folder, **fields)
+    model, variables, report = weights.restore(folder, **fields)
     ids, mask = decoders.texts(7, 61)
     return forward(model)(variables, {"input_ids": ids, "attention_mask": mask})[mask.astype(bool)], report
 
@@ -163,8 +148,8 @@ def test_a_tied_head_may_be_stated_if_it_is_the_embedding(tmp_path):
         "gpt2", tmp_path, lambda tensors: {**stated(tensors), "lm_head.weight": tensors["transformer.wte.weight"] + 1}
     )
     with pytest.raises(InputError, match=r"lm_head\.weight is not the embedding .* tied=False"):
-        restored(folder)
-    model, _, _ = restored(folder, tied=False)
+        weights.restore(folder)
+    model, _, _ = weights.restore(folder, tied=False)
     assert not model.tied
 
 
@@ -209,7 +194,7 @@ def test_bfloat16_in_shards(tmp_path):
 
 def test_a_language_model_becomes_a_classifier(tmp_path):
     folder = decoders.write("llama", tmp_path)
-    model, variables, report = restored(folder, head="classify", num_classes=3)
+    model, variables, report = weights.restore(folder, head="classify", num_classes=3)
     assert [path for path, _ in report.reinitialised] == ["head/dense/kernel"]
     assert [name for name, _ in report.ignored] == ["lm_head.weight"]
     ids, mask = decoders.texts(7, 61)
@@ -228,7 +213,7 @@ def test_a_language_model_becomes_a_classifier(tmp_path):
 )
 def test_a_config_that_asks_for_more_is_refused(tmp_path, name, config, message):
     with pytest.raises(InputError, match=message):
-        restored(rewritten(name, tmp_path, dict, **config))
+        weights.restore(rewritten(name, tmp_path, dict, **config))
 
 
 def test_configs_before_version_5_say_the_same(tmp_path):
@@ -241,7 +226,7 @@ def test_configs_before_version_5_say_the_same(tmp_path):
 def test_what_transformers_does_not_have_is_not_exported():
     model, _ = tiny("qwen3_0_6b", window=4)
     with pytest.raises(InputError, match="transformers' qwen3 has window=None only; this model has 4"):
-        family(model).transformers(model)
+        maps.family(model).transformers(model)
 
 
 def test_an_unknown_head_is_named():
