@@ -223,6 +223,14 @@ def test_configs_before_version_5_say_the_same(tmp_path):
     np.testing.assert_allclose(logits_of(rewritten("llama3", tmp_path, dict, **old))[0], stored("llama3"), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["mistral_7b", "gemma2_2b"])
+def test_a_config_says_all_whatever_model_it_is_built_on(tmp_path, name):
+    model, variables, _ = weights.restore(decoders.write("llama", tmp_path), model=name)
+    ids, mask = decoders.texts(7, 61)
+    logits = forward(model)(variables, {"input_ids": ids, "attention_mask": mask})[mask.astype(bool)]
+    np.testing.assert_allclose(logits, stored("llama"), atol=1e-4)
+
+
 def test_what_transformers_does_not_have_is_not_exported():
     model, _ = tiny("qwen3_0_6b", window=4)
     with pytest.raises(InputError, match="transformers' qwen3 has window=None only; this model has 4"):

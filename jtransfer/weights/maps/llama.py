@@ -45,12 +45,16 @@ def schemes(model: Llama) -> tuple[Scheme, ...]:
     return tuple(found)
 
 
+_FREE = ("num_classes", "dtype", "dropout", "parent", "name")
+_USUAL = {field.name: field.default for field in dataclasses.fields(Llama) if field.name not in _FREE}
+
+
 def _llama(config: Config) -> dict[str, Any]:
-    """The fields of all, as Llama has them."""
+    """All fields, as Llama has them."""
     heads = config["num_attention_heads"]
     biased = config.get("attention_bias") or False
     theta, scaling = _rope(config)
-    return {
+    return _USUAL | {
         "vocabulary": config["vocab_size"],
         "length": config["max_position_embeddings"],
         "width": config["hidden_size"],
@@ -184,7 +188,7 @@ def transformers(model: Llama) -> dict[str, Any]:
             "attn_logit_softcapping": model.attention_cap,
             "final_logit_softcapping": model.logit_cap,
         }
-    for field, value in _whole(kind, config).items():
+    for field, value in STATED[kind][0](config).items():
         if getattr(model, field) not in (value, None):
             raise InputError(
                 f"transformers' {kind} has {field}={value!r} only; this model has {getattr(model, field)!r}"
@@ -206,12 +210,3 @@ def _rope_parameters(model: Llama) -> dict[str, Any]:
     kind = next(kind for kind, keys in _ROPE.items() if len(keys) == len(model.rope_scaling))
     scaling = dict(zip(_ROPE[kind], model.rope_scaling, strict=True))
     return {"rope_type": kind, "rope_theta": model.rope_theta, **scaling}
-
-
-def _whole(kind: str, config: Config) -> dict[str, Any]:
-    """All fields that a config gives, those of the class where it gives none."""
-    usual = {field.name: field.default for field in dataclasses.fields(Llama) if field.name not in _FREE}
-    return usual | STATED[kind][0](config)
-
-
-_FREE = ("num_classes", "dtype", "dropout", "parent", "name")
