@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from jtransfer.errors import unknown
-from jtransfer.models import clip, convnext, densenet, efficientnet, gpt2, llama, mobilenet, resnet, vgg, vit
+from jtransfer.models import bart, clip, convnext, densenet, efficientnet, gpt2, llama, mobilenet, resnet, t5, vgg, vit
 from jtransfer.models.chain import Chain, ImageChain
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet, densenet, vit, clip, gpt2, llama)
+FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet, densenet, vit, clip, gpt2, llama, t5, bart)
 
 __all__ = ["Chain", "ImageChain", "create", "names"]
 

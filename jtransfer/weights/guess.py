@@ -43,16 +43,19 @@ class Guess:
         return len(self.missing) + len(self.unexpected) + len(self.reshaped)
 
 
-def guess(tensors: Mapping[str, Any], hints: Sequence[str] = ()) -> Guess | None:
+def guess(
+    tensors: Mapping[str, Any], hints: Sequence[str] = (), stated: Mapping[str, Any] | None = None
+) -> Guess | None:
     """The model that the checkpoint's names and shapes fit best; None where too few names are known.
 
     Args:
       tensors: names → anything with a shape, as `formats.open` gives them.
       hints: what the checkpoint is called elsewhere, such as "resnet50.a1_in1k"; like names are tried first.
+      stated: fields that are known; a model has those of them that are its own.
     """
     found = None
     for name in _likely(_candidates(tensors), hints):
-        trial = fit(name, tensors, hints)
+        trial = fit(name, tensors, hints, **own_fields(name, stated or {}))
         if found is None or trial.misfits < found.misfits:
             found = trial
         if not found.misfits:
@@ -71,15 +74,22 @@ def fit(name: str, tensors: Mapping[str, Any], hints: Sequence[str] = (), **fiel
     for link in found.links:
         for path, shape in zip(link.ours, link.shapes(tensors), strict=True):
             want = leaves[path].shape
-            if path.startswith(HEAD) and shape and shape[:-1] == want[:-1]:
+            if path.startswith(HEAD) and shape and shape[:-1] == want[:-1] and want[-1] == model.num_classes:
                 classes = shape[-1]
             elif shape != want:
                 reshaped.append(path)
     missing = tuple(path for path in found.missing if not path.startswith(HEAD))
-    fields = {"num_classes": classes, **maps.fields(model, found.scheme.name, hints)}
+    fields = {"num_classes": classes, **maps.fields(model, found.scheme.name, hints, tensors)}
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
     return Guess(name, found.scheme.name, known, unsure, missing, found.unexpected, tuple(reshaped))
+
+
+def own_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the fields, those that the model called `name` has and that differ from its own."""
+    usual = models.create(name)
+    names = {field.name for field in dataclasses.fields(usual)}
+    return {key: value for key, value in fields.items() if key in names and getattr(usual, key) != value}
 
 
 def _candidates(names: Collection[str]) -> dict[str, int]:
@@ -122,13 +132,14 @@ class _Table:
 
 def _likely(candidates: Mapping[str, int], hints: Sequence[str]) -> list[str]:
     """The candidates that the least speaks against, those most like a hint first."""
-
-    def likeness(name: str) -> float:
-        ratios = (difflib.SequenceMatcher(None, _plain(name), _plain(hint)).ratio() for hint in hints)
-        return max(ratios, default=0.0)
-
     least = min(candidates.values(), default=0)
-    return sorted((name for name, against in candidates.items() if against == least), key=lambda name: -likeness(name))
+    equal = (name for name, against in candidates.items() if against == least)
+    return sorted(equal, key=lambda name: -likeness(name, hints))
+
+
+def likeness(name: str, hints: Sequence[str]) -> float:
+    """How much a model's name is like the nearest of what a checkpoint is called elsewhere: 0 … 1."""
+    return max((difflib.SequenceMatcher(None, _plain(name), _plain(hint)).ratio() for hint in hints), default=0.0)
 
 
 def _plain(name: str) -> str:

@@ -5,13 +5,14 @@ model, variables, report = weights.restore("hf://timm/resnet50.a1_in1k")
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jtransfer import models
 from jtransfer.errors import InputError
 from jtransfer.weights import beside, formats, origin, stated
-from jtransfer.weights.guess import fit, guess
+from jtransfer.weights.guess import Guess, fit, guess, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import open_source, resolve
@@ -68,18 +69,49 @@ def describe(source: str | os.PathLike, *, model: str | None = None, **overrides
         return Described(model or own["model"]["name"], made, tuple(own["class_names"]))
     tensors, label = open_source(source)
     files = beside_source(source)
-    called = (*beside.names(files), *_stems(source))
-    name = model or _registered(files) or getattr(guess(tensors, called), "model", None)
-    if name is None:
+    called = calls(source, files)
+    found = recognise(tensors, files, called, model, **overrides)
+    if found is None:
         said = f"config.json calls it {', '.join(beside.names(files))}; " if beside.names(files) else ""
         raise InputError(f"{label}: no model here has tensors of these names ({said}first {next(iter(tensors))!r})")
-    fields = _known(name, stated.fields(files)) | overrides
-    fitted = fit(name, tensors, called, **fields)
-    unfilled = {key: value for key, value in fitted.fields.items() if key not in fields}
     names = stated.class_names(files)
-    made = models.create(name, **unfilled | fields)
-    unsure = tuple(key for key in fitted.unsure if key not in fields)
-    return Described(name, made, names if len(names) == made.num_classes else (), called, unsure)
+    made = models.create(found.model, **found.fields)
+    return Described(found.model, made, names if len(names) == made.num_classes else (), called, found.unsure)
+
+
+def recognise(
+    tensors: Mapping[str, Any],
+    files: Mapping[str, Any],
+    called: Sequence[str],
+    model: str | None = None,
+    **overrides: Any,
+) -> Guess | None:
+    """The model that the tensors and the files beside them are of, with all fields; None where none is like them.
+
+    Args:
+      tensors: names → anything with a shape.
+      files: as `beside_source` gives them.
+      called: as `calls` gives it.
+      model, **overrides: a name and fields that win over the source's.
+
+    Raises:
+      InputError: the files state what no model here has.
+    """
+    told = stated.fields(files)
+    name = model or stated.name(files, called) or getattr(guess(tensors, called, told), "model", None)
+    if name is None:
+        return None
+    fields = own_fields(name, told) | overrides
+    fitted = fit(name, tensors, called, **fields)
+    seen = {key: value for key, value in fitted.fields.items() if key not in told}
+    unsure = tuple(key for key in fitted.unsure if key not in told | fields)
+    return dataclasses.replace(fitted, fields=seen | fields, unsure=unsure)
+
+
+def calls(source: str | os.PathLike, files: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a source is called: in the files beside it, and by its own name, which is its file's and its folder's."""
+    parts = str(source).replace(":", "/").rstrip("/").split("/")
+    return (*beside.names(files), *(part.rsplit("-", 1)[0] for part in parts[:-3:-1] if part))
 
 
 def beside_source(source: str | os.PathLike) -> dict[str, dict[str, Any]]:
@@ -100,22 +132,3 @@ def fetch_beside(source: str | os.PathLike, file: str) -> Path | None:
     path = Path(formats.split(resolve(source))[0])
     path = (path if path.is_dir() else path.parent) / file
     return path if path.is_file() else None
-
-
-def _registered(files: dict[str, dict[str, Any]]) -> str | None:
-    """The architecture that timm's config.json names, where it is a name here as well."""
-    architecture = str(files.get("config.json", {}).get("architecture", "")).split(".")[0]
-    return architecture if architecture in models.names() else None
-
-
-def _known(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Of the fields, those that the model called `name` has and that differ from its own."""
-    usual = models.create(name)
-    names = {field.name for field in dataclasses.fields(usual)}
-    return {key: value for key, value in fields.items() if key in names and getattr(usual, key) != value}
-
-
-def _stems(source: str | os.PathLike) -> tuple[str, ...]:
-    """What the source's own name says: its file's and its folder's."""
-    parts = str(source).replace(":", "/").rstrip("/").split("/")
-    return tuple(part.rsplit("-", 1)[0] for part in parts[:-3:-1] if part)

@@ -6,7 +6,7 @@
 
 and, as far as there is something to say,
 
-    fields(scheme, called)   see the function `fields`
+    fields(scheme, …)        see the function `fields`
     STATED                   transformers' model_type → (config.json → fields of the model, what that must state)
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
                              transformers has no such model
@@ -16,13 +16,14 @@ and, as far as there is something to say,
 so that what a library's config means is known to the family alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any
 
 from jtransfer.errors import InputError
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.maps import (
+    bart,
     clip,
     convnext,
     densenet,
@@ -32,11 +33,12 @@ from jtransfer.weights.maps import (
     mobilenet_v2,
     mobilenet_v3,
     resnet,
+    t5,
     vgg,
     vit,
 )
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama)
+FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama, t5, bart)
 
 
 def family(model: Any) -> ModuleType:
@@ -57,13 +59,16 @@ def schemes(model: Any) -> tuple[Scheme, ...]:
     return family(model).schemes(model)
 
 
-def fields(model: Any, scheme: str, called: Sequence[str]) -> dict[str, Any]:
-    """Fields of `model` that names and shapes can't show, for weights of a library; None for one that can't be told.
+def fields(model: Any, scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
+    """Fields of `model` that the fit of names and shapes can't show, for weights of a library.
+
+    One that can't be told is None.
 
     Args:
       model: of the family that the weights are of.
       scheme: the name of their naming scheme.
       called: what they are called elsewhere: timm's architecture, a file's name.
+      names: of their tensors.
     """
     found = family(model)
-    return found.fields(scheme, called) if hasattr(found, "fields") else {}
+    return found.fields(scheme, called, names) if hasattr(found, "fields") else {}

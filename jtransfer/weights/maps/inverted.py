@@ -1,7 +1,7 @@
 """Rows that the families of inverted bottlenecks share."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from jtransfer.models.inverted import Inverted
@@ -65,12 +65,13 @@ TIMM = (
 )
 
 
-def fields(scheme: str, called: Sequence[str]) -> dict[str, Any]:
+def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
     """Padding and epsilon, which names and shapes can't show.
 
     Args:
       scheme: whose names the weights have.
       called: what the weights are called, such as timm's "tf_efficientnet_b0.ns_jft_in1k".
+      names: of their tensors, which don't show it either.
 
     Returns:
       The model's fields that differ from its defaults; None for one that can't be told.

@@ -1,0 +1,206 @@
+"""T5 (Raffel et al. 2020, arXiv:1910.10683), T5 1.1, mT5 (arXiv:2010.11934) and FLAN-T5 (arXiv:2210.11416)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jtransfer import layers
+from jtransfer.layers.relative import RelativeBias
+from jtransfer.layers.rms_norm import RMSNorm
+from jtransfer.models.chain import Tied
+from jtransfer.models.seq2seq import Norm, Places, Seq2Seq, open_decoder, open_encoder
+from jtransfer.models.text import Stream
+
+_init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+_gelu = partial(nn.gelu, approximate=True)
+
+
+class Embed(nn.Module):
+    """Token embeddings, and the bias of the encoder's attention; there are no other positions."""
+
+    vocabulary: int
+    width: int
+    bias: Callable[..., nn.Module]
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        init = nn.initializers.normal(1.0)
+        self.tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=init)
+        self.relative = self.bias()
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
+        stream, n = open_encoder(inputs), inputs["input_ids"].shape[1]
+        x = self.drop(self.tokens(inputs["input_ids"]), deterministic=not train)
+        return {"x": x, "bias": self.relative(n, n), **stream}
+
+
+class DecoderEmbed(nn.Module):
+    """The same token embeddings, and the bias of the decoder's attention to itself."""
+
+    embed: Embed
+    bias: Callable[..., nn.Module]
+    dropout: float
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
+        ids, stream = open_decoder(stream)
+        x = nn.Dropout(self.dropout)(self.embed.tokens(ids), deterministic=not train)
+        n = ids.shape[1]
+        bias = self.bias(name="relative")(n, stream["mask"].shape[-1], Places(name="places")(n))
+        return {"x": x, "bias": bias, **stream}
+
+
+class Layer(nn.Module):
+    """Attention, in the decoder also to what the encoder gave, and a network, each after a norm, beside a residual.
+
+    Attributes:
+      attention, norm: constructors.
+      decoder: which of the two it is of.
+      mlp_width: features inside of the network.
+      gated: its activation is a GELU with a gate, in place of a ReLU.
+      dropout: rate of what is dropped inside of the network and of what is added.
+    """
+
+    attention: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    decoder: bool
+    mlp_width: int
+    gated: bool
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
+        def drop(y):
+            return nn.Dropout(self.dropout)(y, deterministic=not train)
+
+        def dense(features, name, y):
+            return nn.Dense(features, False, self.dtype, kernel_init=_init, name=name)(y)
+
+        x = stream["x"]
+        attention = self.attention(causal=self.decoder, name="attention")
+        y = self.norm(name="norm1")(x)
+        x = x + drop(attention(y, mask=stream["mask"], bias=stream["bias"], train=train))
+        if self.decoder:
+            y = self.norm(name="cross_norm")(x)
+            x = x + drop(self.attention(name="cross")(y, stream["encoded"], mask=stream["encoded_mask"], train=train))
+        y = self.norm(name="norm2")(x)
+        if self.gated:
+            y = _gelu(dense(self.mlp_width, "gate", y)) * dense(self.mlp_width, "up", y)
+        else:
+            y = nn.relu(dense(self.mlp_width, "up", y))
+        return {**stream, "x": x + drop(dense(x.shape[-1], "down", drop(y)))}
+
+
+class Head(nn.Module):
+    """The logits of each next token, float32.
+
+    Attributes:
+      scaled: the features are divided by the square root of their number before.
+      embed: the stage whose token embeddings are the kernel; without, there is one of its own.
+    """
+
+    vocabulary: int
+    scaled: bool
+    dtype: jnp.dtype = jnp.float32
+    embed: Embed | None = None
+
+    @nn.compact
+    def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b k v"]:
+        x = stream["x"]
+        x = x * x.shape[-1] ** -0.5 if self.scaled else x
+        if self.embed is not None:
+            return self.embed.tokens.attend(x).astype(jnp.float32)
+        return nn.Dense(self.vocabulary, False, self.dtype, kernel_init=_init, name="dense")(x).astype(jnp.float32)
+
+
+class T5(Seq2Seq):
+    """embed → encoder_0 … → encoder_norm → decoder_embed → decoder_0 … → decoder_norm → head; fields beside those of
+    `Seq2Seq`:
+
+    Attributes:
+      heads, head_dim, mlp_width: of encoder and decoder.
+      epsilon: of the norms.
+      buckets, furthest: of relative positions, see `layers.relative`.
+      gated: see `Layer`; the later models are.
+      tied: the token embeddings are the head's kernel; those of the first models are.
+      scaled: see `Head`; the first models' features are.
+    """
+
+    attention_dropout: float = 0.1
+    start: int | None = 0
+    heads: int = 8
+    head_dim: int = 64
+    mlp_width: int = 2048
+    epsilon: float = 1e-6
+    buckets: int = 32
+    furthest: int = 128
+    gated: bool = False
+    tied: bool = True
+    scaled: bool = True
+
+    def parts(self):
+        norm = partial(RMSNorm, self.epsilon, dtype=self.dtype)
+        attention = partial(
+            layers.Attention,
+            self.heads,
+            self.dtype,
+            head_dim=self.head_dim,
+            use_bias=False,
+            scale=1.0,
+            dropout=self.attention_dropout,
+            kernel_init=_init,
+            query_init=nn.initializers.variance_scaling(1 / self.head_dim, "fan_in", "normal"),
+        )
+        bias = partial(RelativeBias, self.heads, self.buckets, self.furthest)
+
+        def layer(decoder):
+            size = (self.mlp_width, self.gated, self.dropout)
+            return partial(Layer, attention, norm, decoder, *size, dtype=self.dtype)
+
+        end = partial(Norm, norm, self.dropout)
+        head = partial(Head, self.vocabulary, self.scaled, self.dtype)
+        return {
+            "embed": partial(Embed, self.vocabulary, self.width, bias, self.dropout, self.dtype),
+            **{f"encoder_{i}": layer(False) for i in range(self.depth)},
+            "encoder_norm": end,
+            "decoder_embed": Tied(
+                partial(DecoderEmbed, bias=partial(bias, both_ways=False), dropout=self.dropout), "embed"
+            ),
+            **{f"decoder_{i}": layer(True) for i in range(self.decoder_depth or self.depth)},
+            "decoder_norm": end,
+            "head": Tied(head, "embed") if self.tied else head,
+        }
+
+
+_LATER = {"gated": True, "tied": False, "scaled": False}
+_SIZES = {  # of T5; (width, depth, heads, head_dim, mlp_width)
+    "small": (512, 6, 8, 64, 2048),
+    "base": (768, 12, 12, 64, 3072),
+    "large": (1024, 24, 16, 64, 4096),
+    "3b": (1024, 24, 32, 128, 16384),
+    "11b": (1024, 24, 128, 128, 65536),
+}
+_LATER_SIZES = {  # of T5 1.1, FLAN-T5 and mT5
+    "small": (512, 8, 6, 64, 1024),
+    "base": (768, 12, 12, 64, 2048),
+    "large": (1024, 24, 16, 64, 2816),
+    "xl": (2048, 24, 32, 64, 5120),
+    "xxl": (4096, 24, 64, 64, 10240),
+}
+
+
+def _sized(sizes: tuple[int, ...], **fields) -> partial:
+    return partial(T5, **dict(zip(("width", "depth", "heads", "head_dim", "mlp_width"), sizes, strict=True)), **fields)
+
+
+MODELS = {
+    **{f"t5_{size}": _sized(sizes) for size, sizes in _SIZES.items()},
+    **{f"flan_t5_{size}": _sized(sizes, **_LATER) for size, sizes in _LATER_SIZES.items()},
+    **{f"mt5_{size}": _sized(sizes, **_LATER, vocabulary=250112) for size, sizes in _LATER_SIZES.items()},
+}

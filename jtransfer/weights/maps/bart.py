@@ -1,0 +1,128 @@
+"""The names of BART, mBART and Marian in transformers."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from jtransfer.errors import InputError
+from jtransfer.models.bart import Bart
+from jtransfer.weights.mapping import Map, Scheme, Transform, dense, layer_norm
+from jtransfer.weights.maps import tied
+from jtransfer.weights.maps.seq2seq import config_of, tokens
+
+MODEL = Bart
+_ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
+_PARTS = {"encoder": {"self_attn": "attention"}, "decoder": {"self_attn": "attention", "encoder_attn": "cross"}}
+_NORMS = {"self_attn": "norm1", "encoder_attn": "cross_norm"}
+_row = Transform(lambda x: x[0], lambda x: x[None])  # [1, v] ↔ [v]
+
+
+def schemes(model: Bart) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`: one library's, with and without copies of the embedding and a base model's."""
+    return tuple(scheme for prefix in ("model.", "") for scheme in _schemes(model, prefix))
+
+
+def _schemes(model: Bart, prefix: str) -> list[Scheme]:
+    name = "transformers" if prefix else "transformers base"
+    copies = [f"{prefix}{side}.embed_tokens.weight" for side in _PARTS] + (["lm_head.weight"] if prefix else [])
+    rows = [row for side in _PARTS for row in _side(model, prefix, side)]
+    rows += [Map("final_logits_bias", "head/bias", _row)] if prefix else []
+    ignore = (r"(.*\.)?(encoder|decoder)\.version",)
+    ignore += () if model.learned_positions else (r"(.*\.)?(encoder|decoder)\.embed_positions\.weight",)
+    return list(tied.schemes(name, Map(f"{prefix}shared.weight", "embed/tokens/embedding"), copies, rows, ignore))
+
+
+def _side(model: Bart, prefix: str, side: str) -> list[Map]:
+    """The rows of the encoder or of the decoder."""
+    theirs, layer, ours = f"{prefix}{side}", f"{prefix}{side}.layers.{{i}}", f"{side}_{{i}}"
+    embed = "embed" if side == "encoder" else "decoder_embed"
+    rows = []
+    for part, path in _PARTS[side].items():
+        for name, projection in _ATTENTION.items():
+            rows += dense(f"{layer}.{part}.{name}", f"{ours}/{path}/{projection}")
+        rows += layer_norm(f"{layer}.{part}_layer_norm", f"{ours}/{_NORMS[part]}")
+    rows += [row for name in ("fc1", "fc2") for row in dense(f"{layer}.{name}", f"{ours}/{name}")]
+    rows += layer_norm(f"{layer}.final_layer_norm", f"{ours}/norm2")
+    rows += [Map(f"{theirs}.embed_positions.weight", f"{embed}/positions")] if model.learned_positions else []
+    rows += layer_norm(f"{theirs}.layernorm_embedding", f"{embed}/norm") if model.embedding_norm else []
+    rows += layer_norm(f"{theirs}.layer_norm", f"{side}_norm/norm") if model.pre_norm else []
+    return rows
+
+
+_ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "swish": "silu", "silu": "silu"}  # theirs → ours
+_KINDS = {  # transformers' model_type → what its models are
+    "bart": {"pre_norm": False, "learned_positions": True, "embedding_norm": True},
+    "mbart": {"pre_norm": True, "learned_positions": True, "embedding_norm": True},
+    "marian": {"pre_norm": False, "learned_positions": False, "embedding_norm": False},
+}
+_ARCHITECTURES = {
+    "bart": "BartForConditionalGeneration",
+    "mbart": "MBartForConditionalGeneration",
+    "marian": "MarianMTModel",
+}
+_TOKENS = {  # what an absent token of a config means
+    "bart": {"pad": 1, "start": 2, "end": 2},
+    "mbart": {"pad": 1, "start": None, "end": 2},
+    "marian": {"pad": 58100, "start": 58100, "end": 0},
+}
+
+
+def _stated(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    activation = config.get("activation_function", "gelu")
+    if activation not in _ACTIVATIONS:
+        raise InputError(
+            f"config.json: activation_function={activation!r}; the model here has {', '.join(_ACTIVATIONS)} only"
+        )
+    return {
+        "vocabulary": config["vocab_size"],
+        "width": config["d_model"],
+        "length": config["max_position_embeddings"],
+        "depth": config["encoder_layers"],
+        "decoder_depth": config["decoder_layers"],
+        "heads": config["encoder_attention_heads"],
+        "decoder_heads": config["decoder_attention_heads"],
+        "mlp_width": config["encoder_ffn_dim"],
+        "decoder_mlp_width": config["decoder_ffn_dim"],
+        "activation": _ACTIVATIONS[activation],
+        "scaled": config.get("scale_embedding", False),
+        "dropout": config.get("dropout", 0.1),
+        "attention_dropout": config.get("attention_dropout", 0.0),
+        "mlp_dropout": config.get("activation_dropout", 0.0),
+        **_KINDS[kind],
+        **tokens(config, **_TOKENS[kind]),
+    }
+
+
+_REQUIRED = {"tie_word_embeddings": True, "share_encoder_decoder_embeddings": True}
+STATED = {kind: (partial(_stated, kind), _REQUIRED) for kind in _KINDS}
+
+
+def transformers(model: Bart) -> dict[str, Any]:
+    """The config.json of transformers."""
+    found = [kind for kind, fields in _KINDS.items() if all(getattr(model, key) == fields[key] for key in fields)]
+    if not found or model.epsilon != 1e-5:
+        fields = {key: getattr(model, key) for key in (*_KINDS["bart"], "epsilon")}
+        raise InputError(f"transformers has no encoder–decoder with {fields}; it has {', '.join(_KINDS)}")
+    kind = found[0]
+    return {
+        "architectures": [_ARCHITECTURES[kind]],
+        "model_type": kind,
+        **config_of(model),
+        "max_position_embeddings": model.length,
+        "encoder_layers": model.depth,
+        "decoder_layers": model.decoder_depth or model.depth,
+        "encoder_attention_heads": model.heads,
+        "decoder_attention_heads": model.decoder_heads or model.heads,
+        "encoder_ffn_dim": model.mlp_width,
+        "decoder_ffn_dim": model.decoder_mlp_width or model.mlp_width,
+        "activation_function": "swish" if model.activation == "silu" else model.activation,
+        "scale_embedding": model.scaled,
+        "dropout": model.dropout,
+        "attention_dropout": model.attention_dropout,
+        "activation_dropout": model.mlp_dropout,
+        "tie_word_embeddings": True,
+        **({"decoder_vocab_size": model.vocabulary, **_SHARED} if kind == "marian" else {}),
+    }
+
+
+_SHARED = {"share_encoder_decoder_embeddings": True, "static_position_embeddings": True}

@@ -1,0 +1,28 @@
+"""The tokens that transformers' configs of encoder–decoders state, both ways."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jtransfer.models.seq2seq import Seq2Seq
+
+
+def tokens(config: Mapping[str, Any], *, pad: int, start: int | None, end: int) -> dict[str, Any]:
+    """The fields `pad`, `start` and `end`; the arguments are what an absent one means."""
+    last = config.get("eos_token_id", end)
+    return {
+        "pad": config.get("pad_token_id", pad),
+        "start": config.get("decoder_start_token_id", start),
+        "end": last[0] if isinstance(last, list) else last,
+    }
+
+
+def config_of(model: Seq2Seq) -> dict[str, Any]:
+    """What the configs of all encoder–decoders have."""
+    return {
+        "is_encoder_decoder": True,
+        "vocab_size": model.vocabulary,
+        "d_model": model.width,
+        "pad_token_id": model.pad,
+        "decoder_start_token_id": model.start,
+        "eos_token_id": model.end,
+    }
