@@ -17,15 +17,11 @@ from absl import flags
 from jtransfer import folder, verify, weights
 from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
-from jtransfer.weights import origin, stream
+from jtransfer.weights import beside, libraries, origin, stream
 from jtransfer.weights.report import Report
 from jtransfer.weights.restore import Described, fetch_beside
 
-COPIED = (
-    *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"),
-    *("added_tokens.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-    *("preprocessor_config.json", "processor_config.json"),
-)
+COPIED = (*beside.TOKENIZER, *beside.PROCESSOR, beside.GENERATION)
 
 
 def convert(
@@ -76,9 +72,14 @@ def main(argv: Sequence[str]) -> None:
     print(report)
     if described.unsure:
         print(f"{' and '.join(described.unsure)} can't be told from the source; the model has its own: --verify tells")
-    print(f"{described.name} with {described.model.num_classes} classes → {dest}")
+    print(f"{described.name} with {_head(described.model)} → {dest}")
     if check.value and not verify.check(source, dest, described, report):
         sys.exit(1)
+
+
+def _head(model: Any) -> str:
+    kind = getattr(model, "head", libraries.LABELLED[0])
+    return f"{model.num_classes} classes" if kind in libraries.LABELLED else f"head={kind!r}"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Shows what a checkpoint holds: python -m jtransfer.inspect SOURCE
 
-A table of its tensors, the model that they fit, and how images are prepared for it. No tensor is read.
+A table of its tensors, the model that they fit, how images are prepared for it, and the tokenizer's files. No tensor is
+read.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -12,8 +12,9 @@ from absl import flags
 from jtransfer import models, weights
 from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
-from jtransfer.weights import beside, formats
-from jtransfer.weights.guess import Guess, guess
+from jtransfer.weights import beside, formats, origin
+from jtransfer.weights.guess import Guess
+from jtransfer.weights.restore import beside_source, calls, fetch_beside, recognise
 
 SHOWN = 5  # problems of each kind
 
@@ -24,20 +25,24 @@ def lines(source: str) -> Iterator[str]:
     Raises:
       InputError: there is no such source, or it can't be read.
     """
-    path = weights.resolve(source)
-    opened, files = formats.open(path), beside.read(Path(formats.split(path)[0]))
-    called = beside.names(files)
+    opened, files = formats.open(weights.resolve(source)), beside_source(source)
+    own, named = origin.read(source), beside.names(files)
     yield f"{_printable(source)}: {opened.format}, {len(opened)} tensors, {_size(_total(opened))}"
     yield from _table([(_printable(name), t.dtype.name, str(list(t.shape)), t.nbytes) for name, t in opened.items()])
     if opened.unwrapped:
         yield f"taken off around the tensors: {', '.join(map(_printable, opened.unwrapped))}"
     if opened.left_out:
         yield f"beside the tensors: {_some(opened.left_out)}"
-    if called:
-        yield f"config.json calls it {', '.join(map(_printable, called))}"
-    found = guess(opened, (*called, *_stems(source)))
-    yield from _model(found)
-    yield from _preprocessing(files, found)
+    if named:
+        yield f"config.json calls it {', '.join(map(_printable, named))}"
+    if own:
+        yield f"converted from {_printable(own['source'])} ({own['digest']})"
+        yield f"model: {own['model']['name']}{_fields(own['model']['fields'])}"
+        yield from _preprocessing(own["preprocessing"], origin.FILE)
+    else:
+        yield from _guessed(opened, files, calls(source, files))
+    if found := [name for name in beside.TOKENIZER if fetch_beside(source, name)]:
+        yield f"tokenizer: {', '.join(found)}"
 
 
 def main(argv: list[str]) -> None:
@@ -49,13 +54,26 @@ def main(argv: list[str]) -> None:
         print(line)
 
 
-def _model(found: Guess | None) -> Iterator[str]:
-    if found is None:
-        yield "model: its names fit none of ours"
-        return
-    fields = "".join(f", {key}={value}" for key, value in found.fields.items())
+def _guessed(opened: formats.Opened, files: Mapping[str, Any], called: Sequence[str]) -> Iterator[str]:
+    """What the tensors and the files beside them are of."""
+    given = beside.preprocessing(files)
+    try:
+        found = recognise(opened, files, called)
+    except InputError as error:
+        yield f"model: {error}"
+        found = None
+    else:
+        yield from _model(found) if found else ["model: its names fit none of ours"]
+    if given:
+        yield from _preprocessing(*given)
+    elif found:
+        own = models.create(found.model).preprocessing
+        yield from _preprocessing(own, f"none beside the weights; {found.model}'s own")
+
+
+def _model(found: Guess) -> Iterator[str]:
     fits = "every tensor has its place" if not found.misfits else f"the nearest, with {found.misfits} misfits"
-    yield f"model: {found.model}{fields} ({found.scheme} names): {fits}"
+    yield f"model: {found.model}{_fields(found.fields)} ({found.scheme} names): {fits}"
     if found.unsure:
         yield f"  {' and '.join(found.unsure)} can't be told from the file: see where the weights come from"
     for kind, names in (("missing", found.missing), ("unexpected", found.unexpected), ("reshaped", found.reshaped)):
@@ -63,19 +81,14 @@ def _model(found: Guess | None) -> Iterator[str]:
             yield f"  {kind}: {_some(names)}"
 
 
-def _preprocessing(files: Mapping[str, Any], found: Guess | None) -> Iterator[str]:
-    given = beside.preprocessing(files)
-    if given is None and found is not None:
-        given = models.create(found.model).preprocessing, f"none beside the weights; {found.model}'s own"
-    if given is not None:
-        content, origin = given
-        yield f"preprocessing ({origin}): " + ", ".join(f"{key} {_text(value)}" for key, value in content.items())
+def _fields(fields: Mapping[str, Any]) -> str:
+    """Those that the line of the preprocessing does not show."""
+    return "".join(f", {key}={value}" for key, value in fields.items() if key not in ("image_size", "pixels"))
 
 
-def _stems(source: str) -> tuple[str, ...]:
-    """What the source's own name says: its file's and its folder's."""
-    parts = source.replace(":", "/").rstrip("/").split("/")
-    return tuple(part.rsplit("-", 1)[0] for part in parts[:-3:-1] if part)
+def _preprocessing(content: Mapping[str, Any], where: str) -> Iterator[str]:
+    if content:
+        yield f"preprocessing ({where}): " + ", ".join(f"{key} {_text(value)}" for key, value in content.items())
 
 
 def _table(rows: list[tuple[str, str, str, int]]) -> Iterator[str]:
@@ -107,7 +120,7 @@ def _printable(name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    numbers = value if isinstance(value, tuple) else (value,)
+    numbers = value if isinstance(value, tuple | list) else (value,)
     return " ".join(f"{number:.4g}" if isinstance(number, float) else _printable(str(number)) for number in numbers)
 
 

@@ -1,4 +1,4 @@
-"""What lies beside a weights file: config.json (transformers, timm) and preprocessor_config.json."""
+"""What lies beside a weights file: config.json (transformers, timm), preprocessor_config.json, a tokenizer's files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,12 @@ from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
 
 FILES = ("config.json", "preprocessor_config.json")
+TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"),
+    *("added_tokens.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "source.spm", "target.spm"),
+)
+PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+GENERATION = "generation_config.json"
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
 _MAX_BYTES = 10_000_000
 

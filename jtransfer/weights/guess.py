@@ -44,7 +44,10 @@ class Guess:
 
 
 def guess(
-    tensors: Mapping[str, Any], hints: Sequence[str] = (), stated: Mapping[str, Any] | None = None
+    tensors: Mapping[str, Any],
+    hints: Sequence[str] = (),
+    stated: Mapping[str, Any] | None = None,
+    names: Sequence[str] = (),
 ) -> Guess | None:
     """The model that the checkpoint's names and shapes fit best; None where too few names are known.
 
@@ -52,9 +55,10 @@ def guess(
       tensors: names → anything with a shape, as `formats.open` gives them.
       hints: what the checkpoint is called elsewhere, such as "resnet50.a1_in1k"; like names are tried first.
       stated: fields that are known; a model has those of them that are its own.
+      names: the models that it may be of; by default all.
     """
     found = None
-    for name in _likely(_candidates(tensors), hints):
+    for name in names or _likely(_candidates(tensors), hints):
         trial = fit(name, tensors, hints, **own_fields(name, stated or {}))
         if found is None or trial.misfits < found.misfits:
             found = trial

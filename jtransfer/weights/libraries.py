@@ -11,7 +11,7 @@ from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.save import to_foreign
 
 _RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
-_LABELLED = ("classify", "tag")  # heads with classes
+LABELLED = ("classify", "tag")  # heads with classes
 
 
 def scheme(model: Any, library: str) -> Scheme:
@@ -83,7 +83,7 @@ def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str,
     config = {"dtype": "float32"}
     if model.preprocessing:
         config["num_channels"] = model.channels
-    if getattr(model, "head", "classify") in _LABELLED:
+    if getattr(model, "head", "classify") in LABELLED:
         names = list(class_names) or [f"LABEL_{i}" for i in range(model.num_classes)]
         config["id2label"] = {str(i): label for i, label in enumerate(names)}
         config["label2id"] = {label: i for i, label in enumerate(names)}

@@ -98,11 +98,14 @@ def recognise(
       InputError: the files state what no model here has.
     """
     told = stated.fields(files)
-    name = model or stated.name(files, called) or getattr(guess(tensors, called, told), "model", None)
-    if name is None:
+    names = [model] if model else stated.names(files, called)
+    if len(names) != 1:
+        found = guess(tensors, called, told, names)
+        names = [found.model] if found else []
+    if not names:
         return None
-    fields = own_fields(name, told) | overrides
-    fitted = fit(name, tensors, called, **fields)
+    fields = own_fields(names[0], told) | overrides
+    fitted = fit(names[0], tensors, called, **fields)
     seen = {key: value for key, value in fitted.fields.items() if key not in told}
     unsure = tuple(key for key in fitted.unsure if key not in told | fields)
     return dataclasses.replace(fitted, fields=seen | fields, unsure=unsure)

@@ -1,13 +1,45 @@
-"""What a checkpoint's config.json states of its model, as fields of ours."""
+"""What a checkpoint's config.json states of its model: its name here, and fields of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
+from jtransfer import models
 from jtransfer.errors import InputError
 from jtransfer.models.chain import Pixels
 from jtransfer.weights import beside, maps
+from jtransfer.weights.guess import likeness
 
 Config = Mapping[str, Any]
+
+
+def names(files: Mapping[str, Config], called: Sequence[str] = ()) -> list[str]:
+    """The names here that the model which config.json states may have; none where it states none of a family here.
+
+    Of timm's architecture, the one with this name there; of transformers' model_type, for each class of models of its
+    family the one which differs from the stated fields in the fewest, and of several the one most like what the
+    checkpoint is called.
+
+    Args:
+      files: as `beside.read` gives them.
+      called: what the checkpoint is called elsewhere.
+
+    Raises:
+      InputError: it states something that no model of the family has.
+    """
+    config = files.get("config.json", {})
+    if "architecture" in config:
+        architecture = str(config["architecture"]).split(".")[0]
+        return [name for theirs, name in _named_by_timm() if theirs in (architecture, architecture.removeprefix("tf_"))]
+    family, told = _family(config), fields(files)
+    nearest: dict[type, tuple[tuple[int, float], str]] = {}
+    for name in models.names() if family else ():
+        usual = models.create(name)
+        if isinstance(usual, family.MODEL):
+            different = sum(getattr(usual, key, usual) != value for key, value in told.items())
+            trial = (different, -likeness(name, called)), name
+            nearest[type(usual)] = min(trial, nearest.get(type(usual), trial))
+    return [name for _, name in sorted(nearest.values())]
 
 
 def fields(files: Mapping[str, Config]) -> dict[str, Any]:
@@ -55,21 +87,35 @@ def _timm(config: Config) -> dict[str, Any]:
     return found
 
 
-def _transformers(config: Config) -> dict[str, Any]:
-    kind = config.get("model_type")
-    for family in maps.FAMILIES:
-        if kind not in getattr(family, "STATED", {}):
-            continue
-        reader, required = family.STATED[kind]
-        for key, value in required.items():
-            if config.get(key, value) != value:
-                raise InputError(f"config.json: {key}={config[key]!r}; the model here has {value!r} only")
+def _named_by_timm() -> Iterator[tuple[str, str]]:
+    """timm's name and ours of each model that both have."""
+    for name in models.names():
+        model = models.create(name)
         try:
-            found = {key: _plain(value) for key, value in reader(config).items()}
-        except (KeyError, TypeError) as error:
-            raise InputError(f"config.json of type {kind!r} lacks {error}") from None
-        return found | ({"channels": config["num_channels"]} if "num_channels" in config else {})
-    return {}
+            yield maps.family(model).timm(name, model)[0], name
+        except (AttributeError, InputError):
+            continue
+
+
+def _family(config: Config) -> ModuleType | None:
+    """The family that transformers' model_type is of."""
+    kind = config.get("model_type")
+    return next((family for family in maps.FAMILIES if kind in getattr(family, "STATED", {})), None)
+
+
+def _transformers(config: Config) -> dict[str, Any]:
+    family = _family(config)
+    if family is None:
+        return {}
+    reader, required = family.STATED[config["model_type"]]
+    for key, value in required.items():
+        if config.get(key, value) != value:
+            raise InputError(f"config.json: {key}={config[key]!r}; the model here has {value!r} only")
+    try:
+        found = {key: _plain(value) for key, value in reader(config).items()}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"config.json of type {config['model_type']!r} lacks {error}") from None
+    return found | ({"channels": config["num_channels"]} if "num_channels" in config else {})
 
 
 def _plain(value: Any) -> Any:
