@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jtransfer.errors import InputError, unknown
+from jtransfer.objectives.text import contrastive, huber, mse
 
 Labels = Int[Array, "*B"] | Float[Array, "*B C"]
 
@@ -91,15 +92,22 @@ def mean(
     return jnp.sum(per_example, where=mask) / jnp.where(total > 0, total, 1)
 
 
-LOSSES = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy, "focal": focal}
+LOSSES = {
+    "softmax": softmax_cross_entropy,
+    "sigmoid": sigmoid_cross_entropy,
+    "focal": focal,
+    "mse": mse,
+    "huber": huber,
+    "contrastive": contrastive,
+}
 
 
 def create(name: str, **fields) -> Callable[..., Float[Array, ""]]:
     """The objective of a config: `objective(logits, labels, mask=None) -> float32 []`, the mean of the real examples.
 
     Args:
-      name: `softmax`, `sigmoid` or `focal`.
-      **fields: the loss's own arguments: `label_smoothing`, `gamma`, `class_weights`.
+      name: `softmax`, `sigmoid`, `focal`, `mse`, `huber` or `contrastive`.
+      **fields: the loss's own arguments: `label_smoothing`, `gamma`, `class_weights`, `delta`, `temperature`, ….
 
     Raises:
       InputError: no such loss, or the loss has no such field, or a field's value makes no sense.
@@ -115,16 +123,20 @@ def create(name: str, **fields) -> Callable[..., Float[Array, ""]]:
     class_weights = fields.get("class_weights") if loss is not sigmoid_cross_entropy else None
 
     def objective(logits, labels, mask=None):
-        return mean(loss(logits, labels, **fields), mask, _example_weights(logits, labels, class_weights))
+        weights = None if class_weights is None else _example_weights(logits, labels, class_weights)
+        return mean(loss(logits, labels, **fields), mask, weights)
 
     return objective
 
 
-def _check(name: str, label_smoothing: float = 0.0, gamma: float = 0.0, class_weights=None) -> None:
+def _check(name: str, label_smoothing: float = 0.0, gamma: float = 0.0, class_weights=None, **positive) -> None:
     if not 0 <= label_smoothing < 1:
         raise InputError(f"loss {name!r}: label_smoothing={label_smoothing} must be in [0, 1)")
     if gamma < 0:
         raise InputError(f"loss {name!r}: gamma={gamma} must not be negative")
+    for field, value in positive.items():
+        if not isinstance(value, bool) and not 0 < value < float("inf"):
+            raise InputError(f"loss {name!r}: {field}={value} must be more than 0")
     if class_weights is not None and not all(0 <= w < float("inf") for w in class_weights):
         raise InputError(f"loss {name!r}: class_weights must be finite and not negative, got {list(class_weights)}")
 
