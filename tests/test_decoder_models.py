@@ -147,7 +147,7 @@ def test_a_tied_head_may_be_stated_if_it_is_the_embedding(tmp_path):
     rewritten(
         "gpt2", tmp_path, lambda tensors: {**stated(tensors), "lm_head.weight": tensors["transformer.wte.weight"] + 1}
     )
-    with pytest.raises(InputError, match=r"lm_head\.weight is not the embedding .* tied=False"):
+    with pytest.raises(InputError, match=r"lm_head\.weight is not transformer\.wte\.weight"):
         weights.restore(folder)
     model, _, _ = weights.restore(folder, tied=False)
     assert not model.tied
@@ -192,6 +192,13 @@ def test_bfloat16_in_shards(tmp_path):
     np.testing.assert_allclose(logits, stored("llama3"), atol=0.15)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama3", "gemma2"])
+def test_bfloat16_computation_is_near(tmp_path, name):
+    logits, _ = logits_of(decoders.write(name, tmp_path), dtype=jnp.bfloat16)
+    assert logits.dtype == jnp.float32
+    assert 1e-4 < np.abs(logits - stored(name)).mean() < 0.05
+
+
 def test_a_language_model_becomes_a_classifier(tmp_path):
     folder = decoders.write("llama", tmp_path)
     model, variables, report = weights.restore(folder, head="classify", num_classes=3)
@@ -208,6 +215,7 @@ def test_a_language_model_becomes_a_classifier(tmp_path):
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True"),
         ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope_type='yarn'.*'llama3'"),
         ("llama", {"hidden_act": "gelu"}, "hidden_act='gelu'"),
+        ("gemma", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
         ("gemma2", {"layer_types": ["full_attention", "full_attention"]}, "layer_types.0.='full_attention'"),
     ],
 )

@@ -1,45 +1,29 @@
 """GPT-2's names in transformers: with the prefix of a model with a head, and without it, as in the public files."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from jtransfer.errors import InputError
 from jtransfer.models.gpt2 import GPT2
 from jtransfer.weights.mapping import Map, Scheme, Transform, layer_norm, linear
+from jtransfer.weights.maps import tied
 
 MODEL = GPT2
-TOKENS = "embed/tokens/embedding"
 _QKV = ("query", "key", "value")
 _fused = Transform(  # [d, 3·d] ↔ three [d, d]; the biases alike
     lambda x: tuple(np.split(x, 3, axis=-1)), lambda *parts: np.concatenate(parts, axis=-1)
 )
-_ROWS = 1024  # compared at once
 
 
-def _first_of_two(embedding: np.ndarray, head: np.ndarray) -> np.ndarray:
-    pieces = range(0, len(embedding), _ROWS)
-    same = embedding.shape == head.shape and all(
-        np.array_equal(embedding[i : i + _ROWS], head[i : i + _ROWS]) for i in pieces
-    )
-    if not same:
-        raise InputError("lm_head.weight is not the embedding of the tokens; restore with tied=False")
-    return embedding
-
-
-twice = Transform(_first_of_two, lambda x: (x, x))  # an embedding and a head that are the same
-
-
-def heads(model: Any, embedding: str, rows: list[Map], ignore: tuple[str, ...], name: str) -> list[Scheme]:
-    """The schemes of a language model or classifier: those of a model with tied weights may have them twice."""
-    plain, double = Map(embedding, TOKENS), Map((embedding, "lm_head.weight"), TOKENS, twice)
-    if model.head == "classify":
-        return [Scheme(name, (plain, *rows, dense("score", "head/dense")), (*ignore, r"lm_head\.weight"))]
-    ignore = (*ignore, r"score\.weight")
-    if not model.tied:
-        return [Scheme(name, (plain, *rows, dense("lm_head", "head/dense")), ignore)]
-    return [Scheme(name, (plain, *rows), ignore), Scheme(f"{name}, head stated", (double, *rows), ignore)]
+def heads(model: Any, embedding: str, rows: list[Map], ignore: tuple[str, ...], name: str) -> Iterator[Scheme]:
+    """The schemes of a language model or classifier; where the head is the embedding, a file may hold both."""
+    first = Map(embedding, "embed/tokens/embedding")
+    if model.head == "lm" and model.tied:
+        yield from tied.schemes(name, first, ("lm_head.weight",), rows, (*ignore, r"score\.weight"))
+        return
+    own, other = ("score", "lm_head") if model.head == "classify" else ("lm_head", "score")
+    yield Scheme(name, (first, *rows, dense(own, "head/dense")), (*ignore, rf"{other}\.weight"))
 
 
 def dense(foreign: str, ours: str) -> Map:

@@ -108,6 +108,8 @@ def _mistral(config: Config) -> dict[str, Any]:
 
 
 def _gemma(config: Config) -> dict[str, Any]:
+    if config.get("use_bidirectional_attention"):
+        raise InputError("config.json: use_bidirectional_attention=True; in the model here no token sees a later one")
     return _llama(config) | {
         "activation": "gelu_tanh",
         "norm_offset": 1.0,
@@ -139,7 +141,7 @@ def _all_layers(config: Config, *kinds: str) -> None:
 
 
 _SILU = {"hidden_act": "silu"}
-_GELU = {"hidden_activation": "gelu_pytorch_tanh", "use_bidirectional_attention": None}
+_GELU = {"hidden_activation": "gelu_pytorch_tanh"}
 _FULL = {**_SILU, "use_sliding_window": False}
 STATED: dict[str, tuple[Callable[[Config], dict[str, Any]], dict[str, Any]]] = {
     "llama": (_llama, _SILU),
