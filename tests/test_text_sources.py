@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from jtransfer import data
+from jtransfer.data import tfds_text
 from jtransfer.errors import InputError
 
 TFDS = pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
@@ -83,6 +84,13 @@ def test_tweets_are_read_by_name():
         assert source[i]["label"] == source.labels[i]
     alone = data.open({"name": "tweet_sentiment", "label_key": ""}, "validation[:2]")
     assert [sorted(example) for example in alone] == [["text"], ["text"]]
+
+
+@TFDS
+def test_bytes_in_tfds_that_are_no_text_are_named(monkeypatch):
+    monkeypatch.setattr(tfds_text, "decoder", lambda features, keys: lambda record: {"text": b"na\xef", "label": 0})
+    with pytest.raises(InputError, match="example 3: a text is not UTF-8"):
+        data.open({"name": "tweet_sentiment"}, "test")[3]
 
 
 def test_pairs_targets_and_named_columns(tmp_path):

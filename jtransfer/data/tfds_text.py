@@ -51,7 +51,10 @@ def _reader(records: Any, features: Mapping, columns: Mapping[str, str]) -> Call
 
     def read(i: int) -> dict:
         example = decode(records[i])
-        return {ours: _plain(example[column]) for ours, column in columns.items()}
+        try:
+            return {ours: _plain(example[column]) for ours, column in columns.items()}
+        except UnicodeDecodeError as error:
+            raise InputError(f"example {i}: a text is not UTF-8 ({error.reason}); prepare the data set again") from None
 
     return read
 
@@ -91,4 +94,4 @@ def _plain(value: Any) -> Any:
     value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return value.decode() if isinstance(value, bytes) else value
