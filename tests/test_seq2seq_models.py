@@ -1,21 +1,34 @@
 """T5, BART, mBART and Marian: their stages, their cache, and logits equal to those of transformers."""
 
 import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from references import seq2seq
+from safetensors.numpy import load_file, save_file
 
-from jtransfer import models
+from jtransfer import models, weights
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
+from jtransfer.weights import libraries, maps
 
 TINY = {"vocabulary": 31, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
 T5 = {**TINY, "head_dim": 6, "buckets": 6, "furthest": 6}
 BART = {**TINY, "length": 16, "decoder_depth": 1}
-NAMES = {"t5_small": T5, "flan_t5_base": T5, "bart_base": BART, "mbart_large": BART, "marian": BART}
+NAMES = {
+    "t5_small": T5,
+    "flan_t5_base": T5,
+    "bart_base": BART,
+    "mbart_large": BART,
+    "marian": {**BART, "pad": 30, "start": 30},
+}
 
 
 @functools.cache
@@ -176,3 +189,174 @@ def test_inputs_that_do_not_fit_are_named(change, message):
 def test_an_unknown_activation_is_named():
     with pytest.raises(InputError, match="unknown activation 'relo'; nearest: relu"):
         models.create("marian", activation="relo").stages  # noqa: B018
+
+
+@functools.cache
+def forward(model):
+    return jax.jit(model.apply)
+
+
+def assert_logits(model, variables, stored):
+    for n, k in seq2seq.LENGTHS:
+        given = seq2seq.inputs(n, k)
+        seen = given["decoder_attention_mask"].astype(bool)
+        logits = forward(model)(variables, given)
+        np.testing.assert_allclose(logits[seen], stored[f"logits {n}"][seen], rtol=0, atol=1e-4)
+
+
+@pytest.fixture(scope="module", params=seq2seq.cases())
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(case, tmp_path_factory):
+    return seq2seq.write(case, tmp_path_factory.mktemp(case))
+
+
+def test_logits_equal_transformers(case, folder):
+    model, variables, report = weights.restore(folder)
+    assert (report.reinitialised, report.ignored) == ((), ())
+    assert_logits(model, variables, seq2seq.load(case)[1])
+
+
+def test_what_is_saved_is_what_was_there(folder, tmp_path):
+    model, variables, _ = weights.restore(folder)
+    weights.save(variables, model, tmp_path / "model.safetensors")
+    ours, theirs = load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert set(ours) == set(theirs)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_config_that_is_written_says_what_was_read(case, folder, tmp_path):
+    model, variables, _ = weights.restore(folder)
+    config = libraries.transformers(case, model, ())
+    assert config["architectures"] == [
+        seq2seq.load(case)[0]["config"]["architectures"][0].removeprefix("M" * (case == "mt5"))
+    ]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights.save(variables, model, tmp_path / "model.safetensors")
+    again = weights.describe(tmp_path).model
+    assert again == model
+
+
+def rewritten(case, folder, change=dict, **config):
+    """The case's folder with its tensors and its config changed; None removes a field."""
+    seq2seq.write(case, folder)
+    save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors")
+    stated = json.loads((folder / "config.json").read_text()) | config
+    stated = {key: value for key, value in stated.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(stated))
+    return folder
+
+
+COPIES = {
+    "t5": ("shared.weight", ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")),
+    "flan_t5": ("shared.weight", ("decoder.embed_tokens.weight",)),
+    "bart": ("model.shared.weight", ("model.decoder.embed_tokens.weight", "lm_head.weight")),
+}
+
+
+@pytest.mark.parametrize("case", COPIES, ids=str)
+def test_copies_of_the_embedding_must_be_equal(case, tmp_path):
+    original, copies = COPIES[case]
+
+    def with_copies(change):
+        return lambda tensors: tensors | {name: tensors[original] + change * (name == copies[-1]) for name in copies}
+
+    model, variables, report = weights.restore(rewritten(case, tmp_path, with_copies(0)))
+    assert (report.reinitialised, report.ignored) == ((), ())
+    assert_logits(model, variables, seq2seq.load(case)[1])
+    with pytest.raises(InputError, match=f"{copies[-1]} is not {original}"):
+        weights.restore(rewritten(case, tmp_path, with_copies(1)))
+
+
+def test_configs_before_version_5_tell_of_the_head_by_tying_alone(tmp_path):
+    untied = rewritten("flan_t5", tmp_path, tie_word_embeddings=False, scale_decoder_outputs=None)
+    model, variables, _ = weights.restore(untied)
+    assert (model.tied, model.scaled) == (False, False)
+    assert_logits(model, variables, seq2seq.load("flan_t5")[1])
+    model, variables, _ = weights.restore(rewritten("t5", tmp_path, scale_decoder_outputs=None))
+    assert (model.tied, model.scaled) == (True, True)
+    assert_logits(model, variables, seq2seq.load("t5")[1])
+
+
+def test_old_files_of_marian_hold_the_sinusoids_too(tmp_path):
+    def old(tensors):
+        names = [f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")]
+        return tensors | {name: np.ones((16, 32), np.float32) for name in names}
+
+    model, variables, report = weights.restore(rewritten("marian", tmp_path, old))
+    assert len(report.ignored) == 2
+    assert_logits(model, variables, seq2seq.load("marian")[1])
+
+
+def test_files_of_a_model_without_a_head_start_with_a_bias_of_zeros(tmp_path):
+    def base(tensors):
+        return {name.removeprefix("model."): array for name, array in tensors.items() if "logits" not in name}
+
+    _, variables, report = weights.restore(rewritten("bart", tmp_path, base, architectures=["BartModel"]))
+    assert report.reinitialised == (("head/bias", "the source has no head"),)
+    assert not variables["params"]["head"]["bias"].any()
+
+
+@pytest.mark.parametrize(
+    ("case", "config", "message"),
+    [
+        ("t5", {"feed_forward_proj": "gated-silu"}, "feed_forward_proj='gated-silu'.*'gated-gelu'"),
+        ("bart", {"activation_function": "tanh"}, "activation_function='tanh'.*gelu"),
+        ("marian", {"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings=False"),
+        ("t5", {"num_heads": None}, "lacks 'num_heads'"),
+    ],
+)
+def test_a_config_that_asks_for_more_is_refused(tmp_path, case, config, message):
+    with pytest.raises(InputError, match=message):
+        weights.restore(rewritten(case, tmp_path, **config))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("marian", {"pre_norm": True}, "no encoder–decoder with .*'pre_norm': True"),
+        ("t5_small", {"attention_dropout": 0.0}, "one rate of dropout"),
+        ("t5_small", {"tied": False}, "scaled=False"),
+        ("marian", {"vocabulary": 31}, "pad=58100 is no token"),
+    ],
+)
+def test_what_transformers_does_not_have_is_not_exported(name, fields, message):
+    model = models.create(name, **fields)
+    with pytest.raises(InputError, match=message):
+        maps.family(model).transformers(model)
+
+
+LIVE = """
+import importlib.util, sys
+import numpy as np
+from make_references import declare_torchvision_operators
+if importlib.util.find_spec("torchvision"):
+    declare_torchvision_operators()
+import torch, transformers
+folder, architecture = sys.argv[1:]
+model, info = getattr(transformers, architecture).from_pretrained(folder, output_loading_info=True)
+assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+inputs = {name: torch.from_numpy(array).long() for name, array in np.load(folder + "/inputs.npz").items()}
+with torch.no_grad():
+    np.save(folder + "/logits.npy", model.eval()(**inputs).logits.numpy())
+"""
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("torch", "transformers"))), reason="needs torch and transformers"
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_transformers_loads_what_is_exported(name, tmp_path):
+    model, variables = tiny(name)
+    config = libraries.transformers(name, model, ())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights.save(variables, model, tmp_path / "model.safetensors")
+    np.savez(tmp_path / "inputs.npz", **inputs())
+    command = [sys.executable, "-c", LIVE, str(tmp_path), config["architectures"][0]]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent, capture_output=True)
+    seen = inputs()["decoder_attention_mask"].astype(bool)
+    found = np.load(tmp_path / "logits.npy")
+    np.testing.assert_allclose(found[seen], model.apply(variables, inputs())[seen], rtol=0, atol=1e-4)

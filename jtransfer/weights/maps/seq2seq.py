@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jtransfer.errors import InputError
 from jtransfer.models.seq2seq import Seq2Seq
 
 
@@ -17,7 +18,15 @@ def tokens(config: Mapping[str, Any], *, pad: int, start: int | None, end: int) 
 
 
 def config_of(model: Seq2Seq) -> dict[str, Any]:
-    """What the configs of all encoder–decoders have."""
+    """What the configs of all encoder–decoders have.
+
+    Raises:
+      InputError: a token that the vocabulary does not have.
+    """
+    for name in ("pad", "start", "end"):
+        token = getattr(model, name)
+        if token is not None and token >= model.vocabulary:
+            raise InputError(f"{name}={token} is no token of a vocabulary of {model.vocabulary}; give another {name}")
     return {
         "is_encoder_decoder": True,
         "vocab_size": model.vocabulary,
