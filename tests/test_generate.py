@@ -1,6 +1,7 @@
 """Generation: the tokens of transformers, whatever the padding; one compilation a bucket; what is drawn is allowed."""
 
 import functools
+import importlib.util
 import itertools
 import json
 
@@ -72,6 +73,37 @@ def test_tokens_equal_transformers(restored, case, kind):
     assert same(found, arrays[f"tokens {kind}"])
     if settings.beams > 1:
         np.testing.assert_allclose(found.scores, arrays[f"scores {kind}"], atol=1e-4)
+
+
+LIVE = all(map(importlib.util.find_spec, ("torch", "transformers")))
+
+
+@pytest.mark.skipif(not LIVE, reason="transformers is not installed")
+@pytest.mark.parametrize("case", ["qwen2", "t5"])
+@pytest.mark.filterwarnings("ignore")
+def test_tokens_equal_transformers_that_runs_here(tmp_path, case):
+    import make_decoder_references as live
+    import torch
+
+    theirs, spec = live.build(case)
+    torch.manual_seed(0)
+    for weight in {id(tensor): tensor for tensor in theirs.state_dict().values()}.values():
+        if weight.ndim > 1:
+            weight.normal_(std=0.25)
+    theirs.save_pretrained(tmp_path)
+    model, variables, _ = weights.restore(tmp_path)
+    beside, pad = "decoder_embed" in model.stages, spec["config"]["pad_token_id"]
+    ids, mask = decoders.prompts(61, pad, left=not beside)
+    for kind in ("greedy", "beams_rules"):
+        fields = {**live.COMMON, **live.GENERATE[kind], "pad_token_id": pad, "eos_token_id": 5}
+        fields |= {"decoder_start_token_id": 0} if beside else {}
+        found = generate.generate(
+            model,
+            variables,
+            {"input_ids": ids, "attention_mask": mask},
+            generate.from_config(fields, encoder_decoder=beside),
+        )
+        assert same(found, live.generated(theirs, ids, mask, fields)[0])
 
 
 SEARCHES = {
