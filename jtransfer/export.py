@@ -2,20 +2,23 @@
 
 A run's folder, or any checkpoint that is read → the new folder DEST with names and files that another library loads:
 
-    hf           AutoModelForImageClassification.from_pretrained(DEST)
+    hf           AutoModelForImageClassification.from_pretrained(DEST), or the class that config.json names
     timm         timm.create_model("local-dir:DEST", pretrained=True)
     torchvision  model.load_state_dict(safetensors.torch.load_file("DEST/model.safetensors"), strict=True)
     safetensors  names of ours, as params/stem/conv/kernel
     npz          the same for numpy
-    stablehlo    for jax.export: a program, uint8 images [B, H, W, C] → float32 logits [B, classes], and its parameters
+    stablehlo    for jax.export: a program, and its parameters. It takes what the model takes, images as uint8
+                 [B, H, W, C], texts as {"input_ids": int32 [B, N], …}, and gives float32 logits
 
-`source.json` says which model it is; `weights.restore(DEST)` reads all but the last back.
+The tokenizer's files come along. `source.json` says which model it is; `weights.restore(DEST)` reads all but the last
+back.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,19 +34,21 @@ from jtransfer import tree as trees
 from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError, unknown
 from jtransfer.layers import route
-from jtransfer.weights import libraries, origin
-from jtransfer.weights.restore import Described, describe
+from jtransfer.models.chain import Pixels
+from jtransfer.weights import beside, libraries, origin
+from jtransfer.weights.restore import Described, describe, fetch_beside
 from jtransfer.weights.save import OWN, WRITERS, to_foreign
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 
 
 class Trained(NamedTuple):
-    """What is exported: the model, its variables (float32 host arrays) and where they come from."""
+    """What is exported: the model, its variables (host arrays), where they come from, and beside what files may lie."""
 
     described: Described
     variables: dict
     label: str
+    sources: tuple[str | os.PathLike, ...]
 
 
 def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
@@ -69,6 +74,8 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
         report = dataclasses.replace(report, source=trained.label)
         name, model, classes, *_ = trained.described
         origin.write(partial, origin.describe(name, model, report, classes))
+        for file in _beside(trained.sources):
+            shutil.copyfile(file, partial / file.name)
 
 
 def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
@@ -78,14 +85,16 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
             raise InputError(f"{source} is not the folder of a run; leave --step out")
         described = describe(source)
         variables, _ = weights.load(source, described.model)
-        return Trained(described, variables, str(source))
+        return Trained(described, variables, str(source), (source,))
     config = configs.complete(workdir.read_json(Path(source) / "config.json"))
     names = tuple(workdir.read_json(Path(source) / "classes.json")["class_names"])
     model = setup.create_model(config, len(names))
-    pipeline = setup.transforms(config, model)["eval"]
-    pixels = dataclasses.replace(model.pixels, mean=tuple(pipeline.mean), std=tuple(pipeline.std))
+    if model.preprocessing:
+        pipeline = setup.transforms(config, model)["eval"]
+        pixels = dataclasses.replace(model.pixels, mean=tuple(pipeline.mean), std=tuple(pipeline.std))
+        model = model.clone(pixels=pixels)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), checkpoint.load_params(source, step))
-    return Trained(Described(config.model.name, model.clone(pixels=pixels), names), variables, str(source))
+    return Trained(Described(config.model.name, model, names), variables, str(source), (source, config.init))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -111,7 +120,7 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
         if library != "torchvision":
             content = getattr(libraries, library)(name, model, classes)
             (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-        if library == "transformers":
+        if library == "transformers" and model.preprocessing:
             (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
         WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")
 
@@ -129,27 +138,63 @@ def _own(suffix: str) -> Callable[[Trained, Path], None]:
 
 
 def _stablehlo(trained: Trained, dest: Path) -> None:
-    """A program for any batch size on any of `PLATFORMS`, which normalizes the pixels itself.
+    """A program for any batch size and any length of texts on any of `PLATFORMS`, which normalizes pixels itself.
 
     It holds the computation twice, with the layers' routes for the CPU and without.
     """
     model = trained.described.model
-    prepare = step.pixels(mean=np.float32(model.pixels.mean), std=np.float32(model.pixels.std), dtype=model.dtype)
+    pixels = getattr(model, "pixels", Pixels())
+    prepare = step.pixels(mean=np.float32(pixels.mean), std=np.float32(pixels.std), dtype=model.dtype)
 
-    def on(platform: str, flat: Mapping[str, Any], images: Any) -> jnp.ndarray:
+    def on(platform: str, flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
         with route.platform(platform):
-            return model.apply(trees.unflatten(flat), prepare(images))
+            return model.apply(trees.unflatten(flat), jax.tree.map(prepare, inputs))
 
-    def run(flat: Mapping[str, Any], images: Any) -> jnp.ndarray:
-        return jax.lax.platform_dependent(flat, images, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
+    def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
+        return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
 
     flat = trees.flatten(trained.variables)
-    (batch,) = jax.export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((batch, model.image_size, model.image_size, model.channels), jnp.uint8)
     shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
-    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, images)
+    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, _inputs(model))
     (dest / "model.stablehlo").write_bytes(program.serialize())
     WRITERS["npz"](flat, dest / "weights.npz")
+
+
+def _inputs(model: Any) -> Any:
+    """The shapes of a model's inputs, with b for the batch, n for the length of texts and m for that of a decoder's."""
+    one, two = (_leaves(jax.eval_shape(partial(model.example_input, k))) for k in (1, 2))
+    args, axes = {}, {}
+    for name, x in one.items():
+        batch = "b" if x.shape != two[name].shape else str(x.shape[0])
+        text = jnp.issubdtype(x.dtype, jnp.integer)
+        args[name] = jax.ShapeDtypeStruct(x.shape, x.dtype if text else jnp.uint8)
+        rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
+        axes[name] = ", ".join([batch, *rest])
+    length = getattr(model, "length", None)
+    symbols = {symbol for spec in axes.values() for symbol in spec.split(", ")} & {"n", "m"}
+    limits = [f"{symbol} <= {length}" for symbol in sorted(symbols)] if length else ()
+    found = jax.export.symbolic_args_specs(args, axes, constraints=limits)
+    return found.get("", found)
+
+
+def _leaves(inputs: Any) -> dict[str, Any]:
+    """A model's inputs by name; that of one without names is "". Texts come with what masks their padding."""
+    if not isinstance(inputs, dict):
+        return {"": inputs}
+    return {name.replace("input_ids", "attention_mask"): x for name, x in inputs.items()} | inputs
+
+
+def _beside(sources: Sequence[str | os.PathLike]) -> Iterator[Path]:
+    """The tokenizer's files, and what generation they are for, beside the first source that has each."""
+    for name in (*beside.TOKENIZER, beside.GENERATION):
+        for source in sources:
+            try:
+                found = fetch_beside(source, name)
+            except InputError:  # the source of a run may be gone
+                continue
+            if found:
+                yield found
+                break
 
 
 _FORMATS: dict[str, Callable[[Trained, Path], None]] = {

@@ -101,6 +101,56 @@ logits = model.call(weights, images)  # images uint8 [B, H, W, C], resized and c
 """
 
 
+TEXTS = {
+    "gpt2": {"vocabulary": 50, "length": 16, "width": 16, "depth": 1, "heads": 2, "mlp_width": 32},
+    "t5_small": {
+        "vocabulary": 50,
+        "width": 16,
+        "depth": 1,
+        "heads": 2,
+        "head_dim": 8,
+        "mlp_width": 32,
+        "decoder_depth": 1,
+    },
+}
+
+
+def texts(name, length):
+    """Two texts, the second of which is padded, for a model and, where it has one, its decoder."""
+    ids = np.random.default_rng(0).integers(1, 50, (2, length), np.int32)
+    mask = np.ones_like(ids)
+    mask[1, length // 2 :] = 0
+    found = {"input_ids": ids, "attention_mask": mask}
+    decoder = {"decoder_input_ids": ids[:, :4], "decoder_attention_mask": mask[:, :4]} if name == "t5_small" else {}
+    return found | decoder
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_models_of_texts_are_exported_with_their_tokenizer(name, tmp_path):
+    model = models.create(name, **TEXTS[name])
+    variables = jax.device_get(jax.jit(model.init)(jax.random.key(0), model.example_input(1)))
+    flat = {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(variables).items()}
+    (tmp_path / "source").mkdir()
+    weights.save(variables, model, tmp_path / "source" / "model.safetensors", scheme="jtransfer")
+    origin.write(tmp_path / "source", origin.describe(name, model, weights.load(flat, model)[1]))
+    (tmp_path / "source" / "tokenizer.json").write_text("{}")
+    export.export(tmp_path / "source", tmp_path / "hf", "hf")
+    assert (tmp_path / "hf" / "tokenizer.json").read_text() == "{}"
+    assert not (tmp_path / "hf" / "preprocessor_config.json").exists()
+    assert "id2label" not in json.loads((tmp_path / "hf" / "config.json").read_text())
+    (tmp_path / "hf" / "source.json").unlink()
+    again, back, report = weights.restore(tmp_path / "hf")
+    assert again == model
+    assert (report.reinitialised, report.ignored) == ((), ())
+    assert_same(variables, back)
+    export.export(tmp_path / "source", tmp_path / "program", "stablehlo")
+    program = jax.export.deserialize(bytearray((tmp_path / "program" / "model.stablehlo").read_bytes()))
+    for length in (6, 11):
+        inputs = texts(name, length)
+        found = program.call(dict(np.load(tmp_path / "program" / "weights.npz")), inputs)
+        np.testing.assert_allclose(found, model.apply(variables, inputs), rtol=0, atol=1e-5)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run's folder, whose parameters are stood in for."""

@@ -38,7 +38,7 @@ class Embed(nn.Module):
         x = x.reshape(x.shape[0], -1, self.width)
         for name in reversed(self.tokens):
             token = self.param(name, _token_init, (1, 1, self.width))
-            x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.width)).astype(x.dtype), x], axis=1)
+            x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)).astype(x.dtype), x], axis=1)
         x = x + self.param("positions", _token_init, (1, x.shape[1], self.width)).astype(x.dtype)
         return x if plain else nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
 
