@@ -1,6 +1,7 @@
 """GPT-2 and the Llama kin: logits equal those of transformers, from folders as it writes them, and back."""
 
 import functools
+import importlib.util
 import json
 
 import jax
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from jtransfer import models, weights
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
-from jtransfer.weights import maps
+from jtransfer.weights import libraries, maps
 
 CASES = sorted(path.stem for path in decoders.FOLDER.glob("*.npz") if path.stem not in ("t5", "bart", "marian"))
 TINY = {"vocabulary": 31, "length": 32, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
@@ -237,6 +238,23 @@ def test_a_config_says_all_whatever_model_it_is_built_on(tmp_path, name):
     ids, mask = decoders.texts(7, 61)
     logits = forward(model)(variables, {"input_ids": ids, "attention_mask": mask})[mask.astype(bool)]
     np.testing.assert_allclose(logits, stored("llama"), atol=1e-4)
+
+
+@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("torch", "transformers"))), reason="no transformers")
+@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+@pytest.mark.filterwarnings("ignore")
+def test_transformers_loads_what_is_exported(tmp_path, name):
+    import make_decoder_references as live
+
+    model, variables, _ = weights.restore(decoders.write(name, tmp_path))
+    config = libraries.transformers(name, model, ())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file(libraries.tensors(variables, model, "transformers"), tmp_path / "model.safetensors", {"format": "pt"})
+    cls = getattr(live.transformers, config["architectures"][0])
+    theirs, info = cls.from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
+    assert not any(info.values())
+    ids, mask = decoders.texts(7, 61)
+    np.testing.assert_allclose(live.logits_of(theirs, ids, mask)[mask.astype(bool)], stored(name), atol=1e-6)
 
 
 def test_what_transformers_does_not_have_is_not_exported():

@@ -91,7 +91,7 @@ class Llama(Causal):
     norm_offset: float = 0.0
     embedding_scale: float | None = None
     norms_after: bool = False
-    query_scale: float | None = None
+    query_scale: int | None = None
     attention_cap: float | None = None
     logit_cap: float | None = None
 
@@ -174,6 +174,6 @@ MODELS = {
     "gemma_2b": partial(Llama, **_gemma(2048, depth=18, heads=8, kv_heads=1, mlp_width=16384)),
     "gemma_7b": partial(Llama, **_gemma(3072, depth=28, heads=16, mlp_width=24576)),
     "gemma2_2b": partial(
-        Llama, **_gemma(2304, depth=26, heads=8, kv_heads=4, mlp_width=9216, query_scale=256.0, **_GEMMA2)
+        Llama, **_gemma(2304, depth=26, heads=8, kv_heads=4, mlp_width=9216, query_scale=256, **_GEMMA2)
     ),
 }

@@ -83,6 +83,7 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_END = 50256  # where a config does not say which token ends a text
 _REQUIRED = {
     "activation_function": "gelu_new",
     "add_cross_attention": False,
@@ -95,6 +96,7 @@ STATED = {"gpt2": (_fields, _REQUIRED)}
 def transformers(model: GPT2) -> dict[str, Any]:
     """The config.json of transformers."""
     architecture = {"lm": "GPT2LMHeadModel", "classify": "GPT2ForSequenceClassification"}[model.head]
+    ends = {} if model.vocabulary > _END else {"bos_token_id": None, "eos_token_id": None}
     return {
         "architectures": [architecture],
         "model_type": "gpt2",
@@ -110,5 +112,6 @@ def transformers(model: GPT2) -> dict[str, Any]:
         "attn_pdrop": model.attention_dropout,
         "tie_word_embeddings": model.tied,
         "pad_token_id": model.pad,
+        **ends,
         **_REQUIRED,
     }

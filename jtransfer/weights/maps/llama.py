@@ -125,7 +125,7 @@ def _gemma2(config: Config) -> dict[str, Any]:
         "norms_after": True,
         "window": config.get("sliding_window", 4096),
         "window_every": 2,
-        "query_scale": float(config.get("query_pre_attn_scalar", 256)),
+        "query_scale": config.get("query_pre_attn_scalar", 256),
         "attention_cap": config.get("attn_logit_softcapping", 50.0),
         "logit_cap": config.get("final_logit_softcapping", 30.0),
     }
