@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from jtransfer import models, weights
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
+from jtransfer.models import gpt2, llama
 from jtransfer.weights import libraries, maps
 
 CASES = sorted(path.stem for path in decoders.FOLDER.glob("*.npz") if path.stem not in ("t5", "bart", "marian"))
@@ -67,6 +68,49 @@ def test_the_config_that_is_written_says_what_was_read(folder, case, tmp_path):
     assert (written["model_type"], written["architectures"]) == (stated["model_type"], stated["architectures"])
     reader, _ = maps.family(model).STATED[written["model_type"]]
     assert reader(written) == reader(stated)
+
+
+def test_parameter_counts_are_the_published_ones():
+    counts = {
+        "gpt2": 124_439_808,
+        "gpt2_medium": 354_823_168,
+        "gpt2_large": 774_030_080,
+        "gpt2_xl": 1_557_611_200,
+        "distilgpt2": 81_912_576,
+        "llama2_7b": 6_738_415_616,
+        "llama3_8b": 8_030_261_248,
+        "llama3_1_8b": 8_030_261_248,
+        "llama3_2_1b": 1_235_814_400,
+        "llama3_2_3b": 3_212_749_824,
+        "tinyllama_1b": 1_100_048_384,
+        "smollm2_135m": 134_515_008,
+        "qwen2_0_5b": 494_032_768,
+        "qwen2_1_5b": 1_543_714_304,
+        "qwen2_7b": 7_615_616_512,
+        "qwen3_0_6b": 596_049_920,
+        "mistral_7b": 7_241_732_096,
+        "gemma_2b": 2_506_172_416,
+        "gemma_7b": 8_537_680_896,
+        "gemma2_2b": 2_614_341_888,
+    }
+    assert set(counts) == {*gpt2.MODELS, *llama.MODELS}
+
+    def parameters(name, depth):
+        model = models.create(name, depth=depth)
+        return trees.count(jax.eval_shape(model.init, jax.random.key(0), model.example_input()))
+
+    for name, count in counts.items():
+        one, two = parameters(name, 1), parameters(name, 2)
+        assert one + (models.create(name).depth - 1) * (two - one) == count, name
+
+
+def test_dropout_is_of_training_alone():
+    model, variables = tiny("gpt2")
+    inputs, rngs = {"input_ids": decoders.texts(7, 31)[0]}, {"dropout": jax.random.key(1)}
+    logits = model.apply(variables, inputs)
+    assert not np.allclose(model.apply(variables, inputs, train=True, rngs=rngs), logits)
+    still = models.create("gpt2", **TINY, dropout=0.0, attention_dropout=0.0)
+    np.testing.assert_array_equal(still.apply(variables, inputs, train=True, rngs=rngs), logits)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2_2b"])

@@ -283,6 +283,7 @@ def test_settings_out_of_range(fields, message):
         ({}, {"max_new_tokens": 61}, "text of 4 tokens and max_new_tokens=61 exceed the model's 64 positions"),
         ({"attention_mask": np.array([[1] * 4, [0] * 4])}, {}, "text 1 has no tokens"),
         ({"input_ids": np.full((2, 4), 12)}, {}, "input_ids has token 12"),
+        ({"token_type_ids": np.zeros((2, 4))}, {}, "there is 'token_type_ids'"),
         ({}, {"sample": True}, "give a key"),
     ],
 )

@@ -81,6 +81,9 @@ def _check(model: Any, inputs: Mapping[str, np.ndarray], settings: Settings) -> 
     if getattr(model, "head", "lm") != "lm":
         raise InputError(f"generation needs a language model; the head of this one is {model.head!r}, not 'lm'")
     prefix = _of_decoder(model)
+    strange = sorted(set(inputs) - {"input_ids", "attention_mask"}) if not prefix else ()
+    if strange:
+        raise InputError(f"generation goes on from input_ids, with attention_mask if wanted; there is {strange[0]!r}")
     if prefix and settings.start is None and "decoder_input_ids" not in inputs:
         raise InputError(
             "generation with an encoder and a decoder needs settings with start=…, the decoder's first token"
