@@ -6,13 +6,14 @@ import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from references import decoders
 
 from jtransfer import generate, models, weights
 from jtransfer.errors import InputError
-from jtransfer.generate import Settings
+from jtransfer.generate import Settings, decode
 from jtransfer.weights import maps
 
 RUNS = [
@@ -252,6 +253,25 @@ def test_one_compilation_for_all_lengths_of_a_bucket():
     assert generate._compiled._cache_size() == before + 1
     generate.generate(model, variables, texts(9, 2), settings)
     assert generate._compiled._cache_size() == before + 2
+
+
+def test_half_precision_keeps_its_cache():
+    model, variables = tiny(dtype=jnp.bfloat16)
+    for beams in (1, 2):
+        found = generate.generate(model, variables, texts(5, 3), Settings(max_new_tokens=4, beams=beams))
+        assert found.scores.dtype == jnp.float32
+        assert np.isfinite(found.scores).all()
+
+
+def test_caches_of_scanned_layers_are_reordered_along_the_batch():
+    cache = {"layers": {"keys": jnp.arange(24.0).reshape(3, 2, 4, 1, 1), "next": jnp.arange(3)}}
+    _, twice = decode.repeat(decode.Prompt(jnp.zeros((2, 1), int), jnp.ones((2, 1), bool), {}), cache, 2)
+    keys = cache["layers"]["keys"]
+    np.testing.assert_array_equal(twice["layers"]["keys"], keys[:, jnp.array([0, 0, 1, 1])])
+    np.testing.assert_array_equal(twice["layers"]["next"], jnp.arange(3))
+    moved = decode.reorder({**cache, "seen": keys}, jnp.array([1, 0]))
+    np.testing.assert_array_equal(moved["layers"]["keys"], keys[:, ::-1])
+    np.testing.assert_array_equal(moved["seen"], keys)
 
 
 def test_buckets():

@@ -15,7 +15,7 @@ from jtransfer.models.chain import Chain, Tied
 HEADS = ("lm", "classify")
 INPUTS = ("input_ids", "attention_mask", "position_ids")
 Stream = dict[str, Any]
-"""Between stages: "x" [b, n, d], "mask" bool [b, 1, 1, m], False where there is padding, and "positions" [#b, n]."""
+"""Between stages: "x" [b, n, d], "mask" bool [b, 1, 1, m], False where there is padding, and "positions" int [b, n]."""
 
 _init = nn.initializers.normal(0.02)
 
@@ -43,8 +43,9 @@ class Embed(nn.Module):
 
     def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
         text.check(inputs, INPUTS)
-        positions = text.positions_of(inputs)
-        x = self.tokens(inputs["input_ids"])
+        ids = inputs["input_ids"]
+        positions = jnp.broadcast_to(text.positions_of(inputs), ids.shape)
+        x = self.tokens(ids)
         x = x if self.scale is None else x * jnp.asarray(self.scale, x.dtype)
         x = x + self.positions[positions].astype(x.dtype) if self.length else x
         return {"x": self.drop(x, deterministic=not train), "mask": text.mask_of(inputs), "positions": positions}
@@ -124,7 +125,8 @@ class Causal(Chain):
       length: number of positions that it was trained on.
       width, depth, heads, mlp_width: of the layers.
       epsilon: of the norms.
-      dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
+      dropout, attention_dropout: rates in training, of embeddings and of what GPT-2's layers add to the residual, and
+        of attention weights.
       pad: token that fills up texts, for those who need to know it; `attention_mask` says where it is.
     """
 
