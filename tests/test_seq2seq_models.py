@@ -186,6 +186,11 @@ def test_inputs_that_do_not_fit_are_named(change, message):
         model.apply(variables, {**inputs(), **change})
 
 
+def test_an_unknown_head_is_named():
+    with pytest.raises(InputError, match="unknown head 'embeded'; nearest: embed"):
+        models.create("t5_small", head="embeded").stages  # noqa: B018
+
+
 def test_an_unknown_activation_is_named():
     with pytest.raises(InputError, match="unknown activation 'relo'; nearest: relu"):
         models.create("marian", activation="relo").stages  # noqa: B018
@@ -238,6 +243,39 @@ def test_the_config_that_is_written_says_what_was_read(case, folder, tmp_path):
     weights.save(variables, model, tmp_path / "model.safetensors")
     again = weights.describe(tmp_path).model
     assert again == model
+
+
+def test_an_encoder_alone_equals_transformers(tmp_path):
+    folder = seq2seq.write("t5_encoder", tmp_path)
+    model, variables, report = weights.restore(folder)
+    assert (model.head, report.reinitialised, report.ignored) == ("embed", (), ())
+    for n, k in seq2seq.LENGTHS:
+        given = {name: array for name, array in seq2seq.inputs(n, k).items() if not name.startswith("decoder_")}
+        stored, seen = seq2seq.load("t5_encoder")[1][f"logits {n}"], given["attention_mask"].astype(bool)
+        found = model.apply(variables, given, stop="pool")["x"]
+        np.testing.assert_allclose(found[seen], stored[seen], rtol=0, atol=1e-4)
+        embedding = model.apply(variables, given)
+        means = np.stack([row[mask].mean(axis=0) for row, mask in zip(stored, seen, strict=True)])
+        np.testing.assert_allclose(embedding, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-5)
+    weights.save(variables, model, tmp_path / "again.safetensors")
+    ours, theirs = load_file(tmp_path / "again.safetensors"), load_file(folder / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    config = maps.family(model).transformers(model)
+    assert config["architectures"] == ["T5EncoderModel"]
+    assert maps.family(model).STATED["t5"][0](config)["head"] == "embed"
+
+
+@pytest.mark.parametrize(("head", "shape"), [("classify", (3, 5)), ("tag", (3, 7, 5))])
+def test_the_encoder_of_a_translator_becomes_a_classifier(head, shape, tmp_path):
+    model, variables, report = weights.restore(seq2seq.write("t5", tmp_path), head=head, num_classes=5)
+    assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
+    assert all(name.startswith("decoder.") for name, _ in report.ignored)
+    given = {name: array for name, array in inputs().items() if not name.startswith("decoder_")}
+    whole = model.apply(variables, given)
+    assert (whole.shape, whole.dtype) == (shape, jnp.float32)
+    for stage in model.stages:
+        before = model.apply(variables, given, stop=stage)
+        np.testing.assert_array_equal(model.apply(variables, before, start=stage), whole)
 
 
 def rewritten(case, folder, change=dict, **config):
@@ -320,6 +358,7 @@ def test_a_config_that_asks_for_more_is_refused(tmp_path, case, config, message)
         ("marian", {"pre_norm": True}, "no encoder–decoder with .*'pre_norm': True"),
         ("t5_small", {"attention_dropout": 0.0}, "one rate of dropout"),
         ("t5_small", {"tied": False}, "scaled=False"),
+        ("t5_small", {"head": "tag"}, "no head like this model's, 'tag'"),
         ("marian", {"vocabulary": 31}, "pad=58100 is no token"),
     ],
 )

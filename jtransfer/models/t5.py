@@ -8,12 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
+from jtransfer.errors import unknown
 from jtransfer.layers.relative import RelativeBias
 from jtransfer.layers.rms_norm import RMSNorm
+from jtransfer.models import text
 from jtransfer.models.chain import Tied
 from jtransfer.models.seq2seq import Norm, Places, Seq2Seq, open_decoder, open_encoder
 from jtransfer.models.text import Stream
 
+HEADS = ("lm", "embed", "classify", "tag")
 _init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 _gelu = partial(nn.gelu, approximate=True)
 
@@ -120,10 +123,13 @@ class Head(nn.Module):
 
 
 class T5(Seq2Seq):
-    """embed → encoder_0 … → encoder_norm → decoder_embed → decoder_0 … → decoder_norm → head; fields beside those of
-    `Seq2Seq`:
+    """embed → encoder_0 … → encoder_norm → decoder_embed → decoder_0 … → decoder_norm → head, or the encoder alone,
+    embed → encoder_0 … → encoder_norm → pool → head; fields beside those of `Seq2Seq`:
 
     Attributes:
+      num_classes: of "classify" and "tag"; without meaning for other heads.
+      head: "lm", as in `Seq2Seq`; of the encoder alone, from the mean over a text, "embed", its embedding [b, width] of
+        length 1, or "classify", its logits [b, num_classes]; or "tag", those of each token. All float32.
       heads, head_dim, mlp_width: of encoder and decoder.
       epsilon: of the norms.
       buckets, furthest: of relative positions, see `layers.relative`.
@@ -134,6 +140,7 @@ class T5(Seq2Seq):
 
     attention_dropout: float = 0.1
     start: int | None = 0
+    head: str = "lm"
     heads: int = 8
     head_dim: int = 64
     mlp_width: int = 2048
@@ -144,7 +151,13 @@ class T5(Seq2Seq):
     tied: bool = True
     scaled: bool = True
 
+    def example_input(self, batch: int = 1) -> dict[str, Array]:
+        """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
+        return super().example_input(batch) if self.head == "lm" else text.example_input(batch)
+
     def parts(self):
+        if self.head not in HEADS:
+            raise unknown("head", self.head, HEADS)
         norm = partial(RMSNorm, self.epsilon, dtype=self.dtype)
         attention = partial(
             layers.Attention,
@@ -159,22 +172,32 @@ class T5(Seq2Seq):
         )
         bias = partial(RelativeBias, self.heads, self.buckets, self.furthest)
 
-        def layer(decoder):
-            size = (self.mlp_width, self.gated, self.dropout)
-            return partial(Layer, attention, norm, decoder, *size, dtype=self.dtype)
-
-        end = partial(Norm, norm, self.dropout)
-        head = partial(Head, self.vocabulary, self.scaled, self.dtype)
+        network = {"mlp_width": self.mlp_width, "gated": self.gated, "dropout": self.dropout, "dtype": self.dtype}
+        layer, end = partial(Layer, attention, norm, **network), partial(Norm, norm, self.dropout)
         return {
             "embed": partial(Embed, self.vocabulary, self.width, bias, self.dropout, self.dtype),
-            **{f"encoder_{i}": layer(False) for i in range(self.depth)},
+            **{f"encoder_{i}": partial(layer, decoder=False) for i in range(self.depth)},
             "encoder_norm": end,
-            "decoder_embed": Tied(
-                partial(DecoderEmbed, bias=partial(bias, both_ways=False), dropout=self.dropout), "embed"
-            ),
-            **{f"decoder_{i}": layer(True) for i in range(self.decoder_depth or self.depth)},
+            **(self._decoder(layer, end, bias) if self.head == "lm" else self._pooled()),
+        }
+
+    def _decoder(self, layer, end, bias):
+        """The stages after those of the encoder."""
+        embed = partial(DecoderEmbed, bias=partial(bias, both_ways=False), dropout=self.dropout)
+        head = partial(Head, self.vocabulary, self.scaled, self.dtype)
+        return {
+            "decoder_embed": Tied(embed, "embed"),
+            **{f"decoder_{i}": partial(layer, decoder=True) for i in range(self.decoder_depth or self.depth)},
             "decoder_norm": end,
             "head": Tied(head, "embed") if self.tied else head,
+        }
+
+    def _pooled(self):
+        """The stages after an encoder alone."""
+        classify = partial(text.Classify, self.num_classes, self.dropout, dtype=self.dtype)
+        return {
+            "pool": partial(text.Pool, "tokens" if self.head == "tag" else "mean"),
+            "head": text.Normalize if self.head == "embed" else classify,
         }
 
 

@@ -1,6 +1,6 @@
 """Stored logits and inputs of tiny encoder–decoders, as those of `decoders` in a folder of their own:
 
-logits <n>  float32 [3, k, vocabulary] of `inputs(n, k)`
+logits <n>  float32 [3, k, vocabulary] of `inputs(n, k)`; of an encoder alone its outputs [3, n, width]
 """
 
 from pathlib import Path
@@ -28,8 +28,8 @@ def inputs(n: int, k: int, vocabulary: int = VOCABULARY) -> dict[str, np.ndarray
 
 
 def cases() -> list[str]:
-    """The names of all stored cases."""
-    return sorted(path.stem for path in FOLDER.glob("*.npz"))
+    """The names of all stored cases with a decoder."""
+    return sorted(path.stem for path in FOLDER.glob("*.npz") if not path.stem.endswith("_encoder"))
 
 
 def write(case: str, folder: Path) -> Path:

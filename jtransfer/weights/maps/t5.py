@@ -5,7 +5,7 @@ from typing import Any
 
 from jtransfer.errors import InputError
 from jtransfer.models.t5 import T5
-from jtransfer.weights.mapping import Map, Scheme, linear
+from jtransfer.weights.mapping import Map, Scheme, dense, linear
 from jtransfer.weights.maps import tied
 from jtransfer.weights.maps.seq2seq import config_of, tokens
 
@@ -21,13 +21,15 @@ _NORMS = {"attention": "norm1", "cross": "cross_norm"}
 
 def schemes(model: T5) -> tuple[Scheme, ...]:
     """The naming schemes of `model`: one library's, with and without copies of the embedding."""
-    copies = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
-    rows = [row for side in _PARTS for row in _side(side, model.gated)]
-    if model.tied:
-        copies.insert(0, _HEAD)
+    copies = ["encoder.embed_tokens.weight"]
+    if model.head != "lm":
+        rows = [*_side("encoder", model.gated), *dense("classifier", "head/dense")]
+        ignore = (r"decoder\..*", r"lm_head\.weight")
     else:
-        rows.append(Map(_HEAD, "head/dense/kernel", linear))
-    ignore = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
+        copies += ["decoder.embed_tokens.weight", *([_HEAD] if model.tied else [])]
+        rows = [row for side in _PARTS for row in _side(side, model.gated)]
+        rows += [] if model.tied else [Map(_HEAD, "head/dense/kernel", linear)]
+        ignore = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
     return tuple(tied.schemes("transformers", Map("shared.weight", "embed/tokens/embedding"), copies, rows, ignore))
 
 
@@ -43,13 +45,13 @@ def _side(side: str, gated: bool) -> list[Map]:
         ]
         rows.append(Map(f"{layer}.layer_norm.weight", f"{ours}/{_NORMS[part]}/scale"))
     layer = f"{side}.block.{{i}}.layer.{len(parts)}"
-    dense = {"wi_0": "gate", "wi_1": "up", "wo": "down"} if gated else {"wi": "up", "wo": "down"}
+    network = {"wi_0": "gate", "wi_1": "up", "wo": "down"} if gated else {"wi": "up", "wo": "down"}
     first = f"{side}.block.0.layer.0.SelfAttention"
     return [
         *rows,
         *(
             Map(f"{layer}.DenseReluDense.{name}.weight", f"{ours}/{path}/kernel", linear)
-            for name, path in dense.items()
+            for name, path in network.items()
         ),
         Map(f"{layer}.layer_norm.weight", f"{ours}/norm2/scale"),
         Map(f"{first}.relative_attention_bias.weight", f"{'decoder_' * (side == 'decoder')}embed/relative/table"),
@@ -82,6 +84,7 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "dropout": config.get("dropout_rate", 0.1),
         "attention_dropout": config.get("dropout_rate", 0.1),
         "scaled": scaled,
+        "head": "embed" if "T5EncoderModel" in "".join(config.get("architectures") or ()) else "lm",
         **tokens(config, pad=0, start=0, end=1),
     }
     return found | ({"tied": True} if scaled else {})
@@ -102,6 +105,9 @@ def transformers(model: T5) -> dict[str, Any]:
         )
     if model.scaled and not model.tied:
         raise InputError("transformers' T5 with a head of its own has scaled=False")
+    if model.head in ("classify", "tag"):
+        raise InputError(f"transformers' T5 has no head like this model's, {model.head!r}; it has 'lm' and 'embed'")
+    encoder = {"architectures": ["T5EncoderModel"], "is_encoder_decoder": False} if model.head == "embed" else {}
     return {
         "architectures": ["T5ForConditionalGeneration"],
         "model_type": "t5",
@@ -118,4 +124,5 @@ def transformers(model: T5) -> dict[str, Any]:
         "dropout_rate": model.dropout,
         "scale_decoder_outputs": model.scaled,
         "tie_word_embeddings": model.tied,
+        **encoder,
     }
