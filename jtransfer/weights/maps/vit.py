@@ -211,26 +211,44 @@ def transformers(model: ViT) -> dict[str, Any]:
     }
 
 
-def _mlp_width(args: Mapping[str, Any]) -> dict[str, Any]:
-    return {"mlp_width": round(args["mlp_ratio"] * args["embed_dim"])} if "embed_dim" in args else {}
+def _widths(args: Mapping[str, Any]) -> dict[str, Any]:
+    width = args.get("embed_dim")
+    return {"width": width, "mlp_width": round(args.get("mlp_ratio", 4) * width)} if width else {}
 
 
+def _image_size(args: Mapping[str, Any]) -> dict[str, Any]:
+    sides = args["img_size"] if isinstance(args["img_size"], list) else [args["img_size"]]
+    return {"image_size": sides[0] if len(set(sides)) == 1 else tuple(sides)}
+
+
+def _pooling(args: Mapping[str, Any]) -> dict[str, Any]:
+    if args["global_pool"] not in _POOLINGS:
+        raise InputError(f"config.json: model_args has global_pool={args['global_pool']!r}, which no model here has")
+    return {"pooling": _POOLINGS[args["global_pool"]]}
+
+
+_POOLINGS = {"token": "token", "avg": "mean"}
 TIMM = {
     "patch_size": "patch",
-    "embed_dim": "width",
+    "embed_dim": _widths,
     "depth": "depth",
     "num_heads": "heads",
-    "img_size": "image_size",
-    "mlp_ratio": _mlp_width,
+    "img_size": _image_size,
+    "mlp_ratio": _widths,
+    "global_pool": _pooling,
 }
 
 
 def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
     """timm's name, and arguments."""
-    if model.pooling != "token":
-        raise InputError(f"timm's {name} takes the class token; this model has pooling={model.pooling!r}")
+    pools = {ours: theirs for theirs, ours in _POOLINGS.items()}
+    if model.pooling not in pools:
+        raise InputError(f"timm's {name} has pooling='token' or 'mean'; this model has {model.pooling!r}")
     dino = name.startswith("dinov2_")
     theirs = f"vit_{name.removeprefix('dinov2_')}_patch14_dinov2" if dino else f"{name}_224"
-    args = arguments(name, model, TIMM, free=("mlp_width", "pooling", "layer_scale", "epsilon"))
+    args = arguments(
+        name, model, TIMM | {"embed_dim": "width"}, free=("mlp_width", "pooling", "layer_scale", "epsilon")
+    )
+    args |= {} if model.pooling == "token" else {"global_pool": pools[model.pooling]}
     args |= {} if model.image_size == (518 if dino else 224) else {"img_size": model.image_size}
     return theirs, args | ({} if model.mlp_width == 4 * model.width else {"mlp_ratio": model.mlp_width / model.width})
