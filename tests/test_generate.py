@@ -233,6 +233,19 @@ def test_what_is_forced_and_what_is_suppressed():
         assert set(tokens[:, -1]) == {8}
 
 
+def test_a_decoder_goes_on_from_what_it_is_given(restored):
+    model, variables = restored("t5")
+    ids, mask = decoders.prompts(61, 0, left=False)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    forced = generate.generate(model, variables, inputs, Settings(max_new_tokens=6, start=0, forced_start=7))
+    inputs["decoder_input_ids"] = np.array([[0, 7]] * 3)
+    found = generate.generate(model, variables, inputs, Settings(max_new_tokens=5))
+    np.testing.assert_array_equal(found.tokens, forced.tokens[:, 1:])
+    del inputs["decoder_input_ids"]
+    with pytest.raises(InputError, match="start=…, its first token"):
+        generate.generate(model, variables, inputs, Settings())
+
+
 def test_no_sequence_of_tokens_comes_twice():
     model, variables = tiny()
     inputs = texts(6, 6)

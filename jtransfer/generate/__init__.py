@@ -84,10 +84,6 @@ def _check(model: Any, inputs: Mapping[str, np.ndarray], settings: Settings) -> 
     strange = sorted(set(inputs) - {"input_ids", "attention_mask"}) if not prefix else ()
     if strange:
         raise InputError(f"generation goes on from input_ids, with attention_mask if wanted; there is {strange[0]!r}")
-    if prefix and settings.start is None and "decoder_input_ids" not in inputs:
-        raise InputError(
-            "generation with an encoder and a decoder needs settings with start=…, the decoder's first token"
-        )
     named = {"eos": settings.eos, "suppressed": settings.suppressed, "pad": (settings.pad,)}
     named |= {key: (getattr(settings, key),) for key in ("start", "forced_start", "forced_end")}
     named |= {key: (int(inputs[key].max(initial=0)),) for key in inputs if key.endswith("input_ids")}

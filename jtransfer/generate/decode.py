@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jtransfer.errors import InputError
 from jtransfer.generate.settings import Settings
 
 DECODER = "decoder_embed"
@@ -33,16 +34,22 @@ class Prompt(NamedTuple):
 
 
 def prompt(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Array], settings: Settings) -> Prompt:
-    """The prompt of a decoder, and the outputs of the encoder where there is one. Arguments as for `search`."""
+    """The prompt of a decoder, and the outputs of the encoder where there is one. Arguments as for `search`.
+
+    Raises:
+      InputError: a decoder beside an encoder is not told what to begin with.
+    """
     if DECODER not in model.stages:
         ids = inputs["input_ids"]
         return Prompt(*left_padded(ids, _mask(inputs, "attention_mask", ids)), {})
     given = {key: value for key, value in inputs.items() if not key.startswith("decoder_")}
-    start = jnp.full((len(inputs["input_ids"]), 1), settings.start or 0, jnp.int32)
-    ids = inputs.get("decoder_input_ids", start)
-    like = {"decoder_input_ids": start}  # the decoder's inputs are replaced at each step
-    encoded = model.apply(variables, {**given, **like}, stop=DECODER)
-    encoded = {key: value for key, value in encoded.items() if not key.startswith("decoder_")}
+    if "decoder_input_ids" in inputs:
+        ids = inputs["decoder_input_ids"]
+    elif settings.start is not None:
+        ids = jnp.full((len(inputs["input_ids"]), 1), settings.start, jnp.int32)
+    else:
+        raise InputError("a decoder beside an encoder needs settings with start=…, its first token")
+    encoded = model.apply(variables, given, stop=DECODER)
     return Prompt(*left_padded(ids, _mask(inputs, "decoder_attention_mask", ids)), encoded)
 
 
