@@ -53,6 +53,7 @@ def test_stages_in_two_parts_give_the_whole(name):
     assert whole.dtype == jnp.float32
     for stage in model.stages:
         before = model.apply(variables, inputs(), stop=stage)
+        assert {len(leaf) for leaf in jax.tree.leaves(before)} == {3}  # so that it can be kept for each text
         np.testing.assert_array_equal(model.apply(variables, before, start=stage), whole)
 
 

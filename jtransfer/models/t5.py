@@ -21,6 +21,11 @@ _init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 _gelu = partial(nn.gelu, approximate=True)
 
 
+def _for_each(x: Float[Array, "b n d"], bias: Float[Array, "1 h q m"]) -> Float[Array, "b h q m"]:
+    """The bias for each text, as all that passes between stages has the batch's axis."""
+    return jnp.broadcast_to(bias, (len(x), *bias.shape[1:]))
+
+
 class Embed(nn.Module):
     """Token embeddings, and the bias of the encoder's attention; there are no other positions."""
 
@@ -39,7 +44,7 @@ class Embed(nn.Module):
     def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
         stream, n = open_encoder(inputs), inputs["input_ids"].shape[1]
         x = self.drop(self.tokens(inputs["input_ids"]), deterministic=not train)
-        return {"x": x, "bias": self.relative(n, n), **stream}
+        return {"x": x, "bias": _for_each(x, self.relative(n, n)), **stream}
 
 
 class DecoderEmbed(nn.Module):
@@ -55,7 +60,7 @@ class DecoderEmbed(nn.Module):
         x = nn.Dropout(self.dropout)(self.embed.tokens(ids), deterministic=not train)
         n = ids.shape[1]
         bias = self.bias(name="relative")(n, stream["mask"].shape[-1], Places(name="places")(n))
-        return {"x": x, "bias": bias, **stream}
+        return {"x": x, "bias": _for_each(x, bias), **stream}
 
 
 class Layer(nn.Module):
