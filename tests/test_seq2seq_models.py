@@ -29,6 +29,7 @@ NAMES = {
     "mbart_large": BART,
     "marian": {**BART, "pad": 30, "start": 30},
 }
+FEW = ("flan_t5_base", "mbart_large", "marian")
 
 
 @functools.cache
@@ -100,6 +101,7 @@ def test_tokens_one_by_one_through_the_cache_give_the_whole(name):
     np.testing.assert_allclose(np.concatenate(found, axis=1)[seen], whole[seen], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", FEW, indirect=True)
 def test_positions_follow_those_in_the_cache_where_none_are_given(name):
     model, variables = tiny(name)
     given = inputs()
@@ -119,6 +121,7 @@ def test_positions_follow_those_in_the_cache_where_none_are_given(name):
     np.testing.assert_allclose(found[seen], whole[seen], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", FEW, indirect=True)
 def test_padding_of_the_encoder_changes_nothing(name):
     model, variables = tiny(name)
     given = inputs()
@@ -129,6 +132,7 @@ def test_padding_of_the_encoder_changes_nothing(name):
     np.testing.assert_allclose(model.apply(variables, {**given, **longer}), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", FEW, indirect=True)
 def test_no_token_sees_a_later_one(name):
     model, variables = tiny(name)
     given = inputs()
@@ -140,6 +144,7 @@ def test_no_token_sees_a_later_one(name):
     np.testing.assert_array_equal(changed.any(axis=(0, 2)), np.arange(5) >= 3)
 
 
+@pytest.mark.parametrize("name", FEW, indirect=True)
 def test_dropout_is_of_training_and_of_all_parts(name):
     model, variables = tiny(name)
     whole = model.apply(variables, inputs())
@@ -151,6 +156,7 @@ def test_dropout_is_of_training_and_of_all_parts(name):
         assert not np.allclose(found, whole)
 
 
+@pytest.mark.parametrize("name", FEW, indirect=True)
 def test_gradients_reach_every_parameter(name):
     model, variables = tiny(name)
     given = inputs(12, 9)
@@ -164,6 +170,7 @@ def test_gradients_reach_every_parameter(name):
     assert not [path for path in unused if not path.endswith("key/bias")]  # these change no attention weights
 
 
+@pytest.mark.parametrize("name", FEW, indirect=True)
 def test_bfloat16_computes_and_gives_float32(name):
     model, variables = tiny(name)
     half = model.clone(dtype=jnp.bfloat16)
