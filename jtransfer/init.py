@@ -13,12 +13,22 @@ from typing import Any
 import jax
 from etils import epath
 
-from jtransfer import checkpoint, sharding, weights
+from jtransfer import checkpoint, sharding, weights, workdir
 from jtransfer import tree as trees
+from jtransfer.errors import InputError
 from jtransfer.weights.report import Report
 
 
-def variables(source: str, model: Any, mesh: Any, table: Any, *, reinit: Sequence[str] = (), seed: int = 0):
+def variables(
+    source: str,
+    model: Any,
+    mesh: Any,
+    table: Any,
+    *,
+    reinit: Sequence[str] = (),
+    class_names: Sequence[str] = (),
+    seed: int = 0,
+):
     """A model's variables, each leaf made or read straight into its sharding.
 
     Args:
@@ -26,6 +36,7 @@ def variables(source: str, model: Any, mesh: Any, table: Any, *, reinit: Sequenc
       model: a model of `jtransfer.models`.
       mesh, table: see `sharding.of_params`.
       reinit: regular expressions of parameters drawn anew although the source has them.
+      class_names: of the model's head, where known; it keeps those that the source's has, too.
       seed: of what is drawn.
 
     Returns:
@@ -43,9 +54,20 @@ def variables(source: str, model: Any, mesh: Any, table: Any, *, reinit: Sequenc
         model,
         reinit=reinit,
         adapt=True,
+        classes=_classes(source, class_names),
         rng=rng,
         place=lambda path, leaf: sharding.place(leaf, flat[path]),
     )
+
+
+def _classes(source: str, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]] | None:
+    """The names of the source's classes and of ours; None where they are not known, or mere numbers."""
+    try:
+        theirs = workdir.read_json(epath.Path(source) / "classes.json")["class_names"] if is_run(source) else None
+        theirs = weights.class_names(source) if theirs is None else theirs
+    except InputError:
+        return None
+    return None if all(name.isdigit() for name in (*theirs, *names)) else (tuple(theirs), tuple(names))
 
 
 def is_run(source: str | os.PathLike) -> bool:
@@ -105,16 +127,17 @@ def table(
       report: of the load, or None where it is not at hand (after the first phase).
 
     Returns:
-      Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "re-initialised" | "initialised"),
-      `status` ("trainable" | "frozen"), `params`, `bytes`.
+      Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "adapted" | "re-initialised" |
+      "initialised"), `status` ("trainable" | "frozen"), `params`, `bytes`.
     """
     moves = trees.flatten(trainable)
-    drawn = {path for path, _ in report.reinitialised} if report else set()
+    drawn = dict.fromkeys((path for path, _ in report.reinitialised), "re-initialised") if report else {}
+    changed = dict.fromkeys((path for path, _ in report.adapted), "adapted") if report else {}
     ordered = sorted(trees.flatten(params).items(), key=lambda item: stages.index(item[0].split("/")[0]))
     origin = "initialised" if source == "scratch" else "loaded"
     groups: dict[tuple, list] = defaultdict(list)
     for path, leaf in ordered:
-        came = "re-initialised" if path in drawn else origin
+        came = (drawn | changed).get(path, origin)
         groups[_group(path), came, "trainable" if moves[path] else "frozen"].append(leaf)
     return [
         {

@@ -68,7 +68,8 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
 
 def _load(this: Run):
     config = this.config
-    return init.variables(config.init, this.model, this.mesh, config.sharding, reinit=config.reinit, seed=config.seed)
+    asked = {"reinit": config.reinit, "class_names": this.sources["train"].class_names, "seed": config.seed}
+    return init.variables(config.init, this.model, this.mesh, config.sharding, **asked)
 
 
 def _begin(this: Run, variables: dict, report: Any, writer: metrics.Writer) -> tuple[TrainState, Position]:

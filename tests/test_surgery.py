@@ -8,9 +8,9 @@ import pytest
 import references
 from test_weights import THIN, forward, numbered, tiny
 
-from jtransfer import models, weights
+from jtransfer import init, models, sharding, weights
 from jtransfer.errors import InputError
-from jtransfer.weights import surgery
+from jtransfer.weights import origin, surgery
 
 WANTED = references.arrays("surgery")
 CLOSE = {"rtol": 0, "atol": 2e-5}
@@ -108,6 +108,7 @@ def source():
     ("fields", "path", "what"),
     [
         ({"image_size": 96}, "embed/positions", "a grid of 4×4 → 6×6"),
+        ({"image_size": (48, 96)}, "embed/positions", "a grid of 4×4 → 3×6"),
         ({"image_size": 32, "patch": 8}, "embed/patches/kernel", "patches of 16×16 → 8×8"),
         ({"channels": 1}, "embed/patches/kernel", "channels: 3 → 1"),
         (
@@ -165,6 +166,61 @@ def test_a_head_without_a_known_class_or_that_is_not_wanted_is_drawn_anew(reinit
     _, report = weights.load(tensors, model, reinit=reinit, classes=([str(i) for i in range(10)], known))
     assert not report.adapted
     assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A converted checkpoint whose head knows ten classes."""
+    (tmp_path / "named").mkdir()
+    model = vit()
+    weights.save(numbered(model), model, tmp_path / "named" / "model.safetensors", scheme="jtransfer")
+    report = weights.load(source(), model)[1]
+    origin.write(tmp_path / "named", origin.describe("vit_tiny_patch16", model, report, KINDS))
+    return tmp_path / "named"
+
+
+KINDS = tuple(f"kind {i}" for i in range(10))
+
+
+def test_restore_does_all_of_it_for_a_source_that_names_its_classes(named):
+    asked = {"image_size": (48, 96), "channels": 1, "classes": ["kind 7", "new", "kind 2"]}
+    model, variables, report = weights.restore(named, adapt=True, **asked)
+    assert dict(report.adapted) == {
+        "embed/positions": "a grid of 4×4 → 3×6",
+        "embed/patches/kernel": "channels: 3 → 1",
+        "head/dense/kernel": "2 of 3 classes kept by name",
+        "head/dense/bias": "2 of 3 classes kept by name",
+    }
+    old = numbered(vit())["params"]["head"]["dense"]["kernel"]
+    np.testing.assert_array_equal(variables["params"]["head"]["dense"]["kernel"][:, [0, 2]], old[:, [7, 2]])
+    assert forward(model)(variables, model.example_input(2)).shape == (2, 3)
+    (named / "source.json").unlink()
+    with pytest.raises(InputError, match="no file beside it names its classes"):
+        weights.restore(named, classes=["kind 7"])
+
+
+def test_a_run_starts_from_another_input_and_keeps_the_classes_that_it_knows(named):
+    model = models.create("vit_tiny_patch16", 2, **THIN["vit"], image_size=96)
+    mesh = sharding.make_mesh({"data": 8})
+    variables, report = init.variables(str(named), model, mesh, "replicate", class_names=("kind 7", "new"))
+    assert dict(report.adapted)["embed/positions"] == "a grid of 4×4 → 6×6"
+    assert dict(report.adapted)["head/dense/bias"] == "1 of 2 classes kept by name"
+    rows = init.table(variables["params"], jax.tree.map(lambda _: True, variables["params"]), model.stages, "x", report)
+    assert {row["group"]: row["source"] for row in rows if row["group"] == "head"} == {"head": "adapted"}
+    _, report = init.variables(str(named), model, mesh, "replicate", class_names=("a", "b"))
+    assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
+
+
+def test_a_language_models_head_is_extended_with_its_embedding():
+    fields = {"length": 16, "width": 16, "depth": 1, "heads": 2, "mlp_width": 32, "tied": False}
+    old, new = (models.create("gpt2", vocabulary=size, **fields) for size in (50, 53))
+    variables, report = weights.load(weights.to_foreign(numbered(old), old), new, adapt=True)
+    assert dict(report.adapted) == dict.fromkeys(
+        ("embed/tokens/embedding", "head/dense/kernel"), "a vocabulary of 50 → 53"
+    )
+    kernel, before = (v["params"]["head"]["dense"]["kernel"] for v in (variables, numbered(old)))
+    np.testing.assert_array_equal(kernel[:, :50], before)
+    np.testing.assert_allclose(kernel[:, 50:], np.repeat(before.mean(axis=1, keepdims=True), 3, axis=1), rtol=1e-6)
 
 
 def test_classes_in_another_order_are_put_in_order():

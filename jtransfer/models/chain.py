@@ -109,14 +109,19 @@ class ImageChain(Chain):
     """A chain that maps images [batch, height, width, channels] to logits float32 [batch, num_classes].
 
     Attributes:
-      image_size: default height and width of the input, in pixels.
+      image_size: default height and width of the input, in pixels: one number, or two.
       channels: of the input.
       pixels: the preprocessing of the family's public weights.
     """
 
-    image_size: int = 224
+    image_size: int | tuple[int, int] = 224
     channels: int = 3
     pixels: Pixels = Pixels()
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -124,8 +129,8 @@ class ImageChain(Chain):
         return {**dataclasses.asdict(self.pixels), "size": self.image_size}
 
     def example_input(self, batch: int = 1) -> jnp.ndarray:
-        """Zeros of the input's shape and dtype: float32 [batch, image_size, image_size, channels]."""
-        return jnp.zeros((batch, self.image_size, self.image_size, self.channels), jnp.float32)
+        """Zeros of the input's shape and dtype: float32 [batch, height, width, channels]."""
+        return jnp.zeros((batch, *self.sides, self.channels), jnp.float32)
 
 
 def segment(stages: tuple[str, ...], start: str | None, stop: str | None) -> tuple[str, ...]:

@@ -23,20 +23,23 @@ def change(path: str, old: Shape, new: Shape, model: Any) -> Change | None:
     """The change of the array for `path` from shape `old` to `new`; None if there is none.
 
     Our models name such parameters alike: `…/positions` [1, n, d], `…/patches/kernel`, the first stage's kernels (for
-    their input channels), `…/relative_bias` [n, heads] and `…/tokens/embedding` [v, d].
+    their input channels), `…/relative_bias` [n, heads] and `…/tokens/embedding` [v, d]. The last axis of a head that
+    is as wide as the vocabulary is of tokens, too.
     """
     if len(old) != len(new):
         return None
     match path.rsplit("/", 1)[-1]:
         case "positions":
-            return _positions(old, new, len(getattr(model, "tokens", ())))
+            return _positions(old, new, model)
         case "kernel" if len(new) == 4 and old[3] == new[3]:
             return _first_kernel(path, old, new, model)
         case "relative_bias" if old[1] == new[1] and _odd_square(old[0]) and _odd_square(new[0]):
             windows = [math.isqrt(shape[0]) // 2 + 1 for shape in (old, new)]
             return Change(_moved("windows of", *windows), partial(surgery.resize_bias, window=windows[1]))
         case "embedding" if old[1] == new[1] and old[0] < new[0]:
-            return Change(_moved("a vocabulary of", old[0], new[0]), partial(surgery.extend_vocabulary, size=new[0]))
+            return _vocabulary(old[0], new[0], axis=0)
+    if path.startswith("head/") and old[:-1] == new[:-1] and old[-1] < new[-1] == getattr(model, "vocabulary", None):
+        return _vocabulary(old[-1], new[-1], axis=-1)
     return None
 
 
@@ -47,13 +50,17 @@ def keep(fresh: np.ndarray, old_names: Sequence[str], new_names: Sequence[str]) 
     return Change(f"{shared} of {len(new_names)} classes kept by name", kept)
 
 
-def _positions(old: Shape, new: Shape, prefix: int) -> Change | None:
-    sides = [math.isqrt(max(shape[1] - prefix, 0)) for shape in (old, new)]
-    if len(old) != 3 or old[2] != new[2] or [prefix + side**2 for side in sides] != [old[1], new[1]] or not all(sides):
+def _positions(old: Shape, new: Shape, model: Any) -> Change | None:
+    """The new grid is the model's; the old one is taken for square, after as many tokens."""
+    if len(old) != 3 or old[2] != new[2] or not hasattr(model, "patch"):
         return None
-    grids = [(side, side) for side in sides]
-    resize = partial(surgery.resize_positions, old=grids[0], new=grids[1], prefix=prefix)
-    return Change(_moved("a grid of", *(f"{side}×{side}" for side in sides)), resize)
+    height, width = (side // model.patch for side in model.sides)
+    prefix = new[1] - height * width
+    side = math.isqrt(max(old[1] - prefix, 0))
+    if prefix < 0 or side == 0 or prefix + side**2 != old[1]:
+        return None
+    resize = partial(surgery.resize_positions, old=(side, side), new=(height, width), prefix=prefix)
+    return Change(_moved("a grid of", f"{side}×{side}", f"{height}×{width}"), resize)
 
 
 def _first_kernel(path: str, old: Shape, new: Shape, model: Any) -> Change | None:
@@ -76,6 +83,10 @@ def _first_kernel(path: str, old: Shape, new: Shape, model: Any) -> Change | Non
         return kernel
 
     return Change(", ".join(done), apply) if done else None
+
+
+def _vocabulary(old: int, new: int, axis: int) -> Change:
+    return Change(_moved("a vocabulary of", old, new), partial(surgery.extend_vocabulary, size=new, axis=axis))
 
 
 def _moved(what: str, old: Any, new: Any) -> str:

@@ -56,7 +56,7 @@ def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
     architecture, args = family.timm(name, model)
     pixels = model.preprocessing
     pretrained = {
-        "input_size": [model.channels, model.image_size, model.image_size],
+        "input_size": [model.channels, *model.sides],
         "mean": list(pixels["mean"]),
         "std": list(pixels["std"]),
         "crop_pct": pixels["crop"],
@@ -97,16 +97,16 @@ def _absent(library: str, model: Any) -> InputError:
 
 def processor(model: Any) -> dict[str, Any]:
     """The preprocessor_config.json of transformers: resize the shorter side, crop, normalize."""
-    pixels = model.preprocessing
+    pixels, (height, width) = model.preprocessing, model.sides
     if pixels["interpolation"] not in _RESAMPLE:
         raise unknown("interpolation", pixels["interpolation"], _RESAMPLE)
     return {
         "image_processor_type": "BitImageProcessor",
         "do_resize": True,
-        "size": {"shortest_edge": round(model.image_size / pixels["crop"])},
+        "size": {"shortest_edge": round(max(height, width) / pixels["crop"])},
         "resample": _RESAMPLE[pixels["interpolation"]],
         "do_center_crop": True,
-        "crop_size": {"height": model.image_size, "width": model.image_size},
+        "crop_size": {"height": height, "width": width},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

@@ -73,7 +73,7 @@ def load(
     leaves = {path: flat_shapes[name] for path, name in full.items()}
 
     found = best((*maps.schemes(model), *_own_names(full)), tensors, leaves)
-    drawn = _reinitialised(found, tensors, leaves, shapes, reinit or ())
+    drawn = _reinitialised(found, tensors, leaves, shapes, reinit or (), model)
     kept = _kept(found, tensors, leaves, drawn, classes)
     drawn = {path: why for path, why in drawn.items() if path not in kept}
     changes = _changes(found, tensors, leaves, {*drawn, *kept}, model)
@@ -134,25 +134,25 @@ def _own_names(full: Mapping[str, str]) -> tuple[Scheme, Scheme]:
 
 
 def _reinitialised(
-    found: Fit, tensors: Mapping, leaves: Mapping, shapes: dict, reinit: Sequence[str]
+    found: Fit, tensors: Mapping, leaves: Mapping, shapes: dict, reinit: Sequence[str], model: Any
 ) -> dict[str, str]:
     """Our path → why it is drawn anew."""
     table = [*((pattern, True) for pattern in reinit), (".*", False)]
     chosen = trees.flatten(rules.match(table, shapes, name="reinit"))
     drawn = {path: ASKED for name, path in rules.names(shapes).items() if chosen[name]}
     head = [path for path in leaves if path.startswith(HEAD)]
-    why = _head_misfit(found, tensors, leaves, head)
+    why = _head_misfit(found, tensors, leaves, head, model.num_classes)
     return drawn | {path: drawn.get(path, why) for path in head if why}
 
 
-def _head_misfit(found: Fit, tensors: Mapping, leaves: Mapping, head: Sequence[str]) -> str | None:
+def _head_misfit(found: Fit, tensors: Mapping, leaves: Mapping, head: Sequence[str], num_classes: int) -> str | None:
     """Why the source's head can't be this model's: there is none, or it has another number of classes."""
     if head and set(head) <= set(found.missing):
         return "the source has no head"
     for link in found.links:
         for path, shape in zip(link.ours, link.shapes(tensors), strict=True):
             want = leaves[path].shape
-            if path in head and shape and shape[:-1] == want[:-1] and shape[-1] != want[-1]:
+            if path in head and shape and shape[:-1] == want[:-1] and shape[-1] != want[-1] == num_classes:
                 return f"{shape[-1]} classes in the source, {want[-1]} here"
     return None
 

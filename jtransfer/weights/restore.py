@@ -44,8 +44,9 @@ def restore(source: str | os.PathLike, **overrides: Any) -> tuple[Any, dict, Rep
     Args:
       source: as `resolve` takes it: any checkpoint that is read, or a folder that `convert` wrote.
       **overrides: `model` (a name of `models.names()`, where the source's own is not to be trusted), the fields of the
-        model that are to differ from the source's (such as `num_classes` or `dtype`), and `reinit`, `adapt`,
-        `classes`, `rng`, `place` as for `load`.
+        model that are to differ from the source's (such as `num_classes`, `image_size` or `dtype`), `classes` (names
+        of new classes: the head keeps what it knows of those that are the source's, too), and `reinit`, `adapt`,
+        `rng`, `place` as for `load`.
 
     Returns:
       (model, {"params": …, "batch_stats": …} with host arrays, report).
@@ -54,6 +55,9 @@ def restore(source: str | os.PathLike, **overrides: Any) -> tuple[Any, dict, Rep
       InputError: there is no such source, no model here fits it, or its tensors don't fit that model.
     """
     options = {key: overrides.pop(key) for key in _LOAD if key in overrides}
+    if "classes" in options:
+        options["classes"] = class_names(source), tuple(options["classes"])
+        overrides.setdefault("num_classes", len(options["classes"][1]))
     described = describe(source, **overrides)
     return described.model, *load(source, described.model, **options)
 
@@ -77,6 +81,19 @@ def describe(source: str | os.PathLike, *, model: str | None = None, **overrides
     names = stated.class_names(files)
     made = models.create(found.model, **found.fields)
     return Described(found.model, made, names if len(names) == made.num_classes else (), called, found.unsure)
+
+
+def class_names(source: str | os.PathLike) -> tuple[str, ...]:
+    """The names of the classes of a source's head, in order.
+
+    Raises:
+      InputError: neither its source.json nor its config.json names them.
+    """
+    own = origin.read(source)
+    names = tuple(own["class_names"]) if own else stated.class_names(beside_source(source))
+    if not names:
+        raise InputError(f"{source}: no file beside it names its classes; load it with classes=(its, yours)")
+    return names
 
 
 def recognise(

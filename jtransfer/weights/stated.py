@@ -79,7 +79,7 @@ def _timm(config: Config) -> dict[str, Any]:
     if strange:
         raise InputError(f"config.json: model_args has {strange[0]}={args[strange[0]]!r}, which no model here takes")
     size = config.get("pretrained_cfg", config).get("input_size")
-    found = {"image_size": int(size[-1]), "channels": int(size[0])} if size else {}
+    found = {"image_size": size[1] if size[1] == size[2] else tuple(size[1:]), "channels": size[0]} if size else {}
     found |= {"channels": args["in_chans"]} if "in_chans" in args else {}
     for theirs, ours in known.items():
         if theirs in args:

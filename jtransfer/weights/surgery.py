@@ -67,16 +67,20 @@ def resize_bias(table: Float[np.ndarray, "n h"], window: int) -> Float[np.ndarra
     return _resize(table.reshape(side, side, -1), (new, new), False).reshape(new**2, -1).astype(table.dtype)
 
 
-def extend_vocabulary(table: Float[np.ndarray, "v d"], size: int) -> Float[np.ndarray, "s d"]:
-    """Token embeddings for `size` tokens: the new ones, at the end, start as the mean of all.
+def extend_vocabulary(table: Float[np.ndarray, "*s"], size: int, axis: int = 0) -> Float[np.ndarray, "*t"]:
+    """Embeddings [v, d] or logits' kernel or bias of `size` tokens: the new ones, at the end, start as the mean of all.
+
+    Args:
+      axis: the one of tokens.
 
     Raises:
       InputError: `size` is smaller than the vocabulary.
     """
-    if size < len(table):
-        raise InputError(f"a vocabulary of {len(table)} can't be extended to {size}")
-    mean = table.mean(axis=0, dtype=np.float64).astype(table.dtype)
-    return np.concatenate([table, np.broadcast_to(mean, (size - len(table), table.shape[1]))])
+    new = size - table.shape[axis]
+    if new < 0:
+        raise InputError(f"a vocabulary of {table.shape[axis]} can't be extended to {size}")
+    mean = table.mean(axis=axis, dtype=np.float64, keepdims=True).astype(table.dtype)
+    return np.concatenate([table, np.repeat(mean, new, axis)], axis)
 
 
 def keep_classes(
