@@ -65,6 +65,15 @@ def test_parameters_are_the_stages_and_the_embedding_is_one(name):
     assert embeddings == ["embed/tokens/embedding"]
 
 
+def test_parameter_counts_are_the_published_ones():
+    counts = {"t5_small": 60_506_624, "flan_t5_small": 76_961_152, "mt5_small": 300_176_768, "bart_base": 139_420_416}
+    for name, count in counts.items():
+        model = models.create(name)
+        shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_input())
+        bias = model.vocabulary if name == "bart_base" else 0  # not counted there
+        assert trees.count(shapes) == count + bias
+
+
 def test_the_encoder_needs_no_decoder_inputs_and_the_decoder_does(name):
     model, variables = tiny(name)
     whole = inputs()
