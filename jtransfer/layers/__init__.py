@@ -5,6 +5,7 @@ from jtransfer.layers.conv import Conv, conv
 from jtransfer.layers.layer_scale import LayerScale
 from jtransfer.layers.norm import BatchNorm
 from jtransfer.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from jtransfer.layers.post_norm import PostNorm
 from jtransfer.layers.squeeze_excite import SqueezeExcite
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "LayerScale",
+    "PostNorm",
     "SqueezeExcite",
     "adaptive_avg_pool",
     "avg_pool",

@@ -4,10 +4,42 @@ import dataclasses
 from typing import Any
 
 from jtransfer.errors import unknown
-from jtransfer.models import bart, clip, convnext, densenet, efficientnet, gpt2, llama, mobilenet, resnet, t5, vgg, vit
+from jtransfer.models import (
+    bart,
+    bert,
+    clip,
+    convnext,
+    densenet,
+    distilbert,
+    efficientnet,
+    gpt2,
+    llama,
+    mobilenet,
+    resnet,
+    roberta,
+    t5,
+    vgg,
+    vit,
+)
 from jtransfer.models.chain import Chain, ImageChain
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet, densenet, vit, clip, gpt2, llama, t5, bart)
+FAMILIES = (
+    resnet,
+    vgg,
+    efficientnet,
+    convnext,
+    mobilenet,
+    densenet,
+    vit,
+    clip,
+    gpt2,
+    llama,
+    t5,
+    bart,
+    bert,
+    roberta,
+    distilbert,
+)
 
 __all__ = ["Chain", "ImageChain", "create", "names"]
 

@@ -1,16 +1,24 @@
 """What models of text have in common: their input, what passes between their stages, and the heads of encoders."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jtransfer.errors import InputError
+from jtransfer import layers
+from jtransfer.errors import InputError, unknown
+from jtransfer.layers.activation import ACTIVATIONS
+from jtransfer.models.chain import Chain, Tied
 
+HEADS = ("classify", "tag", "embed", "masked_lm")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+POOLINGS = ("token", "pooler", "mean")
 Stream = dict[str, Any]
 """Between stages: "x" [b, n, d] and "mask" bool [b, 1, 1, n], False where there is padding."""
+_init = nn.initializers.normal(0.02)
 
 
 def example_input(batch: int, length: int = 8) -> dict[str, Int[Array, "b n"]]:
@@ -44,6 +52,55 @@ def positions_of(inputs: dict[str, Array], prefix: str = "") -> Int[Array, "#b n
     return jnp.arange(inputs[f"{prefix}input_ids"].shape[1])[None] if positions is None else positions
 
 
+class Embed(nn.Module):
+    """The sum of the embeddings of tokens, of positions and, where there are such, of kinds of segments; normed.
+
+    Attributes:
+      rows: of the table of positions.
+      kinds: of segments that `token_type_ids` tells apart; 0 for none.
+      length: most tokens that a text may have; None is as many as `rows`.
+      pad: token that fills up texts, where positions are counted from pad + 1 on and padding has none (RoBERTa).
+    """
+
+    vocabulary: int
+    width: int
+    rows: int
+    kinds: int
+    epsilon: float
+    dropout: float
+    length: int | None = None
+    pad: int | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self.tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=_init)
+        self.positions = self.param("positions", _init, (self.rows, self.width))
+        if self.kinds:
+            self.segments = self.param("segments", _init, (self.kinds, self.width))
+        self.norm = nn.LayerNorm(self.epsilon, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
+        check(inputs, INPUTS if self.kinds else tuple(name for name in INPUTS if name != "token_type_ids"))
+        ids, kinds = inputs["input_ids"], inputs.get("token_type_ids")
+        longest = self.length or self.rows
+        if ids.shape[1] > longest:
+            raise InputError(f"input_ids: {ids.shape[1]} tokens, but the model has {longest} positions; truncate")
+        x = self.tokens(ids) + self._places(inputs).astype(self.dtype)
+        if self.kinds:
+            x = x + (self.segments[0] if kinds is None else self.segments[kinds]).astype(self.dtype)
+        return {"x": self.drop(self.norm(x), deterministic=not train), "mask": mask_of(inputs)}
+
+    def _places(self, inputs: dict[str, Array]) -> Float[Array, "#b n d"]:
+        if "position_ids" in inputs:
+            return self.positions[inputs["position_ids"]]
+        ids = inputs["input_ids"]
+        if self.pad is None:
+            return self.positions[None, : ids.shape[1]]
+        real = (ids != self.pad).astype(jnp.int32)
+        return self.positions[jnp.cumsum(real, axis=1) * real + self.pad]
+
+
 class Pool(nn.Module):
     """What stands for the text.
 
@@ -53,7 +110,7 @@ class Pool(nn.Module):
     """
 
     kind: str
-    kernel_init: Callable = nn.initializers.normal(0.02)
+    kernel_init: Callable = _init
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -81,7 +138,7 @@ class Classify(nn.Module):
 
     num_classes: int
     dropout: float = 0.0
-    kernel_init: Callable = nn.initializers.normal(0.02)
+    kernel_init: Callable = _init
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -89,6 +146,28 @@ class Classify(nn.Module):
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         dense = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=self.kernel_init, name="dense")
         return dense(x).astype(jnp.float32)
+
+
+class DeepClassify(nn.Module):
+    """Two dense layers with an activation in between: the logits of a text, float32.
+
+    Attributes:
+      rates: of what is dropped before each of them.
+    """
+
+    num_classes: int
+    activation: Callable
+    rates: tuple[float, float]
+    kernel_init: Callable = _init
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"], *, train: bool = False) -> Float[Array, "b k"]:
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        x = nn.Dropout(self.rates[0])(x, deterministic=not train)
+        x = self.activation(dense(x.shape[-1], name="hidden")(x))
+        x = nn.Dropout(self.rates[1])(x, deterministic=not train)
+        return dense(self.num_classes, name="dense")(x).astype(jnp.float32)
 
 
 class Normalize(nn.Module):
@@ -111,7 +190,7 @@ class MaskedLM(nn.Module):
     embed: nn.Module
     epsilon: float
     activation: Callable
-    kernel_init: Callable = nn.initializers.normal(0.02)
+    kernel_init: Callable = _init
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -120,3 +199,103 @@ class MaskedLM(nn.Module):
         x = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(self.activation(dense(x)))
         logits = self.embed.tokens.attend(x).astype(jnp.float32)
         return logits + self.param("bias", nn.initializers.zeros, (logits.shape[-1],))
+
+
+class Encoder(Chain):
+    """embed → layer_0 … → pool → head: BERT and its like.
+
+    Its input is {"input_ids": int32 [b, n]}, with `attention_mask` [b, n] (default: all ones), `token_type_ids` [b, n]
+    (default: zeros; where the family has them) and `position_ids` [b, n] if wanted.
+
+    Attributes:
+      num_classes: of "classify" and "tag"; without meaning for other heads.
+      head: "classify", the logits of a text [b, num_classes]; "tag", those of each token [b, n, num_classes]; "embed",
+        the text's embedding [b, width] of length 1, as of a sentence transformer; "masked_lm", the logits of the token
+        at each place [b, n, vocabulary]. All float32.
+      pooling: what "classify" and "embed" see of the text, see `Pool`; None is the family's own for "classify", and
+        "mean" for "embed".
+      vocabulary: number of tokens.
+      length: most tokens of a text.
+      width, depth, heads, mlp_width: of the layers.
+      epsilon: of the layer norms.
+      activation: of the layers, one of `layers.activation.ACTIVATIONS`.
+      dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
+      head_dropout: rate before the last layer; None is `dropout`.
+      pad: token that fills up texts.
+    """
+
+    head: str = "classify"
+    pooling: str | None = None
+    vocabulary: int = 30522
+    length: int = 512
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    epsilon: float = 1e-12
+    activation: str = "gelu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    head_dropout: float | None = None
+    pad: int = 0
+
+    usual_pooling = "token"
+
+    def embedding(self) -> Callable[..., nn.Module]:
+        """The constructor of the stage "embed"."""
+        raise NotImplementedError
+
+    def classifier(self) -> Callable[..., nn.Module]:
+        """The constructor of the head that classifies a text."""
+        raise NotImplementedError
+
+    @property
+    def last_dropout(self) -> float:
+        """The rate before the last layer."""
+        return self.dropout if self.head_dropout is None else self.head_dropout
+
+    @property
+    def pooled(self) -> str:
+        """What the head sees: the kind of `Pool`."""
+        if self.head in ("tag", "masked_lm"):
+            return "tokens"
+        return self.pooling or ("mean" if self.head == "embed" else self.usual_pooling)
+
+    def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
+        """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
+        return example_input(batch, min(8, self.length))
+
+    def parts(self):
+        for kind, name, known in (
+            ("head", self.head, HEADS),
+            ("pooling", self.pooling or "mean", POOLINGS),
+            ("activation", self.activation, ACTIVATIONS),
+        ):
+            if name not in known:
+                raise unknown(kind, name, known)
+        layer = partial(
+            layers.PostNorm,
+            self.heads,
+            self.mlp_width,
+            self.epsilon,
+            self.activation,
+            self.dropout,
+            self.attention_dropout,
+            dtype=self.dtype,
+        )
+        return {
+            "embed": self.embedding(),
+            **{f"layer_{i}": layer for i in range(self.depth)},
+            "pool": partial(Pool, self.pooled, dtype=self.dtype),
+            "head": self._head(),
+        }
+
+    def _head(self):
+        if self.head == "masked_lm":
+            activation = ACTIVATIONS[self.activation]
+            return Tied(partial(MaskedLM, epsilon=self.epsilon, activation=activation, dtype=self.dtype), "embed")
+        if self.head == "embed":
+            return Normalize
+        if self.head == "tag":
+            return partial(Classify, self.num_classes, self.last_dropout, dtype=self.dtype)
+        return self.classifier()

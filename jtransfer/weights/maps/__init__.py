@@ -24,21 +24,41 @@ from jtransfer.errors import InputError
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.maps import (
     bart,
+    bert,
     clip,
     convnext,
     densenet,
+    distilbert,
     efficientnet,
     gpt2,
     llama,
     mobilenet_v2,
     mobilenet_v3,
     resnet,
+    roberta,
     t5,
     vgg,
     vit,
 )
 
-FAMILIES = (resnet, vgg, efficientnet, convnext, mobilenet_v2, mobilenet_v3, densenet, vit, clip, gpt2, llama, t5, bart)
+FAMILIES = (
+    resnet,
+    vgg,
+    efficientnet,
+    convnext,
+    mobilenet_v2,
+    mobilenet_v3,
+    densenet,
+    vit,
+    clip,
+    gpt2,
+    llama,
+    t5,
+    bart,
+    bert,
+    roberta,
+    distilbert,
+)
 
 
 def family(model: Any) -> ModuleType:

@@ -1,0 +1,37 @@
+"""BERT (Devlin et al. 2018, arXiv:1810.04805) and MiniLM (Wang et al. 2020, arXiv:2002.10957)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+
+from jtransfer.models.text import Classify, Embed, Encoder
+
+
+class BERT(Encoder):
+    """embed → layer_0 … → pool → head; fields beside those of `Encoder`:
+
+    Attributes:
+      segments: kinds of segments that `token_type_ids` tells apart.
+    """
+
+    segments: int = 2
+
+    usual_pooling = "pooler"
+
+    def embedding(self) -> Callable[..., nn.Module]:
+        size = (self.vocabulary, self.width, self.length, self.segments)
+        return partial(Embed, *size, self.epsilon, self.dropout, dtype=self.dtype)
+
+    def classifier(self) -> Callable[..., nn.Module]:
+        return partial(Classify, self.num_classes, self.last_dropout, dtype=self.dtype)
+
+
+MODELS = {
+    "bert_base": partial(BERT),
+    "bert_base_cased": partial(BERT, vocabulary=28996),
+    "bert_large": partial(BERT, width=1024, depth=24, heads=16, mlp_width=4096),
+    "bert_tiny": partial(BERT, width=128, depth=2, heads=2, mlp_width=512),
+    "minilm_l6": partial(BERT, width=384, depth=6, mlp_width=1536),
+    "minilm_l12": partial(BERT, width=384, mlp_width=1536),
+}

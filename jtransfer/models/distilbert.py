@@ -1,0 +1,29 @@
+"""DistilBERT (Sanh et al. 2019, arXiv:1910.01108): BERT without segments, with half of its layers."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+
+from jtransfer.models.text import DeepClassify, Embed, Encoder
+
+
+class DistilBERT(Encoder):
+    """embed → layer_0 … → pool → head; fields as those of `Encoder`."""
+
+    depth: int = 6
+
+    def embedding(self) -> Callable[..., nn.Module]:
+        size = (self.vocabulary, self.width, self.length, 0)
+        return partial(Embed, *size, self.epsilon, self.dropout, dtype=self.dtype)
+
+    def classifier(self) -> Callable[..., nn.Module]:
+        rate = 0.2 if self.head_dropout is None else self.head_dropout
+        return partial(DeepClassify, self.num_classes, nn.relu, (0.0, rate), dtype=self.dtype)
+
+
+MODELS = {
+    "distilbert_base": partial(DistilBERT),
+    "distilbert_base_cased": partial(DistilBERT, vocabulary=28996),
+    "distilbert_base_multilingual_cased": partial(DistilBERT, vocabulary=119547),
+}

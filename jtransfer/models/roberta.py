@@ -1,0 +1,42 @@
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692) and XLM-R (Conneau et al. 2019, arXiv:1911.02116)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jtransfer.models.text import DeepClassify, Embed, Encoder
+
+
+class RoBERTa(Encoder):
+    """embed → layer_0 … → pool → head; fields as those of `Encoder`.
+
+    The position of a token is pad + 1 plus the number of tokens before it that are no padding, as `input_ids` show
+    it; so the table of positions has pad + 1 rows more than `length`, and `position_ids` count from pad + 1.
+    """
+
+    vocabulary: int = 50265
+    epsilon: float = 1e-5
+    pad: int = 1
+    segments: int = 1
+
+    def embedding(self) -> Callable[..., nn.Module]:
+        size = (self.vocabulary, self.width, self.length + self.pad + 1, self.segments)
+        more = {"length": self.length, "pad": self.pad, "dtype": self.dtype}
+        return partial(Embed, *size, self.epsilon, self.dropout, **more)
+
+    def classifier(self) -> Callable[..., nn.Module]:
+        rates = (self.last_dropout, self.last_dropout)
+        return partial(DeepClassify, self.num_classes, jnp.tanh, rates, dtype=self.dtype)
+
+
+_LARGE = {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
+
+MODELS = {
+    "roberta_base": partial(RoBERTa),
+    "roberta_large": partial(RoBERTa, **_LARGE),
+    "distilroberta_base": partial(RoBERTa, depth=6),
+    "xlm_roberta_base": partial(RoBERTa, vocabulary=250002),
+    "xlm_roberta_large": partial(RoBERTa, vocabulary=250002, **_LARGE),
+}

@@ -1,0 +1,193 @@
+"""BERT's names in transformers, and what its like share with them: names, copies of the embedding, config.json."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jtransfer.errors import InputError
+from jtransfer.layers.activation import ACTIVATIONS
+from jtransfer.models.bert import BERT
+from jtransfer.models.text import Encoder
+from jtransfer.weights.mapping import Map, Scheme, dense, layer_norm
+from jtransfer.weights.maps import tied
+
+MODEL = BERT
+_QKV = ("query", "key", "value")
+_PREDICTIONS = "cls.predictions"
+
+
+def schemes(model: BERT) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`, with the prefix of models with a head and without it."""
+    if model.head == "masked_lm":
+        rows = [
+            *dense(f"{_PREDICTIONS}.transform.dense", "head/dense"),
+            *norm(f"{_PREDICTIONS}.transform.LayerNorm", "head/norm"),
+        ]
+        copies = {"weight": f"{_PREDICTIONS}.decoder.weight", "bias": f"{_PREDICTIONS}.decoder.bias"}
+        ignore = (r"cls\.seq_relationship\..*", r"classifier\..*")
+        return named(model, "bert.", layers, rows, ignore, Map(f"{_PREDICTIONS}.bias", "head/bias"), copies)
+    ignore = (r"cls\..*",) if model.head in ("classify", "tag") else (r"cls\..*", r"classifier\..*")
+    return named(model, "bert.", layers, dense("classifier", "head/dense"), ignore)
+
+
+def named(
+    model: Encoder,
+    prefix: str,
+    body: Any,
+    head: Sequence[Map],
+    ignore: Sequence[str],
+    bias: Map | None = None,
+    copies: Mapping[str, str] | None = None,
+) -> tuple[Scheme, ...]:
+    """The schemes of a model with a head and of one without it; the one to write first comes first.
+
+    Args:
+      prefix: of the names of what comes before the head.
+      body: prefix → the rows of what comes before the head, without the tokens' embedding.
+      head, ignore: rows of the head, and names of other heads.
+      bias: row of the bias of a masked language model's head.
+      copies: names under which a file may hold the embedding ("weight") and that bias ("bias") again.
+    """
+
+    def scheme(name: str, prefix: str) -> Iterator[Scheme]:
+        rows = (*body(prefix), *head)
+        unused = () if model.pooled == "pooler" else (rf"{prefix}pooler\.dense\.(weight|bias)",)
+        unused = (*unused, *ignore, r".*\.position_ids", "position_ids")
+        tokens = Map(f"{prefix}embeddings.word_embeddings.weight", "embed/tokens/embedding")
+        if bias is None:
+            wanted = {} if model.head != "embed" or model.pooled == "pooler" else _pooler(model, prefix)
+            yield Scheme(name, (tokens, *rows), unused, wanted)
+            return
+        twice = [copies[kind] for kind in ("bias",) if kind in copies]
+        for part in tied.schemes(name, tokens, (copies["weight"],), rows, unused):
+            yield from tied.schemes(part.name, bias, twice, part.rows, part.ignore)
+
+    full, base = scheme("transformers", prefix), scheme("transformers base", "")
+    return (*base, *full) if model.head == "embed" else (*full, *base)
+
+
+def _pooler(model: Encoder, prefix: str) -> dict[str, tuple[int, ...]]:
+    """What a model without a head has of its own, and sentence embeddings have no use for."""
+    if model.usual_pooling != "pooler":
+        return {}
+    return {f"{prefix}pooler.dense.weight": (model.width, model.width), f"{prefix}pooler.dense.bias": (model.width,)}
+
+
+def layers(prefix: str) -> list[Map]:
+    """The rows of BERT and RoBERTa before the head, but for the tokens' embedding."""
+    theirs, ours = f"{prefix}encoder.layer.{{i}}", "layer_{i}"
+    return [
+        Map(f"{prefix}embeddings.position_embeddings.weight", "embed/positions"),
+        Map(f"{prefix}embeddings.token_type_embeddings.weight", "embed/segments"),
+        *norm(f"{prefix}embeddings.LayerNorm", "embed/norm"),
+        *(row for part in _QKV for row in dense(f"{theirs}.attention.self.{part}", f"{ours}/attention/{part}")),
+        *dense(f"{theirs}.attention.output.dense", f"{ours}/attention/out"),
+        *norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/norm1"),
+        *dense(f"{theirs}.intermediate.dense", f"{ours}/fc1"),
+        *dense(f"{theirs}.output.dense", f"{ours}/fc2"),
+        *norm(f"{theirs}.output.LayerNorm", f"{ours}/norm2"),
+        *dense(f"{prefix}pooler.dense", "pool/dense"),
+    ]
+
+
+def norm(foreign: str, ours: str) -> list[Map]:
+    """The rows of a layer norm, whose parameters old files call gamma and beta."""
+    return [
+        *layer_norm(foreign, ours),
+        Map(f"{foreign}.gamma", f"{ours}/scale"),
+        Map(f"{foreign}.beta", f"{ours}/bias"),
+    ]
+
+
+_HEADS = {
+    "ForSequenceClassification": "classify",
+    "ForTokenClassification": "tag",
+    "ForMaskedLM": "masked_lm",
+    "ForPreTraining": "masked_lm",
+    "Model": "embed",
+}
+_ARCHITECTURES = {head: name for name, head in reversed(_HEADS.items())}
+
+
+def head_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The head of a config's model and its number of classes, as far as it says them."""
+    called = [str(name) for name in config.get("architectures") or ()]
+    head = next((head for end, head in _HEADS.items() if any(name.endswith(end) for name in called)), None)
+    if head is None:
+        return {}
+    labels = config.get("id2label")
+    classes = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)
+    return {"head": head} | ({"num_classes": classes} if head in ("classify", "tag") else {})
+
+
+def architecture(prefix: str, model: Encoder) -> list[str]:
+    """The `architectures` of config.json.
+
+    Raises:
+      InputError: transformers' classifier sees another part of the text.
+    """
+    if model.head == "classify" and model.pooled != model.usual_pooling:
+        usual, pooled = model.usual_pooling, model.pooled
+        raise InputError(f"transformers' {prefix} classifies with pooling={usual!r}; this model has {pooled!r}")
+    return [f"{prefix}{_ARCHITECTURES[model.head]}"]
+
+
+def activation_of(name: str) -> str:
+    """Our name of an activation in config.json. Raises InputError where there is none."""
+    name = {"gelu_pytorch_tanh": "gelu_new", "swish": "silu"}.get(name, name)
+    if name not in ACTIVATIONS:
+        raise InputError(f"config.json: activation {name!r}; the models here have {', '.join(ACTIVATIONS)}")
+    return name
+
+
+def read(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of BERT that config.json states."""
+    return {
+        "vocabulary": config["vocab_size"],
+        "length": config.get("max_position_embeddings", 512),
+        "width": config["hidden_size"],
+        "depth": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
+        "mlp_width": config["intermediate_size"],
+        "epsilon": config.get("layer_norm_eps", 1e-12),
+        "activation": activation_of(config.get("hidden_act", "gelu")),
+        "dropout": config.get("hidden_dropout_prob", 0.1),
+        "attention_dropout": config.get("attention_probs_dropout_prob", 0.1),
+        "head_dropout": config.get("classifier_dropout"),
+        "segments": config.get("type_vocab_size", 2),
+        "pad": config.get("pad_token_id") or 0,
+        **head_of(config),
+    }
+
+
+REQUIRED = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+STATED = {"bert": (read, REQUIRED)}
+
+
+def write(model: Encoder) -> dict[str, Any]:
+    """What `read` reads, but for the class and the positions."""
+    return {
+        "vocab_size": model.vocabulary,
+        "hidden_size": model.width,
+        "num_hidden_layers": model.depth,
+        "num_attention_heads": model.heads,
+        "intermediate_size": model.mlp_width,
+        "layer_norm_eps": model.epsilon,
+        "hidden_act": model.activation,
+        "hidden_dropout_prob": model.dropout,
+        "attention_probs_dropout_prob": model.attention_dropout,
+        "classifier_dropout": model.head_dropout,
+        "type_vocab_size": model.segments,
+        "pad_token_id": model.pad,
+        **REQUIRED,
+    }
+
+
+def transformers(model: BERT) -> dict[str, Any]:
+    """The config.json of transformers. Raises InputError where transformers has no such model."""
+    config = {"architectures": architecture("Bert", model), "model_type": "bert"}
+    return {**config, "max_position_embeddings": model.length, **write(model)}

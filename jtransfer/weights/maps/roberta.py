@@ -1,0 +1,42 @@
+"""RoBERTa's and XLM-R's names in transformers: BERT's under another prefix, with other heads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jtransfer.models.roberta import RoBERTa
+from jtransfer.weights.mapping import Map, Scheme, dense
+from jtransfer.weights.maps import bert
+
+MODEL = RoBERTa
+_DEEP, _PLAIN = r"classifier\.(dense|out_proj)\..*", r"classifier\.(weight|bias)"
+
+
+def schemes(model: RoBERTa) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`, with the prefix of models with a head and without it."""
+    if model.head == "masked_lm":
+        rows = [*dense("lm_head.dense", "head/dense"), *bert.norm("lm_head.layer_norm", "head/norm")]
+        copies = {"weight": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
+        bias = Map("lm_head.bias", "head/bias")
+        return bert.named(model, "roberta.", bert.layers, rows, (r"classifier\..*",), bias, copies)
+    rows = {
+        "classify": [*dense("classifier.dense", "head/hidden"), *dense("classifier.out_proj", "head/dense")],
+        "tag": dense("classifier", "head/dense"),
+    }
+    others = {"classify": (_PLAIN,), "tag": (_DEEP,)}.get(model.head, (r"classifier\..*",))
+    return bert.named(model, "roberta.", bert.layers, rows.get(model.head, ()), (r"lm_head\..*", *others))
+
+
+def _read(config: Mapping[str, Any]) -> dict[str, Any]:
+    pad = config.get("pad_token_id", 1)
+    found = bert.read(config) | {"pad": pad, "length": config.get("max_position_embeddings", 514) - pad - 1}
+    return {key: value for key, value in found.items() if key != "activation"}
+
+
+_REQUIRED = bert.REQUIRED | {"hidden_act": "gelu"}
+STATED = dict.fromkeys(("roberta", "xlm-roberta"), (_read, _REQUIRED))
+
+
+def transformers(model: RoBERTa) -> dict[str, Any]:
+    """The config.json of transformers. Raises InputError where transformers has no such model."""
+    config = {"architectures": bert.architecture("Roberta", model), "model_type": "roberta"}
+    return {**config, "max_position_embeddings": model.length + model.pad + 1, **bert.write(model)}
