@@ -203,9 +203,9 @@ def test_what_a_config_states_and_no_model_here_has_is_named(config, says, tmp_p
 
 
 def test_tensors_of_no_model_here_are_named_with_what_the_config_calls_them(tmp_path):
-    save_file({f"bert.layer.{i}.weight": np.zeros(2, np.float32) for i in range(5)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(InputError, match=r"no model here has .* \(config\.json calls it bert; first 'bert\.layer\.0"):
+    save_file({f"rwkv.block.{i}.weight": np.zeros(2, np.float32) for i in range(5)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "rwkv"}))
+    with pytest.raises(InputError, match=r"no model here has .* \(config\.json calls it rwkv; first 'rwkv\.block\.0"):
         convert.convert(tmp_path, tmp_path / "new")
 
 

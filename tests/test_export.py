@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,25 +81,18 @@ def test_a_stablehlo_program_runs_without_the_model(source, tmp_path):
     export.export(source, tmp_path / "new", "stablehlo")
     images = np.random.default_rng(0).integers(0, 256, (3, 75, 75, 3), np.uint8)
     found = {"images": images}
-    exec(LOADER.replace("DEST", str(tmp_path / "new")), found)
+    (loader,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "stablehlo" in block)
+    exec(loader.replace("DEST", str(tmp_path / "new")), found)
     model, variables, _ = weights.restore(source)
     prepared = (images / 255 - np.asarray(PIXELS.mean)) / np.asarray(PIXELS.std)
     expected = jax.jit(model.apply)(variables, prepared.astype(np.float32))
     np.testing.assert_allclose(found["logits"], expected, rtol=0, atol=1e-5)
-    program = found["model"]
+    program = found["program"]
     assert program.platforms == export.PLATFORMS
     assert "feature_group_count = 8" in program.mlir_module()  # XLA's own depthwise convolution, for all but the CPU
 
 
-LOADER = """
-import jax.export
-import numpy as np
-
-with open("DEST/model.stablehlo", "rb") as file:
-    model = jax.export.deserialize(bytearray(file.read()))
-weights = dict(np.load("DEST/weights.npz"))
-logits = model.call(weights, images)  # images uint8 [B, H, W, C], resized and cropped
-"""
+README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 TEXTS = {

@@ -10,6 +10,7 @@ import pytest
 
 from jtransfer import checkpoint, models, optim, rules, state, weights
 from jtransfer import config as configs
+from jtransfer.weights import origin
 
 SMALL = {"depths": (1, 1, 1, 1)}
 ROOT = Path(__file__).parent.parent
@@ -48,6 +49,25 @@ def test_the_pieces_work_as_shown(folder):
     assert names["current"].step == 1
     assert np.isfinite(names["metrics"]["loss"])
     assert names["eval_step"](names["variables"], {"image": names["images"]})["logits"].shape == (4, 10)
+
+
+def test_surgery_works_as_shown(tmp_path, monkeypatch, capsys):
+    fields = {"width": 32, "depth": 1, "heads": 2, "mlp_width": 32, "patch": 16, "image_size": 64}
+    model = models.create("vit_tiny_patch16", num_classes=2, **fields)
+    variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
+    (tmp_path / "checkpoint").mkdir()
+    file = weights.save(variables, model, tmp_path / "checkpoint" / "model.safetensors")
+    report = weights.load(file, model)[1]
+    origin.write(tmp_path / "checkpoint", origin.describe("vit_tiny_patch16", model, report, ("dog", "cat")))
+    monkeypatch.chdir(tmp_path)
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "weights.restore" in block)
+    names = {}
+    exec(code, names)
+    assert names["model"].apply(names["variables"], np.zeros((1, 48, 96, 1))).shape == (1, 2)
+    out = capsys.readouterr().out
+    for done in ("a grid of 4×4 → 3×6", "channels: 3 → 1", "1 of 2 classes kept by name"):
+        assert f"adapted: {done}" in out
+    assert (tmp_path / "model.safetensors").exists()
 
 
 def test_every_file_that_is_named_exists():

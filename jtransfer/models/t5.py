@@ -23,7 +23,7 @@ _gelu = partial(nn.gelu, approximate=True)
 
 def _for_each(x: Float[Array, "b n d"], bias: Float[Array, "1 h q m"]) -> Float[Array, "b h q m"]:
     """The bias for each text, as all that passes between stages has the batch's axis."""
-    return jnp.broadcast_to(bias, (len(x), *bias.shape[1:]))
+    return jnp.broadcast_to(bias, (x.shape[0], *bias.shape[1:]))
 
 
 class Embed(nn.Module):

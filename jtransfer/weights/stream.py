@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,21 @@ def write_leaf(folder: Path, path: str, leaf: Any) -> None:
     target.mkdir()
     (target / ".zarray").write_text(json.dumps(_array_metadata(leaf.shape, chunk, dtype)))
     release = getattr(leaf, "release", lambda: None)
-    for place, index in _parts(leaf.shape, chunk, slowest):
-        part = np.asarray(leaf[index], order="C")
-        with (target / ".".join(map(str, place or (0,)))).open("wb") as file:
-            file.write(_padded(part, chunk).reshape(-1).view(np.uint8))
-        release()
+    with ThreadPoolExecutor(1) as pool:  # a part is written while the next one is read
+        last = None
+        for place, index in _parts(leaf.shape, chunk, slowest):
+            part = _padded(np.asarray(leaf[index], order="C"), chunk)
+            release()
+            if last:
+                last.result()
+            last = pool.submit(_write, target / ".".join(map(str, place or (0,))), part)
+        if last:
+            last.result()
+
+
+def _write(path: Path, part: np.ndarray) -> None:
+    with path.open("wb") as file:
+        file.write(part.reshape(-1).view(np.uint8))
 
 
 def write_metadata(folder: Path, paths: Sequence[str]) -> None:
