@@ -50,14 +50,15 @@ def _kind(model: ViT) -> str:
 
 
 def _timm(model: ViT) -> Scheme:
+    distilled = (Map("dist_token", "embed/distillation_token"), *dense("head_dist", "head/distilled"))
+    distilled = distilled if model.distilled else ()
     rows = [
         *TIMM_TOWER,
-        Map("dist_token", "embed/distillation_token"),
+        *distilled,
         Map("blocks.{i}.ls1.gamma", f"{_LAYER}/scale1/scale"),
         Map("blocks.{i}.ls2.gamma", f"{_LAYER}/scale2/scale"),
         *layer_norm("fc_norm" if model.pooling == "mean" else "norm", "pool/norm"),
         *dense("head", "head/dense"),
-        *dense("head_dist", "head/distilled"),
     ]
     return Scheme("timm", tuple(rows), ignore=("mask_token",))
 
