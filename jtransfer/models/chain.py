@@ -8,6 +8,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jtransfer.errors import InputError, unknown
+from jtransfer.models.loop import Loop
+
+HOW = ("dtype", "scan", "remat")  # fields of a chain that say how it computes, not what
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +49,17 @@ class Chain(nn.Module):
     Attributes:
       num_classes: width of the last stage, "head".
       dtype: of the computation; parameters are float32.
+      scan: stages in a row that do the same, such as the layers of a transformer, run as one loop, which compiles them
+        once; it costs a copy of their parameters in each call. Variables have the same paths as without. Where
+        something is mutable, such as a cache, stages run one after the other all the same.
+      remat: what a stage computes inside is computed again for its gradient, in place of being kept; the last stage's
+        is kept.
     """
 
     num_classes: int = 1000
     dtype: jnp.dtype = jnp.float32
+    scan: bool = dataclasses.field(default=False, kw_only=True)
+    remat: bool = dataclasses.field(default=False, kw_only=True)
 
     def parts(self) -> Mapping[str, Callable[..., nn.Module] | Tied]:
         """Stage name → constructor of the stage, in order, "head" last. A stage is called as `stage(x, train=…)`.
@@ -95,14 +105,27 @@ class Chain(nn.Module):
         def stage(name: str) -> nn.Module:
             if name not in made:
                 part = parts[name]
-                made[name] = (
-                    part.make(name=name, **{part.to: stage(part.to)}) if isinstance(part, Tied) else part(name=name)
-                )
+                others = {part.to: stage(part.to)} if isinstance(part, Tied) else {}
+                made[name] = getattr(part, "make", part)(name=name, **others)
             return made[name]
 
-        for name in segment(tuple(parts), start, stop):
-            x = stage(name)(x, train=train)
+        names = segment(tuple(parts), start, stop)
+        loop = Loop(self, train, self.remat) if self.scan and not self._changes() else None
+        while names:
+            free = next((i for i, name in enumerate(names) if isinstance(parts[name], Tied)), len(names))
+            count = loop.count([(name, parts[name]) for name in names[:free]], x) if loop and free else 1
+            first = names[0]
+            x = loop.run(names[:count], parts[first], x) if count > 1 else self._run(stage(first), x, train)
+            names = names[count:]
         return x
+
+    def _changes(self) -> bool:
+        return self.is_initializing() or bool(self.scope.mutable)
+
+    def _run(self, stage: nn.Module, x: Any, train: bool) -> Any:
+        if self.remat and stage.name != self.stages[-1] and not self.is_initializing():
+            return nn.remat(lambda stage, x: stage(x, train=train))(stage, x)
+        return stage(x, train=train)
 
 
 class ImageChain(Chain):

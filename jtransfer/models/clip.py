@@ -193,8 +193,11 @@ class CLIPPair(CLIP):
         text = jnp.zeros((self.num_classes, self.length), jnp.int32)
         return {"image": super().example_input(batch), "text": text}
 
+    def _run(self, stage: nn.Module, x: dict[str, Array], train: bool) -> dict[str, Array]:
+        return stage(x, train=train)  # the towers see to `remat` themselves
+
     def parts(self):
-        common = {"activation": self.activation, "epsilon": self.epsilon, "dtype": self.dtype}
+        common = {name: getattr(self, name) for name in ("activation", "epsilon", "dtype", "scan", "remat")}
         image = {name: getattr(self, name) for name in ("patch", "width", "depth", "heads", "mlp_width", "channels")}
         text = {name: getattr(self, f"text_{name}") for name in ("width", "depth", "heads", "mlp_width")}
         text |= {name: getattr(self, name) for name in ("vocabulary", "length", "end")}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jtransfer.errors import InputError
+from jtransfer.models.chain import HOW
 from jtransfer.models.llama import Llama
 from jtransfer.weights.mapping import Map, Scheme
 from jtransfer.weights.mapping import dense as with_bias
@@ -45,7 +46,7 @@ def schemes(model: Llama) -> tuple[Scheme, ...]:
     return tuple(found)
 
 
-_FREE = ("num_classes", "dtype", "dropout", "parent", "name")
+_FREE = (*HOW, "num_classes", "dropout", "parent", "name")
 _USUAL = {field.name: field.default for field in dataclasses.fields(Llama) if field.name not in _FREE}
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from jtransfer import models
 from jtransfer.errors import InputError
+from jtransfer.models.chain import HOW
 
-_FREE = ("num_classes", "image_size", "channels", "dtype", "pixels", "dropout", "drop_path", "parent", "name")
+_FREE = (*HOW, "num_classes", "image_size", "channels", "pixels", "dropout", "drop_path", "parent", "name")
 
 
 def arguments(name: str, model: Any, table: Mapping[str, Any], free: Collection[str] = ()) -> dict[str, Any]:
