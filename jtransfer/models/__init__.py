@@ -15,6 +15,7 @@ from jtransfer.models import (
     gpt2,
     llama,
     mobilenet,
+    recurrent,
     resnet,
     roberta,
     t5,
@@ -39,6 +40,7 @@ FAMILIES = (
     bert,
     roberta,
     distilbert,
+    recurrent,
 )
 
 __all__ = ["Chain", "ImageChain", "create", "names"]

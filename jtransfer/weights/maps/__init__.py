@@ -34,6 +34,7 @@ from jtransfer.weights.maps import (
     llama,
     mobilenet_v2,
     mobilenet_v3,
+    recurrent,
     resnet,
     roberta,
     t5,
@@ -58,6 +59,7 @@ FAMILIES = (
     bert,
     roberta,
     distilbert,
+    recurrent,
 )
 
 
