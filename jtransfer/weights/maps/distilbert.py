@@ -40,7 +40,6 @@ def _layers(prefix: str) -> list[Map]:
         *dense(f"{theirs}.ffn.lin1", f"{ours}/fc1"),
         *dense(f"{theirs}.ffn.lin2", f"{ours}/fc2"),
         *bert.norm(f"{theirs}.output_layer_norm", f"{ours}/norm2"),
-        *dense(f"{prefix}pooler.dense", "pool/dense"),
     ]
 
 
