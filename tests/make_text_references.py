@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 if importlib.util.find_spec("torchvision"):
     declare_torchvision_operators()
-import transformers  # noqa: E402
+import transformers
 
 BERT = {
     "vocab_size": encoders.VOCABULARY,
