@@ -394,6 +394,100 @@ def vit_cases():
     return {case: (model, fields, size, 1.0, build) for case, (model, fields, size, build) in rows.items()}
 
 
+class Called(torch.nn.Module):
+    """A model of other inputs and outputs: `call(model, inputs)`."""
+
+    def __init__(self, model, call):
+        super().__init__()
+        self.model, self.call = model, call
+
+    def state_dict(self):
+        return self.model.state_dict()
+
+    def load_state_dict(self, tensors):
+        self.model.load_state_dict(tensors)
+
+    def forward(self, inputs):
+        return self.call(self.model, inputs)
+
+
+def clip_cases():
+    """CLIP's towers and their pair, thin and shallow, under transformers', OpenCLIP's and timm's names."""
+    words = {"vocabulary": 50, "length": 12, "end": 49}
+    text_sizes = {"width": 24, "depth": 2, "heads": 3, "mlp_width": 48}
+    image_sizes = {"patch": 8, "width": 32, "depth": 2, "heads": 4, "mlp_width": 64}
+
+    def sizes(fields):
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        return dict(zip(names, (fields[key] for key in ("width", "depth", "heads", "mlp_width")), strict=True))
+
+    def hugging(kind, size, act):
+        import transformers
+
+        ends = {"bos_token_id": 48, "eos_token_id": 49, "pad_token_id": 49}
+        text = {"vocab_size": 50, "max_position_embeddings": 12, "hidden_act": act, **ends, **sizes(text_sizes)}
+        image = {"image_size": size, "patch_size": 8, "hidden_act": act, **sizes(image_sizes)}
+        shared = {"projection_dim": references.CLASSES}
+        if kind == "text":
+            model = transformers.CLIPTextModelWithProjection(transformers.CLIPTextConfig(**text, **shared))
+            return Called(AsFile(model), lambda m, ids: m(ids).text_embeds)
+        if kind == "image":
+            model = transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**image, **shared))
+            return Called(AsFile(model), lambda m, images: m(images).image_embeds)
+        model = transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=image, **shared))
+        return Called(
+            AsFile(model), lambda m, x: m.model(input_ids=x["input_ids"], pixel_values=x["image"]).logits_per_image
+        )
+
+    def openai(kind, size):
+        from open_clip.model import CLIP
+
+        text = {"context_length": 12, "vocab_size": 50, "width": 24, "heads": 3, "layers": 2, "mlp_ratio": 2}
+        image = {"image_size": size, "patch_size": 8, "width": 32, "layers": 2, "head_width": 8, "mlp_ratio": 2}
+        model = CLIP(references.CLASSES, vision_cfg=image, text_cfg=text, quick_gelu=True)
+        calls = {
+            "text": lambda m, ids: m.encode_text(ids),
+            "image": lambda m, images: m.encode_image(images),
+            "pair": lambda m, x: m.get_logits(x["image"], x["input_ids"])[0],
+        }
+        return Called(model, calls[kind])
+
+    def timm_tower(size, quick):
+        name = f"vit_base_patch32_clip_{quick}224"
+        return from_timm(name, img_size=size, patch_size=8, embed_dim=32, depth=2, num_heads=4, mlp_ratio=2)
+
+    pair = image_sizes | words | {"projection": references.CLASSES}
+    pair |= {f"text_{key}": value for key, value in text_sizes.items()}
+    rows = {}
+    for size in (32, 48):
+        rows |= {
+            f"clip_image_transformers_{size}": (
+                "image",
+                image_sizes,
+                size,
+                partial(hugging, "image", size, "quick_gelu"),
+            ),
+            f"clip_image_openai_{size}": ("image", image_sizes, size, partial(openai, "image", size)),
+            f"clip_image_timm_{size}": (
+                "image",
+                image_sizes | {"head_bias": True},
+                size,
+                partial(timm_tower, size, "quickgelu_"),
+            ),
+            f"clip_pair_transformers_{size}": ("pair", pair, size, partial(hugging, "pair", size, "quick_gelu")),
+        }
+    gelu = {"activation": "gelu"}
+    rows |= {
+        "clip_image_timm_gelu": ("image", image_sizes | {"head_bias": True} | gelu, 32, partial(timm_tower, 32, "")),
+        "clip_pair_gelu": ("pair", pair | gelu, 32, partial(hugging, "pair", 32, "gelu")),
+        "clip_pair_openai": ("pair", pair, 32, partial(openai, "pair", 32)),
+        "clip_text_transformers": ("text", text_sizes | words, 0, partial(hugging, "text", 32, "quick_gelu")),
+        "clip_text_openai": ("text", text_sizes | words, 0, partial(openai, "text", 32)),
+    }
+    names = {"image": "clip_image_base_patch32", "text": "clip_text_base", "pair": "clip_base_patch32"}
+    return {case: (names[kind], fields, size, 1.0, build) for case, (kind, fields, size, build) in rows.items()}
+
+
 # case → (our model, our fields, pixels, gain, constructor of theirs)
 CASES = {
     "resnet18_torchvision": ("resnet18", {}, 64, 0.8, lambda: from_torchvision("resnet18")),
@@ -433,17 +527,30 @@ CASES = {
     **inverted_cases(),
     **densenet_cases(),
     **vit_cases(),
+    **clip_cases(),
 }
+
+
+def as_torch(inputs):
+    """Images as torch has them, token ids as they are; of a text alone, the ids."""
+    if isinstance(inputs, dict):
+        found = {name: as_torch(array) for name, array in inputs.items()}
+        return found if "image" in found else found["input_ids"]
+    return torch.from_numpy(inputs.transpose(0, 3, 1, 2).copy() if inputs.ndim == 4 else inputs.astype(np.int64))
 
 
 def make(case):
     model, fields, size, gain, build = CASES[case]
     theirs = build().eval()
     shapes = {name: list(tensor.shape) for name, tensor in theirs.state_dict().items()}
-    filled = {name: torch.from_numpy(references.fill(name, tuple(shape), gain)) for name, shape in shapes.items()}
-    theirs.load_state_dict(filled)
+    filled = {
+        name: torch.from_numpy(references.fill(name, tuple(tensor.shape), gain))
+        for name, tensor in theirs.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    theirs.load_state_dict(theirs.state_dict() | filled)
     with torch.no_grad():
-        logits = theirs(torch.from_numpy(references.images(size).transpose(0, 3, 1, 2).copy()))
+        logits = theirs(as_torch(references.inputs(model, fields, size)))
     logits = getattr(logits, "logits", logits).numpy()
     spread, change = logits.std(), np.abs(logits[0] - logits[1]).max()
     print(f"{case:32} {len(shapes):5} tensors, logits' deviation {spread:.3f}, between the images {change:.3f}")

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import references
 import small
+from safetensors.numpy import save_file
 
 from jtransfer import models, weights
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
-from jtransfer.weights import maps
+from jtransfer.weights import libraries, maps
 from jtransfer.weights.mapping import Map, Scheme, Transform, fit
+from jtransfer.weights.restore import describe
 
 
 @functools.cache
@@ -24,7 +26,20 @@ def forward(model):
 
 
 def build(reference, **fields):
-    return models.create(reference.model, references.CLASSES, image_size=reference.size, **reference.fields, **fields)
+    size = {"image_size": reference.size} if reference.size else {}
+    return models.create(reference.model, references.CLASSES, **size, **reference.fields, **fields)
+
+
+DERIVED = ("num_batches_tracked", "mask_token", "position_ids", "relative_position_index", "attn_mask")
+
+
+def carries_nothing(case, name):
+    """Is the tensor derived, or of the tower that the model is not?"""
+    if case.startswith("clip_image_openai"):
+        return not name.startswith("visual.")
+    if case == "clip_text_openai":
+        return name.startswith("visual.") or name == "logit_scale"
+    return name.endswith(DERIVED)
 
 
 @pytest.mark.parametrize("case", references.cases())
@@ -33,9 +48,7 @@ def test_logits_equal_the_reference(case):
     model = build(reference)
     variables, report = weights.load(reference.tensors, model)
     assert not report.reinitialised
-    assert {name for name, _ in report.ignored} == {
-        n for n in reference.tensors if n.endswith(("num_batches_tracked", "mask_token"))
-    }
+    assert {name for name, _ in report.ignored} == {name for name in reference.tensors if carries_nothing(case, name)}
     logits = forward(model)(variables, reference.inputs)
     np.testing.assert_allclose(logits, reference.logits, rtol=0, atol=1e-4)
 
@@ -77,19 +90,25 @@ def assert_same(a, b):
         np.testing.assert_array_equal(leaf, b[path], err_msg=path)
 
 
+TOWER = {"width": 32, "depth": 2, "heads": 4, "mlp_width": 64}
+TEXTS = {"vocabulary": 50, "length": 12, "end": 49}
 # prefix of models' names → fields that make them small
 THIN = {
+    "clip_image": TOWER | {"patch": 16},
+    "clip_text": TOWER | TEXTS,
+    "clip": TOWER | TEXTS | {"patch": 16, "projection": 8} | {f"text_{key}": TOWER[key] for key in TOWER},
     "vgg": {"width": 8},
     "convnext": {"widths": (8, 16, 32, 64), "depths": (1, 2, 2, 1)},
     "densenet": {"growth": 4, "depths": (2, 2, 2, 1)},
-    **{kind: {"width": 32, "depth": 2, "heads": 4, "mlp_width": 64, "patch": 16} for kind in ("vit", "deit", "dino")},
+    **{kind: TOWER | {"patch": 16} for kind in ("vit", "deit", "dino")},
     "efficientnet_b": {"width": 0.25, "depth": 0.5},
 }
 
 
-@pytest.mark.parametrize("name", small.IMAGE_MODELS)
+@pytest.mark.parametrize("name", [*small.IMAGE_MODELS, "clip_text_base", "clip_text_large"])
 def test_what_goes_out_comes_back_bit_for_bit(name):
-    model = models.create(name, 3, image_size=64, **next((f for p, f in THIN.items() if name.startswith(p)), {}))
+    fields = next((fields for prefix, fields in THIN.items() if name.startswith(prefix)), {})
+    model = models.create(name, 3, **fields | ({"image_size": 64} if name in small.IMAGE_MODELS else {}))
     variables = numbered(model)
     for scheme in maps.schemes(model):
         tensors = weights.to_foreign(variables, model, scheme=scheme.name)
@@ -275,3 +294,99 @@ def test_the_hubs_cache_is_used_offline(tmp_path, monkeypatch):
             weights.resolve(missing)
     with pytest.raises(InputError, match="hf://not a name"):
         weights.resolve("hf://not a name")
+
+
+def hugging_folder(folder, case, config):
+    """What save_pretrained writes of a stored reference."""
+    tensors = {name: tensor.read() for name, tensor in references.load(case).tensors.items()}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+TEXT_CONFIG = dict(zip(SIZES, (24, 2, 3, 48), strict=True)) | {"vocab_size": 50, "max_position_embeddings": 12}
+IMAGE_CONFIG = dict(zip(SIZES, (32, 2, 4, 64), strict=True)) | {"image_size": 32, "patch_size": 8}
+CLIP_CONFIG = {"model_type": "clip", "projection_dim": 10, "vision_config": IMAGE_CONFIG, "text_config": TEXT_CONFIG}
+
+
+@pytest.mark.parametrize(
+    ("case", "config"),
+    [
+        ("clip_pair_transformers_32", CLIP_CONFIG),
+        ("clip_pair_transformers_32", {**CLIP_CONFIG, "text_config": {**TEXT_CONFIG, "eos_token_id": 2}}),
+        (
+            "clip_pair_gelu",
+            {
+                **CLIP_CONFIG,
+                "text_config": {**TEXT_CONFIG, "hidden_act": "gelu", "eos_token_id": 49},
+                "vision_config": {**IMAGE_CONFIG, "hidden_act": "gelu"},
+            },
+        ),
+        ("clip_image_transformers_32", {"model_type": "clip_vision_model", "projection_dim": 10, **IMAGE_CONFIG}),
+        ("clip_image_transformers_32", {**CLIP_CONFIG, "architectures": ["CLIPVisionModelWithProjection"]}),
+        ("clip_text_transformers", {"model_type": "clip_text_model", "projection_dim": 10, **TEXT_CONFIG}),
+    ],
+)
+def test_clips_configs_state_the_pair_and_each_tower(case, config, tmp_path):
+    folder = hugging_folder(tmp_path, case, config)
+    end = {} if "eos_token_id" in str(config) or "image" in case else {"end": 49}
+    model, variables, report = weights.restore(folder, **end)
+    reference = references.load(case)
+    assert not report.reinitialised
+    np.testing.assert_allclose(forward(model)(variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
+
+
+def test_one_activation_is_all_that_clip_has(tmp_path):
+    text = {**TEXT_CONFIG, "hidden_act": "gelu"}
+    folder = hugging_folder(tmp_path, "clip_pair_transformers_32", {**CLIP_CONFIG, "text_config": text})
+    with pytest.raises(InputError, match="activation is 'quick_gelu' for images and 'gelu' for texts"):
+        weights.restore(folder)
+
+
+@pytest.mark.parametrize(
+    ("case", "called", "activation", "unsure"),
+    [
+        ("clip_image_timm_32", "vit_base_patch32_clip_quickgelu_224.openai", "quick_gelu", ()),
+        ("clip_image_timm_gelu", "vit_base_patch32_clip_224.laion2b", "gelu", ()),
+        ("clip_image_timm_gelu", "some", "quick_gelu", ("activation",)),
+        ("clip_image_openai_32", "vit_b_32-quickgelu-laion400m_e32-46683a32", "quick_gelu", ()),
+        ("clip_image_openai_32", "ViT-B-32", "quick_gelu", ("activation",)),
+    ],
+)
+def test_clips_activation_is_told_by_what_the_weights_are_called(case, called, activation, unsure, tmp_path):
+    path = tmp_path / f"{called}.safetensors"
+    save_file({name: tensor.read() for name, tensor in references.load(case).tensors.items()}, path)
+    sizes = {key: value for key, value in references.load(case).fields.items() if key in (*TOWER, "patch")}
+    name = "clip_image_base_patch32"
+    described = describe(path, model=name, image_size=32, **sizes)
+    assert (described.model.activation, described.unsure) == (activation, unsure)
+    assert described.model.head_bias == ("timm" in case)
+
+
+@pytest.mark.parametrize("scheme", ["transformers", "openai", "timm"])
+def test_clips_qkv_is_fused_and_split(scheme):
+    """Weights under one library's names go out under another's and come back the same."""
+    reference = references.load("clip_image_openai_32")
+    model = build(reference)
+    variables, _ = weights.load(reference.tensors, model)
+    tensors = weights.to_foreign(variables, model, scheme=scheme)
+    fused = any("qkv" in name or "in_proj" in name for name in tensors)
+    assert fused == (scheme != "transformers")
+    back, report = weights.load(tensors, model)
+    assert report.scheme == scheme
+    assert_same(variables, back)
+    again = weights.to_foreign(back, model, scheme="openai")
+    for name, tensor in again.items():
+        np.testing.assert_array_equal(tensor, reference.tensors[name].read(), err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["clip_pair_gelu", "clip_image_transformers_32", "clip_text_transformers"])
+def test_what_is_stated_of_clip_is_read_again(case, tmp_path):
+    reference = references.load(case)
+    model = build(reference)
+    content = libraries.transformers(reference.model, model, ())
+    restored, variables, _ = weights.restore(hugging_folder(tmp_path, case, content))
+    assert restored == model.clone(num_classes=restored.num_classes)
+    assert restored.num_classes == (1000 if "pair" in case else references.CLASSES)
+    np.testing.assert_allclose(forward(restored)(variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)

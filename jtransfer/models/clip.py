@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jtransfer.models.chain import ImageChain, Pixels
+from jtransfer.errors import InputError
+from jtransfer.models.chain import Chain, ImageChain, Pixels
+from jtransfer.models.text import check
 from jtransfer.models.vit import Embed, Layer, Pool
 
 _PIXELS = Pixels(
@@ -18,6 +20,7 @@ _PIXELS = Pixels(
     interpolation="bicubic",
 )
 _init = nn.initializers.normal(0.02)
+_TEXT = ("input_ids", "attention_mask")
 
 
 class Branch(nn.Module):
@@ -34,8 +37,26 @@ class Branch(nn.Module):
         return {**x, self.key: self.part(x[self.key], train=train)}
 
 
+class Texts(nn.Module):
+    """A model of texts on a dict with its inputs, in place of which comes what it makes of them, "text"."""
+
+    make: Callable[..., nn.Module]
+
+    def setup(self):
+        self.part = self.make()
+        nn.share_scope(self, self.part)
+
+    def __call__(self, x: dict[str, Any], *, train: bool = False) -> dict[str, Any]:
+        inputs = {name: value for name, value in x.items() if name in _TEXT}
+        others = {name: value for name, value in x.items() if name not in _TEXT}
+        return {**others, "text": self.part(inputs, train=train)}
+
+
 class TextEmbed(nn.Module):
-    """Token embeddings plus positions, and where the text ends: the first `end` token."""
+    """Token embeddings plus positions, and where the text ends: the first `end` token.
+
+    Padding comes after that and is never seen, so that `attention_mask` changes nothing.
+    """
 
     vocabulary: int
     length: int
@@ -44,7 +65,11 @@ class TextEmbed(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, ids: Int[Array, "b n"], *, train: bool = False) -> dict[str, Array]:
+    def __call__(self, inputs: dict[str, Int[Array, "b n"]], *, train: bool = False) -> dict[str, Array]:
+        check(inputs, _TEXT)
+        ids = inputs["input_ids"]
+        if ids.shape[1] > self.length:
+            raise InputError(f"input_ids: {ids.shape[1]} tokens, but the model has {self.length} positions; truncate")
         x = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=_init, name="tokens")(ids)
         positions = self.param("positions", _init, (self.length, self.width))
         return {"x": x + positions[: ids.shape[1]].astype(x.dtype), "end": (ids == self.end).argmax(axis=1)}
@@ -85,7 +110,7 @@ class Similarity(nn.Module):
         return jnp.exp(scale) * image @ text.T
 
 
-class CLIP(ImageChain):
+class CLIP(Chain):
     """What the towers and their pair have in common.
 
     Attributes:
@@ -95,7 +120,6 @@ class CLIP(ImageChain):
 
     activation: str = "quick_gelu"
     epsilon: float = 1e-5
-    pixels: Pixels = _PIXELS
 
     def layers(self, depth: int, heads: int, mlp_width: int, causal: bool) -> dict[str, partial]:
         """Stage name → constructor, of a tower's layers."""
@@ -105,7 +129,7 @@ class CLIP(ImageChain):
         return {f"layer_{i}": layer for i in range(depth)}
 
 
-class CLIPImage(CLIP):
+class CLIPImage(CLIP, ImageChain):
     """embed → layer_0 … → pool → head: images to embeddings float32 [batch, num_classes], not normalised.
 
     The head is the projection into the space that images and texts share, where `num_classes` is that space's width;
@@ -119,6 +143,7 @@ class CLIPImage(CLIP):
     heads: int = 12
     mlp_width: int = 3072
     head_bias: bool = False
+    pixels: Pixels = _PIXELS
 
     tokens = ("class_token",)
 
@@ -132,7 +157,9 @@ class CLIPImage(CLIP):
 
 
 class CLIPText(CLIP):
-    """embed → layer_0 … → pool → head: token ids int32 [batch, n ≤ length] to embeddings float32 [batch, num_classes].
+    """embed → layer_0 … → pool → head: texts to embeddings float32 [batch, num_classes], not normalised.
+
+    A text is {"input_ids": int32 [batch, n ≤ length]}, as transformers gives it.
 
     Attributes:
       vocabulary: number of tokens.
@@ -149,9 +176,9 @@ class CLIPText(CLIP):
     heads: int = 8
     mlp_width: int = 2048
 
-    def example_input(self, batch: int = 1) -> Int[Array, "b n"]:
-        """Zeros of the input's shape and dtype: int32 [batch, length]."""
-        return jnp.zeros((batch, self.length), jnp.int32)
+    def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
+        """Zeros of the inputs' shapes and dtypes: int32 [batch, length]."""
+        return {name: jnp.zeros((batch, self.length), jnp.int32) for name in _TEXT}
 
     def parts(self):
         layers = self.layers(self.depth, self.heads, self.mlp_width, causal=True)
@@ -163,8 +190,8 @@ class CLIPText(CLIP):
         }
 
 
-class CLIPPair(CLIP):
-    """image → text → head: {"image": images, "text": token ids [num_classes, n]} to logits [batch, num_classes].
+class CLIPPair(CLIP, ImageChain):
+    """image → text → head: {"image": [b, h, w, 3], "input_ids": [num_classes, n]} to logits [b, num_classes].
 
     So it is a classifier whose classes are texts. The first two stages are whole towers.
 
@@ -187,11 +214,12 @@ class CLIPPair(CLIP):
     text_depth: int = 12
     text_heads: int = 8
     text_mlp_width: int = 2048
+    pixels: Pixels = _PIXELS
 
     def example_input(self, batch: int = 1) -> dict[str, Array]:
         """Zeros of the inputs' shapes and dtypes."""
-        text = jnp.zeros((self.num_classes, self.length), jnp.int32)
-        return {"image": super().example_input(batch), "text": text}
+        texts = {name: jnp.zeros((self.num_classes, self.length), jnp.int32) for name in _TEXT}
+        return {"image": super().example_input(batch), **texts}
 
     def _run(self, stage: nn.Module, x: dict[str, Array], train: bool) -> dict[str, Array]:
         return stage(x, train=train)  # the towers see to `remat` themselves
@@ -203,7 +231,7 @@ class CLIPPair(CLIP):
         text |= {name: getattr(self, name) for name in ("vocabulary", "length", "end")}
         return {
             "image": partial(Branch, "image", partial(CLIPImage, self.projection, **image, **common)),
-            "text": partial(Branch, "text", partial(CLIPText, self.projection, **text, **common)),
+            "text": partial(Texts, partial(CLIPText, self.projection, **text, **common)),
             "head": Similarity,
         }
 

@@ -48,12 +48,8 @@ class Reference:
 
     @property
     def inputs(self) -> Any:
-        """What the model takes: images, or texts, or both."""
-        kind = self.model.split("_")
-        if kind[0] != "clip" or kind[1] == "image":
-            return images(self.size)
-        texts = tokens(self.fields["vocabulary"], self.fields["length"])
-        return texts if kind[1] == "text" else {"image": images(self.size), "text": texts}
+        """What the model takes."""
+        return inputs(self.model, self.fields, self.size)
 
 
 def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
@@ -77,6 +73,14 @@ def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
 def images(size: int) -> np.ndarray:
     """Two images [2, size, size, 3], float32, standard normal."""
     return np.random.Generator(np.random.Philox(key=size)).standard_normal((2, size, size, 3), np.float32)
+
+
+def inputs(model: str, fields: dict, size: int) -> Any:
+    """What our model called `model` with these fields takes: images of `size` pixels, or texts, or both."""
+    if "vocabulary" not in fields:
+        return images(size)
+    texts = {"input_ids": tokens(fields["vocabulary"], fields["length"])}
+    return texts if model.startswith("clip_text_") else {"image": images(size), **texts}
 
 
 def tokens(vocabulary: int, length: int) -> np.ndarray:

@@ -1,9 +1,13 @@
 """CLIP's names in transformers, in OpenAI's own files (OpenCLIP's are the same), and in timm for the image tower."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
+from jtransfer.errors import InputError
 from jtransfer.models.clip import CLIP, CLIPImage, CLIPText
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+from jtransfer.weights.maps import vit
+from jtransfer.weights.maps.timm_arguments import arguments
 from jtransfer.weights.maps.vit import TIMM_TOWER, fused_attention
 
 MODEL = CLIP
@@ -27,7 +31,27 @@ def schemes(model: CLIP) -> tuple[Scheme, ...]:
         else:
             pair = (*_under("image", image), *_under("text", text), Map("logit_scale", "head/scale"))
             found.append(Scheme(name, pair, ignore))
-    return (*found, Scheme("timm", _TIMM)) if isinstance(model, CLIPImage) else tuple(found)
+    if isinstance(model, CLIPImage):
+        zeros = {} if model.head_bias else {"head.bias": (model.num_classes,)}
+        found.append(Scheme("timm", _TIMM, zeros=zeros))
+    return tuple(found)
+
+
+def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
+    """The activation, as far as it can be told, and whether there is a bias to the projection."""
+    called = [name.lower() for name in called]
+    if scheme == "timm":
+        quick = any("quickgelu" in name for name in called)
+        known = quick or any("_clip_" in name for name in called)
+        return {"activation": _activation(quick) if known else None, "head_bias": "head.bias" in names}
+    if scheme == "openai":
+        quick = any(name in names for name in _OPENAI_SIZES) or any("quickgelu" in name for name in called)
+        return {"activation": _activation(quick) if quick else None}
+    return {}
+
+
+def _activation(quick: bool) -> str:
+    return "quick_gelu" if quick else "gelu"
 
 
 def _under(tower: str, rows: tuple[Map, ...]) -> Iterator[Map]:
@@ -106,3 +130,109 @@ _TIMM = (
     *layer_norm("norm", "pool/norm"),
     *dense("head", "head/dense"),
 )
+
+
+def _tower(config: Mapping[str, Any], of_text: bool) -> dict[str, Any]:
+    usual = (512, 12, 8, 2048) if of_text else (768, 12, 12, 3072)
+    keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = {ours: config.get(key, size) for ours, key, size in zip(_SIZES, keys, usual, strict=True)}
+    for key, value in (("hidden_act", "quick_gelu"), ("layer_norm_eps", 1e-5)):
+        sizes[_COMMON[key]] = config.get(key, value)
+    if sizes["activation"] not in ("gelu", "quick_gelu"):
+        raise InputError(f"config.json: hidden_act={sizes['activation']!r}; the models here have gelu and quick_gelu")
+    if not of_text:
+        others = {"patch": ("patch_size", 32), "image_size": ("image_size", 224), "channels": ("num_channels", 3)}
+        return sizes | {ours: config.get(*theirs) for ours, theirs in others.items()}
+    vocabulary, end = config.get("vocab_size", 49408), config.get("eos_token_id", 49407)
+    end = vocabulary - 1 if end == 2 else end  # 2 stands in old configs, whose texts end at the highest token
+    return sizes | {"vocabulary": vocabulary, "length": config.get("max_position_embeddings", 77), "end": end}
+
+
+def _image(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _tower(config, of_text=False) | {"num_classes": config.get("projection_dim", 512)}
+
+
+def _text(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _tower(config, of_text=True) | {"num_classes": config.get("projection_dim", 512)}
+
+
+def _pair(config: Mapping[str, Any]) -> dict[str, Any]:
+    called = [str(name) for name in config.get("architectures") or ("CLIPModel",)]
+    towers = [_tower(config.get(f"{part}_config") or {}, part == "text") for part in ("vision", "text")]
+    shared = config.get("projection_dim", 512)
+    for name, found in zip(("CLIPVision", "CLIPText"), towers, strict=True):
+        if any(architecture.startswith(name) for architecture in called):
+            return found | {"num_classes": shared}
+    image, text = towers
+    for key in _COMMON.values():
+        if image[key] != text[key]:
+            raise InputError(
+                f"config.json: {key} is {image[key]!r} for images and {text[key]!r} for texts; it must agree"
+            )
+    text = {f"text_{key}" if key in _SIZES else key: value for key, value in text.items()}
+    return image | text | {"projection": shared, "stages": ("image", "text", "head")}  # no tower's are these
+
+
+_SIZES = ("width", "depth", "heads", "mlp_width")
+_COMMON = {"hidden_act": "activation", "layer_norm_eps": "epsilon"}
+STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
+    "clip": (_pair, {}),
+    "clip_vision_model": (_image, {}),
+    "clip_text_model": (_text, {}),
+}
+
+
+def transformers(model: CLIP) -> dict[str, Any]:
+    """The config.json of transformers. Raises InputError where transformers has no such model."""
+    if isinstance(model, CLIPText):
+        config = {"architectures": ["CLIPTextModelWithProjection"], "model_type": "clip_text_model"}
+        return config | _text_config(model) | {"projection_dim": model.num_classes}
+    if isinstance(model, CLIPImage):
+        if model.head_bias:
+            raise InputError("transformers' CLIPVisionModelWithProjection has head_bias=False only")
+        config = {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}
+        return config | _image_config(model) | {"projection_dim": model.num_classes}
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": model.projection,
+        "text_config": _text_config(model, "text_"),
+        "vision_config": _image_config(model),
+    }
+
+
+def _text_config(model: CLIP, prefix: str = "") -> dict[str, Any]:
+    return _sizes(model, prefix) | {
+        "vocab_size": model.vocabulary,
+        "max_position_embeddings": model.length,
+        "eos_token_id": model.end,
+    }
+
+
+def _image_config(model: CLIP) -> dict[str, Any]:
+    images = {"patch_size": model.patch, "image_size": model.image_size, "num_channels": model.channels}
+    return _sizes(model) | images
+
+
+def _sizes(model: CLIP, prefix: str = "") -> dict[str, Any]:
+    return {
+        "hidden_size": getattr(model, f"{prefix}width"),
+        "num_hidden_layers": getattr(model, f"{prefix}depth"),
+        "num_attention_heads": getattr(model, f"{prefix}heads"),
+        "intermediate_size": getattr(model, f"{prefix}mlp_width"),
+        "hidden_act": model.activation,
+        "layer_norm_eps": model.epsilon,
+    }
+
+
+def timm(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:
+    """timm's name of an image tower, and arguments. Raises InputError where timm has no such model."""
+    if not isinstance(model, CLIPImage) or model.epsilon != 1e-5:
+        raise InputError(f"timm has CLIP's image towers with epsilon=1e-05 only, not {name}")
+    size, patch = name.removeprefix("clip_image_").split("_")
+    quick = "quickgelu_" if model.activation == "quick_gelu" else ""
+    table = vit.TIMM | {"embed_dim": "width"}
+    args = arguments(name, model, table, free=("mlp_width", "activation", "epsilon", "head_bias"))
+    args |= {} if model.image_size == 224 else {"img_size": model.image_size}
+    args |= {} if model.mlp_width == 4 * model.width else {"mlp_ratio": model.mlp_width / model.width}
+    return f"vit_{size}_{patch}_clip_{quick}224", args
