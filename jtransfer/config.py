@@ -26,6 +26,8 @@ BOUNDS = {  # of fields: at least the first, below the second
     "mixup": (0, None),
     "cutmix": (0, None),
     "data.threads": (0, None),
+    "data.length": (1, None),
+    "data.target_length": (1, None),
     "optim.lr": (0, None),
     "optim.warmup": (0, None),
     "optim.weight_decay": (0, None),
@@ -51,11 +53,12 @@ def default() -> ConfigDict:
     """All fields and their defaults."""
     config = ConfigDict()
     config.seed = 0
+    config.task = ""  # "" is told by the data: "images", "classify", "multi_label", "regress", "tag", "embed", …
     config.init = "scratch"  # or a path, hf://org/name, pypi://distribution, gs://…, or the folder of another run
     config.reinit = ()  # parameters drawn anew although `init` has them: regular expressions
 
     config.model = ConfigDict()
-    config.model.name = "resnet18"
+    config.model.name = "resnet18"  # "" is what `init` is of
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.fields = ConfigDict()  # any other field of the model
 
@@ -68,6 +71,12 @@ def default() -> ConfigDict:
     config.data.image_key = "image"
     config.data.label_key = "label"
     config.data.channels = 3
+    config.data.text_key = ""  # columns of texts; "" is the one that goes without saying
+    config.data.pair_key = ""
+    config.data.target_key = ""
+    config.data.tokenizer = ""  # a folder or address of the tokenizer's files; "" is `init`
+    config.data.length = 128  # tokens of a text, at most; longer texts are cut, and counted
+    config.data.target_length = 64  # tokens that a decoder gets, at most
     config.data.transform = ""  # of training images; "" is the model's own size, mean and std with crops and flips
     config.data.eval_transform = ""  # of all other images; "" is the model's own
     config.data.sampling = "shuffle"  # or "balanced": every class equally often
@@ -77,7 +86,7 @@ def default() -> ConfigDict:
     config.eval_batch_size = 0  # 0 is batch_size
 
     config.loss = ConfigDict()
-    config.loss.name = "softmax"  # "sigmoid", "focal"
+    config.loss.name = ""  # "" is the task's; "softmax", "sigmoid", "focal", "mse", "huber", "contrastive"
     config.loss.fields = ConfigDict()  # label_smoothing, gamma
     config.loss.balanced = False  # class weights by inverse frequency
     config.mixup = 0.0  # alpha of mixup; 0 is off
@@ -106,7 +115,7 @@ def default() -> ConfigDict:
     config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps
     config.checkpoint_every = 200  # steps
     config.early_stop = ConfigDict()
-    config.early_stop.metric = "accuracy"
+    config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off
     return config
 

@@ -29,35 +29,44 @@ def first_trained(trainable: trees.Tree, stages: Sequence[str]) -> str:
     return first
 
 
-def extract(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> np.ndarray:
-    """The features of every example of a source, float [N, …], in the source's order, the same on every process.
+def extract(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> tuple[Any, np.ndarray]:
+    """The features of every example of a source, in the source's order, and the labels, the same on every process.
 
     Args:
       eval_step: `step.make_eval_step(model, stop=stage)`, perhaps jitted.
       variables: what it takes.
-      batches: every example once, with `index` and `mask` (`data.eval_batches`, put on the devices).
+      batches: every example once, with `label`, `index` and `mask` (`data.eval_batches`, put on the devices), all of
+        one width.
+
+    Returns:
+      What the stages before `stage` make of each example, a pytree of [N, …], and the labels [N, …].
     """
     rows, places = [], []
     for batch in batches:
-        row = {"x": eval_step(variables, batch)["features"], "index": batch["index"], "mask": batch["mask"]}
+        row = {"x": eval_step(variables, batch)["features"], **{key: batch[key] for key in ("label", "index", "mask")}}
         row = multihost_utils.process_allgather(row, tiled=True) if jax.process_count() > 1 else jax.device_get(row)
         mask = np.asarray(row["mask"], bool)
-        rows.append(np.asarray(row["x"])[mask])
+        rows.append(jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], (row["x"], row["label"])))
         places.append(np.asarray(row["index"])[mask])
-    features, index = np.concatenate(rows), np.concatenate(places)
-    return features[np.argsort(index, kind="stable")]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[order], *rows)
 
 
 class Features:
-    """A data source of cached features: `source[i] -> {"image": features[i], "label": labels[i]}`."""
+    """A data source of cached features: `source[i] -> {"inputs": features[i], "label": labels[i]}`."""
 
-    def __init__(self, features: np.ndarray, source: Any):
-        self._features = features
-        self.labels = source.labels
+    def __init__(self, features: Any, labels: np.ndarray, source: Any):
+        self._features, self._labels = features, labels
+        self._source = source
         self.class_names = source.class_names
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the source, where its examples have one each."""
+        return self._source.labels
+
     def __len__(self) -> int:
-        return len(self._features)
+        return len(self._labels)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        return {"image": self._features[i], "label": self.labels[i]}
+        return {"inputs": jax.tree.map(lambda x: x[i], self._features), "label": self._labels[i]}

@@ -1,20 +1,23 @@
-"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best] IMAGE…
+"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best] IMAGE_OR_TEXT…
 
-One line for each image: its path, then the most probable classes with their probabilities.
+One line for each image or text: what it is, then the most probable classes with their probabilities; of a run that
+translates or goes on with texts, what it generates.
 """
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 from absl import flags
 from etils import epath
 
-from jtransfer import checkpoint, data, evals, setup, workdir
+from jtransfer import checkpoint, data, evals, generate, setup, tasks, texts, workdir
 from jtransfer import config as configs
 from jtransfer import step as steps
 from jtransfer.command import cache_compilations, parse_flags, run_command
+from jtransfer.data import tokenizers
 from jtransfer.data.pixels import decode
 from jtransfer.errors import InputError
 
@@ -33,25 +36,29 @@ def predict(
 
     Args:
       folder: of a run.
-      images: paths of image files. Each is prepared as the run prepared its images for evaluation.
+      images: paths of image files, or texts. Each is prepared as the run prepared its examples for evaluation.
       step: as `checkpoint.load_params` takes it.
 
     Raises:
       InputError: the folder is no run or has no such step, or an image is missing or cannot be read.
     """
-    for path in images:
-        if not os.path.isfile(path):
-            raise InputError(f"{path}: there is no such image")
     config = configs.complete(workdir.read_json(epath.Path(folder) / "config.json"))
     names = workdir.read_json(epath.Path(folder) / "classes.json")["class_names"]
     model = setup.create_model(config, len(names))
-    transform = setup.transforms(config, model)["eval"]
-    pixels = steps.pixels(**setup.statistics(transform), dtype=model.dtype)
-    eval_step = jax.jit(steps.make_eval_step(model, preprocess=pixels))
+    task, place = tasks.TASKS[config.task or "images"], Path(folder) / texts.FOLDER
+    if config.task in ("multi_label", "regress", "tag", "embed"):
+        raise InputError(f"predict serves classes and generated texts; {folder} is a run of task={config.task!r}")
+    if task.pipeline is None:
+        for path in images:
+            if not os.path.isfile(path):
+                raise InputError(f"{path}: there is no such image")
+    transform = setup.transforms(config, model, task, tokenizers.open(place) if task.pipeline else None)["eval"]
+    preprocess = steps.pixels(**setup.statistics(transform), dtype=model.dtype) if task.pipeline is None else None
+    eval_step = jax.jit(steps.make_eval_step(model, preprocess=preprocess or (lambda inputs: inputs)))
     variables = checkpoint.load_params(folder, step)
     source = data.Source(
         size=len(images),
-        read=lambda index: {"image": decode(images[index], config.data.channels)},
+        read=lambda index: _example(images[index], task, config.data.channels),
         class_names=names,
         read_labels=lambda start, stop: np.zeros(stop - start, np.int32),
     )
@@ -59,6 +66,33 @@ def predict(
     for batch in data.eval_batches(source, transform, min(BATCH, len(images)), threads=config.data.threads):
         logits.append(np.asarray(eval_step(variables, batch)["logits"])[batch["mask"]])
     return evals.softmax(np.concatenate(logits)), names
+
+
+def _example(given: str, task: tasks.Task, channels: int) -> dict:
+    return {"text": given} if task.pipeline else {"image": decode(given, channels), "label": 0}
+
+
+def generated(folder: str | os.PathLike, given: Sequence[str], step: int | str | None = None) -> list[str]:
+    """What a run's model makes of texts, greedily: a target for each, or what follows it.
+
+    Raises:
+      InputError: the folder is no run of such a task, or has no such step.
+    """
+    config = configs.complete(workdir.read_json(epath.Path(folder) / "config.json"))
+    tokenizer = tokenizers.open(Path(folder) / texts.FOLDER)
+    model = setup.create_model(config, 0)
+    both = config.task == "seq2seq"
+    settings = generate.Settings(
+        max_new_tokens=config.data.target_length,
+        eos=() if tokenizer.eos is None else (tokenizer.eos,),
+        pad=tokenizer.pad or 0,
+        start=model.start if both else None,
+    )
+    inputs = tokenizer(given, length=config.data.length)
+    inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    found = generate.generate(model, checkpoint.load_params(folder, step), inputs, settings)
+    produced = (tokenizer.target or tokenizer) if both else tokenizer
+    return [produced.decode(row[:length]) for row, length in zip(np.asarray(found.tokens), found.lengths, strict=True)]
 
 
 def lines(images: Sequence[str], probs: np.ndarray, names: Sequence[str]) -> Iterator[str]:
@@ -73,9 +107,13 @@ def main(argv: list[str]) -> None:
     """Prints the predictions for the images of a command line."""
     images = parse_flags(_FLAGS, argv)
     if not _WORKDIR.value or not images:
-        raise InputError("give a run's folder and images: python -m jtransfer.predict --workdir=DIR IMAGE…")
+        raise InputError("give a run's folder and images or texts: python -m jtransfer.predict --workdir=DIR IMAGE…")
     cache_compilations()
     step = int(_STEP.value) if _STEP.value.isdigit() else _STEP.value or None
+    task = workdir.read_json(epath.Path(_WORKDIR.value) / "config.json").get("task")
+    if task in ("seq2seq", "lm"):
+        print("\n".join(generated(_WORKDIR.value, images, step)))
+        return
     probs, names = predict(_WORKDIR.value, images, step)
     print("\n".join(lines(images, probs, names)))
 

@@ -267,7 +267,8 @@ def _pictures(config: Mapping) -> Callable[[int], str | None]:
 
     def picture(index: int) -> str | None:
         try:
-            return _data_uri(source[index]["image"])
+            example = source[index]
+            return _data_uri(example["image"]) if "image" in example else None
         except Exception as error:
             print(f"report: no picture of example {index}: {error}", file=sys.stderr)
             return None

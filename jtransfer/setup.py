@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import config as configs
-from jtransfer import data, evals, features, models, objectives, optim, phases, rules, sharding
+from jtransfer import data, evals, features, models, objectives, optim, phases, rules, sharding, tasks, texts
 from jtransfer import state as states
 from jtransfer.errors import InputError, unknown
 
@@ -23,7 +23,9 @@ class Run(NamedTuple):
     mesh: Any
     model: Any
     sources: dict[str, Any]
-    transforms: dict[str, data.Pipeline]
+    transforms: dict[str, Any]
+    task: tasks.Task
+    tokenizer: Any
     phases: list[phases.Phase]
 
 
@@ -36,11 +38,17 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     config = configs.complete(config)
     mesh = sharding.make_mesh(config.mesh)
     sharding.check_batch(eval_batch_size(config), mesh)
-    sources = {split: data.open(config.data, config.data[split]) for split in SPLITS if config.data[split]}
+    spec = config.data.to_dict() | ({"label_key": ""} if config.task == "lm" else {})
+    sources = {split: data.open(spec, config.data[split]) for split in SPLITS if config.data[split]}
+    name = tasks.choose(config.task, sources["train"])
+    task = tasks.TASKS[name]
+    tokenizer = texts.tokenizer(config, folder) if task.pipeline else None
+    config = texts.describe(config, name, tokenizer, len(sources["train"].class_names))
     model = create_model(config, len(sources["train"].class_names))
     params = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))["params"]
     plan = phases.plan(config, params, model.stages, len(sources["train"]))
-    run = Run(config, str(folder), mesh, model, sources, transforms(config, model), plan)
+    made = transforms(config, model, task, tokenizer)
+    run = Run(config, str(folder), mesh, model, sources, made, task, tokenizer, plan)
     _check(run, params)
     return run
 
@@ -57,9 +65,12 @@ def _check(run: Run, params: Any) -> None:
         sharding.check_batch(config.batch_size, run.mesh, phase.optim["accumulate"])
         if phase.cache:
             features.first_trained(phase.trainable, run.model.stages)
-    known = dict(evals.classification(np.zeros((1, run.model.num_classes)), np.zeros(1, int)))
-    if config.early_stop.metric not in known:
-        raise unknown("early_stop.metric", config.early_stop.metric, known)
+    if config.early_stop.metric and run.task.pipeline is None:
+        known = dict(evals.classification(np.zeros((1, run.model.num_classes)), np.zeros(1, int)))
+        if config.early_stop.metric not in known:
+            raise unknown("early_stop.metric", config.early_stop.metric, known)
+    if run.tokenizer:
+        texts.report(run.sources["train"], run.transforms["train"], run.tokenizer, run.model)
     batches = data.train_batches(
         run.sources["train"],
         run.transforms["train"],
@@ -88,17 +99,19 @@ def create_model(config: Any, num_classes: int) -> Any:
     size = fields.get("image_size", 1)
     if not isinstance(size, int) or size < 1:
         raise InputError(f"model.fields.image_size={size!r} must be a positive number of pixels")
-    return models.create(
-        config.model.name,
-        num_classes=num_classes,
-        dtype=dtype,
-        channels=config.data.channels,
-        **fields,
-    )
+    if models.of_images(config.model.name):
+        fields["channels"] = config.data.channels
+    return models.create(config.model.name, num_classes=num_classes, dtype=dtype, **fields)
 
 
-def transforms(config: Any, model: Any) -> dict[str, data.Pipeline]:
-    """The transforms of training ("train") and all other images ("eval"); by default those of the model's weights."""
+def transforms(config: Any, model: Any, task: tasks.Task | None = None, tokenizer: Any = None) -> dict[str, Any]:
+    """The transforms of training ("train") and all other examples ("eval"); by default those of the model's weights."""
+    if task is not None and task.pipeline:
+        start = getattr(model, "start", None)
+        made = task.pipeline(tokenizer, config.data.length, config.data.target_length, start)
+        return {"train": made, "eval": made}
+    if not isinstance(model, models.ImageChain):
+        raise InputError(f"model {config.model.name!r} is not one of images; name another in model.name")
     source = model.preprocessing
     size, method = source["size"], source["interpolation"]
     mean, std = source["mean"], source["std"]
@@ -127,7 +140,7 @@ def objective(run: Run):
     config, fields = run.config.loss, run.config.loss.fields.to_dict()
     if config.balanced:
         fields["class_weights"] = data.class_weights(run.sources["train"].labels, run.model.num_classes)
-    return objectives.create(config.name, **fields)
+    return run.task.objective(objectives.create(config.name or run.task.loss, **fields))
 
 
 def mixer(config: Any, num_classes: int):

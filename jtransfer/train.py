@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer import checkpoint, data, init, metrics, optim, setup, sharding, views, workdir
+from jtransfer import checkpoint, data, init, metrics, optim, setup, sharding, texts, views, workdir
 from jtransfer import step as steps
 from jtransfer import tree as trees
+from jtransfer.errors import unknown
 from jtransfer.setup import Run
 from jtransfer.state import TrainState
 from jtransfer.window import Window
@@ -44,6 +45,8 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     found = checkpoint.latest_position(folder)
     loaded = None if found else _load(this)
     workdir.claim(folder, this.config, this.sources["train"].class_names)
+    if this.tokenizer:
+        texts.keep(this.tokenizer, folder)
     start = {"start_step": found[0], "start_phase": found[1]["phase"]} if found else {}
     with (
         metrics.Writer(folder, total_steps=sum(phase.steps for phase in this.phases), **start) as writer,
@@ -145,7 +148,8 @@ def _jitted_step(this: Run, number: int, state: TrainState, start: str | None):
         setup.optimizer(this, number, state.variables()["params"]),
         setup.objective(this),
         trainable=phase.trainable,
-        preprocess=steps.pixels(**setup.statistics(this.transforms["train"]), dtype=this.model.dtype),
+        preprocess=views.preprocess(this, "train"),
+        accuracy=this.task.accuracy,
         mix=setup.mixer(config, this.model.num_classes),
         start=start,
         accumulate=phase.optim["accumulate"],
@@ -160,11 +164,14 @@ def _evaluate(this: Run, evaluate, state: TrainState, step: int, position: Posit
     if "validation" in this.sources:
         scalars, _ = evaluate(state, "validation")
         writer.write(step, position.phase, "validation", scalars)
-        score = scalars[stop.metric] * (-1 if stop.metric in _SMALLER_IS_BETTER else 1)
+        metric = stop.metric or this.task.metric
+        if metric not in scalars:
+            raise unknown("early_stop.metric", metric, scalars)
+        score = scalars[metric] * (-1 if metric in _SMALLER_IS_BETTER else 1)
         better = position.best is None or score > position.best
         position = position._replace(best=score if better else position.best, stale=0 if better else position.stale + 1)
         if stop.patience and position.stale >= stop.patience and not last:
-            writer.event(step, position.phase, "early_stop", metric=stop.metric, best=position.best)
+            writer.event(step, position.phase, "early_stop", metric=metric, best=position.best)
             last = True
     if last or "validation" not in this.sources:
         scalars, predictions = evaluate(state, "test")

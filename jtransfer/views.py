@@ -1,9 +1,11 @@
 """What a phase trains and evaluates on: images, or the cached outputs of the model's frozen prefix."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jtransfer import data, evals, features, setup, sharding
 from jtransfer import step as steps
@@ -49,10 +51,16 @@ class View(NamedTuple):
 
     def evaluator(self):
         """`evaluate(state, split) -> (scalars, predictions)` with the moving average where there is one."""
-        eval_step = jax.jit(steps.make_eval_step(self.run.model, preprocess=_pixels(self.run), start=self.start))
+        run = self.run
+        eval_step = jax.jit(
+            steps.make_eval_step(run.model, preprocess=preprocess(run, "eval"), keep=run.task.keep, start=self.start)
+        )
+
+        def score(table: dict):
+            return run.task.score(table, run.sources["train"].class_names)
 
         def evaluate(state: TrainState, split: str):
-            return evals.run(eval_step, state.variables(average=True), self.eval_batches(split))
+            return evals.run(eval_step, state.variables(average=True), self.eval_batches(split), score)
 
         return evaluate
 
@@ -68,14 +76,23 @@ def of_phase(run: Run, phase: Phase, state: TrainState) -> View:
     if not phase.cache:
         return whole
     stage = features.first_trained(phase.trainable, run.model.stages)
-    prefix = jax.jit(steps.make_eval_step(run.model, preprocess=_pixels(run), stop=stage))
+    prefix = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess(run, "eval"), stop=stage))
+    if run.tokenizer and (stage != "head" or run.task.by_token):
+        whole = whole._replace(transforms={"eval": run.transforms["eval"].of_one_width()})
     variables = state.variables()
     cached = {
-        split: features.Features(features.extract(prefix, variables, whole.eval_batches(split)), source)
+        split: features.Features(*features.extract(prefix, variables, whole.eval_batches(split)), source)
         for split, source in run.sources.items()
     }
     return View(run, cached, {"train": None, "eval": None}, stage)
 
 
-def _pixels(run: Run):
-    return steps.pixels(**setup.statistics(run.transforms["eval"]), dtype=run.model.dtype)
+def preprocess(run: Run, kind: str):
+    """What the step does to a batch's inputs: images are normalised, pairs [B, 2, n] become texts [2·B, n]."""
+    if run.tokenizer:
+        return partial(jax.tree.map, _texts)
+    return steps.pixels(**setup.statistics(run.transforms[kind]), dtype=run.model.dtype)
+
+
+def _texts(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1]) if x.ndim == 3 and jnp.issubdtype(x.dtype, jnp.integer) else x

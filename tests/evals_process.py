@@ -31,12 +31,12 @@ def batches(rank):
         index = own[start : start + LOCAL]
         mask = np.arange(LOCAL) < len(index)
         index = np.pad(index, (0, LOCAL - len(index)))
-        yield {"image": logits[index], "label": labels[index].astype(np.int32), "index": index, "mask": mask}
+        yield {"inputs": logits[index], "label": labels[index].astype(np.int32), "index": index, "mask": mask}
 
 
 def main():
     mesh = sharding.make_mesh({"data": -1})
-    eval_step = jax.jit(lambda variables, batch: {"logits": jnp.asarray(batch["image"])})
+    eval_step = jax.jit(lambda variables, batch: {"logits": jnp.asarray(batch["inputs"])})
     logits, labels = split()
     whole = (sharding.put_batch(batch, mesh) for batch in batches(jax.process_index()))
     for parts in (whole, batches(jax.process_index())):

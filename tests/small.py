@@ -41,7 +41,7 @@ def variables_of(family):
 
 def batch_of(size=8, pixels=32):
     image = jax.random.normal(jax.random.key(1), (size, pixels, pixels, 3))
-    return {"image": image, "label": jnp.arange(size) % 4, "mask": jnp.ones(size, bool)}
+    return {"inputs": image, "label": jnp.arange(size) % 4, "mask": jnp.ones(size, bool)}
 
 
 def training(model, variables, spec, *, accumulate=1, ema=0.9, steps=10, births=None, **changes):

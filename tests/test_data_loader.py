@@ -45,7 +45,7 @@ def assert_same(got, expected):
 def test_a_batch_has_the_promised_arrays():
     (batch,) = take(1, source(), RANDOM, 8, seed=0)
     assert {k: (v.shape, v.dtype.name) for k, v in batch.items()} == {
-        "image": ((8, 6, 6, 3), "uint8"),
+        "inputs": ((8, 6, 6, 3), "uint8"),
         "label": ((8,), "int32"),
         "index": ((8,), "int64"),
         "mask": ((8,), "bool"),
@@ -60,7 +60,7 @@ def test_same_seed_same_batches_whatever_the_threads(sampling):
     assert_same(take(12, source(), RANDOM, 8, seed=3, threads=4, prefetch=9, sampling=sampling), first)
     other = take(12, source(), RANDOM, 8, seed=4, sampling=sampling)
     assert any((a["index"] != b["index"]).any() for a, b in zip(first, other, strict=True))
-    assert any((a["image"] != b["image"]).any() for a, b in zip(first, other, strict=True))
+    assert any((a["inputs"] != b["inputs"]).any() for a, b in zip(first, other, strict=True))
 
 
 @pytest.mark.parametrize("sampling", ["shuffle", "balanced"])
@@ -94,7 +94,7 @@ def test_every_epoch_shows_every_example_once_in_another_order():
 
 def test_an_example_is_augmented_anew_in_each_epoch():
     batches = take(10 * SIZE, source(), RANDOM, 1, seed=0)
-    looks = {batch["image"].tobytes() for batch in batches if batch["index"][0] == 7}
+    looks = {batch["inputs"].tobytes() for batch in batches if batch["index"][0] == 7}
     assert len(looks) == 10
 
 
@@ -116,12 +116,12 @@ def test_evaluation_sees_every_example_once(size, batch_size, processes):
     assert {len(part) for part in parts} == {-(-size // batch_size)}
     seen = []
     for batch in itertools.chain(*parts):
-        assert batch["image"].shape == (batch_size // processes, 6, 6, 3)
+        assert batch["inputs"].shape == (batch_size // processes, 6, 6, 3)
         assert batch["mask"].dtype == bool
         seen.extend(batch["index"][batch["mask"]])
         padding = ~batch["mask"]
         assert (batch["index"][padding] == -1).all()
-        assert not batch["image"][padding].any()
+        assert not batch["inputs"][padding].any()
         assert not batch["label"][padding].any()
         np.testing.assert_array_equal(batch["label"][batch["mask"]], batch["index"][batch["mask"]] % 5)
     assert sorted(seen) == list(range(size))

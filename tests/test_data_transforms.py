@@ -64,7 +64,7 @@ def test_a_pipeline_applies_its_parts_in_order_and_leaves_normalize_to_the_devic
     assert pipeline.std == (0.229, 0.224, 0.225)
     example = pipeline({"image": picture(), "label": 3}, rng())
     assert example["label"] == 3
-    assert example["image"].shape == (16, 16, 3)
+    assert example["inputs"].shape == (16, 16, 3)
 
 
 def test_an_empty_text_changes_nothing():

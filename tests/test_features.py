@@ -13,7 +13,12 @@ def batches(images):
     for first in range(0, len(images), 4):
         rows = np.arange(first, first + 4)
         real = rows < len(images)
-        yield {"image": images[np.minimum(rows, len(images) - 1)], "index": np.where(real, rows, -1), "mask": real}
+        yield {
+            "inputs": images[np.minimum(rows, len(images) - 1)],
+            "label": rows,
+            "index": np.where(real, rows, -1),
+            "mask": real,
+        }
 
 
 @pytest.mark.parametrize("family", small.MODELS)
@@ -23,10 +28,11 @@ def test_features_then_the_rest_is_the_model(family, spec):
     mask = rules.trainable(spec, variables["params"], model.stages)
     stage = features.first_trained(mask, model.stages)
     assert stage == ("head" if spec == "head/.*" else {"resnet": "stage4", "vgg": "fc", "lite": "conv_head"}[family])
-    images = np.asarray(small.batch_of(6)["image"])
-    cached = features.extract(jax.jit(step.make_eval_step(model, stop=stage)), variables, batches(images))
-    rest = jax.jit(step.make_eval_step(model, start=stage))(variables, {"image": cached})["logits"]
-    whole = jax.jit(step.make_eval_step(model))(variables, {"image": images})["logits"]
+    images = np.asarray(small.batch_of(6)["inputs"])
+    cached, labels = features.extract(jax.jit(step.make_eval_step(model, stop=stage)), variables, batches(images))
+    np.testing.assert_array_equal(labels, np.arange(6))
+    rest = jax.jit(step.make_eval_step(model, start=stage))(variables, {"inputs": cached})["logits"]
+    whole = jax.jit(step.make_eval_step(model))(variables, {"inputs": images})["logits"]
     np.testing.assert_allclose(rest, whole, atol=1e-5)
 
 

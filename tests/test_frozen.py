@@ -77,7 +77,7 @@ def mlp_flops(spec, clip=0.0, accumulate=1):
     changes = {**small.OPTIM, "clip": clip, "warmup": 0}
     tx = optim.make(changes, variables, total_steps=9, trainable={"params": mask}, stages=model.stages)
     begun = jax.eval_shape(lambda v: state.create(v, mask, tx, seed=0), variables)
-    batch = {"image": jnp.zeros((256, 512)), "label": jnp.zeros(256, jnp.int32), "mask": jnp.ones(256, bool)}
+    batch = {"inputs": jnp.zeros((256, 512)), "label": jnp.zeros(256, jnp.int32), "mask": jnp.ones(256, bool)}
     train_step = step.make_train_step(model, tx, small.OBJECTIVE, trainable=mask, accumulate=accumulate)
     return jax.jit(train_step).lower(begun, batch).compile().cost_analysis()["flops"]
 
@@ -161,7 +161,7 @@ def test_6_batch_statistics_stand_still_where_all_is_frozen(family):
 def test_6_a_frozen_prefix_computes_the_same_in_training(family):
     model, variables = small.model_of(family), small.variables_of(family)
     mask = rules.trainable("head/.*", variables["params"], model.stages)
-    x = small.batch_of()["image"]
+    x = small.batch_of()["inputs"]
 
     @jax.jit
     def features(variables, x):

@@ -48,7 +48,7 @@ def test_the_pieces_work_as_shown(folder):
     assert names["features"].shape == (4, 512)
     assert names["current"].step == 1
     assert np.isfinite(names["metrics"]["loss"])
-    assert names["eval_step"](names["variables"], {"image": names["images"]})["logits"].shape == (4, 10)
+    assert names["eval_step"](names["variables"], {"inputs": names["images"]})["logits"].shape == (4, 10)
 
 
 def test_surgery_works_as_shown(tmp_path, monkeypatch, capsys):

@@ -38,8 +38,8 @@ def train_batches(
 
     Args:
       source: random access to examples: dicts of numbers and arrays, of the same shapes after `transform`.
-      transform: `(example, rng) -> example`, or None; called from several threads. `rng` is the example's own until it
-        returns.
+      transform: `(example, rng) -> row`, or None; called from several threads. `rng` is the example's own until it
+        returns. Rows of different lengths need a transform with `collate`, such as `data.text.TextPipeline`.
       batch_size: examples in a global batch, a multiple of `process_count`.
       seed: of the order and of the augmentation, 0 or more.
       start: the number of the first batch.
@@ -51,9 +51,9 @@ def train_batches(
       repeat: False stops after the whole batches of the first epoch.
 
     Yields:
-      A dict of the example's leaves with a leading axis `batch_size / process_count`: for images `image` uint8
-      [B, H, W, C] and `label` int32 [B]; besides, `index` int64 [B], the example's number in the source, and `mask`
-      bool [B], all True.
+      A dict of the row's leaves with a leading axis B = `batch_size / process_count`: `inputs`, for images uint8
+      [B, H, W, C], and `label`, for classes int32 [B]; besides, `index` int64 [B], the example's number in the
+      source, and `mask` bool [B], all True.
 
     Raises:
       InputError: a value above is out of range; later, examples that cannot be read or do not stack.
@@ -68,8 +68,8 @@ def train_batches(
     def make(step: int) -> Batch:
         first = step * batch_size + process_index * local
         places = np.arange(first, first + local, dtype=np.int64)
-        indices = order(places)
-        return _assemble(source, transform, indices, _rngs(seed, places), local)
+        whole = order(np.arange(step * batch_size, (step + 1) * batch_size)) if process_count > 1 else None
+        return _assemble(source, transform, order(places), _rngs(seed, places), local, whole)
 
     return _prefetched(make, start, sys.maxsize if repeat else len(source) // batch_size, threads, prefetch)
 
@@ -96,7 +96,8 @@ def eval_batches(
     def make(step: int) -> Batch:
         first = step * batch_size + process_index * local
         indices = np.arange(first, max(first, min(first + local, len(source))))
-        return _assemble(source, transform, indices, _rngs(0, indices), local)
+        whole = np.arange(step * batch_size, min((step + 1) * batch_size, len(source))) if process_count > 1 else None
+        return _assemble(source, transform, indices, _rngs(0, indices), local, whole)
 
     return _prefetched(make, 0, -(-len(source) // batch_size), threads, prefetch)
 
@@ -135,10 +136,33 @@ def _rngs(seed: int, places: np.ndarray) -> Iterator[np.random.Generator]:
 
 
 def _assemble(
-    source: Source, transform: Transform | None, indices: np.ndarray, rngs: Iterable[np.random.Generator], size: int
+    source: Source,
+    transform: Transform | None,
+    indices: np.ndarray,
+    rngs: Iterable[np.random.Generator],
+    size: int,
+    whole: np.ndarray | None,
 ) -> Batch:
-    """The examples of `indices` stacked, and padded to `size`."""
-    transform = transform or (lambda example, rng: example)
+    """The examples of `indices` as one batch, padded to `size`; a transform with `collate` says itself how.
+
+    Where other processes have parts of the batch, `whole` are all of its examples, so that all choose one width.
+    """
+    if hasattr(transform, "collate"):
+        lengths = None if whole is None else [transform.lengths(transform(source[i])) for i in whole.tolist()]
+        rows = [transform(source[index], rng) for index, rng in zip(indices.tolist(), rngs, strict=True)]
+        batch = transform.collate(rows or [transform(source[0])], size, lengths)
+    else:
+        batch = _stacked(source, transform or (lambda example, rng: example), indices, rngs, size)
+    return {
+        **batch,
+        "index": np.pad(indices.astype(np.int64), (0, size - len(indices)), constant_values=-1),
+        "mask": np.arange(size) < len(indices),
+    }
+
+
+def _stacked(
+    source: Source, transform: Transform, indices: np.ndarray, rngs: Iterable[np.random.Generator], size: int
+) -> Batch:
     structure, stacked = None, []
     for row, (index, rng) in enumerate(zip(indices.tolist(), rngs, strict=True)):
         leaves, found = jax.tree.flatten(transform(source[index], rng))
@@ -151,12 +175,7 @@ def _assemble(
         stacked = [_empty(leaf, size) for leaf in leaves]
     for out in stacked:
         out[len(indices) :] = 0
-    padding = (0, size - len(indices))
-    return {
-        **jax.tree.unflatten(structure, stacked),
-        "index": np.pad(indices.astype(np.int64), padding, constant_values=-1),
-        "mask": np.arange(size) < len(indices),
-    }
+    return jax.tree.unflatten(structure, stacked)
 
 
 def _empty(leaf: Any, size: int) -> np.ndarray:

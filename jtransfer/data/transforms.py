@@ -54,8 +54,8 @@ class Pipeline:
         return image
 
     def __call__(self, example: dict, rng: np.random.Generator | None = None) -> dict:
-        """The example with its "image" transformed: what `train_batches` takes."""
-        return {**example, "image": self.host(example["image"], rng)}
+        """`{"inputs": the transformed image, "label": …}`: what `train_batches` takes."""
+        return {"inputs": self.host(example["image"], rng), "label": example["label"]}
 
     @property
     def random(self) -> bool:

@@ -10,5 +10,21 @@ from jtransfer.evals.classification import (
     softmax,
 )
 from jtransfer.evals.gather import run
+from jtransfer.evals.text import language, matthews, multi_label, regression, tags, translation
 
-__all__ = ["Calibration", "PerClass", "calibration", "classification", "confusion", "per_class", "run", "softmax"]
+__all__ = [
+    "Calibration",
+    "PerClass",
+    "calibration",
+    "classification",
+    "confusion",
+    "language",
+    "matthews",
+    "multi_label",
+    "per_class",
+    "regression",
+    "run",
+    "softmax",
+    "tags",
+    "translation",
+]

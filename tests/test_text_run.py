@@ -1,0 +1,80 @@
+"""Runs on texts, from the command's function to the metrics: every task learns, ends and is predicted with."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jtransfer import config as configs
+from jtransfer import predict, train
+from jtransfer.errors import InputError
+
+WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
+TINY = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 16}
+COLUMNS = {
+    "classify": lambda i: {"text": f"the day {WORDS[i % 2]}", "label": WORDS[i % 2]},
+    "regress": lambda i: {"text": f"the day {WORDS[i % 4]}", "label": (i % 4) / 2},
+    "multi_label": lambda i: {"text": f"the {WORDS[i % 4]} {WORDS[i % 3]}", "label": [WORDS[i % 4], WORDS[i % 3]]},
+    "tag": lambda i: {"tokens": ["the", WORDS[i % 4]], "label": ["O", "B-X"]},
+    "embed": lambda i: {"text": f"{WORDS[i % 8]} day", "text_pair": f"{WORDS[i % 8]} night"},
+    "lm": lambda i: {"text": " ".join(WORDS[i % 4 :])},
+    "seq2seq": lambda i: {"text": f"the {WORDS[i % 4]}", "target": f"{WORDS[i % 4]} day"},
+}
+MODELS = {"lm": ("gpt2", TINY | {"mlp_width": 64}), "seq2seq": ("t5_small", {})}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "[SEP]", "tokenizer_class": "BertTokenizer"}')
+    return folder
+
+
+def config_of(task, folder, tokenizer):
+    (folder / "set.jsonl").write_text("\n".join(json.dumps(COLUMNS[task](i)) for i in range(32)))
+    config = configs.default()
+    config.data.name = f"jsonl:{folder}/set.jsonl"
+    config.data.train, config.data.test = "all[:24]", "all[24:]"
+    config.data.tokenizer = str(tokenizer)
+    config.data.label_key = "" if task in ("lm", "embed") else "label"
+    config.data.target_key = "target" if task == "seq2seq" else ""
+    config.data.length = config.data.target_length = 8
+    config.model.name, fields = MODELS.get(task, ("bert_tiny", TINY))
+    config.model.fields.update({**fields, "vocabulary": 13, "length": 32} if task != "seq2seq" else {"vocabulary": 13})
+    if task == "seq2seq":
+        config.model.fields.update({"width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "head_dim": 8})
+    config.batch_size = 8
+    config.optim.lr = 3e-2
+    config.eval_every = 60
+    config.phases = [configs.phase("finetune", steps=60)]
+    return config
+
+
+@pytest.mark.parametrize("task", COLUMNS)
+def test_every_task_is_told_by_the_data_and_learns(task, tmp_path, tokenizer):
+    scalars = train.run(config_of(task, tmp_path, tokenizer), tmp_path / "run")
+    assert json.loads((tmp_path / "run/config.json").read_text())["task"] == task
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line.get("split") == "train"]
+    assert losses[-1] < losses[0]
+    assert np.isfinite(list(scalars.values())).all()
+    if task == "classify":
+        probs, names = predict.predict(tmp_path / "run", ["the day good", "the day bad"])
+        assert [names[i] for i in probs.argmax(1)] == ["good", "bad"]
+    if task in ("lm", "seq2seq"):
+        assert len(predict.generated(tmp_path / "run", ["the good", "the bad"])) == 2
+
+
+def test_texts_without_a_tokenizer_and_wrong_tasks_are_told_before_training(tmp_path, tokenizer):
+    config = config_of("classify", tmp_path, tokenizer)
+    config.data.tokenizer = ""
+    with pytest.raises(InputError, match=r"data\.tokenizer"):
+        train.run(config, tmp_path / "run")
+    config.data.tokenizer, config.task = str(tokenizer), "seq2seq"
+    with pytest.raises(InputError, match="target"):
+        train.run(config, tmp_path / "run")
+    config.task, config.model.fields.vocabulary = "", 9
+    with pytest.raises(InputError, match="13 tokens, but the model embeds 9"):
+        train.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
