@@ -1,5 +1,6 @@
 """From a config to a `Run`. All that can be wrong is checked here, before anything is written or trained."""
 
+import dataclasses
 import os
 from typing import Any, NamedTuple
 
@@ -108,6 +109,7 @@ def transforms(config: Any, model: Any, task: tasks.Task | None = None, tokenize
     """The transforms of training ("train") and all other examples ("eval"); by default those of the model's weights."""
     if task is not None and task.pipeline:
         start = getattr(model, "start", None)
+        tokenizer = dataclasses.replace(tokenizer, typed=tokenizer.typed and getattr(model, "segments", 0) > 0)
         made = task.pipeline(tokenizer, config.data.length, config.data.target_length, start)
         return {"train": made, "eval": made}
     if not isinstance(model, models.ImageChain):

@@ -61,6 +61,8 @@ def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
             fields.pop(given, None)
     elif tokenizer is not None and not models.of_images(name):
         usual = models.create(name)
+        if task in ("lm", "seq2seq") and getattr(usual, "head", "lm") != "lm":
+            raise InputError(f"model.name={name!r} is no model for task={task!r}, which needs one that generates")
         if wanted and hasattr(usual, "head"):
             fields.setdefault("head", wanted)
         if config.init == "scratch":

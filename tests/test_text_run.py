@@ -14,7 +14,10 @@ TINY = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 16}
 COLUMNS = {
     "classify": lambda i: {"text": f"the day {WORDS[i % 2]}", "label": WORDS[i % 2]},
     "regress": lambda i: {"text": f"the day {WORDS[i % 4]}", "label": (i % 4) / 2},
-    "multi_label": lambda i: {"text": f"the {WORDS[i % 4]} {WORDS[i % 3]}", "label": [WORDS[i % 4], WORDS[i % 3]]},
+    "multi_label": lambda i: {
+        "text": f"the {WORDS[i % 4]} {WORDS[i % 3]}",
+        "label": sorted({WORDS[i % 4], WORDS[i % 3]}),
+    },
     "tag": lambda i: {"tokens": ["the", WORDS[i % 4]], "label": ["O", "B-X"]},
     "embed": lambda i: {"text": f"{WORDS[i % 8]} day", "text_pair": f"{WORDS[i % 8]} night"},
     "lm": lambda i: {"text": " ".join(WORDS[i % 4 :])},
@@ -38,6 +41,7 @@ def config_of(task, folder, tokenizer):
     config.data.train, config.data.test = "all[:24]", "all[24:]"
     config.data.tokenizer = str(tokenizer)
     config.data.label_key = "" if task in ("lm", "embed") else "label"
+    config.data.pair_key = "text_pair" if task == "embed" else ""
     config.data.target_key = "target" if task == "seq2seq" else ""
     config.data.length = config.data.target_length = 8
     config.model.name, fields = MODELS.get(task, ("bert_tiny", TINY))
@@ -76,5 +80,8 @@ def test_texts_without_a_tokenizer_and_wrong_tasks_are_told_before_training(tmp_
         train.run(config, tmp_path / "run")
     config.task, config.model.fields.vocabulary = "", 9
     with pytest.raises(InputError, match="13 tokens, but the model embeds 9"):
+        train.run(config, tmp_path / "run")
+    config.task, config.data.label_key, config.model.fields.vocabulary = "lm", "", 13
+    with pytest.raises(InputError, match="'bert_tiny' is no model for task='lm'"):
         train.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
