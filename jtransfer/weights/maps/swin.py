@@ -1,0 +1,193 @@
+"""Swin's names in timm, torchvision, transformers (files, and modules since version 5) and its authors' own files."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from jtransfer.errors import InputError
+from jtransfer.models.swin import Swin
+from jtransfer.weights.mapping import Map, Scheme, conv, dense, layer_norm, linear
+from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.maps.vit import fused_attention
+
+MODEL = Swin
+_IGNORE = (r".*\.relative_position_index", r".*\.attn_mask")
+_BLOCK = "stage{i+1}/block{j}"
+_NORMS = ("norm1", "norm2")
+
+
+def schemes(model: Swin) -> tuple[Scheme, ...]:
+    """The naming schemes of `model`; timm's come first.
+
+    A stage of timm begins with the merging of places, one of the others' ends with that before the next.
+    """
+    stages = range(len(model.depths))
+    return (
+        Scheme("timm", (*_ends("head.fc"), *_merge("layers.{i}.downsample", "{i+1}"), *_timm_blocks), _IGNORE),
+        Scheme("microsoft", (*_ends("head"), *_merge("layers.{i}.downsample", "{i+2}"), *_timm_blocks), _IGNORE),
+        Scheme("torchvision", tuple(row for i in stages for row in _torchvision(i)), _IGNORE),
+        Scheme("transformers", (*_HUGGING, *_hugging_blocks(_FILES)), _IGNORE),
+        Scheme("transformers modules", (*_HUGGING, *_hugging_blocks(_MODULES)), _IGNORE),
+    )
+
+
+def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
+    """What a library does where windows don't divide the map; nothing shows it."""
+    return {"shrink": scheme != "torchvision", "roll_first": scheme == "timm"}
+
+
+def _block(theirs: str, ours: str, mlp: tuple[str, str]) -> list[Map]:
+    """The rows of a block where query, key and value are one tensor."""
+    return [
+        *(row for name in _NORMS for row in layer_norm(f"{theirs}.{name}", f"{ours}/{name}")),
+        *fused_attention(f"{theirs}.attn.qkv.", f"{ours}/attention"),
+        *dense(f"{theirs}.attn.proj", f"{ours}/attention/out"),
+        Map(f"{theirs}.attn.relative_position_bias_table", f"{ours}/relative_bias"),
+        *dense(f"{theirs}.{mlp[0]}", f"{ours}/fc1"),
+        *dense(f"{theirs}.{mlp[1]}", f"{ours}/fc2"),
+    ]
+
+
+def _merge(theirs: str, stage: str) -> list[Map]:
+    dense = Map(f"{theirs}.reduction.weight", f"stage{stage}/merge/dense/kernel", linear)
+    return [*layer_norm(f"{theirs}.norm", f"stage{stage}/merge/norm"), dense]
+
+
+def _ends(head: str) -> list[Map]:
+    """What comes before and after the stages in timm and in the authors' files."""
+    return [
+        *conv("patch_embed.proj", "stem/patches"),
+        *layer_norm("patch_embed.norm", "stem/norm"),
+        *layer_norm("norm", "pool/norm"),
+        *dense(head, "head/dense"),
+    ]
+
+
+_timm_blocks = _block("layers.{i}.blocks.{j}", _BLOCK, ("mlp.fc1", "mlp.fc2"))
+
+
+def _torchvision(i: int) -> Iterator[Map]:
+    """The rows of stage i, counted from 0, with those of the ends at the first."""
+    if i == 0:
+        yield from conv("features.0.0", "stem/patches")
+        yield from layer_norm("features.0.2", "stem/norm")
+        yield from layer_norm("norm", "pool/norm")
+        yield from dense("head", "head/dense")
+    else:
+        yield from _merge(f"features.{2 * i}", f"{i + 1}")
+    yield from _block(f"features.{2 * i + 1}.{{j}}", f"stage{i + 1}/block{{j}}", ("mlp.0", "mlp.3"))
+
+
+_HUGGING = (
+    *conv("swin.embeddings.patch_embeddings.projection", "stem/patches"),
+    *layer_norm("swin.embeddings.norm", "stem/norm"),
+    *_merge("swin.encoder.layers.{i}.downsample", "{i+2}"),
+    *layer_norm("swin.layernorm", "pool/norm"),
+    *dense("classifier", "head/dense"),
+)
+_FILES = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "out": "attention.output.dense",
+    "relative_bias": "attention.self",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
+_MODULES = {
+    **{name: f"attention.{name[0]}_proj" for name in ("query", "key", "value", "out")},
+    "relative_bias": "attention.relative_position_bias",
+    "fc1": "mlp.fc1",
+    "fc2": "mlp.fc2",
+}
+
+
+def _hugging_blocks(names: Mapping[str, str]) -> Iterator[Map]:
+    theirs = "swin.encoder.layers.{i}.blocks.{j}"
+    for ours, norm in zip(_NORMS, ("layernorm_before", "layernorm_after"), strict=True):
+        yield from layer_norm(f"{theirs}.{norm}", f"{_BLOCK}/{ours}")
+    for part in ("query", "key", "value", "out"):
+        yield from dense(f"{theirs}.{names[part]}", f"{_BLOCK}/attention/{part}")
+    for part in ("fc1", "fc2"):
+        yield from dense(f"{theirs}.{names[part]}", f"{_BLOCK}/{part}")
+    yield Map(f"{theirs}.{names['relative_bias']}.relative_position_bias_table", f"{_BLOCK}/relative_bias")
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "patch": config["patch_size"],
+        "width": config["embed_dim"],
+        "depths": config["depths"],
+        "heads": config["num_heads"],
+        "window": config["window_size"],
+        "image_size": config["image_size"],
+        "drop_path": config.get("drop_path_rate", 0.1),
+        "shrink": True,
+        "roll_first": False,
+    }
+
+
+_REQUIRED = {
+    "hidden_act": "gelu",
+    "qkv_bias": True,
+    "mlp_ratio": 4.0,
+    "use_absolute_embeddings": False,
+    "layer_norm_eps": 1e-5,
+}
+STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {"swin": (_stated, _REQUIRED)}
+
+
+def transformers(model: Swin) -> dict[str, Any]:
+    """The config.json of transformers. Raises InputError where it computes something else."""
+    _check_borders(model, "transformers", {"roll_first": False} if _smallest(model) >= model.window else None)
+    return {
+        "architectures": ["SwinForImageClassification"],
+        "model_type": "swin",
+        "patch_size": model.patch,
+        "embed_dim": model.width,
+        "depths": list(model.depths),
+        "num_heads": list(model.heads),
+        "window_size": model.window,
+        "image_size": model.image_size,
+        "drop_path_rate": model.drop_path,
+        **_REQUIRED,
+    }
+
+
+TIMM = {"depths": "depths", "num_heads": "heads", "window_size": "window", "patch_size": "patch"}
+_NAMES = {
+    **{f"swin_{size}": f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base", "large")},
+    **{f"swin_{size}_384": f"swin_{size}_patch4_window12_384" for size in ("base", "large")},
+}
+
+
+def timm(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
+    """timm's name, and arguments. Raises InputError where it computes something else."""
+    _check_borders(model, "timm", {"shrink": True, "roll_first": True})
+    args = arguments(name, model, TIMM | {"embed_dim": "width"}, free=("shrink", "roll_first"))
+    usual = 384 if name.endswith("_384") else 224
+    return _NAMES[name], args | ({} if model.image_size == usual else {"img_size": model.image_size})
+
+
+def _check_borders(model: Swin, library: str, needed: Mapping[str, bool] | None) -> None:
+    """Nothing where the windows divide all maps; else, the library must treat the borders as the model does."""
+    if all(side % model.window == 0 for sides in _maps(model) for side in sides):
+        return
+    if needed is None:
+        raise InputError(f"transformers has no Swin with maps smaller than the window of {model.window}")
+    for field, value in needed.items():
+        if getattr(model, field) != value:
+            raise InputError(
+                f"the Swin of {library} has {field}={value} only, which matters where windows of {model.window} don't "
+                f"divide the maps of an image of {model.sides[0]}×{model.sides[1]}"
+            )
+
+
+def _maps(model: Swin) -> Iterator[tuple[int, int]]:
+    height, width = (side // model.patch for side in model.sides)
+    for _ in model.depths:
+        yield height, width
+        height, width = -(-height // 2), -(-width // 2)
+
+
+def _smallest(model: Swin) -> int:
+    return min(side for sides in _maps(model) for side in sides)
