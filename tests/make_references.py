@@ -256,10 +256,13 @@ def densenet_cases():
 
 
 class BigVisionViT:
-    """A timm ViT under the names of ViT-AugReg's or big_vision's files; timm's own reader takes them in."""
+    """A timm ViT under the names of ViT-AugReg's or big_vision's files; timm's own reader takes them in.
 
-    def __init__(self, model, old):
-        self.model, self.old = model.eval(), old
+    `looped`: with all layers in one tensor.
+    """
+
+    def __init__(self, model, old, looped=False):
+        self.model, self.old, self.looped = model.eval(), old, looped
 
     def eval(self):
         return self
@@ -269,7 +272,7 @@ class BigVisionViT:
         width, heads = model.embed_dim, model.blocks[0].attn.num_heads
         patch, mlp = model.patch_embed.patch_size, model.blocks[0].mlp.fc1.out_features
         norm = {"scale": (width,), "bias": (width,)}
-        shapes = {"cls": (1, 1, width)}
+        shapes = {} if model.cls_token is None else {"cls": (1, 1, width)}
         shapes["Transformer/posembed_input/pos_embedding" if self.old else "pos_embedding"] = model.pos_embed.shape
 
         def add(name, **parts):
@@ -279,9 +282,8 @@ class BigVisionViT:
         add("Transformer/encoder_norm", **norm)
         add("head", kernel=(width, references.CLASSES), bias=(references.CLASSES,))
         attention, norm2, network = (1, 2, 3) if self.old else (0, 1, 0)
-        for i in range(len(model.blocks)):
-            block = f"Transformer/encoderblock_{i}"
-            add(f"{block}/LayerNorm_0", **norm)
+
+        def parts(block, norm2):
             add(f"{block}/LayerNorm_{norm2}", **norm)
             for name in ("query", "key", "value"):
                 split = (heads, width // heads)
@@ -290,6 +292,16 @@ class BigVisionViT:
             add(f"{block}/MultiHeadDotProductAttention_{attention}/out", **out)
             add(f"{block}/MlpBlock_{network}/Dense_0", kernel=(width, mlp), bias=(mlp,))
             add(f"{block}/MlpBlock_{network}/Dense_1", kernel=(mlp, width), bias=(width,))
+
+        depth, block = len(model.blocks), "Transformer/encoderblock"
+        for name in [block] if self.looped else [f"{block}_{i}" for i in range(depth)]:
+            add(f"{name}/LayerNorm_0", **norm)
+            parts(name, norm2)
+        if self.looped:
+            shapes |= {name: (depth, *shape) for name, shape in shapes.items() if name.startswith(f"{block}/")}
+        if model.attn_pool is not None:
+            add("MAPHead_0", probe=(1, 1, width))
+            parts("MAPHead_0", 0)
         return {name: torch.zeros(shape) for name, shape in shapes.items()}
 
     def load_state_dict(self, tensors):
@@ -357,6 +369,7 @@ def vit_cases():
     plain, tiny = "vit_tiny_patch16", "vit_tiny_patch16_224"
     exact = fields | {"epsilon": 1e-12}
     dino = fields | {"layer_scale": 1.0}
+    mapped, siglip = fields | {"pooling": "map"}, "vit_base_patch16_siglip_224"
     rows = {}
     for size in (32, 48):
         rows |= {
@@ -390,6 +403,19 @@ def vit_cases():
             ),
             f"vit_augreg_{size}": (plain, fields, size, lambda s=size: BigVisionViT(timm_vit(tiny, s), old=True)),
             f"vit_big_vision_{size}": (plain, fields, size, lambda s=size: BigVisionViT(timm_vit(tiny, s), old=False)),
+            f"vit_looped_{size}": (
+                plain,
+                fields,
+                size,
+                lambda s=size: BigVisionViT(timm_vit(tiny, s), old=False, looped=True),
+            ),
+            f"vit_map_timm_{size}": (plain, mapped, size, partial(timm_vit, siglip, size)),
+            f"vit_map_big_vision_{size}": (
+                plain,
+                mapped,
+                size,
+                lambda s=size: BigVisionViT(timm_vit(siglip, s), old=False),
+            ),
         }
     return {case: (model, fields, size, 1.0, build) for case, (model, fields, size, build) in rows.items()}
 

@@ -6,6 +6,7 @@ import re
 
 import flax.linen as nn
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 import references
@@ -475,3 +476,60 @@ def test_libraries_get_their_name_of_a_model_or_a_reason(name, fields, library, 
     else:
         found = say[library]()
         assert found == expected or found[1] == expected
+
+
+def big_vision_file(path, case, prefix, change=dict):
+    """A stored reference as big_vision writes it: with a prefix, beside an optimizer's state, bfloat16 as void2."""
+    tensors = change({name: tensor.read() for name, tensor in references.load(case).tensors.items()})
+    half = {f"{prefix}{name}": array.astype(ml_dtypes.bfloat16).view("V2") for name, array in tensors.items()}
+    np.savez(path, **half, **{"opt/state/step" if prefix.startswith("opt") else "opt/step": np.zeros(1, np.float32)})
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["opt/target/", "params/", "params/img/"])
+@pytest.mark.parametrize("case", ["vit_augreg_32", "vit_big_vision_32", "vit_looped_32", "vit_map_big_vision_32"])
+def test_big_visions_files_fill_the_model(case, prefix, tmp_path):
+    reference = references.load(case)
+    model = build(reference)
+    path = big_vision_file(tmp_path / "some.npz", case, prefix)
+    variables, report = weights.load(path, model)
+    assert {name for name, _ in report.ignored} <= {"opt/state/step", "opt/step"}
+    rounded = {n: t.read().astype(ml_dtypes.bfloat16).astype(np.float32) for n, t in reference.tensors.items()}
+    assert_same(variables, weights.load(rounded, model)[0])
+    described = describe(path, **reference.fields, image_size=32).model
+    assert (described.activation, described.pooling) == ("gelu_new", model.pooling)  # what JAX calls gelu
+
+
+@pytest.mark.parametrize(
+    "name", ["pos_embedding", "Transformer/posembed_input/pos_embedding", "Transformer/pos_embedding"]
+)
+@pytest.mark.parametrize("case", ["vit_augreg_32", "vit_looped_32"])
+def test_positions_of_big_vision_may_lack_the_class_tokens_row(case, name):
+    reference = references.load(case)
+    model = build(reference)
+    tensors = {key: tensor.read() for key, tensor in reference.tensors.items()}
+    old = next(key for key in tensors if key.endswith("pos_embedding"))
+    with_row = tensors.pop(old)
+    whole, _ = weights.load({**tensors, name: with_row}, model)
+    np.testing.assert_array_equal(whole["params"]["embed"]["positions"], with_row)
+    with_row[:, 0] = 0
+    bare, _ = weights.load({**tensors, name: with_row[:, 1:]}, model)
+    np.testing.assert_array_equal(bare["params"]["embed"]["positions"], with_row)
+    back = weights.to_foreign(bare, model, scheme="big_vision")
+    np.testing.assert_array_equal(back["pos_embedding"], with_row[:, 1:])
+
+
+def test_layers_in_one_tensor_and_in_many_are_the_same_model(tmp_path):
+    reference = references.load("vit_big_vision_32")
+    model = build(reference)
+    variables, _ = weights.load(reference.tensors, model)
+    path = weights.save(variables, model, tmp_path / "scan.npz", format="npz", scheme="big_vision scan")
+    with np.load(path) as file:
+        stacked = file["Transformer/encoderblock/MultiHeadDotProductAttention_0/query/kernel"]
+    parts = [f"Transformer/encoderblock_{i}/MultiHeadDotProductAttention_0/query/kernel" for i in range(2)]
+    np.testing.assert_array_equal(stacked, np.stack([reference.tensors[name].read() for name in parts]))
+    back, report = weights.load(path, model)
+    assert report.scheme == "big_vision scan"
+    assert_same(variables, back)
+    with pytest.raises(InputError, match="layer_2/norm1/scale"):
+        weights.load(path, model.clone(depth=3))

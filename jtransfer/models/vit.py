@@ -1,4 +1,5 @@
-"""Vision transformers: ViT (arXiv:2010.11929), DeiT (arXiv:2012.12877), DINOv2 (arXiv:2304.07193)."""
+"""Vision transformers: ViT (arXiv:2010.11929), DeiT (arXiv:2012.12877), DINOv2 (arXiv:2304.07193), SigLIP's image
+tower (arXiv:2303.15343)."""
 
 from functools import partial
 
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
+from jtransfer.layers import activation
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
@@ -14,7 +16,7 @@ _HALF = Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop=0.9, interpolatio
 _IMAGENET = Pixels(interpolation="bicubic")
 _token_init = nn.initializers.normal(0.02)
 
-ACTIVATIONS = {"gelu": partial(nn.gelu, approximate=False), "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x)}
+ACTIVATIONS = {**activation.ACTIVATIONS, "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x)}
 
 
 class Embed(nn.Module):
@@ -95,6 +97,29 @@ class Pool(nn.Module):
         return x[:, :2] if self.kind == "tokens" else x[:, 0]
 
 
+class AttentionPool(nn.Module):
+    """A layer norm, then attention from a learnt `probe` to all tokens, and a two-layer network beside a residual
+    (arXiv:2106.04560, "MAP"). Attributes as of `Layer`."""
+
+    heads: int
+    mlp_width: int
+    epsilon: float
+    activation: str = "gelu"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b d"]:
+        width = x.shape[-1]
+        norm = partial(nn.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
+        x = norm(name="norm")(x)
+        probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, width)).astype(x.dtype)
+        probe = jnp.broadcast_to(probe, (len(x), 1, width))
+        x = layers.Attention(self.heads, self.dtype, name="attention")(probe, x)
+        y = nn.Dense(self.mlp_width, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
+        y = nn.Dense(width, dtype=self.dtype, name="fc2")(ACTIVATIONS[self.activation](y))
+        return (x + y)[:, 0]
+
+
 class DistilledHead(nn.Module):
     """Two dense layers, for the class token and the distillation token; the logits are their mean."""
 
@@ -115,7 +140,9 @@ class ViT(ImageChain):
       patch: side of a patch in pixels; divides `image_size`.
       width, depth, heads, mlp_width: of the layers.
       distilled: a second token and head (DeiT).
-      pooling: see `Pool`; timm's DINOv2 has "token", transformers' "token+mean".
+      pooling: see `Pool`; timm's DINOv2 has "token", transformers' "token+mean". Or "map": `AttentionPool`, and no
+        class token (SigLIP).
+      activation: one of `ACTIVATIONS`: "gelu", or the approximation "gelu_new" of what was trained in JAX.
       epsilon: of the layer norms: 1e-6 in timm and big_vision, 1e-12 in transformers.
       layer_scale: initial value of the scales (DINOv2); None for none.
       drop_path: stochastic depth of the last layer; it falls linearly to 0 at the first.
@@ -128,6 +155,7 @@ class ViT(ImageChain):
     mlp_width: int = 3072
     distilled: bool = False
     pooling: str = "token"
+    activation: str = "gelu"
     epsilon: float = 1e-6
     layer_scale: float | None = None
     drop_path: float = 0.0
@@ -136,20 +164,25 @@ class ViT(ImageChain):
     @property
     def tokens(self) -> tuple[str, ...]:
         """Names of the tokens before the patches."""
+        if self.pooling == "map":
+            return ()
         return ("class_token", "distillation_token") if self.distilled else ("class_token",)
 
     def parts(self):
         def layer(i):
             rate = self.drop_path * i / max(self.depth - 1, 1)
             size = (self.heads, self.mlp_width, self.epsilon, self.layer_scale, rate)
-            return partial(Layer, *size, dtype=self.dtype)
+            return partial(Layer, *size, activation=self.activation, dtype=self.dtype)
 
         kind = "tokens" if self.distilled else self.pooling
+        pool = partial(Pool, kind, len(self.tokens), self.epsilon, self.dtype)
+        if kind == "map":
+            pool = partial(AttentionPool, self.heads, self.mlp_width, self.epsilon, self.activation, self.dtype)
         head = partial(DistilledHead if self.distilled else Head, self.num_classes, dtype=self.dtype)
         return {
             "embed": partial(Embed, self.patch, self.width, self.tokens, dtype=self.dtype),
             **{f"layer_{i}": layer(i) for i in range(self.depth)},
-            "pool": partial(Pool, kind, len(self.tokens), self.epsilon, self.dtype),
+            "pool": pool,
             "head": head,
         }
 
@@ -165,6 +198,7 @@ _DINOV2 = {"patch": 14, "image_size": 518, "layer_scale": 1e-5, "pixels": _IMAGE
 MODELS = {
     **{f"vit_{size}_patch16": partial(ViT, **fields) for size, fields in _SIZES.items()},
     **{f"vit_{size}_patch32": partial(ViT, patch=32, **_SIZES[size]) for size in ("small", "base", "large")},
+    "vit_base_patch16_siglip": partial(ViT, pooling="map"),
     **{f"deit_{size}_patch16": partial(ViT, pixels=_IMAGENET, **_SIZES[size]) for size in ("tiny", "small", "base")},
     **{
         f"deit_{size}_distilled_patch16": partial(ViT, distilled=True, pixels=_IMAGENET, **_SIZES[size])

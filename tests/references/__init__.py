@@ -56,7 +56,7 @@ def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
     """The values of the tensor called `name`, float32: a function of its name, its shape and the gain.
 
     Kernels are normal with variance 2 / fan-in; scales of norms are uniform in gain · [0.5, 1]; running variances in
-    [0.5, 1.5]; every other vector is normal with deviation 0.1.
+    [0.5, 1.5]; every other vector is normal with deviation 0.1. Tensors of all layers at once are as those of one.
     """
     random = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
     leaf = re.split(r"[./]", name)[-1]
@@ -64,9 +64,10 @@ def fill(name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
         return np.zeros(shape, np.float32)
     if leaf == "running_var":
         return random.uniform(0.5, 1.5, shape).astype(np.float32)
-    if len(shape) == 1 and leaf in ("weight", "scale"):
+    one = shape[1:] if "/encoderblock/" in name else shape
+    if len(one) == 1 and leaf in ("weight", "scale"):
         return (gain * random.uniform(0.5, 1.0, shape)).astype(np.float32)
-    deviation = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
+    deviation = math.sqrt(2 / math.prod(one[1:])) if len(one) > 1 else 0.1
     return np.asarray(random.standard_normal(shape, np.float32) * np.float32(deviation))
 
 

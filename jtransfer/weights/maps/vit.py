@@ -1,6 +1,6 @@
-"""ViT's, DeiT's and DINOv2's names in timm, transformers (files, and modules since version 5) and big_vision."""
+"""ViT's, DeiT's and DINOv2's names in timm and transformers (files, and modules since version 5)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from jtransfer.errors import InputError
 from jtransfer.models.vit import ViT
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+from jtransfer.weights.maps import big_vision
 from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = ViT
@@ -23,6 +24,14 @@ def fused_attention(foreign: str, ours: str) -> list[Map]:
     """The rows of query, key and value in one tensor: `foreign` is all of its name before "weight" and "bias"."""
     kernels, biases = (tuple(f"{ours}/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias"))
     return [Map(f"{foreign}weight", kernels, _fused_linear), Map(f"{foreign}bias", biases, _fused_bias)]
+
+
+def _fused_pair(foreign: str, ours: str) -> list[Map]:
+    """The same of key and value alone."""
+    kernels, biases = (tuple(f"{ours}/{name}/{kind}" for name in _QKV[1:]) for kind in ("kernel", "bias"))
+    halves = Transform(lambda x: tuple(part.T for part in np.split(x, 2)), _fused_linear.save)
+    half_biases = Transform(lambda x: tuple(np.split(x, 2)), _fused_bias.save)
+    return [Map(f"{foreign}weight", kernels, halves), Map(f"{foreign}bias", biases, half_biases)]
 
 
 TIMM_TOWER = (
@@ -41,8 +50,15 @@ TIMM_TOWER = (
 def schemes(model: ViT) -> tuple[Scheme, ...]:
     """The naming schemes of `model`; timm's come first."""
     kind = _kind(model)
-    others = _big_vision(model) if kind == "vit" else ()
+    others = big_vision.schemes(model) if kind == "vit" else ()
+    if model.pooling == "map":
+        return _timm(model), *others
     return _timm(model), _transformers(kind, model), _modules(kind, model), *others
+
+
+def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
+    """The activation, which names and shapes can't show: weights that were trained in JAX have its approximate one."""
+    return {"activation": "gelu_new"} if scheme.startswith(("augreg", "big_vision")) else {}
 
 
 def _kind(model: ViT) -> str:
@@ -58,6 +74,13 @@ def _timm(model: ViT) -> Scheme:
         Map("blocks.{i}.ls1.gamma", f"{_LAYER}/scale1/scale"),
         Map("blocks.{i}.ls2.gamma", f"{_LAYER}/scale2/scale"),
         *layer_norm("fc_norm" if model.pooling == "mean" else "norm", "pool/norm"),
+        Map("attn_pool.latent", "pool/probe"),
+        *dense("attn_pool.q", "pool/attention/query"),
+        *_fused_pair("attn_pool.kv.", "pool/attention"),
+        *dense("attn_pool.proj", "pool/attention/out"),
+        *layer_norm("attn_pool.norm", "pool/norm2"),
+        *dense("attn_pool.mlp.fc1", "pool/fc1"),
+        *dense("attn_pool.mlp.fc2", "pool/fc2"),
         *dense("head", "head/dense"),
     ]
     return Scheme("timm", tuple(rows), ignore=("mask_token",))
@@ -116,48 +139,6 @@ def _modules(kind: str, model: ViT) -> Scheme:
     return Scheme(f"transformers {kind} modules", tuple(rows), _IGNORE)
 
 
-def _big_vision(model: ViT) -> tuple[Scheme, Scheme]:
-    """ViT-AugReg's files, where a layer norm or dense layer is numbered by the order in which Flax made it, and
-    big_vision's own, which count afresh; both with [d, heads, d / heads] kernels."""
-    heads, width = model.heads, model.width
-    split = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(width, heads, -1))
-    split_bias = Transform(lambda x: x.reshape(width), lambda x: x.reshape(heads, -1))
-    joined = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(heads, -1, width))
-
-    def scheme(name: str, cls: str, positions: str, attention: str, norm2: str, mlp: str) -> Scheme:
-        theirs = "Transformer/encoderblock_{i}"
-        rows = [
-            Map(cls, "embed/class_token"),
-            Map(positions, "embed/positions"),
-            *_flax("embedding", "embed/patches"),
-            *_flax(f"{theirs}/LayerNorm_0", f"{_LAYER}/norm1", "scale"),
-            *(Map(f"{theirs}/{attention}/{n}/kernel", f"{_LAYER}/attention/{n}/kernel", split) for n in _QKV),
-            *(Map(f"{theirs}/{attention}/{n}/bias", f"{_LAYER}/attention/{n}/bias", split_bias) for n in _QKV),
-            Map(f"{theirs}/{attention}/out/kernel", f"{_LAYER}/attention/out/kernel", joined),
-            Map(f"{theirs}/{attention}/out/bias", f"{_LAYER}/attention/out/bias"),
-            *_flax(f"{theirs}/{norm2}", f"{_LAYER}/norm2", "scale"),
-            *_flax(f"{theirs}/{mlp}/Dense_0", f"{_LAYER}/fc1"),
-            *_flax(f"{theirs}/{mlp}/Dense_1", f"{_LAYER}/fc2"),
-            *_flax("Transformer/encoder_norm", "pool/norm", "scale"),
-            *_flax("head", "head/dense"),
-        ]
-        return Scheme(name, tuple(rows), ignore=())
-
-    old = (
-        "cls",
-        "Transformer/posembed_input/pos_embedding",
-        "MultiHeadDotProductAttention_1",
-        "LayerNorm_2",
-        "MlpBlock_3",
-    )
-    new = ("cls", "pos_embedding", "MultiHeadDotProductAttention_0", "LayerNorm_1", "MlpBlock_0")
-    return scheme("augreg", *old), scheme("big_vision", *new)
-
-
-def _flax(foreign: str, ours: str, weight: str = "kernel") -> list[Map]:
-    return [Map(f"{foreign}/{name}", f"{ours}/{name}") for name in (weight, "bias")]
-
-
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     width = config["hidden_size"]
     return {
@@ -168,7 +149,23 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "patch": config["patch_size"],
         "image_size": config["image_size"],
         "epsilon": config.get("layer_norm_eps", 1e-12),
+        "activation": _activation(config.get("hidden_act", "gelu"), "config.json: hidden_act"),
     }
+
+
+def _activation(theirs: str, said: str) -> str:
+    if theirs not in _ACTIVATIONS:
+        raise InputError(f"{said}={theirs!r}; the models here have {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[theirs]
+
+
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_new",
+    "gelu_tanh": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "quick_gelu": "quick_gelu",
+}
 
 
 def _deit(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +178,7 @@ def _dinov2(config: Mapping[str, Any]) -> dict[str, Any]:
 
 _TEACHER = "DeiTForImageClassificationWithTeacher"
 _ARCHITECTURES = {"vit": "ViTForImageClassification", "deit": _TEACHER, "dinov2": "Dinov2ForImageClassification"}
-_REQUIRED = {"hidden_act": "gelu", "qkv_bias": True}
+_REQUIRED = {"qkv_bias": True}
 STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
     "vit": (_stated, _REQUIRED),
     "deit": (_deit, _REQUIRED),
@@ -208,6 +205,7 @@ def transformers(model: ViT) -> dict[str, Any]:
         "patch_size": model.patch,
         "image_size": model.image_size,
         "layer_norm_eps": model.epsilon,
+        "hidden_act": model.activation,
         **_REQUIRED,
     }
 
@@ -228,7 +226,7 @@ def _pooling(args: Mapping[str, Any]) -> dict[str, Any]:
     return {"pooling": _POOLINGS[args["global_pool"]]}
 
 
-_POOLINGS = {"token": "token", "avg": "mean"}
+_POOLINGS = {"token": "token", "avg": "mean", "map": "map"}
 TIMM = {
     "patch_size": "patch",
     "embed_dim": _widths,
@@ -237,19 +235,25 @@ TIMM = {
     "img_size": _image_size,
     "mlp_ratio": _widths,
     "global_pool": _pooling,
+    "act_layer": lambda args: {"activation": _activation(args["act_layer"], "config.json: model_args has act_layer")},
 }
 
 
 def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
     """timm's name, and arguments."""
     pools = {ours: theirs for theirs, ours in _POOLINGS.items()}
-    if model.pooling not in pools:
-        raise InputError(f"timm's {name} has pooling='token' or 'mean'; this model has {model.pooling!r}")
+    able = ("map",) if name.endswith("_siglip") else ("token", "mean")
+    if model.pooling not in able:
+        raise InputError(f"timm's {name} has pooling={' or '.join(map(repr, able))}; this model has {model.pooling!r}")
     dino = name.startswith("dinov2_")
     theirs = f"vit_{name.removeprefix('dinov2_')}_patch14_dinov2" if dino else f"{name}_224"
     args = arguments(
-        name, model, TIMM | {"embed_dim": "width"}, free=("mlp_width", "pooling", "layer_scale", "epsilon")
+        name,
+        model,
+        TIMM | {"embed_dim": "width"},
+        free=("mlp_width", "pooling", "layer_scale", "epsilon", "activation"),
     )
-    args |= {} if model.pooling == "token" else {"global_pool": pools[model.pooling]}
+    args |= {} if model.pooling in ("token", "map") else {"global_pool": pools[model.pooling]}
+    args |= {} if model.activation == "gelu" else {"act_layer": model.activation.replace("gelu_new", "gelu_tanh")}
     args |= {} if model.image_size == (518 if dino else 224) else {"img_size": model.image_size}
     return theirs, args | ({} if model.mlp_width == 4 * model.width else {"mlp_ratio": model.mlp_width / model.width})
