@@ -4,17 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from step_speed import texts
 
 from jtransfer import models
 
 
 def make(case):
     """A function without arguments that runs `case` once and waits for the result."""
-    model = models.create(case.model, num_classes=case.classes)
+    rates = {"dropout": case.dropout, "attention_dropout": case.dropout} if case.is_text else {}
+    model = models.create(case.model, num_classes=case.classes, **rates)
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.standard_normal((case.batch, case.size, case.size, 3), np.float32))
+    x = texts(rng, case) if case.is_text else rng.standard_normal((case.batch, case.size, case.size, 3), np.float32)
+    x = jax.tree.map(jnp.asarray, x)
     labels = jnp.asarray(rng.integers(0, case.classes, case.batch))
-    variables = jax.jit(model.init)(jax.random.key(0), x[:1])
+    variables = jax.jit(model.init)(jax.random.key(0), model.example_input())
     return {"forward": forward, "full": full, "head": head_only, "cached": cached}[case.kind](
         model, variables, x, labels
     )
@@ -27,16 +30,17 @@ def forward(model, variables, x, labels):
 
 def full(model, variables, x, labels):
     def loss_fn(params, stats, rng, x, labels):
-        given = {"params": params, "batch_stats": stats}
-        logits, moved = model.apply(given, x, train=True, mutable=["batch_stats"], rngs={"dropout": rng})
-        return cross_entropy(logits, labels), moved["batch_stats"]
+        given = {"params": params, **stats}
+        logits, stats = model.apply(given, x, train=True, mutable=list(stats), rngs={"dropout": rng})
+        return cross_entropy(logits, labels), stats
 
     def step(params, stats, opt_state, *inputs):
         (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, stats, *inputs)
         updates, opt_state = optimizer().update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), stats, opt_state), loss
 
-    params, stats = variables["params"], variables["batch_stats"]
+    stats = dict(variables)
+    params = stats.pop("params")
     return repeat(step, (params, stats, optimizer().init(params)), jax.random.key(1), x, labels)
 
 

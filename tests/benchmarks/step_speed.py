@@ -1,21 +1,21 @@
 """Steps of our models against PyTorch's on the CPU.
 
-    PYTHONPATH=. python tests/benchmarks/step_speed.py [--cases REGEX] [--repeats N]
+    PYTHONPATH=.:tests python tests/benchmarks/step_speed.py [--cases REGEX] [--repeats N]
 
-Same shapes, float32, PyTorch in channels-last with 2 threads. Each side is a process that stays up; they run in turn
-(torch, ours, torch, ours, …), each turn long enough to be timed. The ratio is torch's time / ours within a pair of
-turns.
+Same shapes, float32, PyTorch in channels-last with 2 threads; texts against transformers' BERT. Each side is a process
+that stays up; they run in turn (torch, ours, torch, ours, …), each turn long enough to be timed. The ratio is torch's
+time / ours within a pair of turns.
 Memory is the process's peak beyond what it held after its imports; for ours this includes compilation.
 
 Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` serves ours: XLA asks for the memory of a
-step
-anew in each step, and small pages cost a tenth to a third of it.
+step anew in each step, and small pages cost a tenth to a third of it.
 
-Needs the extra `bench` (torch on the CPU).
+Needs the extra `bench` (torch on the CPU, transformers).
 """
 
 import argparse
 import dataclasses
+import importlib
 import os
 import re
 import resource
@@ -24,11 +24,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """`kind`: "forward" (evaluation mode), "full" (forward, backward, SGD with momentum, batch norm in training mode),
-    "head" (backbone frozen, only the head's gradient), "cached" (ours from stored features, torch's as in "head")."""
+    "head" (backbone frozen, only the head's gradient), "cached" (ours from stored features, torch's as in "head").
+    `size`: pixels of an image's side, or tokens of a text. `dropout`: of a text's model, everywhere where BERT has it.
+    """
 
     kind: str
     model: str
@@ -36,10 +40,16 @@ class Case:
     size: int
     floor: float
     classes: int = 1000
+    dropout: float | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return self.dropout is not None
 
     @property
     def name(self) -> str:
-        return f"{self.model}/{self.kind}/b{self.batch}/{self.size}px"
+        size = f"{self.size}tokens/dropout{self.dropout}" if self.is_text else f"{self.size}px"
+        return f"{self.model}/{self.kind}/b{self.batch}/{size}"
 
 
 CASES = (
@@ -49,17 +59,19 @@ CASES = (
     Case("full", "resnet18", 8, 224, 0.5),
     Case("head", "resnet18", 32, 64, 1.0),
     Case("cached", "resnet18", 32, 64, 100.0),
+    Case("full", "minilm_l6", 32, 64, 0.95, classes=3, dropout=0.1),
+    Case("full", "minilm_l6", 32, 64, 0.8, classes=3, dropout=0.0),
+    Case("head", "minilm_l6", 32, 64, 1.0, classes=3, dropout=0.1),
 )
 TURN_SECONDS = 1.0
+NAME = 44
 WIDTHS = (9, 9, 7, 13, 6, 9, 8, 6)
 
 
 def work(side: str, case: Case) -> None:
     """A worker: for each line on standard input, runs one turn and prints milliseconds per step and peak MB so far."""
-    if side == "torch":
-        import torch_models as models
-    else:
-        import jax_steps as models
+    name = "jax_steps" if side == "ours" else "torch_texts" if case.is_text else "torch_models"
+    models = importlib.import_module(name)
     baseline = peak_mb()
     run = models.make(case)
     for _ in range(2):
@@ -73,6 +85,13 @@ def work(side: str, case: Case) -> None:
         for _ in range(steps):
             run()
         print((time.perf_counter() - start) / steps * 1e3, peak_mb() - baseline, flush=True)
+
+
+def texts(rng, case):
+    """Texts that fill between half of a row and all of it."""
+    ids = rng.integers(0, 30522, (case.batch, case.size), np.int32)
+    lengths = rng.integers(case.size // 2, case.size + 1, (case.batch, 1))
+    return {"input_ids": ids, "attention_mask": (np.arange(case.size) < lengths).astype(np.int32)}
 
 
 def peak_mb() -> float:
@@ -123,7 +142,7 @@ def compare(case: Case, repeats: int) -> str:
         f"{memory[1]:.0f}",
         f"{memory[1] / memory[0]:.2f}",
     )
-    return " ".join([f"{case.name:38}", *(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))])
+    return " ".join([f"{case.name:{NAME}}", *(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))])
 
 
 def main() -> None:
@@ -136,7 +155,7 @@ def main() -> None:
     if args.worker:
         return work(args.worker, cases[0])
     titles = ("torch ms", "ours ms", "ratio", "min–max", "floor", "torch MB", "ours MB", "ratio")
-    print(f"{'case':38}", *(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))
+    print(f"{'case':{NAME}}", *(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))
     for case in cases:
         print(compare(case, args.repeats), flush=True)
 

@@ -64,10 +64,15 @@ MODELS = {"resnet18": resnet18, "efficientnet_lite0": efficientnet_lite0}
 
 def make(case):
     """A function without arguments that runs `case` once."""
-    torch.set_num_threads(2)
     torch.manual_seed(0)
     model = MODELS[case.model](case.classes).to(memory_format=torch.channels_last)
     x = torch.randn(case.batch, 3, case.size, case.size).to(memory_format=torch.channels_last)
+    return step(model, x, case)
+
+
+def step(model, x, case):
+    """The same for a model of "backbone" and "head" and its input."""
+    torch.set_num_threads(2)
     labels = torch.randint(0, case.classes, (case.batch,))
     return {"forward": forward, "full": full, "head": head_only, "cached": head_only}[case.kind](model, x, labels)
 
