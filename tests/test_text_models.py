@@ -191,6 +191,18 @@ def test_an_unknown_choice_is_named(field, value):
         models.create("bert_base", **{field: value}).stages  # noqa: B018
 
 
+def test_the_unit_mean_has_the_means_direction_and_nothing_else():
+    stream = {"x": jax.random.normal(jax.random.key(0), (2, 3, 8)), "mask": jnp.ones((2, 1, 1, 3), bool)}
+    mean, unit, scaled = (
+        text.Pool(kind).apply({}, stream | {"x": factor * stream["x"]})
+        for kind, factor in (("mean", 1.0), ("unit_mean", 1.0), ("unit_mean", 7.0))
+    )
+    np.testing.assert_allclose(unit, mean / jnp.sqrt(jnp.square(mean).mean(-1, keepdims=True)), rtol=1e-5)
+    np.testing.assert_allclose(scaled, unit, rtol=1e-5)
+    nothing = jax.grad(lambda x: text.Pool("unit_mean").apply({}, stream | {"x": x}).sum())(0 * stream["x"])
+    assert np.isfinite(nothing).all()
+
+
 @pytest.fixture(scope="module", params=encoders.cases())
 def case(request):
     return request.param

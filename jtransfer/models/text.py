@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -15,7 +16,7 @@ from jtransfer.models.chain import Chain, Tied
 
 HEADS = ("classify", "tag", "embed", "masked_lm")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-POOLINGS = ("token", "pooler", "mean")
+POOLINGS = ("token", "pooler", "mean", "unit_mean")
 Stream = dict[str, Any]
 """Between stages: "x" [b, n, d] and "mask" bool [b, 1, 1, n], False where there is padding."""
 _init = nn.initializers.normal(0.02)
@@ -106,7 +107,8 @@ class Pool(nn.Module):
 
     Attributes:
       kind: "token", what stands at the first token; "pooler", the same through a dense layer with tanh; "mean" of all
-        tokens that are no padding; or "tokens", each of them, [b, n, d].
+        tokens that are no padding; "unit_mean", the same with a root mean square of 1, which leaves the direction that
+        sentence embeddings are compared by; or "tokens", each of them, [b, n, d].
     """
 
     kind: str
@@ -118,8 +120,9 @@ class Pool(nn.Module):
         x = stream["x"]
         if self.kind == "tokens":
             return x
-        if self.kind == "mean":
-            return masked_mean(x, stream["mask"][:, 0, 0])
+        if self.kind in ("mean", "unit_mean"):
+            mean = masked_mean(x, stream["mask"][:, 0, 0])
+            return mean if self.kind == "mean" else unit_mean_square(mean)
         if self.kind == "token":
             return x[:, 0]
         dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.kernel_init, name="dense")
@@ -131,6 +134,12 @@ def masked_mean(x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Arr
     weights = mask.astype(jnp.float32)[..., None]
     total = (x.astype(jnp.float32) * weights).sum(axis=1)
     return (total / jnp.maximum(weights.sum(axis=1), 1.0)).astype(x.dtype)
+
+
+def unit_mean_square(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
+    """Each row divided by its root mean square, which is taken in float32; rows of zeros stay."""
+    y = x.astype(jnp.float32)
+    return (y * jax.lax.rsqrt(jnp.maximum(jnp.square(y).mean(-1, keepdims=True), 1e-24))).astype(x.dtype)
 
 
 class Classify(nn.Module):
