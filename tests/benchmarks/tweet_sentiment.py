@@ -85,7 +85,8 @@ def line(name: str, seed: str, predicted: np.ndarray, against: np.ndarray, label
     accuracy, macro_f1 = scores(predicted, labels)
     low, high = intervals(predicted, against, labels)
     gain = 100 * (accuracy - (against == labels).mean())
-    measured = "  ".join(f"{v:.4f} [{a:.3f}, {b:.3f}]" for v, a, b in zip((accuracy, macro_f1), low, high, strict=False))
+    pairs = zip((accuracy, macro_f1), low, high, strict=False)
+    measured = "  ".join(f"{value:.4f} [{least:.3f}, {most:.3f}]" for value, least, most in pairs)
     return f"{name:<9} {seed:>4}  {measured}  {gain:+5.1f} [{100 * low[2]:+5.1f}, {100 * high[2]:+5.1f}]  {took:6.0f}"
 
 
