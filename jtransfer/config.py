@@ -28,6 +28,7 @@ BOUNDS = {  # of fields: at least the first, below the second
     "data.threads": (0, None),
     "data.length": (1, None),
     "data.target_length": (1, None),
+    "generate.texts": (0, None),
     "optim.lr": (0, None),
     "optim.warmup": (0, None),
     "optim.weight_decay": (0, None),
@@ -81,6 +82,10 @@ def default() -> ConfigDict:
     config.data.eval_transform = ""  # of all other images; "" is the model's own
     config.data.sampling = "shuffle"  # or "balanced": every class equally often
     config.data.threads = 2
+
+    config.generate = ConfigDict()
+    config.generate.texts = 200  # of a split, evenly spread, that are translated in an evaluation; 0 is none
+    config.generate.fields = ConfigDict()  # beams, length_penalty, …; the others are the weights' own
 
     config.batch_size = 32  # over all devices
     config.eval_batch_size = 0  # 0 is batch_size

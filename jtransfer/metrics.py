@@ -31,6 +31,11 @@ TEXTS = {  # name of a scalar → how the terminal shows it
     "loss": "loss {:.4f}",
     "accuracy": "accuracy {:.4f}",
     "macro_f1": "macro-F1 {:.4f}",
+    "entity_f1": "entity-F1 {:.4f}",
+    "spearman": "Spearman {:.4f}",
+    "perplexity": "perplexity {:.2f}",
+    "bleu": "BLEU {:.1f}",
+    "chrf": "chrF {:.1f}",
     "learning_rate": "lr {:.2e}",
     "images_per_second": "{:.0f} images/s",
 }

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from jtransfer import checkpoint, data, evals, generate, setup, tasks, texts, workdir
+from jtransfer import checkpoint, data, evals, generate, setup, tasks, texts, workdir, writing
 from jtransfer import config as configs
 from jtransfer import step as steps
 from jtransfer.command import cache_compilations, parse_flags, run_command
@@ -81,17 +81,11 @@ def generated(folder: str | os.PathLike, given: Sequence[str], step: int | str |
     config = configs.complete(workdir.read_json(epath.Path(folder) / "config.json"))
     tokenizer = tokenizers.open(Path(folder) / texts.FOLDER)
     model = setup.create_model(config, 0)
-    both = config.task == "seq2seq"
-    settings = generate.Settings(
-        max_new_tokens=config.data.target_length,
-        eos=() if tokenizer.eos is None else (tokenizer.eos,),
-        pad=tokenizer.pad or 0,
-        start=model.start if both else None,
-    )
+    settings, key = writing.settings(config, model, tokenizer), jax.random.key(config.seed)
     inputs = tokenizer(given, length=config.data.length)
     inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    found = generate.generate(model, checkpoint.load_params(folder, step), inputs, settings)
-    produced = (tokenizer.target or tokenizer) if both else tokenizer
+    found = generate.generate(model, checkpoint.load_params(folder, step), inputs, settings, key)
+    produced = tokenizer.target or tokenizer
     return [produced.decode(row[:length]) for row, length in zip(np.asarray(found.tokens), found.lengths, strict=True)]
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import config as configs
-from jtransfer import data, evals, features, models, objectives, optim, phases, rules, sharding, tasks, texts
+from jtransfer import data, evals, features, models, objectives, optim, phases, rules, sharding, tasks, texts, writing
 from jtransfer import state as states
 from jtransfer.errors import InputError, unknown
 
@@ -70,6 +70,8 @@ def _check(run: Run, params: Any) -> None:
         known = dict(evals.classification(np.zeros((1, run.model.num_classes)), np.zeros(1, int)))
         if config.early_stop.metric not in known:
             raise unknown("early_stop.metric", config.early_stop.metric, known)
+    if run.task.writes:
+        writing.settings(config, run.model, run.tokenizer)
     if run.tokenizer:
         texts.report(run.sources["train"], run.transforms["train"], run.tokenizer, run.model)
     batches = data.train_batches(

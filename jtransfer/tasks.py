@@ -32,6 +32,7 @@ class Task(NamedTuple):
       pipeline: `(tokenizer, length, target_length, decoder's first token) -> TextPipeline`; None for images.
       head: the field `head` of a text encoder; "" where the model has none to choose.
       by_token: labels are of tokens, -1 where there is none.
+      writes: what the model generates: "targets", which an evaluation compares with those wanted, or "more"; or "".
     """
 
     loss: str
@@ -42,6 +43,7 @@ class Task(NamedTuple):
     pipeline: Callable[..., text.TextPipeline] | None = None
     head: str = ""
     by_token: bool = False
+    writes: str = ""
 
     def objective(self, loss: Callable) -> Callable:
         """A loss of logits, labels and a mask of examples; tokens without a label do not count."""
@@ -177,6 +179,6 @@ TASKS = {
     "regress": Task("mse", _logits, _numbers, "spearman", pipeline=_single(text.classify), head="classify"),
     "tag": Task("softmax", _tagged, _tags, "macro_f1", _right, _single(text.tag), "tag", by_token=True),
     "embed": Task("contrastive", _embeddings, _pairs, pipeline=_single(text.contrast), head="embed"),
-    "seq2seq": Task("softmax", _tokens, _language, "loss", _right, text.seq2seq, by_token=True),
-    "lm": Task("softmax", _tokens, _language, "loss", _right, _single(text.lm), by_token=True),
+    "seq2seq": Task("softmax", _tokens, _language, "loss", _right, text.seq2seq, by_token=True, writes="targets"),
+    "lm": Task("softmax", _tokens, _language, "loss", _right, _single(text.lm), by_token=True, writes="more"),
 }

@@ -1,5 +1,6 @@
 """What a run on texts needs beside its data: the tokenizer's files, and a model that fits them."""
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jtransfer import data, models, weights
+from jtransfer import data, generate, models, weights, workdir
 from jtransfer.data import text, tokenizers
 from jtransfer.errors import InputError
 from jtransfer.tasks import TASKS
@@ -67,11 +68,24 @@ def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
             fields.setdefault("head", wanted)
         if config.init == "scratch":
             fields.setdefault("vocabulary", max(tokenizer.vocabulary, usual.vocabulary))
+    writes = TASKS[task].writes and _generation(config, task) | config.generate.fields.to_dict()
     config = config.copy_and_resolve_references().unlock()
+    config.generate.fields = type(config)(writes or {})
     config.task = task
     config.model.name = name
     config.model.fields = type(config)(fields)
     return config.lock()
+
+
+def _generation(config: Any, task: str) -> dict[str, Any]:
+    """What the weights' own files say of how to write, but for the length; nothing for another tokenizer's weights."""
+    if config.init == "scratch" or config.data.tokenizer not in ("", config.init):
+        return {}
+    if (Path(config.init) / FOLDER).is_dir():
+        return workdir.read_json(Path(config.init) / "config.json").get("generate", {}).get("fields", {})
+    found = dataclasses.asdict(generate.read(config.init, encoder_decoder=task == "seq2seq"))
+    usual = dataclasses.asdict(generate.Settings())
+    return {name: value for name, value in found.items() if value != usual[name] and name != "max_new_tokens"}
 
 
 def report(source: data.Source, pipeline: text.TextPipeline, tokenizer: Any, model: Any) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jtransfer import data, evals, features, setup, sharding
+from jtransfer import data, evals, features, setup, sharding, writing
 from jtransfer import step as steps
 from jtransfer.phases import Phase
 from jtransfer.setup import Run
@@ -56,13 +56,37 @@ class View(NamedTuple):
             steps.make_eval_step(run.model, preprocess=preprocess(run, "eval"), keep=run.task.keep, start=self.start)
         )
 
+        write = _writer(run)
+
         def score(table: dict):
             return run.task.score(table, run.sources["train"].class_names)
 
         def evaluate(state: TrainState, split: str):
-            return evals.run(eval_step, state.variables(average=True), self.eval_batches(split), score)
+            variables = state.variables(average=True)
+            scalars, table = evals.run(eval_step, variables, self.eval_batches(split), score)
+            if not write:
+                return scalars, table
+            more, written = write(variables, split)
+            return scalars | more, table | written
 
         return evaluate
+
+
+def _writer(run: Run):
+    """`write(variables, split) -> (scalars, texts)` of the texts of a split that a run translates, or None."""
+    config = run.config
+    if run.task.writes != "targets" or not config.generate.texts:
+        return None
+    step = writing.make_step(run.model, writing.settings(config, run.model, run.tokenizer), config.seed)
+    some = {split: data.spread(source, config.generate.texts) for split, source in run.sources.items()}
+    whole = images(run)._replace(sources=some)
+
+    def write(variables: dict, split: str):
+        _, table = evals.run(step, variables, whole.eval_batches(split), lambda table: ())
+        found = writing.compare(table, some[split], run.tokenizer)
+        return dict(writing.score(found)), found
+
+    return write
 
 
 def images(run: Run) -> View:

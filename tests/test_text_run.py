@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jtransfer import config as configs
-from jtransfer import predict, train
+from jtransfer import evals, metrics, predict, train, writing
 from jtransfer.errors import InputError
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
@@ -68,6 +68,41 @@ def test_every_task_is_told_by_the_data_and_learns(task, tmp_path, tokenizer):
         assert [names[i] for i in probs.argmax(1)] == ["good", "bad"]
     if task in ("lm", "seq2seq"):
         assert len(predict.generated(tmp_path / "run", ["the good", "the bad"])) == 2
+
+
+def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_path, tokenizer):
+    config = config_of("seq2seq", tmp_path, tokenizer)
+    rows = [COLUMNS["seq2seq"](i) for i in range(32)]
+    rows[31]["text"] = " ".join(["the", *["very"] * 40, WORDS[3]])  # in a wider bucket than the others
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config.data.length, config.data.train, config.data.test = 64, "all[:16]", "all[16:]"
+    config.generate.texts, config.eval_every = 12, 40
+    config.phases = [configs.phase("first", steps=80), configs.phase("second", steps=20)]
+    before = writing._search._cache_size()
+    scalars = train.run(config, tmp_path / "run")
+    assert writing._search._cache_size() == before + 2
+    assert scalars["chrf"] > 90
+    with np.load(tmp_path / "run/predictions.npz") as kept:
+        texts, targets, written = (kept[name].tolist() for name in ("text", "target", "written"))
+    assert len(texts) == len(written) == 12
+    assert set(targets) <= {f"{word} day" for word in WORDS}
+    assert dict(evals.translation(written, targets)) == {name: scalars[name] for name in ("bleu", "chrf")}
+    assert predict.generated(tmp_path / "run", texts[:2]) == written[:2]
+    lines = metrics.read(tmp_path / "run")
+    assert [line["step"] for line in lines if "chrf" in line and "split" in line] == [40, 80, 100]
+
+
+def test_a_run_writes_as_its_config_says(tmp_path, tokenizer):
+    config = config_of("seq2seq", tmp_path, tokenizer)
+    config.generate.fields.beems = 2
+    with pytest.raises(InputError, match="beems.*nearest: beams"):
+        train.run(config, tmp_path / "run")
+    config = config_of("seq2seq", tmp_path, tokenizer)
+    config.generate.fields = {"suppressed": [5 + WORDS.index("day")], "beams": 2}
+    train.run(config, tmp_path / "run")
+    with np.load(tmp_path / "run/predictions.npz") as kept:
+        assert not any("day" in text for text in kept["written"])
+    assert "day" not in predict.generated(tmp_path / "run", ["the good"])[0]
 
 
 def test_texts_without_a_tokenizer_and_wrong_tasks_are_told_before_training(tmp_path, tokenizer):

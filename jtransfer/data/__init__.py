@@ -3,7 +3,7 @@
 from jtransfer.data.loader import eval_batches, train_batches
 from jtransfer.data.mixing import cutmix, mixup
 from jtransfer.data.sampling import class_weights, num_steps
-from jtransfer.data.source import Source
+from jtransfer.data.source import Source, spread
 from jtransfer.data.sources import open
 from jtransfer.data.transforms import Pipeline, parse
 
@@ -17,5 +17,6 @@ __all__ = [
     "num_steps",
     "open",
     "parse",
+    "spread",
     "train_batches",
 ]

@@ -84,6 +84,12 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
     return Source(ends[-1], read, pieces[0][0].class_names, read_labels, pieces[0][0].label_kind)
 
 
+def spread(source: Source, most: int) -> Source:
+    """At most `most` examples of a source, evenly spread over it."""
+    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).astype(int)).tolist()
+    return concatenate([(source, i, i + 1) for i in chosen])
+
+
 def unlabelled(size: int, read: Callable[[int], dict]) -> Source:
     """Examples without labels, such as texts to model or to translate."""
 

@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
-from jtransfer.data.source import Source
+from jtransfer.data.source import Source, spread
 from jtransfer.data.text.pipeline import TextPipeline
 from jtransfer.errors import InputError
 
@@ -37,8 +35,8 @@ def survey(source: Source, pipeline: TextPipeline, most: int = 2000) -> Survey:
     Raises:
       InputError: all texts are empty, or most of their tokens are unknown; or an example cannot be read.
     """
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).astype(int)).tolist()
-    counts = [pipeline.encode(source[i])[1] for i in chosen]
+    some = spread(source, most)
+    counts = [pipeline.encode(some[i])[1] for i in range(len(some))]
     found = Survey(
         examples=len(source),
         surveyed=len(counts),

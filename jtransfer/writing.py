@@ -1,0 +1,60 @@
+"""What a model writes: by which settings, for texts of a split, and how near it comes to what was wanted."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jtransfer import evals, generate
+from jtransfer.data import Source
+from jtransfer.data.tokenizers import Tokenizer
+
+_search = jax.jit(generate.search, static_argnums=(0, 3))
+
+
+def settings(config: Any, model: Any, tokenizer: Tokenizer) -> generate.Settings:
+    """How a run writes: `generate.fields`; what they leave open is told by the tokenizer and the model.
+
+    Raises:
+      InputError: no such setting, or a value out of its range.
+    """
+    produced, most, places = tokenizer.target or tokenizer, config.data.target_length, getattr(model, "length", None)
+    own = {
+        "max_new_tokens": max(1, min(most, places - 1)) if places else most,
+        "eos": () if produced.eos is None else (produced.eos,),
+        "pad": produced.pad or 0,
+        "start": getattr(model, "start", None),
+    }
+    return generate.from_config({}, encoder_decoder=False, **(own | config.generate.fields.to_dict()))
+
+
+def make_step(model: Any, how: generate.Settings, seed: int):
+    """`step(variables, batch) -> {"tokens": int32 [B, max_new_tokens], "lengths": [B]}`: what is written for a batch.
+
+    It is compiled once for each width of `input_ids`, however many such steps are made.
+    """
+
+    def step(variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
+        given = {name: batch["inputs"][name] for name in ("input_ids", "attention_mask")}
+        found = _search(model, variables, given, how, jax.random.key(seed))
+        return {"tokens": found.tokens, "lengths": found.lengths}
+
+    return step
+
+
+def compare(table: dict[str, np.ndarray], source: Source, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """`text`, `target` and `written`, each [n] of strings, of the examples of a table that `step` gave."""
+    produced = tokenizer.target or tokenizer
+    rows = zip(table["tokens"], table["lengths"], strict=True)
+    examples = [source[i] for i in table["index"].tolist()]
+    return {
+        "text": np.array([example["text"] for example in examples]),
+        "target": np.array([example["target"] for example in examples]),
+        "written": np.array([produced.decode(tokens[:length]) for tokens, length in rows]),
+    }
+
+
+def score(found: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
+    """BLEU and chrF of what `compare` gave."""
+    return evals.translation(found["written"].tolist(), found["target"].tolist())
