@@ -77,6 +77,7 @@ def default() -> ConfigDict:
     config.data.target_key = ""
     config.data.tokenizer = ""  # a folder or address of the tokenizer's files; "" is `init`
     config.data.length = 128  # tokens of a text, at most; longer texts are cut, and counted
+    config.data.packing = "apart"  # language models' texts share rows of `length`; "joined": and see each other; "": no
     config.data.target_length = 64  # tokens that a decoder gets, at most
     config.data.transform = ""  # of training images; "" is the model's own size, mean and std with crops and flips
     config.data.eval_transform = ""  # of all other images; "" is the model's own

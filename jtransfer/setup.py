@@ -11,6 +11,7 @@ import numpy as np
 from jtransfer import config as configs
 from jtransfer import data, evals, features, models, objectives, optim, phases, rules, sharding, tasks, texts, writing
 from jtransfer import state as states
+from jtransfer.data import text
 from jtransfer.errors import InputError, unknown
 
 SPLITS = ("train", "validation", "test")
@@ -47,15 +48,16 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     config = texts.describe(config, name, tokenizer, len(sources["train"].class_names))
     model = create_model(config, len(sources["train"].class_names))
     params = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))["params"]
+    whole, sources = sources["train"], texts.pack(config, sources, tokenizer)
     plan = phases.plan(config, params, model.stages, len(sources["train"]))
     made = transforms(config, model, task, tokenizer)
     run = Run(config, str(folder), mesh, model, sources, made, task, tokenizer, plan)
-    _check(run, params)
+    _check(run, params, whole)
     return run
 
 
-def _check(run: Run, params: Any) -> None:
-    """Makes once what the phases are going to make, so that a mistake is found now."""
+def _check(run: Run, params: Any, whole: Any) -> None:
+    """Makes once what the phases are going to make, so that a mistake is found now; `whole` are the texts unpacked."""
     config = run.config
     objective(run)
     mixer(config, run.model.num_classes)
@@ -73,7 +75,11 @@ def _check(run: Run, params: Any) -> None:
     if run.task.writes:
         writing.settings(config, run.model, run.tokenizer)
     if run.tokenizer:
-        texts.report(run.sources["train"], run.transforms["train"], run.tokenizer, run.model)
+        texts.check_length(config, run.model)
+        pipeline = run.transforms["train"]
+        if texts.packs(config):  # nothing is cut
+            pipeline = text.lm(dataclasses.replace(run.tokenizer, length=None), 2**30)
+        texts.report(whole, pipeline, run.tokenizer, run.model, len(run.sources["train"]))
     batches = data.train_batches(
         run.sources["train"],
         run.transforms["train"],
@@ -112,7 +118,10 @@ def transforms(config: Any, model: Any, task: tasks.Task | None = None, tokenize
     if task is not None and task.pipeline:
         start = getattr(model, "start", None)
         tokenizer = dataclasses.replace(tokenizer, typed=tokenizer.typed and getattr(model, "segments", 0) > 0)
-        made = task.pipeline(tokenizer, config.data.length, config.data.target_length, start)
+        if texts.packs(config):
+            made = text.rows(tokenizer, config.data.length, apart=config.data.packing == "apart")
+        else:
+            made = task.pipeline(tokenizer, config.data.length, config.data.target_length, start)
         return {"train": made, "eval": made}
     if not isinstance(model, models.ImageChain):
         raise InputError(f"model {config.model.name!r} is not one of images; name another in model.name")

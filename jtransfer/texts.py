@@ -10,11 +10,12 @@ import jax
 
 from jtransfer import data, generate, models, weights, workdir
 from jtransfer.data import text, tokenizers
-from jtransfer.errors import InputError
+from jtransfer.errors import InputError, unknown
 from jtransfer.tasks import TASKS
 from jtransfer.weights import beside, origin
 from jtransfer.weights.restore import fetch_beside
 
+PACKINGS = ("apart", "joined")
 FOLDER = "tokenizer"  # in a run's folder
 
 
@@ -88,9 +89,39 @@ def _generation(config: Any, task: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value != usual[name] and name != "max_new_tokens"}
 
 
-def report(source: data.Source, pipeline: text.TextPipeline, tokenizer: Any, model: Any) -> None:
-    """Prints what becomes of the texts, and raises where they or the tokenizer do not fit."""
+def check_length(config: Any, model: Any) -> None:
+    """InputError where the texts of a run may be longer than its model takes."""
+    places = getattr(model, "length", None)
+    given = {"length": config.data.length}
+    if config.task == "seq2seq":
+        given["target_length"] = config.data.target_length
+    for name, length in given.items():
+        if places and length > places:
+            raise InputError(f"data.{name}={length} is more than the model's {places} positions; give at most {places}")
+
+
+def packs(config: Any) -> bool:
+    """Do the texts of a run share rows?"""
+    return config.task == "lm" and config.data.packing != ""
+
+
+def pack(config: Any, sources: dict[str, data.Source], tokenizer: Any) -> dict[str, data.Source]:
+    """The sources of a run; of one that packs, rows of texts.
+
+    Raises:
+      InputError: there is no such way to pack, or there are no tokens.
+    """
+    if not packs(config):
+        return sources
+    if config.data.packing not in PACKINGS:
+        raise unknown("data.packing", config.data.packing, PACKINGS)
+    return {split: text.packed(source, tokenizer, config.data.length) for split, source in sources.items()}
+
+
+def report(source: data.Source, pipeline: text.TextPipeline, tokenizer: Any, model: Any, rows: int) -> None:
+    """Prints what becomes of the texts, and of how many rows they make; raises where they or the tokenizer misfit."""
     line = tokenizers.check(tokenizer, model.vocabulary)
     found = text.survey(source, pipeline)
     if jax.process_index() == 0:
-        print("\n".join([str(found), *([line] if line else [])]), flush=True)
+        packing = [f"packed into {rows:,} rows"] if rows != len(source) else []
+        print("\n".join([", ".join([str(found), *packing]), *([line] if line else [])]), flush=True)

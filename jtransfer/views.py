@@ -1,8 +1,7 @@
 """What a phase trains and evaluates on: images, or the cached outputs of the model's frozen prefix."""
 
 from collections.abc import Iterator
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -112,11 +111,20 @@ def of_phase(run: Run, phase: Phase, state: TrainState) -> View:
 
 
 def preprocess(run: Run, kind: str):
-    """What the step does to a batch's inputs: images are normalised, pairs [B, 2, n] become texts [2·B, n]."""
+    """What the step does to a batch's inputs: images are normalised, pairs [B, 2, n] become texts [2·B, n], and texts
+    that share a row see themselves alone."""
     if run.tokenizer:
-        return partial(jax.tree.map, _texts)
+        return _texts
     return steps.pixels(**setup.statistics(run.transforms[kind]), dtype=run.model.dtype)
 
 
-def _texts(x: jax.Array) -> jax.Array:
+def _texts(inputs: Any) -> Any:
+    if isinstance(inputs, dict) and "text_number" in inputs:
+        number = inputs["text_number"]
+        same = number[:, :, None] == number[:, None, :]
+        inputs = {k: v for k, v in inputs.items() if k != "text_number"} | {"attention_mask": same}
+    return jax.tree.map(_single, inputs)
+
+
+def _single(x: jax.Array) -> jax.Array:
     return x.reshape(-1, x.shape[-1]) if x.ndim == 3 and jnp.issubdtype(x.dtype, jnp.integer) else x

@@ -170,7 +170,7 @@ def test_a_text_is_to_be_continued(gpt2):
 @pytest.mark.parametrize("length", [1, 7, 16, 1000])
 def test_packed_texts_are_learnt_once_each_token(gpt2, length):
     source = text.packed(texts_of(SENTENCES), gpt2, length)
-    pipeline = text.lm(gpt2, length)
+    pipeline = text.rows(gpt2, length, apart=False)
     rows = [pipeline(source[i]) for i in range(len(source))]
     stream = [token for sentence in SENTENCES for token in [*gpt2.encode(sentence).ids, gpt2.eos]]
     assert [t for row in rows for t in row["inputs"]["input_ids"].tolist()] == stream[:-1]
@@ -179,6 +179,30 @@ def test_packed_texts_are_learnt_once_each_token(gpt2, length):
     batch = pipeline.collate(rows)
     assert (batch["label"] >= 0).sum() == len(stream) - 1
     np.testing.assert_array_equal(batch["inputs"]["attention_mask"], batch["label"] >= 0)
+
+
+def test_texts_apart_in_a_row_are_what_each_is_alone(gpt2):
+    source = Source(3, lambda i: {"text": SENTENCES[i], "target": " " + SENTENCES[0]}, [], None, "none")
+    (row,) = map(text.rows(gpt2, 256, apart=True), text.packed(source, gpt2, 256))
+    alone = [text.lm(gpt2, 256)(source[i]) for i in range(3)]
+    number = row["inputs"]["text_number"]
+    for i, one in enumerate(alone):
+        n = len(one["label"])
+        first = np.flatnonzero(number == i + 1)[0]
+        here = slice(first, first + n)
+        np.testing.assert_array_equal(row["inputs"]["input_ids"][here], one["inputs"]["input_ids"])
+        np.testing.assert_array_equal(row["inputs"]["position_ids"][here], np.arange(n))
+        np.testing.assert_array_equal(row["label"][here], one["label"])
+    assert (row["label"] >= 0).sum() == sum((one["label"] >= 0).sum() for one in alone)
+
+
+def test_a_text_goes_on_in_the_next_row(gpt2):
+    rows = list(map(text.rows(gpt2, 5, apart=True), text.packed(texts_of(["the dog " * 9, "the dog"]), gpt2, 5)))
+    assert rows[1]["inputs"]["position_ids"].tolist() == [0, 1, 2, 3, 4]
+    assert set(rows[1]["inputs"]["text_number"].tolist()) == {1}
+    ends = [i for i, token in enumerate(t for row in rows for t in row["inputs"]["input_ids"]) if token == gpt2.eos]
+    labels = [label for row in rows for label in row["label"].tolist()]
+    assert [i for i, label in enumerate(labels) if label < 0] == ends[:1]
 
 
 def test_pairs_to_compare_stand_beside_each_other(bert):

@@ -95,7 +95,7 @@ def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_
 def test_a_run_writes_as_its_config_says(tmp_path, tokenizer):
     config = config_of("seq2seq", tmp_path, tokenizer)
     config.generate.fields.beems = 2
-    with pytest.raises(InputError, match="beems.*nearest: beams"):
+    with pytest.raises(InputError, match=r"beems.*nearest: beams"):
         train.run(config, tmp_path / "run")
     config = config_of("seq2seq", tmp_path, tokenizer)
     config.generate.fields = {"suppressed": [5 + WORDS.index("day")], "beams": 2}
@@ -103,6 +103,29 @@ def test_a_run_writes_as_its_config_says(tmp_path, tokenizer):
     with np.load(tmp_path / "run/predictions.npz") as kept:
         assert not any("day" in text for text in kept["written"])
     assert "day" not in predict.generated(tmp_path / "run", ["the good"])[0]
+
+
+def test_texts_that_share_rows_lose_as_alone_and_may_see_each_other(tmp_path, tokenizer):
+    found = {}
+    for packing in ("", "apart", "joined"):
+        config = config_of("lm", tmp_path, tokenizer)
+        config.model.fields.length = config.data.length = 96
+        config.data.packing = packing
+        if packing:
+            config.init, config.optim.lr = str(tmp_path / "run"), 0.0
+            config.phases = [configs.phase("still", steps=1)]
+        found[packing] = train.run(config, tmp_path / f"run{packing}")
+    with np.load(tmp_path / "runapart/predictions.npz") as kept:
+        assert len(kept["index"]) == 1  # the 8 texts fit into one row
+    assert found["apart"]["loss"] == pytest.approx(found[""]["loss"], rel=1e-4)
+    assert found["joined"]["loss"] != pytest.approx(found[""]["loss"], rel=1e-2)
+    assert found["apart"]["perplexity"] == pytest.approx(np.exp(found["apart"]["loss"]))
+    config.data.length = 97
+    with pytest.raises(InputError, match="data.length=97.*96 positions"):
+        train.run(config, tmp_path / "other")
+    config.data.packing = "loose"
+    with pytest.raises(InputError, match="unknown data.packing 'loose'"):
+        train.run(config, tmp_path / "other")
 
 
 def test_texts_without_a_tokenizer_and_wrong_tasks_are_told_before_training(tmp_path, tokenizer):

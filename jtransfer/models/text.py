@@ -41,10 +41,11 @@ def check(inputs: dict[str, Array], known: tuple[str, ...]) -> None:
 
 
 def mask_of(inputs: dict[str, Array], prefix: str = "") -> Bool[Array, "b 1 1 m"]:
-    """What may be looked at, for attention: `attention_mask`, by default all of `input_ids`."""
+    """What may be looked at, for attention: `attention_mask`, by default all of `input_ids`; of a mask [b, n, m], whose
+    rows are those who look, [b, 1, n, m]."""
     mask = inputs.get(f"{prefix}attention_mask")
     mask = jnp.ones(inputs[f"{prefix}input_ids"].shape, bool) if mask is None else jnp.asarray(mask).astype(bool)
-    return mask[:, None, None]
+    return mask[:, None, None] if mask.ndim == 2 else mask[:, None]
 
 
 def positions_of(inputs: dict[str, Array], prefix: str = "") -> Int[Array, "#b n"]:

@@ -1,4 +1,6 @@
-"""Texts one after the other, cut into blocks of one length: no padding, and each token learnt once."""
+"""Texts one after the other, cut into rows of one length: no padding, and each token learnt once."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -9,21 +11,29 @@ from jtransfer.errors import InputError
 
 
 def packed(source: Source, tokenizer: Tokenizer, length: int) -> Source:
-    """All texts of a source one after the other, each with `eos` at its end, in blocks of `length` tokens and one more.
+    """All texts of a source one after the other, each with `eos` at its end, in rows of `length` tokens and one more.
 
-    A block begins with the last token of the one before, so that each token is learnt once. Tokens are kept in memory,
-    4 bytes each. The last block may be shorter.
+    An example is `{"ids": int32 [n], "learnt": bool [n], "begins": bool [n]}`: tokens, whether they are to be learnt
+    (prompts, which have a `target`, are not), and whether a text begins there. A row begins with the last token of the
+    one before, so that each token is learnt once; the last row may be shorter. Tokens are kept in memory, 6 bytes each.
 
     Raises:
       InputError: there is but one token, or the tokenizer has no `eos`.
     """
     end = end_of_text(tokenizer)
-    documents = [document(tokenizer, end, source[i])[0] for i in range(len(source))]
-    tokens = np.fromiter((token for ids in documents for token in ids), np.int32)
+
+    def texts() -> Iterator[tuple[int, bool, bool]]:
+        for i in range(len(source)):
+            ids, prompt = document(tokenizer, end, source[i])
+            yield from ((token, place >= prompt, place == 0) for place, token in enumerate(ids))
+
+    kinds = np.dtype([("ids", np.int32), ("learnt", bool), ("begins", bool)])
+    tokens = np.fromiter(texts(), kinds)
     if len(tokens) < 2:
         raise InputError("the texts hold no tokens to learn")
 
     def read(i: int) -> dict[str, np.ndarray]:
-        return {"ids": tokens[i * length : (i + 1) * length + 1]}
+        row = tokens[i * length : (i + 1) * length + 1]
+        return {name: row[name] for name in kinds.names}
 
     return unlabelled(-(-(len(tokens) - 1) // length), read)

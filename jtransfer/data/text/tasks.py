@@ -69,27 +69,42 @@ def seq2seq(tokenizer: Tokenizer, length: int, target_length: int, start: int) -
 
 
 def lm(tokenizer: Tokenizer, length: int) -> TextPipeline:
-    """Texts to be continued: each token's label is the one after it. With `target` only the target is learnt.
-
-    Examples are texts, which end with the tokenizer's `eos`, or blocks of a `packed` source.
-    """
+    """Texts to be continued: each token's label is the one after it. With `target` only the target is learnt."""
     end = end_of_text(tokenizer)
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
-        if "ids" in example:
-            ids, prompt, truncated, unknown = example["ids"].tolist(), 0, 0, 0
-        else:
-            ids, prompt = document(tokenizer, end, example)
-            truncated, unknown = max(len(ids) - length - 1, 0), ids.count(tokenizer.unk)
+        ids, prompt = document(tokenizer, end, example)
+        truncated, unknown = max(len(ids) - length - 1, 0), ids.count(tokenizer.unk)
         ids = ids[: length + 1]
         labels = [token if i >= prompt else -1 for i, token in enumerate(ids)][1:]
         if len(ids) == 1:
             ids, labels = [*ids, end], [-1]
         inputs = {"input_ids": np.array(ids[:-1], np.int32), "attention_mask": np.ones(len(ids) - 1, np.int32)}
-        counts = Counts(len(ids), truncated, unknown, not example.get("text", "packed").strip())
+        counts = Counts(len(ids), truncated, unknown, not example["text"].strip())
         return {"inputs": inputs, "label": _tokens(labels)}, counts
 
     return _pipeline(tokenizer, encode, length)
+
+
+def rows(tokenizer: Tokenizer, length: int, *, apart: bool) -> TextPipeline:
+    """Rows of a `packed` source, all of one width.
+
+    Apart, no text of a row sees another, and none is learnt from the end of the one before: positions begin anew with
+    each text, and the input `text_number` [n] is 1, 2, … for the texts of a row and 0 for padding.
+    """
+
+    def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
+        ids, begins = example["ids"], example["begins"]
+        labels = np.where(example["learnt"] & ~(apart & begins), ids, -1)[1:]
+        inputs = {"input_ids": ids[:-1], "attention_mask": np.ones(len(ids) - 1, np.int32)}
+        if apart:
+            number = np.cumsum(begins) + (not begins[0])
+            since = np.maximum.accumulate(np.where(begins, np.arange(len(ids)), 0))
+            inputs |= {"text_number": number[:-1], "position_ids": (np.arange(len(ids)) - since)[:-1]}
+        row = {"inputs": {name: _tokens(values) for name, values in inputs.items()}, "label": _tokens(labels)}
+        return row, Counts(len(ids), 0, 0, False)
+
+    return _pipeline(tokenizer, encode, length).of_one_width()
 
 
 def _pipeline(tokenizer: Tokenizer, encode: Callable, length: int, target_length: int = 0) -> TextPipeline:
