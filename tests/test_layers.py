@@ -1,5 +1,7 @@
 """Layers: every route gives XLA's numbers, forward and backward; torch's conventions where they differ from Flax's."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from jax import lax
 
 from jtransfer import layers
 from jtransfer.layers import route
+from jtransfer.layers.activation import gelu
 from jtransfer.layers.conv import DIMENSIONS, explicit_padding
 from jtransfer.layers.taps import out_size
 
@@ -245,3 +248,34 @@ def test_apart_separates_what_the_compiler_would_fuse():
     assert sines(lambda x: route.apart(shifted, jnp.sin(x)))
     x = normal(64, 64).at[0, 0].set(jnp.nan)
     np.testing.assert_array_equal(route.apart(shifted, x), shifted(x))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_layer_norm_is_flaxs(dtype):
+    x = normal(3, 5, 16, dtype=dtype) * 3 + 1
+    fields = {"epsilon": 1e-5, "dtype": dtype}
+    variables = nn.LayerNorm(**fields).init(jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: leaf + normal(*leaf.shape, seed=2) / 2, variables)
+
+    def of(module):
+        return both(lambda params, x: module.apply({"params": params}, x), variables["params"], x)
+
+    close(of(layers.LayerNorm(**fields)), of(nn.LayerNorm(**fields)), 1e-5 if dtype == np.float32 else 2e-2)
+
+
+def test_gelu_is_jaxs():
+    x = jnp.linspace(-12, 12, 999)
+    close(both(gelu, x), both(partial(jax.nn.gelu, approximate=False), x), 1e-6)
+
+
+NORM = {"params": {"scale": jnp.linspace(0.5, 1.5, 8), "bias": jnp.ones(8)}}
+
+
+@pytest.mark.parametrize("f", [gelu, lambda x: layers.LayerNorm().apply(NORM, x)])
+def test_derivatives_forward_over_reverse(f):
+    x, direction = normal(4, 8), normal(4, 8, seed=1)
+    gradient = jax.grad(lambda x: jnp.sum(f(x) ** 3))
+    _, moved = jax.jvp(gradient, (x,), (direction,))
+    step = 1e-2
+    expected = (gradient(x + step * direction) - gradient(x - step * direction)) / (2 * step)
+    np.testing.assert_allclose(moved, expected, rtol=2e-2, atol=2e-2)

@@ -2,6 +2,7 @@
 
 from jtransfer.layers.attention import Attention
 from jtransfer.layers.conv import Conv, conv
+from jtransfer.layers.layer_norm import LayerNorm
 from jtransfer.layers.layer_scale import LayerScale
 from jtransfer.layers.norm import BatchNorm
 from jtransfer.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
@@ -12,6 +13,7 @@ __all__ = [
     "Attention",
     "BatchNorm",
     "Conv",
+    "LayerNorm",
     "LayerScale",
     "PostNorm",
     "SqueezeExcite",

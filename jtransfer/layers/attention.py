@@ -1,4 +1,7 @@
-"""Attention: the one place that calls `jax.nn.dot_product_attention`, which takes flash kernels where there are any."""
+"""Attention: the one place that calls `jax.nn.dot_product_attention`, which takes flash kernels where there are any.
+
+On a CPU there are none, and a softmax of our own keeps less for the gradient.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from jtransfer.layers import route
 
 Mask = Bool[Array, "#b #h #q m"]
 Bias = Float[Array, "#b #h q m"]
@@ -149,7 +154,8 @@ def attend(
 
     `drop` changes the attention weights (dropout) and `cap` bounds q·kᵀ·scale, which the fused kernels can't do.
     """
-    if drop is None and cap is None:
+    shared = q.shape[2] != k.shape[2]
+    if drop is None and cap is None and (shared or not route.on_cpu()):
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
     k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
     logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
@@ -157,8 +163,23 @@ def attend(
     logits = logits if cap is None else cap * jnp.tanh(logits / cap)
     logits = logits if bias is None else logits + bias
     logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)
-    weights = jax.nn.softmax(logits)
+    weights = _softmax(logits)
     return jnp.einsum("bhnm,bmhd->bnhd", (weights if drop is None else drop(weights)).astype(v.dtype), v)
+
+
+@jax.custom_jvp
+def _softmax(x: Float[Array, "... m"]) -> Float[Array, "... m"]:
+    """The softmax, by way of its logarithm: where XLA's CPU compiler sees a quotient, it keeps the exponentials for the
+    gradient beside it."""
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return jnp.exp(shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    y = _softmax(x)
+    return y, y * (dx - (y * dx).sum(axis=-1, keepdims=True))
 
 
 def _causal(queries: int, keys: int, first: int | Int[Array, ""], window: int | None = None) -> Mask:

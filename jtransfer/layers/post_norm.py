@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.attention import Attention
+from jtransfer.layers.layer_norm import LayerNorm
 
 
 class PostNorm(nn.Module):
@@ -39,7 +40,7 @@ class PostNorm(nn.Module):
 
         def add(x, y, norm):
             y = nn.Dropout(self.dropout)(y, deterministic=not train)
-            return nn.LayerNorm(self.epsilon, dtype=self.dtype, name=norm)(x + y)
+            return LayerNorm(self.epsilon, dtype=self.dtype, name=norm)(x + y)
 
         x = stream["x"]
         attention = Attention(

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jtransfer import layers
 from jtransfer.errors import InputError
 from jtransfer.models.chain import Chain, ImageChain, Pixels
 from jtransfer.models.text import check
@@ -84,7 +85,7 @@ class TextPool(nn.Module):
     @nn.compact
     def __call__(self, x: dict[str, Array], *, train: bool = False) -> Float[Array, "b d"]:
         last = jnp.take_along_axis(x["x"], x["end"][:, None, None], axis=1)[:, 0]
-        return nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(last)
+        return layers.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(last)
 
 
 class Projection(nn.Module):

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
+from jtransfer.layers.activation import gelu
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
 _init = nn.initializers.truncated_normal(0.02)
 _conv = partial(layers.Conv, kernel_init=_init)
 _dense = partial(nn.Dense, kernel_init=_init)
-_norm = partial(nn.LayerNorm, epsilon=1e-6)
+_norm = partial(layers.LayerNorm, epsilon=1e-6)
 
 
 class Stem(nn.Module):
@@ -52,7 +53,7 @@ class Block(nn.Module):
         y = _conv(width, 7, 1, 3, groups=width, dtype=self.dtype, name="conv")(x)
         y = _norm(dtype=self.dtype, name="norm")(y)
         y = _dense(4 * width, dtype=self.dtype, name="fc1")(y)
-        y = _dense(width, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
+        y = _dense(width, dtype=self.dtype, name="fc2")(gelu(y))
         y = layers.LayerScale(1e-6, self.dtype, name="layer_scale")(y)
         return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
 

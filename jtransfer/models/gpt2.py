@@ -56,7 +56,7 @@ class GPT2(Causal):
     learned_positions = True
 
     def norm(self) -> Callable[..., nn.Module]:
-        return partial(nn.LayerNorm, self.epsilon, dtype=self.dtype)
+        return partial(layers.LayerNorm, self.epsilon, dtype=self.dtype)
 
     def layer(self, i: int) -> Callable[..., nn.Module]:
         attention = partial(

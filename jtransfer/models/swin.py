@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jtransfer import layers
+from jtransfer.layers.activation import gelu
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
 Grid = tuple[int, int]
 _init = nn.initializers.truncated_normal(0.02)
 _dense = partial(nn.Dense, kernel_init=_init)
-_norm = partial(nn.LayerNorm, epsilon=1e-5)
+_norm = partial(layers.LayerNorm, epsilon=1e-5)
 
 
 class Stem(nn.Module):
@@ -72,7 +73,7 @@ class Block(nn.Module):
         width = x.shape[-1]
         x = add(x, self._attend(_norm(dtype=self.dtype, name="norm1")(x)))
         y = _dense(4 * width, dtype=self.dtype, name="fc1")(_norm(dtype=self.dtype, name="norm2")(x))
-        return add(x, _dense(width, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False)))
+        return add(x, _dense(width, dtype=self.dtype, name="fc2")(gelu(y)))
 
     def _attend(self, x):
         sides = x.shape[1:3]

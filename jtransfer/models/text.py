@@ -79,7 +79,7 @@ class Embed(nn.Module):
         self.positions = self.param("positions", _init, (self.rows, self.width))
         if self.kinds:
             self.segments = self.param("segments", _init, (self.kinds, self.width))
-        self.norm = nn.LayerNorm(self.epsilon, dtype=self.dtype)
+        self.norm = layers.LayerNorm(self.epsilon, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
@@ -206,7 +206,7 @@ class MaskedLM(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n v"]:
         dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.kernel_init, name="dense")
-        x = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(self.activation(dense(x)))
+        x = layers.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(self.activation(dense(x)))
         logits = self.embed.tokens.attend(x).astype(jnp.float32)
         return logits + self.param("bias", nn.initializers.zeros, (logits.shape[-1],))
 

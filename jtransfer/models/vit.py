@@ -42,7 +42,7 @@ class Embed(nn.Module):
             token = self.param(name, _token_init, (1, 1, self.width))
             x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)).astype(x.dtype), x], axis=1)
         x = x + self.param("positions", _token_init, (1, x.shape[1], self.width)).astype(x.dtype)
-        return x if plain else nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        return x if plain else layers.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
 
 
 class Layer(nn.Module):
@@ -69,7 +69,7 @@ class Layer(nn.Module):
                 y = layers.LayerScale(self.layer_scale, self.dtype, name=scale)(y)
             return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
 
-        norm = partial(nn.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
+        norm = partial(layers.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
         attention = layers.Attention(self.heads, self.dtype, self.causal, name="attention")
         x = add(x, attention(norm(name="norm1")(x)), "scale1")
         y = nn.Dense(self.mlp_width, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
@@ -88,7 +88,7 @@ class Pool(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Array:
-        norm = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
+        norm = layers.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
         if self.kind == "mean":
             return norm(x[:, self.prefix :].mean(axis=1))
         x = norm(x)
@@ -110,7 +110,7 @@ class AttentionPool(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b d"]:
         width = x.shape[-1]
-        norm = partial(nn.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
+        norm = partial(layers.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
         x = norm(name="norm")(x)
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, width)).astype(x.dtype)
         probe = jnp.broadcast_to(probe, (len(x), 1, width))

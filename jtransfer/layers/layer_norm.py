@@ -1,0 +1,52 @@
+"""Layer normalisation over the last axis."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Features = Float[Array, "d"]
+
+
+class LayerNorm(nn.LayerNorm):
+    """Flax's `LayerNorm` (Ba et al. 2016, arXiv:1607.06450): same parameters `scale` and `bias`, same arguments.
+
+    Its derivative is written in terms of the normalised input, so that less is kept for the gradient: the input, and a
+    mean and a deviation of each row.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"], *, mask: jax.Array | None = None) -> Float[Array, "... d"]:
+        """Normalises each row of x, in float32; places outside of `mask` count for nothing."""
+        plain = mask is None and self.axis_name is None and self.feature_axes == self.reduction_axes == -1
+        if self.is_initializing() or not (plain and self.use_scale and self.use_bias and self.use_fast_variance):
+            return super().__call__(x, mask=mask)
+        scale = self.param("scale", self.scale_init, x.shape[-1:], self.param_dtype)
+        bias = self.param("bias", self.bias_init, x.shape[-1:], self.param_dtype)
+        dtype = nn.dtypes.canonicalize_dtype(x, scale, bias, dtype=self.dtype)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return (_unit(self.epsilon, x.astype(wide)) * scale + bias).astype(dtype)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _unit(epsilon: float, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """x with mean 0 and variance 1 in each row."""
+    return _unit_and_slope(epsilon, x)[0]
+
+
+@_unit.defjvp
+def _unit_jvp(epsilon, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    unit, slope = _unit_and_slope(epsilon, x)
+    across = dx - dx.mean(axis=-1, keepdims=True)
+    return unit, (across - unit * (unit * dx).mean(axis=-1, keepdims=True)) * slope
+
+
+def _unit_and_slope(epsilon, x):
+    mean = x.mean(axis=-1, keepdims=True)
+    variance = jnp.maximum((x * x).mean(axis=-1, keepdims=True) - mean * mean, 0.0)
+    slope = lax.rsqrt(variance + epsilon)
+    return (x - mean) * slope, slope
