@@ -5,7 +5,7 @@
 Same shapes, float32, PyTorch in channels-last with 2 threads; texts against transformers' BERT. Each side is a process
 that stays up; they run in turn (torch, ours, torch, ours, …), each turn long enough to be timed. The ratio is torch's
 time / ours within a pair of turns.
-Memory is the process's peak beyond what it held after its imports; for ours this includes compilation.
+Memory is the process's peak; for ours this includes compilation. "beyond" leaves out what it held after its imports.
 
 Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` serves ours: XLA asks for the memory of a
 step anew in each step, and small pages cost a tenth to a third of it.
@@ -65,7 +65,7 @@ CASES = (
 )
 TURN_SECONDS = 1.0
 NAME = 44
-WIDTHS = (9, 9, 7, 13, 6, 9, 8, 6)
+WIDTHS = (9, 9, 7, 13, 6, 9, 8, 6, 7)
 
 
 def work(side: str, case: Case) -> None:
@@ -84,7 +84,7 @@ def work(side: str, case: Case) -> None:
         start = time.perf_counter()
         for _ in range(steps):
             run()
-        print((time.perf_counter() - start) / steps * 1e3, peak_mb() - baseline, flush=True)
+        print((time.perf_counter() - start) / steps * 1e3, peak_mb(), peak_mb() - baseline, flush=True)
 
 
 def texts(rng, case):
@@ -110,12 +110,11 @@ class Worker:
         if self.process.stdout.readline().strip() != "ready":
             raise RuntimeError(f"the {side} worker of {case.name} failed")
 
-    def turn(self) -> tuple[float, float]:
-        """Milliseconds per step, peak MB."""
+    def turn(self) -> tuple[float, ...]:
+        """Milliseconds per step, peak MB, and those beyond the imports'."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        ms, mb = self.process.stdout.readline().split()
-        return float(ms), float(mb)
+        return tuple(map(float, self.process.stdout.readline().split()))
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -130,7 +129,7 @@ def compare(case: Case, repeats: int) -> str:
         worker.close()
     torch, ours = ([turn[i][0] for turn in turns] for i in (0, 1))
     ratios = [a / b for a, b in zip(torch, ours, strict=True)]
-    memory = [turns[-1][i][1] for i in (0, 1)]
+    memory, beyond = ([turns[-1][i][kind] for i in (0, 1)] for kind in (1, 2))
     median = statistics.median
     cells = (
         f"{median(torch):.2f}",
@@ -141,6 +140,7 @@ def compare(case: Case, repeats: int) -> str:
         f"{memory[0]:.0f}",
         f"{memory[1]:.0f}",
         f"{memory[1] / memory[0]:.2f}",
+        f"{beyond[1] / beyond[0]:.2f}",
     )
     return " ".join([f"{case.name:{NAME}}", *(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))])
 
@@ -154,7 +154,7 @@ def main() -> None:
     cases = [case for case in CASES if re.search(args.cases, case.name)]
     if args.worker:
         return work(args.worker, cases[0])
-    titles = ("torch ms", "ours ms", "ratio", "min–max", "floor", "torch MB", "ours MB", "ratio")
+    titles = ("torch ms", "ours ms", "ratio", "min–max", "floor", "torch MB", "ours MB", "ratio", "beyond")
     print(f"{'case':{NAME}}", *(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))
     for case in cases:
         print(compare(case, args.repeats), flush=True)
