@@ -119,7 +119,7 @@ def default() -> ConfigDict:
 
     config.log_every = 10  # steps
     config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps
-    config.checkpoint_every = 200  # steps
+    config.checkpoint_every = 200  # steps; beside those after each evaluation
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from jtransfer import checkpoint, folder, init, setup, step, weights, workdir
+from jtransfer import checkpoint, folder, setup, step, weights, workdir
 from jtransfer import config as configs
 from jtransfer import tree as trees
 from jtransfer.command import parse_flags, run_command
@@ -80,7 +80,7 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
 
 def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
     """A run's model as it was last saved, or at `step`; or that of a checkpoint. Errors as for `export`."""
-    if not init.is_run(source):
+    if not workdir.is_run(source):
         if step is not None:
             raise InputError(f"{source} is not the folder of a run; leave --step out")
         described = describe(source)

@@ -4,7 +4,6 @@ Resuming (1) is the loop's: it finds a checkpoint in the workdir. Otherwise `con
 run is restored (2), any other path or address is a pretrained checkpoint (3), "scratch" draws everything anew (4).
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +49,7 @@ def variables(
         return jax.jit(model.init, out_shardings=shardings)(rng, sample), None
     flat = trees.flatten(shardings)
     return weights.load(
-        _run_tensors(source) if is_run(source) else source,
+        _run_tensors(source) if workdir.is_run(source) else source,
         model,
         reinit=reinit,
         adapt=True,
@@ -63,21 +62,17 @@ def variables(
 def _classes(source: str, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]] | None:
     """The names of the source's classes and of ours; None where they are not known, or mere numbers."""
     try:
-        theirs = workdir.read_json(epath.Path(source) / "classes.json")["class_names"] if is_run(source) else None
-        theirs = weights.class_names(source) if theirs is None else theirs
+        if workdir.is_run(source):
+            theirs = workdir.read_json(epath.Path(source) / "classes.json")["class_names"]
+        else:
+            theirs = weights.class_names(source)
     except InputError:
         return None
     return None if all(name.isdigit() for name in (*theirs, *names)) else (tuple(theirs), tuple(names))
 
 
-def is_run(source: str | os.PathLike) -> bool:
-    """Is this the folder of a run of ours?"""
-    known = "://" not in str(source) or str(source).startswith("gs://")
-    return known and (epath.Path(source) / "checkpoints").exists()
-
-
-def _run_tensors(workdir: str) -> dict[str, Any]:
-    held = checkpoint.load_params(workdir)
+def _run_tensors(folder: str) -> dict[str, Any]:
+    held = checkpoint.load_params(folder)
     return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
 
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import config as configs
-from jtransfer import data, evals, features, models, objectives, optim, phases, rules, sharding, tasks, texts, writing
+from jtransfer import data, features, models, objectives, optim, phases, rules, sharding, tasks, texts, writing
 from jtransfer import state as states
 from jtransfer.data import text
-from jtransfer.errors import InputError, unknown
+from jtransfer.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
@@ -68,10 +68,6 @@ def _check(run: Run, params: Any, whole: Any) -> None:
         sharding.check_batch(config.batch_size, run.mesh, phase.optim["accumulate"])
         if phase.cache:
             features.first_trained(phase.trainable, run.model.stages)
-    if config.early_stop.metric and run.task.pipeline is None:
-        known = dict(evals.classification(np.zeros((1, run.model.num_classes)), np.zeros(1, int)))
-        if config.early_stop.metric not in known:
-            raise unknown("early_stop.metric", config.early_stop.metric, known)
     if run.task.writes:
         writing.settings(config, run.model, run.tokenizer)
     if run.tokenizer:

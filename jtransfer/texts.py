@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
+from jtransfer import config as configs
 from jtransfer import data, generate, models, weights, workdir
 from jtransfer.data import text, tokenizers
 from jtransfer.errors import InputError, unknown
@@ -56,11 +58,7 @@ def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
     if not name:
-        head = {"head": wanted} if wanted else {}
-        described = weights.describe(config.init, num_classes=num_classes, **(head | fields))
-        name, fields = described.name, origin.fields(described.name, described.model)
-        for given in ("num_classes", "channels"):
-            fields.pop(given, None)
+        name, fields = _described(config.init, wanted, num_classes, fields)
     elif tokenizer is not None and not models.of_images(name):
         usual = models.create(name)
         if task in ("lm", "seq2seq") and getattr(usual, "head", "lm") != "lm":
@@ -78,12 +76,24 @@ def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
     return config.lock()
 
 
+def _described(source: str, head: str, num_classes: int, fields: dict) -> tuple[str, dict]:
+    """The name and fields of a source's model, with the head that the task wants where it has one to choose."""
+    if workdir.is_run(source):
+        model = configs.complete(workdir.read_json(epath.Path(source) / "config.json")).model
+        chosen = {"head": head} if head and hasattr(models.create(model.name), "head") else {}
+        return model.name, model.fields.to_dict() | chosen | fields
+    described = weights.describe(source, num_classes=num_classes, **(({"head": head} if head else {}) | fields))
+    fields = origin.fields(described.name, described.model)
+    return described.name, {key: value for key, value in fields.items() if key not in ("num_classes", "channels")}
+
+
 def _generation(config: Any, task: str) -> dict[str, Any]:
     """What the weights' own files say of how to write, but for the length; nothing for another tokenizer's weights."""
     if config.init == "scratch" or config.data.tokenizer not in ("", config.init):
         return {}
-    if (Path(config.init) / FOLDER).is_dir():
-        return workdir.read_json(Path(config.init) / "config.json").get("generate", {}).get("fields", {})
+    if workdir.is_run(config.init):
+        kept = configs.complete(workdir.read_json(epath.Path(config.init) / "config.json"))
+        return kept.generate.fields.to_dict() if kept.task == task else {}
     found = dataclasses.asdict(generate.read(config.init, encoder_decoder=task == "seq2seq"))
     usual = dataclasses.asdict(generate.Settings())
     return {name: value for name, value in found.items() if value != usual[name] and name != "max_new_tokens"}

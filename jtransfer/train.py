@@ -10,12 +10,11 @@ import jax
 from jtransfer import checkpoint, data, init, metrics, optim, setup, sharding, texts, views, workdir
 from jtransfer import step as steps
 from jtransfer import tree as trees
-from jtransfer.errors import unknown
 from jtransfer.setup import Run
 from jtransfer.state import TrainState
 from jtransfer.window import Window
 
-_SMALLER_IS_BETTER = ("loss", "ece")
+_SMALLER_IS_BETTER = ("loss", "ece", "perplexity", "mae")
 
 
 class Position(NamedTuple):
@@ -41,6 +40,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
       InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
     """
     this = setup.prepare(config, folder)
+    views.check_metric(this)
     workdir.check(folder, this.config)
     found = checkpoint.latest_position(folder)
     loaded = None if found else _load(this)
@@ -124,19 +124,18 @@ def _train(this: Run, state: TrainState, position: Position, writer: metrics.Wri
             rates = {"learning_rate": float(rate(since - 1)), "images_per_second": speed}
             writer.write(step, phase.name, "train", {**means, **rates})
             mark = (time.monotonic(), step)
-        score = None
-        if since % eval_every == 0 or step == end:
+        score, evaluated = None, since % eval_every == 0 or step == end
+        if evaluated:
             window.flush()
             position, score, scalars = _evaluate(this, evaluate, state, step, position, writer, last=step == end)
             mark = (time.monotonic(), step)
-        force = position.done or score is not None
-        if force or checkpoints.should_save(step):
+        if evaluated or checkpoints.should_save(step):
             window.flush()
         position = position._replace(seconds=time.monotonic() - began)
         if position.done:  # before its checkpoint: a run that goes on from there finds the line
             cost = {"seconds": position.seconds, "steps": since, **_memory()}
             writer.event(step, phase.name, "phase_end", **cost, **scalars)
-        checkpoint.save(checkpoints, step, state, position._asdict(), score=score, force=force)
+        checkpoint.save(checkpoints, step, state, position._asdict(), score=score, force=evaluated)
     batches.close()
     return state, position, scalars
 
@@ -165,8 +164,6 @@ def _evaluate(this: Run, evaluate, state: TrainState, step: int, position: Posit
         scalars, _ = evaluate(state, "validation")
         writer.write(step, position.phase, "validation", scalars)
         metric = stop.metric or this.task.metric
-        if metric not in scalars:
-            raise unknown("early_stop.metric", metric, scalars)
         score = scalars[metric] * (-1 if metric in _SMALLER_IS_BETTER else 1)
         better = position.best is None or score > position.best
         position = position._replace(best=score if better else position.best, stale=0 if better else position.stale + 1)

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jtransfer import data, evals, features, setup, sharding, writing
 from jtransfer import step as steps
+from jtransfer.errors import unknown
 from jtransfer.phases import Phase
 from jtransfer.setup import Run
 from jtransfer.state import TrainState
@@ -91,6 +93,25 @@ def _writer(run: Run):
 def images(run: Run) -> View:
     """The view of the whole model."""
     return View(run, run.sources, run.transforms)
+
+
+def check_metric(run: Run) -> None:
+    """InputError where `early_stop.metric` is none that an evaluation gives; nothing is computed."""
+    wanted, task = run.config.early_stop.metric, run.task
+    if not wanted:
+        return
+    model, source = run.model, run.sources["train"]
+    variables = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))
+    batches = data.eval_batches(source, run.transforms["eval"], setup.eval_batch_size(run.config), **setup.processes())
+    batch = next(batches)
+    batches.close()
+    step = steps.make_eval_step(model, preprocess=preprocess(run, "eval"), keep=task.keep)
+    kept = {"label": batch["label"]} | jax.eval_shape(step, variables, batch)
+    blank = {name: np.zeros(array.shape, array.dtype) for name, array in kept.items()}
+    known = [name for name, _ in task.score(blank, source.class_names)]
+    known += ["bleu", "chrf"] if _writer(run) else []
+    if wanted not in known:
+        raise unknown("early_stop.metric", wanted, known)
 
 
 def of_phase(run: Run, phase: Phase, state: TrainState) -> View:

@@ -19,6 +19,12 @@ from jtransfer.errors import InputError
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
+def is_run(source: str | os.PathLike) -> bool:
+    """Is this the folder of a run of ours?"""
+    known = "://" not in str(source) or str(source).startswith("gs://")
+    return known and (epath.Path(source) / "checkpoints").exists()
+
+
 def check(workdir: str | os.PathLike, config: Any) -> None:
     """Is the folder new, empty, or a run of the same config?
 

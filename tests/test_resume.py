@@ -239,6 +239,15 @@ def stop_after_saves(monkeypatch, number):
     monkeypatch.setattr(checkpoint, "save", save)
 
 
+def test_without_a_validation_split_little_is_lost_either(tmp_path, monkeypatch):
+    config = configfile.load(str(ROOT / TWO_PHASES), ("--config.checkpoint_every=1000", "--config.eval_every=3"))
+    assert not config.data.validation
+    stop_after_saves(monkeypatch, 5)
+    with pytest.raises(Stopped):
+        train.run(config, tmp_path)
+    assert checkpoint.latest_position(tmp_path)[0] == 3
+
+
 def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkeypatch):
     config = configfile.load(str(ROOT / TWO_PHASES), STOPPING)
     train.run(config, tmp_path / "whole")

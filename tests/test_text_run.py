@@ -2,11 +2,13 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jtransfer import config as configs
-from jtransfer import evals, metrics, predict, train, writing
+from jtransfer import evals, metrics, predict, setup, train, views, writing
 from jtransfer.errors import InputError
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
@@ -121,11 +123,62 @@ def test_texts_that_share_rows_lose_as_alone_and_may_see_each_other(tmp_path, to
     assert found["joined"]["loss"] != pytest.approx(found[""]["loss"], rel=1e-2)
     assert found["apart"]["perplexity"] == pytest.approx(np.exp(found["apart"]["loss"]))
     config.data.length = 97
-    with pytest.raises(InputError, match="data.length=97.*96 positions"):
+    with pytest.raises(InputError, match=r"data\.length=97.*96 positions"):
         train.run(config, tmp_path / "other")
     config.data.packing = "loose"
-    with pytest.raises(InputError, match="unknown data.packing 'loose'"):
+    with pytest.raises(InputError, match=r"unknown data\.packing 'loose'"):
         train.run(config, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("task", "known"),
+    [("classify", "matthews"), ("regress", "pearson"), ("tag", "entity_f1"), ("embed", "accuracy"), ("seq2seq", "chrf")],
+)
+def test_the_metric_that_decides_is_known_before_training(task, known, tmp_path, tokenizer):
+    config = config_of(task, tmp_path, tokenizer)
+    config.early_stop.metric = f"{known}s"
+    with pytest.raises(InputError, match=rf"unknown early_stop\.metric '{known}s'; nearest: {known}"):
+        train.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_begins_with_what_another_learnt_and_is_its_model(tmp_path, tokenizer):
+    config = config_of("lm", tmp_path, tokenizer)
+    config.phases[0].steps = 2
+    train.run(config, tmp_path / "first")
+    second = config_of("lm", tmp_path, tokenizer)
+    second.init, second.data.tokenizer, second.model = str(tmp_path / "first"), "", {"name": ""}
+    second.phases[0].steps = 1
+    train.run(second, tmp_path / "second")
+    kept, before = (json.loads((tmp_path / name / "config.json").read_text())["model"] for name in ("second", "first"))
+    assert kept == before
+    third = config_of("classify", tmp_path, tokenizer)
+    third.init, third.model.name, third.model.fields = str(tmp_path / "first"), "", {"width": 8}
+    with pytest.raises(InputError):
+        train.run(third, tmp_path / "third")
+    third.model.fields = {}
+    third.phases[0].steps = 1
+    train.run(third, tmp_path / "third")
+    assert json.loads((tmp_path / "third/config.json").read_text())["model"]["fields"]["head"] == "classify"
+
+
+def test_rare_classes_of_texts_are_seen_or_weighed_as_often(tmp_path, tokenizer):
+    config = config_of("classify", tmp_path, tokenizer)
+    rows = [{"text": f"the day {WORDS[i % 8 == 0]}", "label": WORDS[i % 8 == 0]} for i in range(32)]
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config.data.sampling, config.loss.balanced = "balanced", True
+    run = setup.prepare(config, tmp_path / "run")
+    batch = next(views.images(run).train_batches(0))
+    assert (batch["label"] == 0).sum() == len(batch["label"]) // 2
+    labels = run.sources["train"].labels
+    assert sorted(np.bincount(labels)) == [3, 21]
+    gradient = jax.grad(lambda x: setup.objective(run)(x, labels, labels >= 0))(jnp.zeros((24, 2)))
+    np.testing.assert_allclose(gradient.sum(0), 0, atol=1e-6)
+    assert np.isfinite(list(train.run(config, tmp_path / "run").values())).all()
+    tags = config_of("tag", tmp_path, tokenizer)
+    tags.data.sampling = "balanced"
+    with pytest.raises(InputError, match="the examples have no label each"):
+        train.run(tags, tmp_path / "tags")
 
 
 def test_texts_without_a_tokenizer_and_wrong_tasks_are_told_before_training(tmp_path, tokenizer):

@@ -10,12 +10,12 @@ from jaxtyping import Array, Float, Int
 
 from jtransfer import layers
 from jtransfer.errors import unknown
+from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.sinusoid import sinusoid
 from jtransfer.models.chain import Tied
 from jtransfer.models.seq2seq import Norm, Places, Seq2Seq, open_decoder, open_encoder
 from jtransfer.models.text import Stream
 
-ACTIVATIONS = {"gelu": partial(nn.gelu, approximate=False), "relu": nn.relu, "silu": nn.silu}
 UNUSED = 2  # rows before the first of the learned positions, kept as the public files have them
 
 

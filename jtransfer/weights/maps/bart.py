@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from jtransfer.errors import InputError
+from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.models.bart import Bart
 from jtransfer.weights.mapping import Map, Scheme, Transform, dense, layer_norm
 from jtransfer.weights.maps import tied
@@ -49,7 +50,7 @@ def _side(model: Bart, prefix: str, side: str) -> list[Map]:
     return rows
 
 
-_ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "swish": "silu", "silu": "silu"}  # theirs → ours
+_ACTIVATIONS = {name: name for name in ACTIVATIONS} | {"swish": "silu"}  # theirs → ours
 _KINDS = {  # transformers' model_type → what its models are
     "bart": {"pre_norm": False, "learned_positions": True, "embedding_norm": True},
     "mbart": {"pre_norm": True, "learned_positions": True, "embedding_norm": True},
