@@ -1,6 +1,7 @@
 """Conversion keeps every bit, holds a few megabytes, and says what model it is of; restoring reads it back."""
 
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -296,6 +297,17 @@ def test_cut_into_parts_nothing_changes(case, dtype, small_parts, monkeypatch, t
     assert_same(expected, orbax_v0.PyTreeCheckpointer().restore(tmp_path))
     largest = max(file.stat().st_size for file in tmp_path.glob("params.*/*"))
     assert largest <= stream.PART
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+def test_any_order_of_axes_is_copied_right(axes, dtype):
+    view = np.arange(37 * 5 * 41, dtype=np.float32).reshape(37, 5, 41).transpose(axes)
+    out = np.empty(view.shape, dtype)
+    np.testing.assert_array_equal(leaf.ordered(view, dtype, out), view.astype(dtype))
+    found = leaf.ordered(view[1:, :, ::2], dtype)
+    np.testing.assert_array_equal(found, view[1:, :, ::2].astype(dtype))
+    assert found.flags.c_contiguous
 
 
 def test_memory_does_not_grow_with_the_tensor(monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from jtransfer.weights.mapping import Link, identity
 from jtransfer.weights.source import read
 
 BLOCK = 4 << 20  # bytes touched at once
-TILE = 64  # numbers along each side of what is transposed at once: they stay in the cache
+STRIP = 16  # numbers of a row that are transposed at once: one line of the cache, from as many rows
 ROWS = 4 * BLOCK  # bytes of the rows that are transformed at once where the transform copies
 Index = tuple[slice, ...]
 
@@ -41,7 +41,7 @@ class Leaf:
     step: int = 1
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        return _ordered(self.cut(index), self.dtype)
+        return ordered(self.cut(index), self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self[...], dtype, copy=copy)
@@ -93,20 +93,26 @@ def digest(array: np.ndarray) -> str:
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for start in range(0, flat.size, BLOCK):
         found.update(flat[start : start + BLOCK])
-        release(array)
+        if flat.size > BLOCK:
+            release(array)
     return found.hexdigest()
 
 
-def _ordered(view: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A view as an array in C order; transposed ones are copied in tiles, several times as fast as in one go."""
-    fastest = min(range(view.ndim), key=lambda i: (view.shape[i] == 1, abs(view.strides[i])), default=-1)
-    if fastest in (-1, view.ndim - 1) or min(view.shape[fastest], view.shape[-1]) <= TILE:
-        return np.asarray(view, dtype, order="C")
-    out, tile = np.empty(view.shape, dtype), [slice(None)] * view.ndim
-    for i in range(0, view.shape[fastest], TILE):
-        for j in range(0, view.shape[-1], TILE):
-            tile[fastest], tile[-1] = slice(i, i + TILE), slice(j, j + TILE)
-            out[tuple(tile)] = view[tuple(tile)]
+def ordered(view: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None) -> np.ndarray:
+    """A view as an array in C order, without a copy where it is one; transposed ones are copied in strips.
+
+    Args:
+      view: of any strides.
+      dtype: of the result.
+      out: of the shape and dtype, C-contiguous; what has to be copied is put there.
+    """
+    if view.ndim == 0 or (view.dtype == dtype and view.flags.c_contiguous):
+        return np.asarray(view, dtype)
+    out = np.empty(view.shape, dtype) if out is None else out
+    fastest = min(range(view.ndim), key=lambda i: (view.shape[i] == 1, abs(view.strides[i])))
+    step = view.shape[-1] if fastest == view.ndim - 1 else STRIP
+    for i in range(0, view.shape[-1], max(step, 1)):
+        out[..., i : i + step] = view[..., i : i + step]
     return out
 
 

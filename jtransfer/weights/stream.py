@@ -7,17 +7,18 @@ The layout is Orbax's without OCDBT: `_METADATA` with the tree's paths, and for 
 import itertools
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jtransfer.weights.formats.orbax import METADATA
+from jtransfer.weights.leaf import ordered
 
-PART = 4 << 20  # bytes of the largest chunk
+PART = 2 << 20  # bytes of the largest chunk
 SPLIT = 1 << 20  # smaller arrays are one chunk
 WAYS = 8  # a larger array is cut as sharding over so many devices would cut it, so that each reads its own chunks
 _HANDLER = "orbax.checkpoint._src.handlers.pytree_checkpoint_handler.PyTreeCheckpointHandler"
@@ -32,27 +33,24 @@ def write_leaf(folder: Path, path: str, leaf: Any) -> None:
       path: the array's full path, such as "params/stem/conv/kernel".
       leaf: an array, or a `Leaf`, which is read part by part.
     """
-    dtype, target = np.dtype(leaf.dtype), folder / path.replace("/", ".")
+    dtype, target = np.dtype(leaf.dtype), os.path.join(folder, path.replace("/", "."))
     slowest = getattr(leaf, "slowest", tuple(range(len(leaf.shape))))
     chunk = chunk_shape(leaf.shape, dtype.itemsize, slowest, getattr(leaf, "step", 1))
-    target.mkdir()
-    (target / ".zarray").write_text(json.dumps(_array_metadata(leaf.shape, chunk, dtype)))
-    release = getattr(leaf, "release", lambda: None)
-    with ThreadPoolExecutor(1) as pool:  # a part is written while the next one is read
-        last = None
-        for place, index in _parts(leaf.shape, chunk, slowest):
-            part = _padded(np.asarray(leaf[index], order="C"), chunk)
-            release()
-            if last:
-                last.result()
-            last = pool.submit(_write, target / ".".join(map(str, place or (0,))), part)
-        if last:
-            last.result()
+    os.mkdir(target)
+    _write(os.path.join(target, ".zarray"), json.dumps(_array_metadata(leaf.shape, chunk, dtype)).encode())
+    read, release = getattr(leaf, "cut", leaf.__getitem__), getattr(leaf, "release", lambda: None)
+    buffer = np.empty(chunk, dtype)
+    for near in _parts(leaf.shape, chunk, slowest):
+        for place, index in near:
+            view = read(index)
+            part = _padded(ordered(view, dtype, buffer if view.shape == chunk else None), chunk)
+            _write(os.path.join(target, ".".join(map(str, place or (0,)))), part.reshape(-1).view(np.uint8))
+        release()
 
 
-def _write(path: Path, part: np.ndarray) -> None:
-    with path.open("wb") as file:
-        file.write(part.reshape(-1).view(np.uint8))
+def _write(path: str, content: bytes | np.ndarray) -> None:
+    with open(path, "wb", buffering=0) as file:
+        file.write(content)
 
 
 def write_metadata(folder: Path, paths: Sequence[str]) -> None:
@@ -89,12 +87,20 @@ def chunk_shape(shape: Sequence[int], itemsize: int, slowest: Sequence[int], ste
 
 def _parts(
     shape: Sequence[int], chunk: Sequence[int], slowest: Sequence[int]
-) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-    """Each chunk's place in the grid, and the index of what it holds; in the order of the source."""
-    for steps in itertools.product(*(range(-(-shape[i] // chunk[i])) for i in slowest)):
-        place = tuple(steps[slowest.index(i)] for i in range(len(shape)))
-        starts = (i * size for i, size in zip(place, chunk, strict=True))
-        yield place, tuple(slice(a, min(a + size, n)) for a, size, n in zip(starts, chunk, shape, strict=True))
+) -> Iterator[list[tuple[tuple[int, ...], tuple[slice, ...]]]]:
+    """Each chunk's place in the grid and the index of what it holds, in the order of the source.
+
+    Those that the source holds interleaved come together.
+    """
+    first, *others = (range(-(-shape[i] // chunk[i])) for i in slowest) if shape else (range(1),)
+    for step in first:
+        near = []
+        for steps in itertools.product((step,), *others):
+            place = tuple(steps[slowest.index(i)] for i in range(len(shape)))
+            starts = (i * size for i, size in zip(place, chunk, strict=True))
+            index = tuple(slice(a, min(a + size, n)) for a, size, n in zip(starts, chunk, shape, strict=True))
+            near.append((place, index))
+        yield near
 
 
 def _padded(part: np.ndarray, chunk: tuple[int, ...]) -> np.ndarray:
