@@ -17,6 +17,8 @@ import torch
 
 def declare_torchvision_operators() -> None:
     """torchvision imports only where its compiled operators load or are declared; none of them is used here."""
+    if hasattr(declare_torchvision_operators, "kept"):
+        return
     folder = Path(importlib.util.find_spec("torchvision").origin).parent
     source = (folder / "_meta_registrations.py").read_text()
     operators = re.findall(r'@(?:register_meta|torch\.library\.register_fake)\("(?:torchvision::)?(\w+)"', source)

@@ -76,6 +76,48 @@ _swapped = Transform(_swap, _swap)
 _two = Transform(_both, lambda *biases: _swap(np.stack(biases)))  # [2, gates · features] ↔ two biases
 
 
+def reference(torch: Any, model: Recurrent, names: Collection[str]) -> Any:
+    """torch's layers under the attributes that the names of a file tell; called as the model, on torch's tensors.
+
+    Gives `logits`, `features` and what the last layer gives.
+    """
+    tokens = next(name for name in _EMBEDDINGS if f"{name}.weight" in names)
+    layers = next(name.rpartition(".")[0] for name in names if name.endswith("weight_hh_l0"))
+    head = next((name for name in _HEADS if f"{name}.weight" in names), None)
+    both = model.bidirectional
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[model.cell]
+    parts = {
+        tokens: torch.nn.Embedding(model.vocabulary, model.width),
+        layers: kind(model.width, model.features, model.depth, model.biases > 0, batch_first=True, bidirectional=both),
+    }
+    if head:
+        parts[head] = torch.nn.Linear(model.features * (1 + both), model.num_classes)
+
+    def pooled(x: Any) -> Any:
+        """Of a text without padding."""
+        if model.head == "tag":
+            return x
+        if model.pooling == "last":
+            return torch.cat([x[-1, : model.features], x[0, model.features :]])
+        return x.mean(0) if model.pooling == "mean" else x.max(0).values
+
+    class Layers(torch.nn.Module):
+        def forward(self, inputs):
+            text = torch.nn.utils.rnn
+            lengths = inputs["attention_mask"].sum(1)
+            packed = text.pack_padded_sequence(parts[tokens](inputs["input_ids"]), lengths, True, False)
+            x = text.pad_packed_sequence(parts[layers](packed)[0], True)[0]
+            rows = [pooled(row[:n]) for row, n in zip(x, lengths, strict=True)]
+            features = text.pad_sequence(rows, True) if model.head == "tag" else torch.stack(rows)
+            logits = parts[head](features) if head else torch.nn.functional.normalize(features)
+            return {f"layer_{model.depth - 1}": x, "features": features, "logits": logits}
+
+    module = Layers()
+    for name, part in parts.items():
+        module.add_module(name, part)
+    return module
+
+
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
     """The sizes, which names and shapes show; how the text is pooled can't be told."""
     shapes = {name: tuple(names[name].shape) for name in names} if isinstance(names, Mapping) else {}

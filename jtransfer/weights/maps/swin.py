@@ -168,6 +168,16 @@ def timm(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
     return _NAMES[name], args | ({} if model.image_size == usual else {"img_size": model.image_size})
 
 
+def torchvision(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
+    """torchvision's name, and arguments. Raises InputError where it has no such model."""
+    if arguments(name, model, {}, free=("shrink", "roll_first")) or name not in _TORCHVISION:
+        raise InputError(f"torchvision has no {name} with these fields; it has {', '.join(_TORCHVISION)}")
+    return _TORCHVISION[name], {}
+
+
+_TORCHVISION = {f"swin_{size}": f"swin_{size[0]}" for size in ("tiny", "small", "base")}
+
+
 def _check_borders(model: Swin, library: str, needed: Mapping[str, bool] | None) -> None:
     """Nothing where the windows divide all maps; else, the library must treat the borders as the model does."""
     if all(side % model.window == 0 for sides in _maps(model) for side in sides):

@@ -1,0 +1,104 @@
+"""Tiny checkpoints of each family as the libraries themselves write them; needs torch, timm and transformers."""
+
+from pathlib import Path
+
+import references
+import torch
+from make_decoder_references import CASES as DECODERS
+from make_references import declare_torchvision_operators
+from make_seq2seq_references import CASES as SEQ2SEQ
+from make_text_references import CASES as ENCODERS
+from make_text_references import RECURRENT, SIZE, Torch
+from safetensors.torch import load_file, save_file
+
+declare_torchvision_operators()
+import timm  # noqa: E402
+import torchvision  # noqa: E402
+import transformers  # noqa: E402
+
+CLASSES = {"num_labels": references.CLASSES}
+TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48}
+SQUARE = {**TOWER, "image_size": 32, "patch_size": 8}
+OBLONG = {**SQUARE, "image_size": [48, 32]}
+WORDS = {**TOWER, "vocab_size": 50, "max_position_embeddings": 12, "eos_token_id": 49, "bos_token_id": 48}
+WINDOWS = {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 2], "window_size": 4, "image_size": [64, 96]}
+SHARED = {"projection_dim": 9}
+DINO = {key: value for key, value in SQUARE.items() if key != "intermediate_size"} | {"mlp_ratio": 2}
+RESNET = {"depths": [1, 2, 1, 1], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
+CONVNEXT = {"depths": [2, 1, 2, 1], "hidden_sizes": [8, 16, 32, 64], "image_size": [64, 96]}
+EFFICIENT = {"width_coefficient": 0.5, "depth_coefficient": 0.1, "hidden_dim": 640, "image_size": 96}
+IMAGES = {  # case → transformers' class and config
+    "resnet": ("ResNetForImageClassification", RESNET),
+    "convnext": ("ConvNextForImageClassification", CONVNEXT),
+    "efficientnet": ("EfficientNetForImageClassification", EFFICIENT),
+    "mobilenet_v2": ("MobileNetV2ForImageClassification", {"depth_multiplier": 0.5, "finegrained_output": True}),
+    "vit": ("ViTForImageClassification", OBLONG),
+    "deit": ("DeiTForImageClassificationWithTeacher", OBLONG),
+    "dinov2": ("Dinov2ForImageClassification", DINO),
+    "swin": ("SwinForImageClassification", WINDOWS),
+}
+CLIP = {
+    "clip_image": ("CLIPVisionModelWithProjection", SQUARE | SHARED),
+    "clip_text": ("CLIPTextModelWithProjection", WORDS | SHARED),
+    "clip_pair": ("CLIPModel", {"vision_config": SQUARE, "text_config": WORDS, **SHARED}),
+}
+HUGGING = {
+    **{f"{case}_hf": (name, config | CLASSES) for case, (name, config) in IMAGES.items()},
+    **CLIP,
+    **{case: (name, config) for case, (name, config, *_) in (ENCODERS | SEQ2SEQ | DECODERS).items()},
+}
+VIT = {"embed_dim": 32, "depth": 2, "num_heads": 4, "patch_size": 8, "img_size": [48, 32]}
+SWIN = {"embed_dim": 16, "depths": [2, 2, 1, 1], "num_heads": [2, 2, 4, 4], "window_size": 4, "img_size": [64, 96]}
+TIMM = {  # case → timm's name and arguments, height and width
+    "resnet_timm": ("resnet18", {"layers": [1, 1, 1, 1]}, (64, 96)),
+    "convnext_timm": ("convnext_tiny", {"depths": [2, 1, 2, 1], "dims": [8, 16, 32, 64]}, (64, 96)),
+    "efficientnet_timm": ("tf_efficientnet_lite0", {}, (64, 96)),
+    "mobilenet_v3_timm": ("mobilenetv3_small_100", {}, (64, 96)),
+    "densenet_timm": ("densenet121", {"growth_rate": 8, "block_config": [2, 3, 1, 2]}, (64, 96)),
+    "vit_timm": ("vit_tiny_patch16_224", VIT, (48, 32)),
+    "deit_timm": ("deit_tiny_distilled_patch16_224", VIT, (48, 32)),
+    "swin_timm": ("swin_tiny_patch4_window7_224", SWIN, (64, 96)),
+    "clip_image_timm": ("vit_base_patch32_clip_quickgelu_224", VIT, (48, 32)),
+}
+TORCHVISION = ("resnet18", "mobilenet_v2", "swin_tiny")
+CASES = (*HUGGING, *TIMM, *(f"{name}_torchvision" for name in TORCHVISION), *(c for c in RECURRENT if "torch" in c))
+
+
+def write(case: str, folder: Path) -> Path:
+    """A source: a folder, or a file in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if case in HUGGING:
+        name, config = HUGGING[case]
+        cls = getattr(transformers, name)
+        cls(cls.config_class(**config)).save_pretrained(folder)
+        return fill(folder / "model.safetensors").parent
+    if case in TIMM:
+        name, args, sides = TIMM[case]
+        model = timm.create_model(name, num_classes=references.CLASSES, **args)
+        model.pretrained_cfg = model.default_cfg | {"input_size": (3, *sides)}
+        timm.models.save_for_hf(model, folder, model_args=args, safe_serialization=True)
+        return fill(folder / "model.safetensors").parent
+    if case in RECURRENT:
+        tensors = Torch(**SIZE | RECURRENT[case]).state_dict()
+    else:
+        name = case.removesuffix("_torchvision")
+        tensors = torchvision.models.get_model(name.replace("swin_tiny", "swin_t"), num_classes=references.CLASSES)
+        tensors = tensors.state_dict()
+    path = folder / f"{case.removesuffix('_torchvision')}.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+    return fill(path)
+
+
+def fill(path: Path) -> Path:
+    """The same file with other numbers: initial ones hide parts, such as scales of 1e-6."""
+    tensors = load_file(path)
+    numbers = {name: references.fill(name, tuple(x.shape)) for name, x in tensors.items() if x.is_floating_point()}
+    save_file(tensors | {name: torch.from_numpy(x) for name, x in numbers.items()}, path, {"format": "pt"})
+    return path
+
+
+def spoil(source: Path, name: str) -> None:
+    """Changes the tensor called `name`."""
+    path = source / "model.safetensors" if source.is_dir() else source
+    tensors = load_file(path)
+    save_file(tensors | {name: tensors[name].flip(0) * 1.5}, path, {"format": "pt"})
