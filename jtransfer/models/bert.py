@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from jtransfer.models.text import Classify, Embed, Encoder
 
@@ -18,6 +20,11 @@ class BERT(Encoder):
     segments: int = 2
 
     usual_pooling = "pooler"
+
+    def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
+        """Zeros of the input's shapes and dtypes: texts of 8 tokens, with their segments if there are several kinds."""
+        texts = super().example_input(batch)
+        return texts | ({"token_type_ids": jnp.zeros_like(texts["input_ids"])} if self.segments > 1 else {})
 
     def embedding(self) -> Callable[..., nn.Module]:
         size = (self.vocabulary, self.width, self.length, self.segments)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from jtransfer.errors import InputError, unknown
 from jtransfer.layers.recurrent import GATES, Recurrence
 from jtransfer.models.chain import Chain
-from jtransfer.models.text import Classify, Normalize, Stream, check, example_input, mask_of, masked_mean
+from jtransfer.models.text import Classify, Normalize, Stream, check, example_input, mask_of, masked_max, masked_mean
 
 HEADS = ("classify", "tag", "embed")
 POOLINGS = ("last", "mean", "max")
@@ -74,8 +74,7 @@ class Pool(nn.Module):
         if self.kind == "mean":
             return masked_mean(x, mask)
         if self.kind == "max":
-            highest = jnp.where(mask[..., None], x, -jnp.inf).max(axis=1)
-            return jnp.where(mask.any(axis=1)[:, None], highest, 0)
+            return masked_max(x, mask)
         if not self.bidirectional:
             return x[:, -1]
         half = x.shape[-1] // 2

@@ -10,16 +10,20 @@ from jtransfer.models.text import DeepClassify, Embed, Encoder
 
 
 class RoBERTa(Encoder):
-    """embed → layer_0 … → pool → head; fields as those of `Encoder`.
+    """embed → layer_0 … → pool → head.
 
     The position of a token is pad + 1 plus the number of tokens before it that are no padding, as `input_ids` show
     it; so the table of positions has pad + 1 rows more than `length`, and `position_ids` count from pad + 1.
+
+    Attributes, beside those of `Encoder`:
+      kind: "roberta" or "xlm-roberta", which compute the same and differ in their tokenizers.
     """
 
     vocabulary: int = 50265
     epsilon: float = 1e-5
     pad: int = 1
     segments: int = 1
+    kind: str = "roberta"
 
     def embedding(self) -> Callable[..., nn.Module]:
         size = (self.vocabulary, self.width, self.length + self.pad + 1, self.segments)
@@ -31,12 +35,13 @@ class RoBERTa(Encoder):
         return partial(DeepClassify, self.num_classes, jnp.tanh, rates, dtype=self.dtype)
 
 
+_XLM = {"kind": "xlm-roberta", "vocabulary": 250002}
 _LARGE = {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
 
 MODELS = {
     "roberta_base": partial(RoBERTa),
     "roberta_large": partial(RoBERTa, **_LARGE),
     "distilroberta_base": partial(RoBERTa, depth=6),
-    "xlm_roberta_base": partial(RoBERTa, vocabulary=250002),
-    "xlm_roberta_large": partial(RoBERTa, vocabulary=250002, **_LARGE),
+    "xlm_roberta_base": partial(RoBERTa, **_XLM),
+    "xlm_roberta_large": partial(RoBERTa, **_XLM, **_LARGE),
 }

@@ -16,7 +16,7 @@ from jtransfer.models.chain import Chain, Tied
 
 HEADS = ("classify", "tag", "embed", "masked_lm")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-POOLINGS = ("token", "pooler", "mean", "unit_mean")
+POOLINGS = ("token", "pooler", "mean", "unit_mean", "max")
 Stream = dict[str, Any]
 """Between stages: "x" [b, n, d] and "mask" bool [b, 1, 1, n], False where there is padding."""
 _init = nn.initializers.normal(0.02)
@@ -109,7 +109,7 @@ class Pool(nn.Module):
     Attributes:
       kind: "token", what stands at the first token; "pooler", the same through a dense layer with tanh; "mean" of all
         tokens that are no padding; "unit_mean", the same with a root mean square of 1, which leaves the direction that
-        sentence embeddings are compared by; or "tokens", each of them, [b, n, d].
+        sentence embeddings are compared by; "max" of the same tokens; or "tokens", each of them, [b, n, d].
     """
 
     kind: str
@@ -121,8 +121,11 @@ class Pool(nn.Module):
         x = stream["x"]
         if self.kind == "tokens":
             return x
+        seen = stream["mask"][:, 0, 0]
+        if self.kind == "max":
+            return masked_max(x, seen)
         if self.kind in ("mean", "unit_mean"):
-            mean = masked_mean(x, stream["mask"][:, 0, 0])
+            mean = masked_mean(x, seen)
             return mean if self.kind == "mean" else unit_mean_square(mean)
         if self.kind == "token":
             return x[:, 0]
@@ -135,6 +138,12 @@ def masked_mean(x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Arr
     weights = mask.astype(jnp.float32)[..., None]
     total = (x.astype(jnp.float32) * weights).sum(axis=1)
     return (total / jnp.maximum(weights.sum(axis=1), 1.0)).astype(x.dtype)
+
+
+def masked_max(x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
+    """The greatest over the places where `mask` holds; zeros where it holds nowhere."""
+    highest = jnp.where(mask[..., None], x, -jnp.inf).max(axis=1)
+    return jnp.where(mask.any(axis=1)[:, None], highest, 0)
 
 
 def unit_mean_square(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
@@ -189,6 +198,14 @@ class Normalize(nn.Module):
         return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
+class Plain(nn.Module):
+    """A text's embedding, float32, as it is."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"], *, train: bool = False) -> Float[Array, "b d"]:
+        return x.astype(jnp.float32)
+
+
 class MaskedLM(nn.Module):
     """The logits of the token at each place, float32: a dense layer with an activation and a norm, and the products
     with the token embeddings, plus `bias` [vocabulary].
@@ -220,10 +237,11 @@ class Encoder(Chain):
     Attributes:
       num_classes: of "classify" and "tag"; without meaning for other heads.
       head: "classify", the logits of a text [b, num_classes]; "tag", those of each token [b, n, num_classes]; "embed",
-        the text's embedding [b, width] of length 1, as of a sentence transformer; "masked_lm", the logits of the token
-        at each place [b, n, vocabulary]. All float32.
+        the text's embedding [b, width], as of a sentence transformer; "masked_lm", the logits of the token at each
+        place [b, n, vocabulary]. All float32.
       pooling: what "classify" and "embed" see of the text, see `Pool`; None is the family's own for "classify", and
         "mean" for "embed".
+      normalize: whether an embedding has length 1.
       vocabulary: number of tokens.
       length: most tokens of a text.
       width, depth, heads, mlp_width: of the layers.
@@ -236,6 +254,7 @@ class Encoder(Chain):
 
     head: str = "classify"
     pooling: str | None = None
+    normalize: bool = True
     vocabulary: int = 30522
     length: int = 512
     width: int = 768
@@ -305,7 +324,7 @@ class Encoder(Chain):
             activation = ACTIVATIONS[self.activation]
             return Tied(partial(MaskedLM, epsilon=self.epsilon, activation=activation, dtype=self.dtype), "embed")
         if self.head == "embed":
-            return Normalize
+            return Normalize if self.normalize else Plain
         if self.head == "tag":
             return partial(Classify, self.num_classes, self.last_dropout, dtype=self.dtype)
         return self.classifier()

@@ -1,8 +1,10 @@
 """RoBERTa's and XLM-R's names in transformers: BERT's under another prefix, with other heads."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from jtransfer.errors import unknown
 from jtransfer.models.roberta import RoBERTa
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps import bert
@@ -26,17 +28,23 @@ def schemes(model: RoBERTa) -> tuple[Scheme, ...]:
     return bert.named(model, "roberta.", bert.layers, rows.get(model.head, ()), (r"lm_head\..*", *others))
 
 
-def _read(config: Mapping[str, Any]) -> dict[str, Any]:
+_KINDS = {"roberta": "Roberta", "xlm-roberta": "XLMRoberta"}  # transformers' model_type → the prefix of its classes
+
+
+def _read(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     pad = config.get("pad_token_id", 1)
-    found = bert.read(config) | {"pad": pad, "length": config.get("max_position_embeddings", 514) - pad - 1}
+    length = config.get("max_position_embeddings", 514) - pad - 1
+    found = bert.read(config) | {"pad": pad, "length": length, "kind": kind}
     return {key: value for key, value in found.items() if key != "activation"}
 
 
 _REQUIRED = bert.REQUIRED | {"hidden_act": "gelu"}
-STATED = dict.fromkeys(("roberta", "xlm-roberta"), (_read, _REQUIRED))
+STATED = {kind: (partial(_read, kind), _REQUIRED) for kind in _KINDS}
 
 
 def transformers(model: RoBERTa) -> dict[str, Any]:
     """The config.json of transformers. Raises InputError where transformers has no such model."""
-    config = {"architectures": bert.architecture("Roberta", model), "model_type": "roberta"}
+    if model.kind not in _KINDS:
+        raise unknown("kind", model.kind, _KINDS)
+    config = {"architectures": bert.architecture(_KINDS[model.kind], model), "model_type": model.kind}
     return {**config, "max_position_embeddings": model.length + model.pad + 1, **bert.write(model)}
