@@ -62,13 +62,13 @@ class Span(NamedTuple):
     end: int
 
 
-def curves(lines: Sequence[dict], spans: Sequence[Span]) -> str:
-    """Loss, accuracy, learning rate and speed over the steps, the phases marked by bands."""
+def curves(lines: Sequence[dict], spans: Sequence[Span], metric: tuple[str, str] = ("accuracy", "Accuracy")) -> str:
+    """Loss, a metric (its name and title), learning rate and speed over the steps, the phases marked by bands."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 5.2), layout="constrained")
         axes = figure.subplots(2, 2, sharex=True, height_ratios=(2.4, 1))
-        titles = ("Loss", "Accuracy", "Learning rate", "Training images per second")
-        names = ("loss", "accuracy", "learning_rate", "images_per_second")
+        titles = ("Loss", metric[1], "Learning rate", "Training examples per second")
+        names = ("loss", metric[0], "learning_rate", "examples_per_second")
         for axis, title, name in zip(axes.flat, titles, names, strict=True):
             _bands(axis, spans, named=axis in axes[0])
             _series(axis, lines, name)

@@ -30,6 +30,7 @@ UPLOAD_EVERY = 30.0  # seconds
 TEXTS = {  # name of a scalar → how the terminal shows it
     "loss": "loss {:.4f}",
     "accuracy": "accuracy {:.4f}",
+    "retrieval": "retrieval {:.4f}",
     "macro_f1": "macro-F1 {:.4f}",
     "entity_f1": "entity-F1 {:.4f}",
     "spearman": "Spearman {:.4f}",
@@ -37,7 +38,7 @@ TEXTS = {  # name of a scalar → how the terminal shows it
     "bleu": "BLEU {:.1f}",
     "chrf": "chrF {:.1f}",
     "learning_rate": "lr {:.2e}",
-    "images_per_second": "{:.0f} images/s",
+    "examples_per_second": "{:.0f} examples/s",
 }
 
 

@@ -22,14 +22,30 @@ from etils import epath
 from markupsafe import Markup
 from PIL import Image
 
-from jtransfer import data, evals, figures, metrics, workdir
+from jtransfer import data, evals, figures, metrics, tasks, workdir
 from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
 
 MISTAKES = 24  # pictures
 CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
 PICTURE = 160  # pixels of the longer side, at most
-COMPARED = ("accuracy", "macro_f1", "loss", "ece")
+SHARE, SCORE, NUMBER, PERCENT = "share", "score", "number", "percent"
+METRICS = {  # what a task may show: its title, and how it is written
+    "accuracy": ("accuracy", SHARE),
+    "retrieval": ("own partner nearest", SHARE),
+    "macro_f1": ("macro-F1", SCORE),
+    "micro_f1": ("micro-F1", SCORE),
+    "entity_f1": ("entity-F1", SCORE),
+    "ece": ("ECE", SHARE),
+    "loss": ("loss", NUMBER),
+    "spearman": ("Spearman", NUMBER),
+    "pearson": ("Pearson", NUMBER),
+    "mae": ("mean error", NUMBER),
+    "perplexity": ("perplexity", NUMBER),
+    "bleu": ("BLEU", PERCENT),
+    "chrf": ("chrF", PERCENT),
+}
+LESS = ("loss", "ece", "mae", "perplexity")  # is better
 
 
 class Run(NamedTuple):
@@ -88,18 +104,27 @@ def render(run: Run, *, title: str) -> str:
         "megabytes": _megabytes,
         "bytes": _bytes,
         "seconds": _seconds,
-        "points": _points,
     }
-    phases = list(_phases(run.lines))
+    shown = _shown(run)
+    phases = list(_phases(run.lines, shown))
+    headline = _headline(run, phases, shown[0])
     return environment.get_template("report.html.jinja").render(
         title=title,
         run=run,
         phases=phases,
-        headline=_headline(run, phases),
-        baselines=_events(run.lines, "baseline"),
+        headline=headline,
+        baselines=[
+            {
+                "name": line.get("name"),
+                "cells": [_cell(key, line.get(key), None) for key in shown],
+                "gain": _cell(shown[0], headline["value"], line.get(shown[0])),
+            }
+            for line in _events(run.lines, "baseline")
+        ],
         init=next(reversed(_events(run.lines, "init")), None),
         stops=_events(run.lines, "early_stop"),
-        curves=Markup(figures.curves(run.lines, [figures.Span(p["name"], p["start"], p["end"]) for p in phases])),
+        shown=[METRICS[name][0] for name in shown],
+        curves=Markup(_curves(run, phases, shown[0])),
         config=_flat(run.config),
         environment=_flat(run.environment),
         **_errors(run),
@@ -111,14 +136,14 @@ def _predictions(path: epath.Path) -> dict[str, np.ndarray] | None:
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ("probs", "label", "index")}
+            return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # zipfile, zlib and numpy each have their own
         raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def _class_names(names: Sequence[str], predictions: Mapping | None) -> list[str]:
     """The names that are known, and the number of each class that has none."""
-    number = max(len(names), predictions["probs"].shape[1] if predictions else 0)
+    number = max(len(names), predictions["probs"].shape[1] if predictions and "probs" in predictions else 0)
     return [str(name) for name in names] + [str(i) for i in range(len(names), number)]
 
 
@@ -126,7 +151,41 @@ def _events(lines: Sequence[dict], name: str) -> list[dict]:
     return [line for line in lines if line.get("event") == name]
 
 
-def _phases(lines: Sequence[dict]) -> Iterator[dict]:
+def _shown(run: Run) -> list[str]:
+    """The metrics that are compared: of those that the task shows, those that there are."""
+    task = tasks.TASKS.get(run.config.get("task") or "images", tasks.TASKS["images"])
+    logged = {name for line in run.lines if line.get("split") == "test" for name in line}
+    return [name for name in task.shown if name in logged] or list(task.shown)
+
+
+def _cell(name: str, value: float | None, before: float | None) -> dict:
+    """A metric as it is written, with its change from a value before and whether that is for the better."""
+    kind = METRICS[name][1]
+    change = _difference(value, before)
+    factor = 100 if kind in (SHARE, SCORE) else 1
+    near = change is None or abs(change) * factor < 0.05
+    return {
+        "text": _written(value, kind),
+        "change": None if change is None else _signed(change * factor, 2 if kind == NUMBER else 1),
+        "unit": " points" if factor == 100 else "",
+        "better": None if near else (change < 0) == (name in LESS),
+    }
+
+
+def _written(value: float | None, kind: str) -> str:
+    if value is None:
+        return "–"
+    return {SHARE: f"{100 * value:.1f}\u202f%", PERCENT: f"{value:.1f}"}.get(kind, f"{value:.3f}")
+
+
+def _curves(run: Run, phases: Sequence[dict], first: str) -> str:
+    """The learning curves, with the metric that the task shows first."""
+    title = METRICS[first][0]
+    spans = [figures.Span(phase["name"], phase["start"], phase["end"]) for phase in phases]
+    return figures.curves(run.lines, spans, (first, title[0].upper() + title[1:]))
+
+
+def _phases(lines: Sequence[dict], shown: Sequence[str]) -> Iterator[dict]:
     """Each phase in order: its steps, what it trained, the last evaluation and its change from the phase before."""
     names = dict.fromkeys(
         line["phase"] for line in lines if "split" in line or line.get("event") in ("phase_start", "phase_end")
@@ -142,11 +201,11 @@ def _phases(lines: Sequence[dict]) -> Iterator[dict]:
             "start": start.get("step", min(steps)),
             "end": end.get("step", max(steps)),
             "done": bool(end),
-            "test": {key: test.get(key) for key in COMPARED},
-            "change": {key: _difference(test.get(key), before.get(key)) for key in COMPARED},
+            "test": test,
+            "cells": [_cell(key, test.get(key), before.get(key)) for key in shown],
             "trainable": start.get("trainable"),
             "table": start.get("table", []),
-            "images_per_second": _speed(own),
+            "examples_per_second": _speed(own),
             **{key: end.get(key) for key in ("seconds", "peak_rss_mb", "device_memory_mb")},
         }
         before = test or before
@@ -154,7 +213,7 @@ def _phases(lines: Sequence[dict]) -> Iterator[dict]:
 
 def _speed(lines: Sequence[dict]) -> float | None:
     """The median of a phase's training speed, so that compilation and pauses do not count."""
-    speeds = [line["images_per_second"] for line in lines if line.get("images_per_second") and "split" in line]
+    speeds = [line["examples_per_second"] for line in lines if line.get("examples_per_second") and "split" in line]
     return statistics.median(speeds) if speeds else None
 
 
@@ -162,18 +221,22 @@ def _difference(new: float | None, old: float | None) -> float | None:
     return None if new is None or old is None else new - old
 
 
-def _headline(run: Run, phases: Sequence[dict]) -> dict:
+def _headline(run: Run, phases: Sequence[dict], metric: str) -> dict:
     """The numbers of the last evaluation, and what the whole run cost."""
-    tested = [phase for phase in phases if phase["test"]["accuracy"] is not None]
-    accuracy = tested[-1]["test"]["accuracy"] if tested else None
+    tested = [phase for phase in phases if phase["test"].get(metric) is not None]
+    first, last = (tested[0], tested[-1]) if tested else (None, None)
+    value = last and last["test"][metric]
     examples = len(run.predictions["label"]) if run.predictions else None
     return {
         "data": _name(run.config.get("data")),
         "model": _name(run.config.get("model")),
-        "first": tested[0] if len(tested) > 1 else None,
-        "last": tested[-1] if tested else None,
+        "metric": METRICS[metric][0],
+        "first": first if len(tested) > 1 else None,
+        "last": last,
+        "value": value,
+        "since": _cell(metric, value, first["test"][metric]) if last else None,
         "examples": examples,
-        "interval": _wilson(accuracy, examples) if accuracy is not None and examples else None,
+        "interval": _wilson(value, examples) if metric == "accuracy" and last and examples else None,
         "seconds": _total(phases, "seconds", sum),
         "peak_rss_mb": _total(phases, "peak_rss_mb", max),
         "device_memory_mb": _total(phases, "device_memory_mb", max),
@@ -200,14 +263,18 @@ def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
 
 def _errors(run: Run) -> dict:
     """Where the model errs: from the predictions, if there are any."""
-    if run.predictions is None:
-        return {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
+    nothing = {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
+    written = _texts(run)
+    if run.predictions is None or "probs" not in run.predictions:
+        return nothing | {"written": written, "furthest": _furthest(run)}
     probs, label = run.predictions["probs"], run.predictions["label"]
     predicted, number = probs.argmax(1), probs.shape[1]
     counts = evals.confusion(predicted, label, number)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     calibration = evals.calibration(probs, label)
     return {
+        "written": written,
+        "furthest": [],
         "classes": [
             {"name": run.classes[i], **{key: values[i].item() for key, values in per_class.items()}}
             for per_class in [evals.per_class(predicted, label, number)._asdict()]
@@ -243,10 +310,10 @@ def _mistakes(run: Run) -> list[dict]:
     probs, label, index = (run.predictions[key] for key in ("probs", "label", "index"))
     wrong = np.flatnonzero(probs.argmax(1) != label)
     worst = wrong[np.argsort(-probs[wrong].max(1), kind="stable")][:MISTAKES]
-    picture = _pictures(run.config)
+    shown = _examples(run.config)
     return [
         {
-            "picture": picture(int(index[i])),
+            **shown(int(index[i])),
             "index": int(index[i]),
             "predicted": run.classes[probs[i].argmax()],
             "probability": probs[i].max().item(),
@@ -257,23 +324,49 @@ def _mistakes(run: Run) -> list[dict]:
     ]
 
 
-def _pictures(config: Mapping) -> Callable[[int], str | None]:
-    """`index -> data URI` of the test split's pictures; None for each where the data is gone."""
+def _furthest(run: Run) -> list[dict]:
+    """The texts whose predicted numbers are furthest from the true ones; none where the labels are no numbers."""
+    found = run.predictions or {}
+    if run.config.get("task") != "regress" or "logits" not in found:
+        return []
+    predicted, label = found["logits"][:, 0], found["label"]
+    worst = np.argsort(-np.abs(predicted - label), kind="stable")[:MISTAKES]
+    shown = _examples(run.config)
+    return [
+        {**shown(int(found["index"][i])), "predicted": f"{predicted[i]:.3f}", "true": f"{label[i]:.3f}"} for i in worst
+    ]
+
+
+def _texts(run: Run) -> list[dict]:
+    """Texts, what was wanted, and what the model wrote for them."""
+    names = ("text", "target", "written")
+    if run.predictions is None or not set(names) <= set(run.predictions):
+        return []
+    rows = zip(*(run.predictions[name][:MISTAKES].tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _examples(config: Mapping) -> Callable[[int], dict]:
+    """`index -> {"picture": data URI, "text": str}` of the test split's examples; None for what one has not, or where
+    the data is gone."""
+    nothing = {"picture": None, "text": None}
     try:
         source = data.open(config["data"], config["data"]["test"])
     except Exception as error:
-        print(f"report: no pictures, the data cannot be opened: {error}", file=sys.stderr)
-        return lambda index: None
+        print(f"report: no examples, the data cannot be opened: {error}", file=sys.stderr)
+        return lambda index: nothing
 
-    def picture(index: int) -> str | None:
+    def example(index: int) -> dict:
         try:
-            example = source[index]
-            return _data_uri(example["image"]) if "image" in example else None
+            found = source[index]
+            picture = _data_uri(found["image"]) if "image" in found else None
+            text = " / ".join(found[name] for name in ("text", "text_pair") if name in found) or None
+            return {"picture": picture, "text": text}
         except Exception as error:
-            print(f"report: no picture of example {index}: {error}", file=sys.stderr)
-            return None
+            print(f"report: example {index} cannot be shown: {error}", file=sys.stderr)
+            return nothing
 
-    return picture
+    return example
 
 
 def _data_uri(image: np.ndarray) -> str:
@@ -318,9 +411,9 @@ def _seconds(number: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
 
 
-def _points(difference: float) -> str:
-    """A difference of shares in percentage points: `+1.7`."""
-    return f"{100 * difference:+.1f}".replace("-", "\u2212")
+def _signed(difference: float, decimals: int = 1) -> str:
+    """`+1.7`."""
+    return f"{difference:+.{decimals}f}".replace("-", "\u2212")
 
 
 def main(argv: list[str]) -> None:

@@ -32,6 +32,7 @@ class Task(NamedTuple):
       pipeline: `(tokenizer, length, target_length, decoder's first token) -> TextPipeline`; None for images.
       head: the field `head` of a text encoder; "" where the model has none to choose.
       by_token: labels are of tokens, -1 where there is none.
+      shown: the metrics that a report compares, the first of them first; others may be in the log.
       writes: what the model generates: "targets", which an evaluation compares with those wanted, or "more"; or "".
     """
 
@@ -44,6 +45,7 @@ class Task(NamedTuple):
     head: str = ""
     by_token: bool = False
     writes: str = ""
+    shown: tuple[str, ...] = ("accuracy", "macro_f1", "loss", "ece")
 
     def objective(self, loss: Callable) -> Callable:
         """A loss of logits, labels and a mask of examples; tokens without a label do not count."""
@@ -147,7 +149,7 @@ def _pairs(table: Table, names: Sequence[str]) -> Iterator[tuple[str, float]]:
         x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in np.moveaxis(table["embeddings"], 1, 0)
     )
     nearest = [(a[i : i + 1024] @ b.T).argmax(1) for i in range(0, len(a), 1024)]
-    yield "accuracy", float((np.concatenate(nearest) == np.arange(len(a))).mean())
+    yield "retrieval", float((np.concatenate(nearest) == np.arange(len(a))).mean())
     if table["label"].dtype.kind == "f":
         yield from ((k, v) for k, v in evals.regression((a * b).sum(1), table["label"]) if k in ("pearson", "spearman"))
 
@@ -175,10 +177,57 @@ TASKS = {
         lambda logits, labels: jnp.all((logits > 0) == (labels > 0.5), -1),
         _single(text.classify),
         "classify",
+        shown=("micro_f1", "macro_f1", "accuracy", "loss"),
     ),
-    "regress": Task("mse", _logits, _numbers, "spearman", pipeline=_single(text.classify), head="classify"),
-    "tag": Task("softmax", _tagged, _tags, "macro_f1", _right, _single(text.tag), "tag", by_token=True),
-    "embed": Task("contrastive", _embeddings, _pairs, pipeline=_single(text.contrast), head="embed"),
-    "seq2seq": Task("softmax", _tokens, _language, "loss", _right, text.seq2seq, by_token=True, writes="targets"),
-    "lm": Task("softmax", _tokens, _language, "loss", _right, _single(text.lm), by_token=True, writes="more"),
+    "regress": Task(
+        "mse",
+        _logits,
+        _numbers,
+        "spearman",
+        pipeline=_single(text.classify),
+        head="classify",
+        shown=("spearman", "pearson", "mae", "loss"),
+    ),
+    "tag": Task(
+        "softmax",
+        _tagged,
+        _tags,
+        "macro_f1",
+        _right,
+        _single(text.tag),
+        "tag",
+        by_token=True,
+        shown=("entity_f1", "macro_f1", "accuracy", "loss"),
+    ),
+    "embed": Task(
+        "contrastive",
+        _embeddings,
+        _pairs,
+        "retrieval",
+        pipeline=_single(text.contrast),
+        head="embed",
+        shown=("retrieval", "spearman"),
+    ),
+    "seq2seq": Task(
+        "softmax",
+        _tokens,
+        _language,
+        "loss",
+        _right,
+        text.seq2seq,
+        by_token=True,
+        writes="targets",
+        shown=("chrf", "bleu", "perplexity", "loss"),
+    ),
+    "lm": Task(
+        "softmax",
+        _tokens,
+        _language,
+        "loss",
+        _right,
+        _single(text.lm),
+        by_token=True,
+        writes="more",
+        shown=("perplexity", "loss"),
+    ),
 }

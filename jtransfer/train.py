@@ -121,7 +121,7 @@ def _train(this: Run, state: TrainState, position: Position, writer: metrics.Wri
         if since % config.log_every == 0 or step == end:
             means = window.means()
             speed = (step - mark[1]) * config.batch_size / max(time.monotonic() - mark[0], 1e-9)
-            rates = {"learning_rate": float(rate(since - 1)), "images_per_second": speed}
+            rates = {"learning_rate": float(rate(since - 1)), "examples_per_second": speed}
             writer.write(step, phase.name, "train", {**means, **rates})
             mark = (time.monotonic(), step)
         score, evaluated = None, since % eval_every == 0 or step == end

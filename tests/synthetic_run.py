@@ -78,7 +78,7 @@ def write(workdir: Path, *, classes=CLASSES, config=CONFIG, phases=("probe", "fi
                         "loss": loss,
                         "accuracy": 1 - loss / 2.6 + rng.normal() * 0.01,
                         "learning_rate": rate * min(t / 20, 1) * (1 - t / length),
-                        "images_per_second": (900 if rate > 1e-3 else 95) + rng.normal() * 5,
+                        "examples_per_second": (900 if rate > 1e-3 else 95) + rng.normal() * 5,
                     },
                 )
                 if t % 50 == 0:

@@ -160,7 +160,7 @@ def test_tensorboard_has_the_scalars_and_hides_what_a_resume_repeats(tmp_path):
 
 def show(workdir):
     with metrics.Writer(workdir, total_steps=400) as writer:
-        row = {"loss": 0.51234, "learning_rate": 3e-3, "images_per_second": 1234.5, "unknown": 1.0}
+        row = {"loss": 0.51234, "learning_rate": 3e-3, "examples_per_second": 1234.5, "unknown": 1.0}
         writer.write(100, "probe", "train", row)
         writer.write(200, "probe", "train", row)
         writer.write(200, "probe", "test", {"loss": 0.4, "accuracy": 0.861, "macro_f1": 0.8559})
@@ -175,8 +175,8 @@ def test_without_a_terminal_there_are_plain_lines(tmp_path, capsys, monkeypatch)
         writer.event(200, "finetune", "phase_start")
         writer.write(300, "finetune", "train", {})
     assert capsys.readouterr().out.splitlines() == [
-        "probe  100/400  train  loss 0.5123  lr 3.00e-03  1234 images/s",
-        "probe  200/400  train  loss 0.5123  lr 3.00e-03  1234 images/s  1:00 left",
+        "probe  100/400  train  loss 0.5123  lr 3.00e-03  1234 examples/s",
+        "probe  200/400  train  loss 0.5123  lr 3.00e-03  1234 examples/s  1:00 left",
         "probe  200/400  test  loss 0.4000  accuracy 0.8610  macro-F1 0.8559",
         "probe  200/400  train",
         "finetune  300/400  train",

@@ -134,6 +134,18 @@ def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
     np.testing.assert_array_equal(np.asarray(decoded), picture(mistakes[0]["index"]))
 
 
+def test_mistakes_of_texts_are_read_not_seen(tmp_path, monkeypatch):
+    class Source:
+        def __getitem__(self, index):
+            return {"text": f"text {index}, {HOSTILE}", "label": 0}
+
+    monkeypatch.setattr(report.data, "open", lambda spec, split: Source())
+    got = page(tmp_path)
+    worst = report._errors(report.read(epath.Path(tmp_path)))["mistakes"][0]
+    assert f"text {worst['index']}, {' '.join(HOSTILE.split())}" in got.text
+    assert not got.tags & {"script", "img"}
+
+
 def test_errors_are_those_of_the_evaluators(tmp_path):
     synthetic_run.write(tmp_path)
     run = report.read(epath.Path(tmp_path))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jtransfer import config as configs
-from jtransfer import evals, metrics, predict, setup, train, views, writing
+from jtransfer import evals, metrics, predict, report, setup, train, views, writing
 from jtransfer.errors import InputError
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
@@ -65,6 +65,11 @@ def test_every_task_is_told_by_the_data_and_learns(task, tmp_path, tokenizer):
     losses = [line["loss"] for line in lines if line.get("split") == "train"]
     assert losses[-1] < losses[0]
     assert np.isfinite(list(scalars.values())).all()
+    page = report.write(tmp_path / "run").read_text()
+    assert ("accuracy" in page.lower()) == (task in ("classify", "multi_label", "tag"))
+    assert ("What it writes" in page) == (task == "seq2seq")
+    assert ("is furthest from" in page) == (task == "regress")
+    assert "images" not in page
     if task == "classify":
         probs, names = predict.predict(tmp_path / "run", ["the day good", "the day bad"])
         assert [names[i] for i in probs.argmax(1)] == ["good", "bad"]
@@ -132,7 +137,13 @@ def test_texts_that_share_rows_lose_as_alone_and_may_see_each_other(tmp_path, to
 
 @pytest.mark.parametrize(
     ("task", "known"),
-    [("classify", "matthews"), ("regress", "pearson"), ("tag", "entity_f1"), ("embed", "accuracy"), ("seq2seq", "chrf")],
+    [
+        ("classify", "matthews"),
+        ("regress", "pearson"),
+        ("tag", "entity_f1"),
+        ("embed", "retrieval"),
+        ("seq2seq", "chrf"),
+    ],
 )
 def test_the_metric_that_decides_is_known_before_training(task, known, tmp_path, tokenizer):
     config = config_of(task, tmp_path, tokenizer)
