@@ -1,6 +1,8 @@
 """What the README shows works as it stands."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,6 +13,7 @@ import pytest
 from jtransfer import checkpoint, models, optim, rules, state, weights
 from jtransfer import config as configs
 from jtransfer.weights import origin
+from jtransfer.weights.maps.gpt2 import transformers
 
 SMALL = {"depths": (1, 1, 1, 1)}
 ROOT = Path(__file__).parent.parent
@@ -60,7 +63,7 @@ def test_surgery_works_as_shown(tmp_path, monkeypatch, capsys):
     report = weights.load(file, model)[1]
     origin.write(tmp_path / "checkpoint", origin.describe("vit_tiny_patch16", model, report, ("dog", "cat")))
     monkeypatch.chdir(tmp_path)
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "weights.restore" in block)
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "adapt=True" in block)
     names = {}
     exec(code, names)
     assert names["model"].apply(names["variables"], np.zeros((1, 48, 96, 1))).shape == (1, 2)
@@ -68,6 +71,22 @@ def test_surgery_works_as_shown(tmp_path, monkeypatch, capsys):
     for done in ("a grid of 4×4 → 3×6", "channels: 3 → 1", "1 of 2 classes kept by name"):
         assert f"adapted: {done}" in out
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_writing_works_as_shown(tmp_path, monkeypatch, capsys):
+    tokens = ROOT / "tests" / "references" / "tokenizers" / "gpt2"
+    shutil.copytree(tokens, tmp_path / "gpt2")
+    fields = {"vocabulary": 400, "length": 64, "width": 16, "depth": 1, "heads": 2, "mlp_width": 64}
+    model = models.create("gpt2", **fields)
+    variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
+    weights.save(variables, model, tmp_path / "gpt2" / "model.safetensors")
+    (tmp_path / "gpt2" / "config.json").write_text(json.dumps(transformers(model)))
+    monkeypatch.chdir(tmp_path)
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "generate.read" in block)
+    names = {}
+    exec(code, names)
+    assert names["found"].tokens.shape == (1, 40)
+    assert capsys.readouterr().out.strip()
 
 
 def test_every_file_that_is_named_exists():
