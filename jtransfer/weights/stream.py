@@ -49,7 +49,7 @@ def write_leaf(folder: Path, path: str, leaf: Any) -> None:
 
 
 def _write(path: str, content: bytes | np.ndarray) -> None:
-    with open(path, "wb", buffering=0) as file:
+    with open(path, "wb") as file:
         file.write(content)
 
 
