@@ -195,7 +195,7 @@ class Bart(Seq2Seq):
     def parts(self):
         if self.activation not in ACTIVATIONS:
             raise unknown("activation", self.activation, ACTIVATIONS)
-        norm = partial(nn.LayerNorm, self.epsilon, dtype=self.dtype)
+        norm = partial(layers.LayerNorm, self.epsilon, dtype=self.dtype)
         start = norm if self.embedding_norm else None
         place = partial(Positioned, self.length, self.learned_positions, start, self.dropout)
         scale = math.sqrt(self.width) if self.scaled else 1.0
