@@ -20,6 +20,12 @@ from jtransfer.objectives import counted
 Table = dict[str, np.ndarray]
 
 
+def _of_text(given: str, classes: int) -> dict:
+    """A text, or two with a tab in between."""
+    text, tab, pair = given.partition("\t")
+    return {"text": text, "label": 0} | ({"text_pair": pair} if tab else {})
+
+
 class Task(NamedTuple):
     """One task.
 
@@ -32,6 +38,8 @@ class Task(NamedTuple):
       pipeline: `(tokenizer, length, target_length, decoder's first token) -> TextPipeline`; None for images.
       head: the field `head` of a text encoder; "" where the model has none to choose.
       by_token: labels are of tokens, -1 where there is none.
+      example: `(text, number of classes) -> example` of what someone gives to be predicted; it is not asked for images.
+      lines: `(given, table, class names) -> lines`: what is printed of that (`evals.lines`).
       shown: the metrics that a report compares, the first of them first; others may be in the log.
       writes: what the model generates: "targets", which an evaluation compares with those wanted, or "more"; or "".
     """
@@ -45,6 +53,8 @@ class Task(NamedTuple):
     head: str = ""
     by_token: bool = False
     writes: str = ""
+    example: Callable[[str, int], dict] = _of_text
+    lines: Callable[..., Iterator[str]] = evals.lines.classes
     shown: tuple[str, ...] = ("accuracy", "macro_f1", "loss", "ece")
 
     def objective(self, loss: Callable) -> Callable:
@@ -162,6 +172,23 @@ def _numbers(table: Table, names: Sequence[str]) -> Iterator[tuple[str, float]]:
     return evals.regression(table["logits"][:, 0], table["label"])
 
 
+def _of_several(given: str, classes: int) -> dict:
+    return _of_text(given, classes) | {"label": np.zeros(classes, np.float32)}
+
+
+def _of_number(given: str, classes: int) -> dict:
+    return _of_text(given, classes) | {"label": 0.0}
+
+
+def _of_words(given: str, classes: int) -> dict:
+    words = given.split()
+    return {"tokens": words, "label": [0] * len(words)}
+
+
+def _of_itself(given: str, classes: int) -> dict:
+    return {"text": given, "text_pair": given, "label": 0}
+
+
 def _single(make: Callable) -> Callable:
     return lambda tokenizer, length, target_length, start: make(tokenizer, length)
 
@@ -177,6 +204,8 @@ TASKS = {
         lambda logits, labels: jnp.all((logits > 0) == (labels > 0.5), -1),
         _single(text.classify),
         "classify",
+        example=_of_several,
+        lines=evals.lines.several,
         shown=("micro_f1", "macro_f1", "accuracy", "loss"),
     ),
     "regress": Task(
@@ -186,6 +215,8 @@ TASKS = {
         "spearman",
         pipeline=_single(text.classify),
         head="classify",
+        example=_of_number,
+        lines=evals.lines.numbers,
         shown=("spearman", "pearson", "mae", "loss"),
     ),
     "tag": Task(
@@ -197,6 +228,8 @@ TASKS = {
         _single(text.tag),
         "tag",
         by_token=True,
+        example=_of_words,
+        lines=evals.lines.tags,
         shown=("entity_f1", "macro_f1", "accuracy", "loss"),
     ),
     "embed": Task(
@@ -206,6 +239,8 @@ TASKS = {
         "retrieval",
         pipeline=_single(text.contrast),
         head="embed",
+        example=_of_itself,
+        lines=evals.lines.neighbours,
         shown=("retrieval", "spearman"),
     ),
     "seq2seq": Task(
@@ -217,6 +252,7 @@ TASKS = {
         text.seq2seq,
         by_token=True,
         writes="targets",
+        lines=evals.lines.written,
         shown=("chrf", "bleu", "perplexity", "loss"),
     ),
     "lm": Task(
@@ -228,6 +264,7 @@ TASKS = {
         _single(text.lm),
         by_token=True,
         writes="more",
+        lines=evals.lines.written,
         shown=("perplexity", "loss"),
     ),
 }

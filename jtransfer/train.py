@@ -147,7 +147,7 @@ def _jitted_step(this: Run, number: int, state: TrainState, start: str | None):
         setup.optimizer(this, number, state.variables()["params"]),
         setup.objective(this),
         trainable=phase.trainable,
-        preprocess=views.preprocess(this, "train"),
+        preprocess=views.preprocess(this.transforms["train"], this.model.dtype),
         accuracy=this.task.accuracy,
         mix=setup.mixer(config, this.model.num_classes),
         start=start,

@@ -53,10 +53,8 @@ class View(NamedTuple):
     def evaluator(self):
         """`evaluate(state, split) -> (scalars, predictions)` with the moving average where there is one."""
         run = self.run
-        eval_step = jax.jit(
-            steps.make_eval_step(run.model, preprocess=preprocess(run, "eval"), keep=run.task.keep, start=self.start)
-        )
-
+        inputs = preprocess(run.transforms["eval"], run.model.dtype)
+        eval_step = jax.jit(steps.make_eval_step(run.model, preprocess=inputs, keep=run.task.keep, start=self.start))
         write = _writer(run)
 
         def score(table: dict):
@@ -105,7 +103,7 @@ def check_metric(run: Run) -> None:
     batches = data.eval_batches(source, run.transforms["eval"], setup.eval_batch_size(run.config), **setup.processes())
     batch = next(batches)
     batches.close()
-    step = steps.make_eval_step(model, preprocess=preprocess(run, "eval"), keep=task.keep)
+    step = steps.make_eval_step(model, preprocess=preprocess(run.transforms["eval"], run.model.dtype), keep=task.keep)
     kept = {"label": batch["label"]} | jax.eval_shape(step, variables, batch)
     blank = {name: np.zeros(array.shape, array.dtype) for name, array in kept.items()}
     known = [name for name, _ in task.score(blank, source.class_names)]
@@ -120,7 +118,9 @@ def of_phase(run: Run, phase: Phase, state: TrainState) -> View:
     if not phase.cache:
         return whole
     stage = features.first_trained(phase.trainable, run.model.stages)
-    prefix = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess(run, "eval"), stop=stage))
+    prefix = jax.jit(
+        steps.make_eval_step(run.model, preprocess=preprocess(run.transforms["eval"], run.model.dtype), stop=stage)
+    )
     if run.tokenizer and (stage != "head" or run.task.by_token):
         whole = whole._replace(transforms={"eval": run.transforms["eval"].of_one_width()})
     variables = state.variables()
@@ -131,12 +131,12 @@ def of_phase(run: Run, phase: Phase, state: TrainState) -> View:
     return View(run, cached, {"train": None, "eval": None}, stage)
 
 
-def preprocess(run: Run, kind: str):
-    """What the step does to a batch's inputs: images are normalised, pairs [B, 2, n] become texts [2·B, n], and texts
-    that share a row see themselves alone."""
-    if run.tokenizer:
+def preprocess(transform: Any, dtype: Any):
+    """What the step does to the inputs that a transform makes: images are normalised, pairs [B, 2, n] become texts
+    [2·B, n], and texts that share a row see themselves alone."""
+    if not isinstance(transform, data.Pipeline):
         return _texts
-    return steps.pixels(**setup.statistics(run.transforms[kind]), dtype=run.model.dtype)
+    return steps.pixels(**setup.statistics(transform), dtype=dtype)
 
 
 def _texts(inputs: Any) -> Any:

@@ -75,7 +75,7 @@ def test_the_command_prints_the_best_classes_of_each_image(run, loaded, capsys):
 
 
 def best(names, probs):
-    order = np.argsort(-probs, kind="stable")[: predict.TOP]
+    order = np.argsort(-probs, kind="stable")[: evals.lines.TOP]
     return "  ".join(f"{names[i]} {probs[i]:.3f}" for i in order)
 
 

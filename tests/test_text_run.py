@@ -9,6 +9,7 @@ import pytest
 
 from jtransfer import config as configs
 from jtransfer import evals, metrics, predict, report, setup, train, views, writing
+from jtransfer.command import run_command
 from jtransfer.errors import InputError
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
@@ -58,7 +59,7 @@ def config_of(task, folder, tokenizer):
 
 
 @pytest.mark.parametrize("task", COLUMNS)
-def test_every_task_is_told_by_the_data_and_learns(task, tmp_path, tokenizer):
+def test_every_task_is_told_by_the_data_learns_and_predicts(task, tmp_path, tokenizer, capsys):
     scalars = train.run(config_of(task, tmp_path, tokenizer), tmp_path / "run")
     assert json.loads((tmp_path / "run/config.json").read_text())["task"] == task
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -73,8 +74,26 @@ def test_every_task_is_told_by_the_data_and_learns(task, tmp_path, tokenizer):
     if task == "classify":
         probs, names = predict.predict(tmp_path / "run", ["the day good", "the day bad"])
         assert [names[i] for i in probs.argmax(1)] == ["good", "bad"]
+    given = ["the day good", "the day bad"]
+    run_command(predict.main, ["predict", f"--workdir={tmp_path}/run", f"--save={tmp_path}/said.npz", *given])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    with np.load(tmp_path / "said.npz") as said:
+        assert said["given"].tolist() == given
+        found = dict(said)
+    if task == "regress":
+        assert lines[0].split()[-1] == f"{found['logits'][0, 0]:.4g}"
+        assert found["logits"][0, 0] < found["logits"][1, 0] - 0.2
+    if task == "multi_label":
+        assert lines[0].split()[3:5] == ["good", f"{1 / (1 + np.exp(-found['logits'][0].max())):.3f}"]
+    if task == "tag":
+        assert lines == ["the/O day/B-X good/B-X", "the/O day/B-X bad/B-X"]
+    if task == "embed":
+        assert found["embeddings"].shape == (2, 2, 16)
+        assert lines[0].startswith("the day good  ")
+        assert lines[0].endswith(" the day bad")
     if task in ("lm", "seq2seq"):
-        assert len(predict.generated(tmp_path / "run", ["the good", "the bad"])) == 2
+        assert found["written"].tolist() == lines
+    assert "the day good" in lines[0] or task in ("lm", "seq2seq", "tag")
 
 
 def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_path, tokenizer):
@@ -94,7 +113,7 @@ def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_
     assert len(texts) == len(written) == 12
     assert set(targets) <= {f"{word} day" for word in WORDS}
     assert dict(evals.translation(written, targets)) == {name: scalars[name] for name in ("bleu", "chrf")}
-    assert predict.generated(tmp_path / "run", texts[:2]) == written[:2]
+    assert predict.table(tmp_path / "run", texts[:2])[0]["written"].tolist() == written[:2]
     lines = metrics.read(tmp_path / "run")
     assert [line["step"] for line in lines if "chrf" in line and "split" in line] == [40, 80, 100]
 
@@ -109,7 +128,7 @@ def test_a_run_writes_as_its_config_says(tmp_path, tokenizer):
     train.run(config, tmp_path / "run")
     with np.load(tmp_path / "run/predictions.npz") as kept:
         assert not any("day" in text for text in kept["written"])
-    assert "day" not in predict.generated(tmp_path / "run", ["the good"])[0]
+    assert "day" not in predict.table(tmp_path / "run", ["the good"])[0]["written"][0]
 
 
 def test_texts_that_share_rows_lose_as_alone_and_may_see_each_other(tmp_path, tokenizer):

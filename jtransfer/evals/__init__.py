@@ -1,5 +1,6 @@
 """Evaluators: exact metrics over a whole split, as generators of (name, value)."""
 
+from jtransfer.evals import lines
 from jtransfer.evals.classification import (
     Calibration,
     PerClass,
@@ -19,6 +20,7 @@ __all__ = [
     "classification",
     "confusion",
     "language",
+    "lines",
     "matthews",
     "multi_label",
     "per_class",

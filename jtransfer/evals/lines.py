@@ -1,0 +1,62 @@
+"""What a model makes of examples that someone gives, as a line of text for each: what `predict` prints.
+
+Each function takes the examples as they were given, the table of what a task keeps of them, and the names of classes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+TOP = 5  # classes shown
+
+Table = Mapping[str, np.ndarray]
+
+
+def classes(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
+    """The most probable classes with their probabilities."""
+    return _best(given, table["probs"], names)
+
+
+def several(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
+    """Likewise, where each class is probable or not by itself."""
+    return _best(given, 1 / (1 + np.exp(-table["logits"].astype(np.float64))), names)
+
+
+def numbers(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
+    """The predicted number."""
+    return _beside(given, (f"{value:.4g}" for value in table["logits"][:, 0]))
+
+
+def tags(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
+    """The words, each with its class; words that were cut off have `?`."""
+    for text, predicted, label in zip(given, table["predicted"], table["label"], strict=True):
+        found = [names[i] for i in predicted[label >= 0]]
+        words = text.split()
+        tagged = zip(words, found + ["?"] * (len(words) - len(found)), strict=True)
+        yield " ".join(f"{word}/{name}" for word, name in tagged)
+
+
+def neighbours(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
+    """The other given text that is nearest, and the cosine of the angle between them."""
+    x = table["embeddings"][:, 0].astype(np.float64)
+    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    near = x @ x.T - 3 * np.eye(len(x))
+    if len(x) == 1:
+        return _beside(given, [f"an embedding of {x.shape[1]} numbers; give more texts to compare, or --save them"])
+    return _beside(given, (f"{row.max():.3f} {given[row.argmax()]}" for row in near))
+
+
+def written(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
+    """What was generated."""
+    return iter(table["written"].tolist())
+
+
+def _best(given: Sequence[str], probs: np.ndarray, names: Sequence[str]) -> Iterator[str]:
+    best = (np.argsort(-row, kind="stable")[:TOP] for row in probs)
+    found = ("  ".join(f"{names[i]} {row[i]:.3f}" for i in order) for order, row in zip(best, probs, strict=True))
+    return _beside(given, found)
+
+
+def _beside(given: Sequence[str], found: Iterable[str]) -> Iterator[str]:
+    width = max(map(len, given))
+    return (f"{text:<{width}}  {what}" for text, what in zip(given, found, strict=True))
