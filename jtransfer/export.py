@@ -2,7 +2,8 @@
 
 A run's folder, or any checkpoint that is read → the new folder DEST with names and files that another library loads:
 
-    hf           AutoModelForImageClassification.from_pretrained(DEST), or the class that config.json names
+    hf           AutoModelForImageClassification.from_pretrained(DEST), or the class that config.json names; of a model
+                 that gives embeddings of texts SentenceTransformer(DEST), too
     timm         timm.create_model("local-dir:DEST", pretrained=True)
     torchvision  model.load_state_dict(safetensors.torch.load_file("DEST/model.safetensors"), strict=True)
     safetensors  names of ours, as params/stem/conv/kernel
@@ -35,7 +36,7 @@ from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError, unknown
 from jtransfer.layers import route
 from jtransfer.models.chain import Pixels
-from jtransfer.weights import beside, libraries, origin
+from jtransfer.weights import beside, libraries, origin, sentence
 from jtransfer.weights.restore import Described, describe, fetch_beside
 from jtransfer.weights.save import OWN, WRITERS, to_foreign
 
@@ -122,6 +123,9 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
             (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
         if library == "transformers" and model.preprocessing:
             (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
+        for file, content in sentence.write(model).items() if library == "transformers" else ():
+            (dest / file).parent.mkdir(exist_ok=True)
+            (dest / file).write_text(json.dumps(content, indent=2) + "\n")
         WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")
 
     return write

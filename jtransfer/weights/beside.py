@@ -1,14 +1,16 @@
-"""What lies beside a weights file: config.json (transformers, timm), preprocessor_config.json, a tokenizer's files."""
+"""What lies beside a weights file: config.json (transformers, timm), preprocessor_config.json, a tokenizer's files, and
+what sentence-transformers adds."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jtransfer.errors import InputError
+from jtransfer.weights import sentence
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
 
-FILES = ("config.json", "preprocessor_config.json")
+FILES = ("config.json", "preprocessor_config.json", sentence.MODULES, sentence.POOLING)
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"),
     *("added_tokens.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "source.spm", "target.spm"),
@@ -19,7 +21,7 @@ _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # P
 _MAX_BYTES = 10_000_000
 
 
-def read(weights: Path) -> dict[str, dict[str, Any]]:
+def read(weights: Path) -> dict[str, Any]:
     """File name → content, of `FILES` that lie in the folder of `weights`, or in `weights` if that is the folder.
 
     Raises:
@@ -27,11 +29,12 @@ def read(weights: Path) -> dict[str, dict[str, Any]]:
     """
     folder = weights if weights.is_dir() else weights.parent
     found = {}
-    for path in (folder / name for name in FILES):
+    for name in FILES:
+        path = folder / name
         if path.is_file():
             try:
                 with path.open("rb") as file:
-                    found[path.name] = json_header.parse(file.read(_MAX_BYTES))
+                    found[name] = json_header.parse(file.read(_MAX_BYTES), list if name == sentence.MODULES else dict)
             except Malformed as error:
                 raise InputError(f"{path}: {error}") from None
     return found
@@ -72,29 +75,36 @@ def _from_timm(config: Mapping[str, Any]) -> dict[str, Any]:
         "std": _floats(config["std"]),
         "crop": float(config.get("crop_pct") or 1.0),
         "interpolation": str(config.get("interpolation", "bilinear")),
-        "size": int(config["input_size"][-1]),
+        "size": _size(config["input_size"][-2:]),
     }
 
 
 def _from_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
-    resized = _side(config["size"])
+    resized = _sides(config["size"])
     crops = config.get("do_center_crop", "crop_size" in config) and config.get("crop_size")
-    size = _side(config["crop_size"]) if crops else resized
+    size = _sides(config["crop_size"]) if crops else resized
     resample = config.get("resample", 2)
     return {
         "mean": _floats(config["image_mean"]),
         "std": _floats(config["image_std"]),
-        "crop": float(config["crop_pct"]) if config.get("crop_pct") else round(size / resized, 4),
+        "crop": float(config["crop_pct"]) if config.get("crop_pct") else round(max(size) / max(resized), 4),
         "interpolation": _RESAMPLE[resample] if isinstance(resample, int) else str(resample),
-        "size": size,
+        "size": _size(size),
     }
 
 
-def _side(size: Any) -> int:
-    """One number of a size that is a number, a pair, {"height": …, "width": …} or {"shortest_edge": …}."""
+def _sides(size: Any) -> tuple[int, int]:
+    """Height and width of a size that is a number, a pair, {"height": …, "width": …} or {"shortest_edge": …}."""
     if isinstance(size, dict):
-        size = size.get("shortest_edge") or size["height"]
-    return int(size[0] if isinstance(size, list) else size)
+        size = size.get("shortest_edge") or (size["height"], size["width"])
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return int(height), int(width)
+
+
+def _size(sides: Any) -> int | tuple[int, int]:
+    """One number where height and width are the same."""
+    height, width = map(int, sides)
+    return height if height == width else (height, width)
 
 
 def _floats(values: Any) -> tuple[float, ...]:

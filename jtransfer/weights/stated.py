@@ -1,5 +1,6 @@
 """What a checkpoint's config.json states of its model: its name here, and fields of ours."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from jtransfer import models
 from jtransfer.errors import InputError
 from jtransfer.models.chain import Pixels
-from jtransfer.weights import beside, maps
+from jtransfer.weights import beside, maps, sentence
 from jtransfer.weights.guess import likeness
 
 Config = Mapping[str, Any]
@@ -53,6 +54,7 @@ def fields(files: Mapping[str, Config]) -> dict[str, Any]:
     """
     config = files.get("config.json", {})
     found = dict(_timm(config)) if "architecture" in config else dict(_transformers(config))
+    found |= _sentence(files)
     given = beside.preprocessing(files)
     if given:
         content = given[0]
@@ -116,6 +118,19 @@ def _transformers(config: Config) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         raise InputError(f"config.json of type {config['model_type']!r} lacks {error}") from None
     return found | ({"channels": config["num_channels"]} if "num_channels" in config else {})
+
+
+def _sentence(files: Mapping[str, Any]) -> dict[str, Any]:
+    """What sentence-transformers' files state of a model that transformers' config.json names."""
+    family = _family(files.get("config.json", {}))
+    if family is None:
+        return {}
+    stated, usual = sentence.read(files), {"head": "embed", "pooling": None, "normalize": True}
+    known = {field.name for field in dataclasses.fields(family.MODEL)}
+    for key, value in stated.items():
+        if key not in known and value != usual[key]:
+            raise InputError(f"{sentence.MODULES}: {key}={value!r}, which {family.MODEL.__name__} does not have here")
+    return stated
 
 
 def _plain(value: Any) -> Any:

@@ -6,18 +6,19 @@ from typing import Any
 from jtransfer.weights.formats.lazy import Malformed
 
 MAX_BYTES = 100_000_000
+_NAMES = {dict: "an object", list: "a list"}
 
 
-def parse(text: bytes) -> dict[str, Any]:
-    """The object that `text` holds. Raises Malformed."""
+def parse(text: bytes, kind: type = dict) -> Any:
+    """The object, or the list where `kind` says so, that `text` holds. Raises Malformed."""
     if len(text) > MAX_BYTES:
         raise Malformed(f"JSON of {len(text):,} bytes; at most {MAX_BYTES:,} are read")
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"JSON is damaged: {str(error)[:200]}") from None
-    if not isinstance(value, dict):
-        raise Malformed("JSON is damaged: it does not begin with an object")
+    if not isinstance(value, kind):
+        raise Malformed(f"JSON is damaged: it does not begin with {_NAMES[kind]}")
     return value
 
 
