@@ -97,8 +97,9 @@ def fill(path: Path) -> Path:
     return path
 
 
-def spoil(source: Path, name: str) -> None:
+def spoil(source: str | Path, name: str) -> None:
     """Changes the tensor called `name`."""
-    path = source / "model.safetensors" if source.is_dir() else source
+    path = Path(source)
+    path = path / "model.safetensors" if path.is_dir() else path
     tensors = load_file(path)
     save_file(tensors | {name: tensors[name].flip(0) * 1.5}, path, {"format": "pt"})

@@ -144,7 +144,7 @@ def test_the_library_proves_the_conversion_and_refutes_a_spoilt_one(case, tmp_pa
     shown = stages_of(out)
     table = [line.split() for line in out.split("compared with")[1].splitlines() if " absolute " in line]
     assert all(min(float(absolute), float(relative)) <= 1e-4 for _, _, absolute, _, relative in table), out
-    report = weights.restore(tmp_path / "good")[2]
+    report = weights.restore(source)[2]
     loaded = [(path.split("/")[0], names[0]) for path, names, shape in report.loaded if len(shape) > 1]
     stage, name = next((stage, name) for stage, name in loaded if stage in shown[len(shown) // 3 :])
     check = verify.check
