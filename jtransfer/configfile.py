@@ -73,7 +73,7 @@ def _override(config: dict, override: str) -> None:
     old = _child(node, keys[-1], _is_free(keys[:-1]), name, config)
     if isinstance(old, Mapping) or name == "--config.phases":
         raise InputError(f"{override}: set its fields one by one, such as {next(_names(old, name), name + '.field')}=…")
-    node[keys[-1]] = _parse(override, text, old)
+    node[keys[-1]] = _parse(override, text, old, _is_free(keys[:-1]))
 
 
 def _is_free(keys: Sequence[str | int]) -> bool:
@@ -101,13 +101,13 @@ def _names(node: Any, prefix: str) -> Iterator[str]:
         yield prefix
 
 
-def _parse(override: str, text: str, old: Any) -> Any:
-    """The text as a value of the type of the old one."""
+def _parse(override: str, text: str, old: Any, free: bool) -> Any:
+    """The text as a value of the type of the old one; a pair for a number, too, where any key is allowed."""
     try:
         literal = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         literal = text
-    if old is None:
+    if old is None or (free and isinstance(literal, tuple | list)):
         return literal
     if isinstance(old, str):
         return literal if isinstance(literal, tuple | list) else text

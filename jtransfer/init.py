@@ -49,11 +49,12 @@ def variables(
         return jax.jit(model.init, out_shardings=shardings)(rng, sample), None
     flat = trees.flatten(shardings)
     return weights.load(
-        _run_tensors(source) if workdir.is_run(source) else source,
+        run_tensors(source) if workdir.is_run(source) else source,
         model,
         reinit=reinit,
         adapt=True,
         classes=_classes(source, class_names),
+        sides=_sides(source),
         rng=rng,
         place=lambda path, leaf: sharding.place(leaf, flat[path]),
     )
@@ -71,7 +72,18 @@ def _classes(source: str, names: Sequence[str]) -> tuple[Sequence[str], Sequence
     return None if all(name.isdigit() for name in (*theirs, *names)) else (tuple(theirs), tuple(names))
 
 
-def _run_tensors(folder: str) -> dict[str, Any]:
+def _sides(source: str) -> tuple[int, int] | None:
+    """Height and width of the images that the source's model takes; None where they are not known."""
+    try:
+        if not workdir.is_run(source):
+            return weights.sides(source)
+    except InputError:
+        return None
+    size = workdir.read_json(epath.Path(source) / "config.json")["model"]["fields"].get("image_size")
+    return tuple(size) if isinstance(size, list) else size and (size, size)
+
+
+def run_tensors(folder: str) -> dict[str, Any]:
     held = checkpoint.load_params(folder)
     return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
 

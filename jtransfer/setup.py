@@ -101,12 +101,18 @@ def create_model(config: Any, num_classes: int) -> Any:
     taken = {"dtype": "model.dtype", "channels": "data.channels", "num_classes": "the data's number of classes"}
     for name in taken.keys() & fields:
         raise InputError(f"model.fields.{name} is given by {taken[name]}; leave it out")
-    size = fields.get("image_size", 1)
-    if not isinstance(size, int) or size < 1:
-        raise InputError(f"model.fields.image_size={size!r} must be a positive number of pixels")
+    if "image_size" in fields:
+        fields["image_size"] = _image_size(fields["image_size"])
     if models.of_images(config.model.name):
         fields["channels"] = config.data.channels
     return models.create(config.model.name, num_classes=num_classes, dtype=dtype, **fields)
+
+
+def _image_size(size: Any) -> int | tuple[int, int]:
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise InputError(f"model.fields.image_size={size!r} must be a positive number of pixels, or (height, width)")
+    return tuple(sides) if len(set(sides)) > 1 else sides[0]
 
 
 def transforms(config: Any, model: Any, task: tasks.Task | None = None, tokenizer: Any = None) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def transforms(config: Any, model: Any, task: tasks.Task | None = None, tokenize
     train = config.data.transform or f"random_resized_crop({size})|flip_lr"
     evaluation = config.data.eval_transform
     if not evaluation and not config.data.transform:
-        evaluation = f"resize_short({round(size / source['crop'])}, '{method}')|center_crop({size})"
+        evaluation = f"{_resize(model.sides, source['crop'], method)}|center_crop({size})"
     train, evaluation = (
         f"{text}|{normalize}" if text and "normalize" not in text else text for text in (train, evaluation)
     )
@@ -142,6 +148,13 @@ def transforms(config: Any, model: Any, task: tasks.Task | None = None, tokenize
                 f"normalize has {len(pipeline.mean)} means, but the images have data.channels={config.data.channels}"
             )
     return found
+
+
+def _resize(sides: tuple[int, int], crop: float, method: str) -> str:
+    """The transform that leaves the share `crop` of each side for the model; of an aspect that is not square, the
+    largest part of the image that has it is looked at."""
+    height, width = (round(side / crop) for side in sides)
+    return f"resize_short({height}, '{method}')" if height == width else f"resize_crop({height, width}, '{method}')"
 
 
 def objective(run: Run):

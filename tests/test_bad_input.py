@@ -73,7 +73,9 @@ TYPES = {
     "optim.rates=(('.*', 'a'),)": "'a' is not a factor",
     "sharding=(('.*', 3),)": "3 does not fit",
     "mesh.model=two": "'two' must be a positive number",
-    "model.fields.image_size=0": "positive number of pixels",
+    "model.fields.image_size=0": "positive number of pixels, or (height, width)",
+    "model.fields.image_size=(32,)": "positive number of pixels, or (height, width)",
+    "model.fields.image_size=(32, 0.5)": "positive number of pixels, or (height, width)",
     "model.dtype=int8": "float32 or bfloat16",
 }
 NAMES = {

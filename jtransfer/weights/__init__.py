@@ -2,8 +2,8 @@
 
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
-from jtransfer.weights.restore import class_names, describe, restore
+from jtransfer.weights.restore import class_names, describe, restore, sides
 from jtransfer.weights.save import save, to_foreign
 from jtransfer.weights.source import resolve
 
-__all__ = ["Report", "class_names", "describe", "load", "resolve", "restore", "save", "to_foreign"]
+__all__ = ["Report", "class_names", "describe", "load", "resolve", "restore", "save", "sides", "to_foreign"]

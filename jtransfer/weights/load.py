@@ -42,6 +42,7 @@ def load(
     reinit: Sequence[str] | None = None,
     adapt: bool = False,
     classes: tuple[Sequence[str], Sequence[str]] | None = None,
+    sides: tuple[int, int] | None = None,
     sample: Any = None,
     rng: jax.Array | None = None,
     place: Place | None = None,
@@ -60,6 +61,8 @@ def load(
         windows or the vocabulary are other are changed to fit (see `weights.surgery`), which the report says; False
         makes them errors.
       classes: names of the source's classes and of the model's: the head keeps what it knows of those in both.
+      sides: height and width of the source's images, which tell the grid of its position embeddings; without, the grid
+        is square. With `adapt` only.
       sample: an input to initialise with; default `model.example_input(1)`.
       rng: key of what is re-initialised; default `jax.random.key(0)`.
       place: called with each leaf's full path ("params/stem/conv/kernel") and the leaf, a `Leaf` or an array: it has a
@@ -82,7 +85,7 @@ def load(
     drawn = _reinitialised(found, tensors, leaves, shapes, reinit or (), model)
     kept = _kept(found, tensors, leaves, drawn, classes)
     drawn = {path: why for path, why in drawn.items() if path not in kept}
-    changes = _changes(found, tensors, leaves, {*drawn, *kept}, model)
+    changes = _changes(found, tensors, leaves, {*drawn, *kept}, model, sides if adapt else None)
     wrong = _complaints(found, tensors, leaves, {*drawn, *kept}, changes, adapt)
     if wrong:
         raise InputError(
@@ -191,14 +194,16 @@ def _kept(
     }
 
 
-def _changes(found: Fit, tensors: Mapping, leaves: Mapping, drawn: Collection, model: Any) -> dict[str, Change]:
-    """Our path → what would make the source's array fit, where its shape is another."""
+def _changes(
+    found: Fit, tensors: Mapping, leaves: Mapping, drawn: Collection, model: Any, sides: tuple[int, int] | None
+) -> dict[str, Change]:
+    """Our path → what would make the source's array fit, where its shape or its grid is another."""
     return {
         path: change
         for link in found.links
         for path, shape in zip(link.ours, link.shapes(tensors), strict=True)
-        if path not in drawn and shape and shape != leaves[path].shape
-        if (change := adapting.change(path, shape, leaves[path].shape, model))
+        if path not in drawn and shape
+        if (change := adapting.change(path, shape, leaves[path].shape, model, sides))
     }
 
 

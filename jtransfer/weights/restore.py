@@ -17,7 +17,7 @@ from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import open_source, resolve
 
-_LOAD = ("reinit", "adapt", "classes", "rng", "place")  # what is `load`'s
+_LOAD = ("reinit", "adapt", "classes", "sides", "rng", "place")  # what is `load`'s
 
 
 class Described(NamedTuple):
@@ -46,7 +46,7 @@ def restore(source: str | os.PathLike, **overrides: Any) -> tuple[Any, dict, Rep
       **overrides: `model` (a name of `models.names()`, where the source's own is not to be trusted), the fields of the
         model that are to differ from the source's (such as `num_classes`, `image_size` or `dtype`), `classes` (names
         of new classes: the head keeps what it knows of those that are the source's, too), and `reinit`, `adapt`,
-        `rng`, `place` as for `load`.
+        `sides` (where the source doesn't say it), `rng`, `place` as for `load`.
 
     Returns:
       (model, {"params": …, "batch_stats": …} with host arrays, report).
@@ -58,6 +58,8 @@ def restore(source: str | os.PathLike, **overrides: Any) -> tuple[Any, dict, Rep
     if "classes" in options:
         options["classes"] = class_names(source), tuple(options["classes"])
         overrides.setdefault("num_classes", len(options["classes"][1]))
+    if options.get("adapt"):
+        options.setdefault("sides", sides(source))
     described = describe(source, **overrides)
     return described.model, *load(source, described.model, **options)
 
@@ -94,6 +96,13 @@ def class_names(source: str | os.PathLike) -> tuple[str, ...]:
     if not names:
         raise InputError(f"{source}: no file beside it names its classes; load it with classes=(its, yours)")
     return names
+
+
+def sides(source: str | os.PathLike) -> tuple[int, int] | None:
+    """Height and width of the images that a source's model takes, in pixels; None where no file says it."""
+    own = origin.read(source)
+    size = (own["model"]["fields"] if own else stated.fields(beside_source(source))).get("image_size")
+    return (size, size) if isinstance(size, int) else size and tuple(size)
 
 
 def recognise(
