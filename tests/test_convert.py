@@ -16,7 +16,7 @@ import references
 from orbax.checkpoint import v1 as orbax_v1
 from safetensors.numpy import save_file
 
-from jtransfer import convert, init, inspect, models, sharding, verify, weights
+from jtransfer import convert, export, init, inspect, models, sharding, verify, weights
 from jtransfer import tree as trees
 from jtransfer.command import run_command
 from jtransfer.errors import InputError
@@ -251,6 +251,29 @@ def test_a_converted_checkpoint_takes_a_new_head(converted):
     _, variables, report = weights.restore(converted[0], num_classes=3)
     assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
     assert variables["params"]["head"]["dense"]["kernel"].shape == (64, 3)
+
+
+def test_the_weights_file_in_a_folder_is_of_what_the_folder_is_of(source, converted, tmp_path, monkeypatch):
+    export.export(converted[0], tmp_path / "saved", "safetensors")
+    for folder in (source, tmp_path / "saved"):
+        monkeypatch.chdir(folder)
+        for file in (folder / "model.safetensors", "model.safetensors"):
+            assert describe(file)[:3] == describe(folder)[:3] == converted[1][:3]
+            assert weights.class_names(file) == tuple(CLASSES)
+        model, variables, report = weights.restore(file)
+        assert_same(variables, weights.load(folder, model)[0])
+        assert report.digest == weights.load(folder, model)[1].digest
+    convert.convert(tmp_path / "saved" / "model.safetensors", tmp_path / "again")
+    assert describe(tmp_path / "again").model == converted[1].model
+
+
+def test_a_file_beside_other_weights_is_not_taken_for_them(converted, tmp_path):
+    export.export(converted[0], tmp_path / "saved", "safetensors")
+    other = (tmp_path / "saved" / "model.safetensors").rename(tmp_path / "saved" / "other.safetensors")
+    assert origin.read(other)
+    write(tmp_path / "saved", "convnext_timm_75", {})
+    assert origin.read(other) is None
+    assert origin.read(tmp_path / "saved" / "model.safetensors")
 
 
 def test_fields_survive_the_round_trip_through_json():

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jtransfer import models
 from jtransfer.errors import InputError
 from jtransfer.models.chain import Pixels
+from jtransfer.weights.formats import folders, json_header
+from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.report import Report
 
 FILE = "source.json"
@@ -47,21 +49,33 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 def read(source: Any) -> dict[str, Any] | None:
     """The content of the `source.json` of a converted checkpoint; None for any other source.
 
+    Args:
+      source: the folder that has one, or the file in it that holds the weights.
+
     Raises:
       InputError: the file is damaged.
     """
     if not isinstance(source, str | os.PathLike):
         return None
-    path = Path(source).expanduser() / FILE
+    path = _folder(Path(source).expanduser()) / FILE
     if not path.is_file():
         return None
     try:
-        match json.loads(path.read_text()):
+        match json_header.parse(path.read_bytes()):
             case {"model": {"name": str(), "fields": dict()}, "digest": str(), "class_names": list()} as content:
                 return content
-    except ValueError:
+    except Malformed:
         pass
     raise InputError(f"{path} is damaged; convert the source again")
+
+
+def _folder(path: Path) -> Path:
+    """The folder whose weights are in `path`, if they are all in there."""
+    try:
+        chosen = folders.weights_file(path.parent) if path.is_file() else ""
+        return path.parent if os.path.basename(chosen) == path.name else path
+    except Malformed:
+        return path
 
 
 def digest(source: Any) -> str | None:
