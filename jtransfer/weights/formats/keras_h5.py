@@ -6,6 +6,7 @@ filter beyond gzip, shuffle and checksum. Configurations are never looked at. Co
 
 import io
 import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ _OPTIMIZER = ("optimizer", "optimizer_weights", "_optimizer")
 _MAX_OBJECTS = 200_000
 _MAX_DEPTH = 64
 _MAX_UNPACKED = 1 << 32
+_CHECKSUM = 4  # bytes
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
 
@@ -35,6 +37,8 @@ def read_archive(file: File, members: dict[str, zips.Member]) -> Opened:
     member = members[WEIGHTS]
     if member.stored:
         return read(file, member.start, member.length)
+    if member.size > 64 * member.length + 2**26:
+        raise Malformed(f"{WEIGHTS} has {member.length:,} bytes and unpacks to {member.size:,}: refused as a bomb")
     content = zips.unpack(file, member, _MAX_UNPACKED)
     with _damage():
         return _opened(file, h5py.File(io.BytesIO(content), "r"), len(content), None)
@@ -99,6 +103,7 @@ def _lazy(file: File, dataset: h5py.Dataset, name: str, size: int, start: int | 
         if contiguous:
             return typed(file.map(start + offset, length), dtype, not stored.isnative).reshape(shape)
         with _damage():
+            _check_chunks(dataset, name)
             return np.asarray(dataset[()], dtype)
 
     return Lazy(shape, dtype, fetch)
@@ -108,14 +113,28 @@ def _check_storage(dataset: h5py.Dataset, name: str, length: int, size: int) -> 
     if dataset.is_virtual or dataset.external:
         raise Malformed(f"dataset {name!r} takes its numbers from other files; refused")
     plist = dataset.id.get_create_plist()
-    codes = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
-    if codes - _FILTERS:
-        raise Malformed(f"dataset {name!r} uses the filters {sorted(codes)}; gzip, shuffle and checksum are read")
+    codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if set(codes) - _FILTERS or len(set(codes)) < len(codes):
+        raise Malformed(f"dataset {name!r} uses the filters {sorted(codes)}; gzip, shuffle and checksum are read, once")
     stored = dataset.id.get_storage_size()
     if stored > size or length > 1100 * stored + (1 << 16):
         raise Malformed(f"dataset {name!r} declares {length:,} bytes and stores {stored:,}: refused as a bomb")
     if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > 2 * length + (1 << 20):
         raise Malformed(f"dataset {name!r} has chunks larger than itself")
+
+
+def _check_chunks(dataset: h5py.Dataset, name: str) -> None:
+    """HDF5 unpacks a chunk however large it becomes; none may become larger than it should."""
+    plist = dataset.id.get_create_plist()
+    codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if h5py.h5z.FILTER_DEFLATE not in codes:
+        return
+    bit = 1 << codes.index(h5py.h5z.FILTER_DEFLATE)
+    most = math.prod(dataset.chunks) * dataset.dtype.itemsize + _CHECKSUM
+    for i in range(dataset.id.get_num_chunks()):
+        skipped, packed = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(i).chunk_offset)
+        if not skipped & bit and len(zlib.decompressobj().decompress(packed, most + 1)) > most:
+            raise Malformed(f"dataset {name!r} has a chunk that unpacks to over {most:,} bytes: refused as a bomb")
 
 
 class _Range(io.RawIOBase):
