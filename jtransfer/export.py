@@ -165,11 +165,12 @@ def _stablehlo(trained: Trained, dest: Path) -> None:
 
 
 def _inputs(model: Any) -> Any:
-    """The shapes of a model's inputs, with b for the batch, n for the length of texts and m for that of a decoder's."""
+    """The shapes of a model's inputs, with b for the batch or k for texts that are classes, and n for the length of
+    texts or m for that of a decoder's."""
     one, two = (_leaves(jax.eval_shape(partial(model.example_input, k))) for k in (1, 2))
     args, axes = {}, {}
     for name, x in one.items():
-        batch = "b" if x.shape != two[name].shape else str(x.shape[0])
+        batch = "b" if x.shape != two[name].shape else "k"
         text = jnp.issubdtype(x.dtype, jnp.integer)
         args[name] = jax.ShapeDtypeStruct(x.shape, x.dtype if text else jnp.uint8)
         rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])

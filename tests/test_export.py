@@ -27,7 +27,7 @@ PIXELS = models.chain.Pixels(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), crop=0.9
 def store(case, folder):
     """A checkpoint of ours with the weights of a stored reference."""
     reference = references.load(case)
-    fields = {"image_size": reference.size, "pixels": PIXELS, **reference.fields}
+    fields = ({"image_size": reference.size, "pixels": PIXELS} if reference.size else {}) | reference.fields
     model = models.create(reference.model, references.CLASSES, **fields)
     variables, report = weights.load(reference.tensors, model)
     folder.mkdir(parents=True)
@@ -77,12 +77,18 @@ def test_batch_norms_have_the_counters_that_torch_asks_for():
     assert (added["bn.num_batches_tracked"].dtype, added["bn.num_batches_tracked"].shape) == (np.int64, ())
 
 
+def run_as_shown(folder, inputs):
+    """What the README's loader leaves behind."""
+    (loader,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "stablehlo" in block)
+    found = {"inputs": inputs}
+    exec(loader.replace("DEST", str(folder)), found)
+    return found
+
+
 def test_a_stablehlo_program_runs_without_the_model(source, tmp_path):
     export.export(source, tmp_path / "new", "stablehlo")
     images = np.random.default_rng(0).integers(0, 256, (3, 75, 75, 3), np.uint8)
-    found = {"images": images}
-    (loader,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "stablehlo" in block)
-    exec(loader.replace("DEST", str(tmp_path / "new")), found)
+    found = run_as_shown(tmp_path / "new", images)
     model, variables, _ = weights.restore(source)
     prepared = (images / 255 - np.asarray(PIXELS.mean)) / np.asarray(PIXELS.std)
     expected = jax.jit(model.apply)(variables, prepared.astype(np.float32))
@@ -95,8 +101,10 @@ def test_a_stablehlo_program_runs_without_the_model(source, tmp_path):
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
+SMALL = {"vocabulary": 50, "length": 16, "width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
 TEXTS = {
-    "gpt2": {"vocabulary": 50, "length": 16, "width": 16, "depth": 1, "heads": 2, "mlp_width": 32},
+    "bert_base": {**SMALL, "head": "embed"},
+    "gpt2": SMALL,
     "t5_small": {
         "vocabulary": 50,
         "width": 16,
@@ -115,8 +123,9 @@ def texts(name, length):
     mask = np.ones_like(ids)
     mask[1, length // 2 :] = 0
     found = {"input_ids": ids, "attention_mask": mask}
-    decoder = {"decoder_input_ids": ids[:, :4], "decoder_attention_mask": mask[:, :4]} if name == "t5_small" else {}
-    return found | decoder
+    if name == "t5_small":
+        found |= {"decoder_input_ids": ids[:, :4], "decoder_attention_mask": mask[:, :4]}
+    return found | ({"token_type_ids": ids % 2} if name == "bert_base" else {})
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -135,14 +144,29 @@ def test_models_of_texts_are_exported_with_their_tokenizer(name, tmp_path):
     (tmp_path / "hf" / "source.json").unlink()
     again, back, report = weights.restore(tmp_path / "hf")
     assert again == model
-    assert (report.reinitialised, report.ignored) == ((), ())
+    assert report.reinitialised == ()
+    assert all(name.startswith("pooler.") for name, _ in report.ignored)  # which transformers' BertModel asks for
     assert_same(variables, back)
     export.export(tmp_path / "source", tmp_path / "program", "stablehlo")
-    program = jax.export.deserialize(bytearray((tmp_path / "program" / "model.stablehlo").read_bytes()))
     for length in (6, 11):
         inputs = texts(name, length)
-        found = program.call(dict(np.load(tmp_path / "program" / "weights.npz")), inputs)
-        np.testing.assert_allclose(found, model.apply(variables, inputs), rtol=0, atol=1e-5)
+        found = run_as_shown(tmp_path / "program", inputs)["logits"]
+        np.testing.assert_allclose(found, jax.jit(model.apply)(variables, inputs), rtol=0, atol=1e-5)
+
+
+def test_a_pair_of_images_and_texts_is_exported(tmp_path):
+    case = references.load("clip_pair_transformers_32")
+    source = store(case.case, tmp_path / "source")
+    export.export(source, tmp_path / "new", "stablehlo")
+    model, variables, _ = weights.restore(source)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    prepared = ((images / 255 - np.asarray(PIXELS.mean)) / np.asarray(PIXELS.std)).astype(np.float32)
+    ids = np.concatenate([case.inputs["input_ids"]] * 2)
+    inputs = {"image": images, "input_ids": ids, "attention_mask": np.ones_like(ids)}
+    found = run_as_shown(tmp_path / "new", inputs)["logits"]
+    assert found.shape == (3, 4)
+    expected = jax.jit(model.apply)(variables, inputs | {"image": prepared})
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.fixture
@@ -258,25 +282,33 @@ from safetensors.torch import load_file
 
 def load(format, folder, case):
     if format == "hf":
-        auto = transformers.AutoModelForImageClassification
-        model, info = auto.from_pretrained(folder, output_loading_info=True)
+        (name,) = json.load(open(folder + "/config.json"))["architectures"]
+        found, info = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
         assert not any(info.values()), info
-        transformers.AutoImageProcessor.from_pretrained(folder)
-        return model
+        if "ForImageClassification" in name:
+            transformers.AutoImageProcessor.from_pretrained(folder)
+        return found
     if format == "timm":
         return timm.create_model("local-dir:" + folder, pretrained=True)
-    model = torchvision.models.get_model(references.load(case).model, num_classes=references.CLASSES)
-    model.load_state_dict(load_file(folder + "/model.safetensors"), strict=True)
-    return model
+    if "torchvision" in case:
+        found = make_references.CASES[case][-1]()
+    else:
+        found = torchvision.models.get_model(references.load(case).model, num_classes=references.CLASSES)
+    found.load_state_dict(load_file(folder + "/model.safetensors"), strict=True)
+    return found
 
 for line in sys.stdin:
     format, folder, case = line.split()
     reference = references.load(case)
-    model = load(format, folder, case).eval()
+    model, inputs = load(format, folder, case).eval(), make_references.as_torch(reference.inputs)
+    if format == "hf":
+        named = inputs if isinstance(inputs, dict) else {"image" if inputs.ndim == 4 else "input_ids": inputs}
+        inputs = {{"image": "pixel_values"}.get(name, name): x for name, x in named.items()}
     with torch.no_grad():
-        logits = model(torch.from_numpy(reference.inputs.transpose(0, 3, 1, 2).copy()))
-    logits = getattr(logits, "logits", logits).numpy()
-    print(json.dumps([format, case, float(np.abs(logits - reference.logits).max())]))
+        given = model(**inputs) if format == "hf" else {"logits": model(inputs)}
+    names = ("logits", "logits_per_image", "image_embeds", "text_embeds")
+    logits = next(given[name] for name in names if name in given)
+    print(json.dumps([format, case, float(np.abs(logits.numpy() - reference.logits).max())]))
 """
 
 EXPORTS = {
@@ -288,6 +320,13 @@ EXPORTS = {
         "vit_timm_32",
         "deit_transformers_48",
         "dinov2_transformers_48",
+        "swin_transformers_32",
+        "swin_transformers_84",
+        "clip_image_transformers_48",
+        "clip_text_transformers",
+        "clip_text_openai",
+        "clip_pair_transformers_48",
+        "clip_pair_openai",
     ],
     "timm": [
         "vit_transformers_48",
@@ -302,8 +341,19 @@ EXPORTS = {
         "mobilenet_v3_small_timm_64",
         "mobilenet_v3_small_torchvision_64",
         "densenet_timm_64",
+        "swin_timm_84",
+        "swin_transformers_32",
+        "swin_microsoft_64",
+        "clip_image_transformers_32",
+        "clip_image_timm_48",
+        "clip_image_timm_gelu",
     ],
-    "torchvision": ["resnet18_timm", "mobilenet_v3_small_torchvision_64"],
+    "torchvision": [
+        "resnet18_timm",
+        "mobilenet_v3_small_torchvision_64",
+        "swin_torchvision_64",
+        "swin_torchvision_84",
+    ],
 }
 
 

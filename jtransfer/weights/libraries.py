@@ -35,7 +35,8 @@ def tensors(variables: Mapping[str, Any], model: Any, library: str) -> dict[str,
     """All that the library's model holds, by its names, so that it loads strictly. Errors as for `scheme`."""
     chosen = scheme(model, library)
     found = to_foreign(variables, model, scheme=chosen.name)
-    return found | {name: np.zeros(shape, np.float32) for name, shape in chosen.zeros.items()} | buffers(found)
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in chosen.zeros.items()}
+    return found | zeros | dict(chosen.derived) | buffers(found)
 
 
 def buffers(names: Iterable[str]) -> dict[str, np.ndarray]:

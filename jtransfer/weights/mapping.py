@@ -101,12 +101,14 @@ class Scheme:
       rows: the table.
       ignore: regular expressions of checkpoint names that carry nothing (derived or unused), each a whole name.
       zeros: name → shape of those among them that the library's model asks for all the same.
+      derived: name → values of those that it asks for and that are not zeros.
     """
 
     name: str
     rows: tuple[Map, ...]
     ignore: tuple[str, ...] = (r".*\.num_batches_tracked",)
     zeros: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    derived: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Link(NamedTuple):

@@ -1,10 +1,12 @@
 """Swin's names in timm, torchvision, transformers (files, and modules since version 5) and its authors' own files."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from jtransfer.errors import InputError
-from jtransfer.models.swin import Swin
+from jtransfer.models.swin import Swin, relative_index
 from jtransfer.weights.mapping import Map, Scheme, conv, dense, layer_norm, linear
 from jtransfer.weights.maps.timm_arguments import arguments
 from jtransfer.weights.maps.vit import fused_attention
@@ -24,7 +26,7 @@ def schemes(model: Swin) -> tuple[Scheme, ...]:
     return (
         Scheme("timm", (*_ends("head.fc"), *_merge("layers.{i}.downsample", "{i+1}"), *_timm_blocks), _IGNORE),
         Scheme("microsoft", (*_ends("head"), *_merge("layers.{i}.downsample", "{i+2}"), *_timm_blocks), _IGNORE),
-        Scheme("torchvision", tuple(row for i in stages for row in _torchvision(i)), _IGNORE),
+        Scheme("torchvision", tuple(row for i in stages for row in _torchvision(i)), _IGNORE, derived=_indices(model)),
         Scheme("transformers", (*_HUGGING, *_hugging_blocks(_FILES)), _IGNORE),
         Scheme("transformers modules", (*_HUGGING, *_hugging_blocks(_MODULES)), _IGNORE),
     )
@@ -33,6 +35,13 @@ def schemes(model: Swin) -> tuple[Scheme, ...]:
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
     """What a library does where windows don't divide the map; nothing shows it."""
     return {"shrink": scheme != "torchvision", "roll_first": scheme == "timm"}
+
+
+def _indices(model: Swin) -> dict[str, np.ndarray]:
+    """torchvision's buffers, which say for each pair of places in a window its row of the table of relative biases."""
+    index = relative_index((model.window, model.window)).astype(np.int64).ravel()
+    blocks = ((2 * i + 1, j) for i, depth in enumerate(model.depths) for j in range(depth))
+    return {f"features.{i}.{j}.attn.relative_position_index": index for i, j in blocks}
 
 
 def _block(theirs: str, ours: str, mlp: tuple[str, str]) -> list[Map]:
@@ -113,13 +122,16 @@ def _hugging_blocks(names: Mapping[str, str]) -> Iterator[Map]:
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    size = config["image_size"]
+    maps = _maps(size if isinstance(size, list) else (size, size), config["patch_size"], len(config["depths"]))
+    _check_oblong(maps, config["window_size"])
     return {
         "patch": config["patch_size"],
         "width": config["embed_dim"],
         "depths": config["depths"],
         "heads": config["num_heads"],
         "window": config["window_size"],
-        "image_size": config["image_size"],
+        "image_size": size,
         "drop_path": config.get("drop_path_rate", 0.1),
         "shrink": True,
         "roll_first": False,
@@ -138,7 +150,9 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
 
 def transformers(model: Swin) -> dict[str, Any]:
     """The config.json of transformers. Raises InputError where it computes something else."""
-    _check_borders(model, "transformers", {"roll_first": False} if _smallest(model) >= model.window else None)
+    smallest = min(min(sides) for sides in _maps_of(model))
+    _check_borders(model, "transformers", {"roll_first": False} if smallest >= model.window else None)
+    _check_oblong(_maps_of(model), model.window)
     return {
         "architectures": ["SwinForImageClassification"],
         "model_type": "swin",
@@ -180,7 +194,7 @@ _TORCHVISION = {f"swin_{size}": f"swin_{size[0]}" for size in ("tiny", "small", 
 
 def _check_borders(model: Swin, library: str, needed: Mapping[str, bool] | None) -> None:
     """Nothing where the windows divide all maps; else, the library must treat the borders as the model does."""
-    if all(side % model.window == 0 for sides in _maps(model) for side in sides):
+    if all(side % model.window == 0 for sides in _maps_of(model) for side in sides):
         return
     if needed is None:
         raise InputError(f"transformers has no Swin with maps smaller than the window of {model.window}")
@@ -192,12 +206,23 @@ def _check_borders(model: Swin, library: str, needed: Mapping[str, bool] | None)
             )
 
 
-def _maps(model: Swin) -> Iterator[tuple[int, int]]:
-    height, width = (side // model.patch for side in model.sides)
-    for _ in model.depths:
+def _check_oblong(maps: Iterable[tuple[int, int]], window: int) -> None:
+    """Raises InputError where one side alone is a single window: transformers then shifts along neither."""
+    for sides in maps:
+        if min(sides) <= window < max(sides):
+            raise InputError(
+                f"transformers' Swin shifts no windows of {window} in a map of {sides[0]}×{sides[1]}, the models here "
+                f"do: take another image_size"
+            )
+
+
+def _maps_of(model: Swin) -> list[tuple[int, int]]:
+    return list(_maps(model.sides, model.patch, len(model.depths)))
+
+
+def _maps(sides: Sequence[int], patch: int, stages: int) -> Iterator[tuple[int, int]]:
+    """The sides of each stage's map."""
+    height, width = (side // patch for side in sides)
+    for _ in range(stages):
         yield height, width
         height, width = -(-height // 2), -(-width // 2)
-
-
-def _smallest(model: Swin) -> int:
-    return min(side for sides in _maps(model) for side in sides)
