@@ -59,7 +59,7 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> Chain:
     Args:
       name: one of `names()`.
       num_classes: width of the head.
-      **fields: any other field of the model's class, such as `dtype` or `image_size`.
+      **fields: any other field of the model's class, such as `dtype` or `image_size`; lists, as in JSON, are tuples.
 
     Raises:
       InputError: no such model, or no such field; the nearest are named.
@@ -71,12 +71,16 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> Chain:
     for field in fields:
         if field not in known:
             raise unknown(f"field of {name}", field, known)
-    return build(num_classes=num_classes, **fields)
+    return build(num_classes=num_classes, **{field: _tuples(value) for field, value in fields.items()})
 
 
 def of_images(name: str) -> bool:
     """Is this the name of a model of images?"""
     return name in _table() and issubclass(_table()[name].func, ImageChain)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _table() -> dict:
