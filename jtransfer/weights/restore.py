@@ -154,8 +154,10 @@ def fetch_beside(source: str | os.PathLike, file: str) -> Path | None:
     """The path of a file that lies beside a source, fetched if the source is on the hub; None if there is none."""
     scheme, found, address = str(source).partition("://")
     if found and scheme == "hf":
+        repo, _, rest = address.partition(":")
+        folder = rest.partition(":")[0].rpartition("/")[0]
         try:
-            return resolve(f"hf://{address.partition(':')[0]}:{file}")
+            return resolve(f"hf://{repo}:{folder}{'/' * bool(folder)}{file}")
         except InputError:
             return None
     path = Path(formats.split(resolve(source))[0])

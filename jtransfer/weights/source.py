@@ -1,7 +1,6 @@
 """Where weights come from: paths, installed packages, the Hugging Face hub, buckets; and names → tensors from there."""
 
 import importlib.metadata
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +78,7 @@ def _from_distribution(name: str) -> Path:
 
 def _from_hub(address: str) -> Path:
     import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     name, _, file = address.partition(":")
     repo, _, revision = name.partition("@")
@@ -92,15 +91,19 @@ def _from_hub(address: str) -> Path:
         try:
             path = fetch(file)
             if file.endswith(".index.json"):
-                for shard in sorted(set(json.loads(path.read_text())["weight_map"].values())):
-                    fetch(shard)
+                for shard in formats.shards(path):
+                    fetch(f"{file.rpartition('/')[0]}/{shard}".lstrip("/"))
             return path
         except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError) as error:
             last = error
-        except (errors.HfHubHTTPError, errors.HFValidationError, OSError, KeyError, ValueError) as error:
+        except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
             raise InputError(f"hf://{address} can't be fetched: {str(error).strip().splitlines()[0]}") from None
-    offline = " (and the hub can't be reached)" if isinstance(last, errors.LocalEntryNotFoundError) else ""
-    raise InputError(f"hf://{address} has none of {', '.join(wanted)} in its cache or on the hub{offline}")
+    if isinstance(last, errors.LocalEntryNotFoundError):
+        raise InputError(
+            f"hf://{address} has none of {', '.join(wanted)} in the cache {constants.HF_HUB_CACHE}, and the hub can't "
+            "be reached; fetch it where it can, or unset HF_HUB_OFFLINE"
+        )
+    raise InputError(f"hf://{address} has none of {', '.join(wanted)}; name one of its files, as hf://{name}:FILE")
 
 
 def _from_bucket(address: str) -> Path:

@@ -19,7 +19,7 @@ from jtransfer.weights.formats import folders, msgpack, npz, safetensors, torch_
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
 
-__all__ = ["Lazy", "Opened", "open", "split"]
+__all__ = ["Lazy", "Opened", "open", "shards", "split"]
 
 
 def open(path: str | os.PathLike) -> Opened:
@@ -44,6 +44,13 @@ def split(path: str | os.PathLike) -> tuple[str, str]:
     path = os.fspath(path)
     file, colon, branch = path.rpartition(":")
     return (file, branch) if colon and os.path.exists(file) and not os.path.exists(path) else (path, "")
+
+
+def shards(index: str | os.PathLike) -> list[str]:
+    """The names of the files that a sharded index names, all of which belong in its folder. Errors as for `open`."""
+    path = os.fspath(index)
+    with _naming(path):
+        return folders.shard_names(folders.weight_map(File(path)))
 
 
 def _open(path: str) -> Opened:

@@ -34,11 +34,9 @@ def weights_file(folder: str) -> str:
 
 def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
     """The tensors that a sharded index names, each from the file beside it that the index says."""
-    names = json_header.parse(file.read(0, min(file.size, json_header.MAX_BYTES + 1))).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(shard, str) for shard in names.values()):
-        raise Malformed("the index has no weight_map from names to file names")
+    names = weight_map(file)
     folder = os.path.dirname(file.path)
-    shards = {name: open_file(_beside(folder, name)) for name in _shard_names(names)}
+    shards = {name: open_file(os.path.join(folder, name)) for name in shard_names(names)}
     missing = [name for name, shard in names.items() if name not in shards[shard]]
     if missing:
         shown = ", ".join(f"{name[:80]!r} in {names[name]}" for name in missing[:5])
@@ -51,14 +49,20 @@ def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
     return Opened(tensors, "+".join(formats) or "index", unwrapped, tuple(left_out))
 
 
-def _shard_names(names: dict[str, str]) -> list[str]:
+def weight_map(file: File) -> dict[str, str]:
+    """A sharded index: tensor's name → the name of the file that holds it."""
+    names = json_header.parse(file.read(0, min(file.size, json_header.MAX_BYTES + 1))).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(shard, str) for shard in names.values()):
+        raise Malformed("the index has no weight_map from names to file names")
+    return names
+
+
+def shard_names(names: dict[str, str]) -> list[str]:
+    """The files of a weight map, all of which lie in its folder."""
     shards = sorted(set(names.values()))
     if len(shards) > _MAX_SHARDS:
         raise Malformed(f"the index names {len(shards):,} files; at most {_MAX_SHARDS:,} are read")
+    for name in shards:
+        if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not name.endswith(SUFFIXES):
+            raise Malformed(f"the index names {name[:200]!r}, which is not a weights file in the same folder")
     return shards
-
-
-def _beside(folder: str, name: str) -> str:
-    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not name.endswith(SUFFIXES):
-        raise Malformed(f"the index names {name[:200]!r}, which is not a weights file in the same folder")
-    return os.path.join(folder, name)
