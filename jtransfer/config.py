@@ -61,7 +61,7 @@ def default() -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = "resnet18"  # "" is what `init` is of
     config.model.dtype = "float32"  # of the computation; parameters are float32
-    config.model.fields = ConfigDict()  # any other field of the model
+    config.model.fields = ConfigDict()  # any other field of the model, as image_size: 224, or (224, 448)
 
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, embedded:…
