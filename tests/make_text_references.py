@@ -60,7 +60,7 @@ CASES = {
     f"{family}_{head}": (f"{prefix}{end}", fields)
     for family, (prefix, fields) in FAMILIES.items()
     for head, end in HEADS.items()
-    if family != "xlm_roberta" or head == "masked_lm"
+    if family != "xlm_roberta" or head in ("masked_lm", "base")
 } | {"bert_relu": ("BertForMaskedLM", BERT | {"hidden_act": "relu"})}
 SENTENCES = ("a cat sat on the mat", "what a dreadful film! I would not see it again, not even for free")
 

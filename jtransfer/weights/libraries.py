@@ -105,6 +105,7 @@ def processor(model: Any) -> dict[str, Any]:
         "image_processor_type": "BitImageProcessor",
         "do_resize": True,
         "size": {"shortest_edge": round(max(height, width) / pixels["crop"])},
+        "crop_pct": pixels["crop"],  # which that is rounded from
         "resample": _RESAMPLE[pixels["interpolation"]],
         "do_center_crop": True,
         "crop_size": {"height": height, "width": width},
