@@ -182,7 +182,7 @@ def _curves(run: Run, phases: Sequence[dict], first: str) -> str:
     """The learning curves, with the metric that the task shows first."""
     title = METRICS[first][0]
     spans = [figures.Span(phase["name"], phase["start"], phase["end"]) for phase in phases]
-    return figures.curves(run.lines, spans, (first, title[0].upper() + title[1:]))
+    return figures.curves(run.lines, spans, (first, title.capitalize() if title.islower() else title))
 
 
 def _phases(lines: Sequence[dict], shown: Sequence[str]) -> Iterator[dict]:

@@ -121,10 +121,10 @@ def pack(config: Any, sources: dict[str, data.Source], tokenizer: Any) -> dict[s
     Raises:
       InputError: there is no such way to pack, or there are no tokens.
     """
+    if config.data.packing not in ("", *PACKINGS):
+        raise unknown("data.packing", config.data.packing, PACKINGS)
     if not packs(config):
         return sources
-    if config.data.packing not in PACKINGS:
-        raise unknown("data.packing", config.data.packing, PACKINGS)
     return {split: text.packed(source, tokenizer, config.data.length) for split, source in sources.items()}
 
 
