@@ -17,7 +17,9 @@ from safetensors.numpy import load_file, save_file
 from jtransfer import models, weights
 from jtransfer import tree as trees
 from jtransfer.errors import InputError
+from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.weights import libraries, maps
+from jtransfer.weights.maps import bart
 
 TINY = {"vocabulary": 31, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
 T5 = {**TINY, "head_dim": 6, "buckets": 6, "furthest": 6}
@@ -421,3 +423,11 @@ def test_transformers_loads_what_is_exported(tmp_path):
         model, variables = tiny(name)
         found = np.load(tmp_path / name / "logits.npy")
         np.testing.assert_allclose(found[seen], model.apply(variables, inputs())[seen], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_of_all_text_models_are_those_of_bart(activation):
+    model = models.create("bart_base", activation=activation, **BART)
+    stated = bart.transformers(model)
+    assert bart.STATED["bart"][0](stated)["activation"] == activation
+    assert models.create("bart_base", activation=activation, **BART).stages

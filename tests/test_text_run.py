@@ -172,6 +172,16 @@ def test_the_metric_that_decides_is_known_before_training(task, known, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+def test_two_texts_are_given_with_a_tab_in_between(tmp_path, tokenizer):
+    config = config_of("classify", tmp_path, tokenizer)
+    rows = [{"a": "the day", "b": WORDS[i % 2], "label": WORDS[i % 2]} for i in range(32)]
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config.data.text_key, config.data.pair_key = "a", "b"
+    train.run(config, tmp_path / "run")
+    probs, names = predict.predict(tmp_path / "run", ["the day\tgood", "the day\tbad"])
+    assert [names[i] for i in probs.argmax(1)] == ["good", "bad"]
+
+
 def test_a_run_begins_with_what_another_learnt_and_is_its_model(tmp_path, tokenizer):
     config = config_of("lm", tmp_path, tokenizer)
     config.phases[0].steps = 2
