@@ -91,8 +91,7 @@ def _image(path: str, channels: int) -> dict:
 
 
 def _written(config: Any, model: Any, task: tasks.Task, tokenizer: Any, given, names, load) -> Table:
-    inputs = tokenizer(given, length=config.data.length)
-    inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    inputs = writing.inputs(config, tokenizer, given)
     how, key = writing.settings(config, model, tokenizer), jax.random.key(config.seed)
     found = generate.generate(model, load(), inputs, how, key)
     rows = zip(np.asarray(found.tokens), np.asarray(found.lengths), strict=True)

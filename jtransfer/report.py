@@ -45,7 +45,6 @@ METRICS = {  # what a task may show: its title, and how it is written
     "bleu": ("BLEU", PERCENT),
     "chrf": ("chrF", PERCENT),
 }
-LESS = ("loss", "ece", "mae", "perplexity")  # is better
 
 
 class Run(NamedTuple):
@@ -168,7 +167,7 @@ def _cell(name: str, value: float | None, before: float | None) -> dict:
         "text": _written(value, kind),
         "change": None if change is None else _signed(change * factor, 2 if kind == NUMBER else 1),
         "unit": " points" if factor == 100 else "",
-        "better": None if near else (change < 0) == (name in LESS),
+        "better": None if near else (change < 0) == (name in tasks.LESS_IS_BETTER),
     }
 
 

@@ -17,6 +17,7 @@ from jtransfer.data import text
 from jtransfer.errors import InputError, unknown
 from jtransfer.objectives import counted
 
+LESS_IS_BETTER = ("loss", "ece", "mae", "perplexity")
 Table = dict[str, np.ndarray]
 
 

@@ -12,9 +12,8 @@ from jtransfer import step as steps
 from jtransfer import tree as trees
 from jtransfer.setup import Run
 from jtransfer.state import TrainState
+from jtransfer.tasks import LESS_IS_BETTER
 from jtransfer.window import Window
-
-_SMALLER_IS_BETTER = ("loss", "ece", "perplexity", "mae")
 
 
 class Position(NamedTuple):
@@ -164,7 +163,7 @@ def _evaluate(this: Run, evaluate, state: TrainState, step: int, position: Posit
         scalars, _ = evaluate(state, "validation")
         writer.write(step, position.phase, "validation", scalars)
         metric = stop.metric or this.task.metric
-        score = scalars[metric] * (-1 if metric in _SMALLER_IS_BETTER else 1)
+        score = scalars[metric] * (-1 if metric in LESS_IS_BETTER else 1)
         better = position.best is None or score > position.best
         position = position._replace(best=score if better else position.best, stale=0 if better else position.stale + 1)
         if stop.patience and position.stale >= stop.patience and not last:

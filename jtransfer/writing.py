@@ -1,13 +1,14 @@
 """What a model writes: by which settings, for texts of a split, and how near it comes to what was wanted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from jtransfer import evals, generate
-from jtransfer.data import Source
+from jtransfer.data import Source, text
+from jtransfer.data.text.pipeline import stacked
 from jtransfer.data.tokenizers import Tokenizer
 
 _search = jax.jit(generate.search, static_argnums=(0, 3))
@@ -27,6 +28,17 @@ def settings(config: Any, model: Any, tokenizer: Tokenizer) -> generate.Settings
         "start": getattr(model, "start", None),
     }
     return generate.from_config({}, encoder_decoder=False, **(own | config.generate.fields.to_dict()))
+
+
+def inputs(config: Any, tokenizer: Tokenizer, given: Sequence[str]) -> dict[str, np.ndarray]:
+    """`input_ids` and `attention_mask` [B, n] of texts that someone gives; of one that is to go on, its last tokens."""
+    if config.task == "seq2seq":
+        found = tokenizer(given, length=config.data.length)
+        return {name: found[name] for name in ("input_ids", "attention_mask")}
+    rows = [np.array(text.prompt(tokenizer, one)[-config.data.length :], np.int32) for one in given]
+    width = max(map(len, rows))
+    masks = [np.ones_like(row) for row in rows]
+    return {"input_ids": stacked(rows, width, tokenizer.pad or 0), "attention_mask": stacked(masks, width, 0)}
 
 
 def make_step(model: Any, how: generate.Settings, seed: int):

@@ -93,6 +93,9 @@ def test_every_task_is_told_by_the_data_learns_and_predicts(task, tmp_path, toke
         assert lines[0].endswith(" the day bad")
     if task in ("lm", "seq2seq"):
         assert found["written"].tolist() == lines
+    if task == "lm":
+        goes_on = predict.table(tmp_path / "run", ["fine poor", "poor day night very"])[0]["written"].tolist()
+        assert goes_on == ["day night very the", "the"]
     assert "the day good" in lines[0] or task in ("lm", "seq2seq", "tag")
 
 

@@ -9,7 +9,7 @@ loss is to be taken: on padding, special tokens, all but the first token of a wo
 from jtransfer.data.text.packing import packed
 from jtransfer.data.text.pipeline import Counts, TextPipeline, buckets
 from jtransfer.data.text.survey import Survey, survey
-from jtransfer.data.text.tasks import classify, contrast, lm, rows, seq2seq, tag
+from jtransfer.data.text.tasks import classify, contrast, lm, prompt, rows, seq2seq, tag
 
 __all__ = [
     "Counts",
@@ -20,6 +20,7 @@ __all__ = [
     "contrast",
     "lm",
     "packed",
+    "prompt",
     "rows",
     "seq2seq",
     "survey",

@@ -133,6 +133,12 @@ def document(tokenizer: Tokenizer, end: int, example: Mapping[str, Any]) -> tupl
     return ids if ids[-1:] == [end] else [*ids, end], prompt
 
 
+def prompt(tokenizer: Tokenizer, given: str) -> list[int]:
+    """The tokens of a text that is to go on: as in `lm`, without an end."""
+    ids, size = document(tokenizer, end_of_text(tokenizer), {"text": given, "target": ""})
+    return ids[:size]
+
+
 def _inputs(tokenizer: Tokenizer, found: Encoded) -> dict[str, np.ndarray]:
     inputs = {"input_ids": np.array(found.ids, np.int32), "attention_mask": np.ones(len(found.ids), np.int32)}
     return inputs | ({"token_type_ids": np.array(found.types, np.int32)} if tokenizer.typed else {})
