@@ -19,7 +19,8 @@ from jtransfer.weights.report import Report
 from jtransfer.weights.restore import Described, fetch_beside
 
 FILE = "activations.npz"
-TOLERANCE = 1e-4  # of what a stage gives, absolute; relative to the largest number where that is over 1
+TOLERANCE = 1e-4  # of what a stage gives, absolute or relative to the largest number
+SMALL = 1e-2  # of numbers below TOLERANCE / SMALL, an absolute difference says nothing
 LENGTH = 48  # most tokens of a text that is made up
 _ENDS = ("features", "logits")
 _IDS, _MASK = "input_ids", "attention_mask"
@@ -35,7 +36,7 @@ class Difference(NamedTuple):
     @property
     def within(self) -> bool:
         """Is it small enough? Not where either has a NaN."""
-        return bool(self.absolute <= TOLERANCE or self.relative <= TOLERANCE)
+        return bool(self.relative <= TOLERANCE or (self.absolute <= TOLERANCE and self.relative <= SMALL))
 
 
 def check(source: str | os.PathLike, dest: str | os.PathLike, described: Described, report: Report) -> bool:

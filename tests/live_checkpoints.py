@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import references
 import torch
+from efficientnet_lite_pytorch import EfficientNet
 from make_decoder_references import CASES as DECODERS
-from make_references import declare_torchvision_operators
+from make_references import BigVisionViT, declare_torchvision_operators
 from make_seq2seq_references import CASES as SEQ2SEQ
 from make_text_references import CASES as ENCODERS
 from make_text_references import RECURRENT, SIZE, Torch
@@ -61,7 +63,10 @@ TIMM = {  # case → timm's name and arguments, height and width
     "clip_image_timm": ("vit_base_patch32_clip_quickgelu_224", VIT, (48, 32)),
 }
 TORCHVISION = ("resnet18", "mobilenet_v2", "swin_tiny")
-CASES = (*HUGGING, *TIMM, *(f"{name}_torchvision" for name in TORCHVISION), *(c for c in RECURRENT if "torch" in c))
+PACKAGE = "efficientnet_lite0_package"
+LAYERS = [case for case in RECURRENT if case.startswith("torch")]
+JAX = {"vit_augreg": {"old": True}, "vit_big_vision": {"old": False}, "vit_looped": {"old": False, "looped": True}}
+CASES = (PACKAGE, *JAX, *HUGGING, *TIMM, *(f"{name}_torchvision" for name in TORCHVISION), *LAYERS)
 
 
 def write(case: str, folder: Path) -> Path:
@@ -78,13 +83,20 @@ def write(case: str, folder: Path) -> Path:
         model.pretrained_cfg = model.default_cfg | {"input_size": (3, *sides)}
         timm.models.save_for_hf(model, folder, model_args=args, safe_serialization=True)
         return fill(folder / "model.safetensors").parent
-    if case in RECURRENT:
+    if case in JAX:
+        model = timm.create_model("vit_tiny_patch16_224", num_classes=references.CLASSES)
+        shapes = BigVisionViT(model, **JAX[case]).state_dict()
+        np.savez(folder / "vit_tiny_patch16.npz", **{k: references.fill(k, tuple(x.shape)) for k, x in shapes.items()})
+        return folder / "vit_tiny_patch16.npz"
+    if case == PACKAGE:
+        tensors = EfficientNet.from_name("efficientnet-lite0", num_classes=references.CLASSES).state_dict()
+    elif case in RECURRENT:
         tensors = Torch(**SIZE | RECURRENT[case]).state_dict()
     else:
         name = case.removesuffix("_torchvision")
         tensors = torchvision.models.get_model(name.replace("swin_tiny", "swin_t"), num_classes=references.CLASSES)
         tensors = tensors.state_dict()
-    path = folder / f"{case.removesuffix('_torchvision')}.safetensors"
+    path = folder / f"{case.removesuffix('_torchvision').removesuffix('_package')}.safetensors"
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
     return fill(path)
 
@@ -100,6 +112,9 @@ def fill(path: Path) -> Path:
 def spoil(source: str | Path, name: str) -> None:
     """Changes the tensor called `name`."""
     path = Path(source)
+    if path.suffix == ".npz":
+        tensors = dict(np.load(path))
+        return np.savez(path, **tensors | {name: tensors[name][::-1] * 1.5})
     path = path / "model.safetensors" if path.is_dir() else path
     tensors = load_file(path)
     save_file(tensors | {name: tensors[name].flip(0) * 1.5}, path, {"format": "pt"})

@@ -72,10 +72,9 @@ def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, Described
         return _sentence_transformers
     if "model_type" in config:
         return _transformers
-    builders = {"torchvision": _torchvision, "timm": _timm, "efficientnet_lite_pytorch": _lite, "torch": _torch}
-    if scheme not in builders:
+    if scheme not in _BUILDERS:
         raise InputError(f"there is no reference for {scheme} names without a config.json; store activations.npz")
-    return builders[scheme]
+    return _BUILDERS[scheme]
 
 
 def _timm(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
@@ -84,6 +83,15 @@ def _timm(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs
     known = [name for name in called if timm.is_model(name)]
     name, args = (known[0], config.get("model_args") or {}) if known else _named("timm", described)
     return _filled(timm.create_model(name, **args | {"num_classes": described.model.num_classes}), path)
+
+
+def _timm_of_jax(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+    """timm reads the .npz files of ViT-AugReg and big_vision itself."""
+    timm = _import("timm")
+    name, args = _named("timm", described)
+    model = timm.create_model(name, **args | {"num_classes": described.model.num_classes})
+    model.load_pretrained(str(path))
+    return Theirs(model, model, f"timm's {type(model).__name__}")
 
 
 def _torchvision(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
@@ -140,6 +148,15 @@ def _sentence_transformers(path: Path, described: Described, config: Mapping[str
     ).eval()
     inner = next(module for module in model.modules() if isinstance(module, _import("transformers").PreTrainedModel))
     return Theirs(inner, lambda inputs: model(dict(inputs)), "sentence_transformers' SentenceTransformer")
+
+
+_BUILDERS = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "efficientnet_lite_pytorch": _lite,
+    "torch": _torch,
+    **dict.fromkeys(("augreg", "big_vision", "big_vision scan"), _timm_of_jax),
+}
 
 
 def _filled(model: Any, path: Path) -> Theirs:

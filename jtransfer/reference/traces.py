@@ -1,6 +1,6 @@
 """What the stages of a model give, seen in a module of torch's that holds the same parameters under other names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from jtransfer import rules
 from jtransfer.weights import maps
 from jtransfer.weights.load import abstract
-from jtransfer.weights.mapping import best
+from jtransfer.weights.mapping import Link, best
 
 _NEVER_CALLED = ("NoneType", "ModuleList", "ModuleDict")
 Seen = dict[str, list[np.ndarray]]
@@ -21,21 +21,25 @@ def record(module: Any, model: Any) -> Iterator[Seen]:
 
     A stage's name, or "features" for what the head takes, → arrays that may be what the stage gives: what the module
     returns that holds the last of the stage's tensors, and what the first module takes that holds some of the next
-    stage's. Of four axes, they are there with the second one as it is and as the last.
+    stage's, unless it takes maps whose places are flattened, in another order than here. Of four axes, they are there
+    with the second one as it is and as the last.
     """
     seen, begun, hooks = {}, set(), []
     modules, stages = dict(module.named_modules()), model.stages
-    held = _held(module, model)
+    links = _links(module, model)
+    held = _held(links)
+    flattened = {name.rpartition(".")[0] for link in links if link.transform.axis for name in link.foreign}
 
     def keep(stage: str, value: Any) -> None:
         array = _array(value)
         if array is not None:
             seen.setdefault(stage, []).extend([array, array.transpose(0, 2, 3, 1)] if array.ndim == 4 else [array])
 
-    def on_entry(stage: str):
+    def on_entry(stage: str, name: str):
         def hook(_, args, kwargs):
-            if stage not in begun and stage != stages[0]:
-                begun.add(stage)
+            first = stage not in begun and stage != stages[0]
+            begun.add(stage)
+            if first and name not in flattened:
                 keep(stages[stages.index(stage) - 1], args[0] if args else kwargs.get("hidden_states"))
 
         return hook
@@ -43,7 +47,7 @@ def record(module: Any, model: Any) -> Iterator[Seen]:
     for stage, inside in held.items():
         for name in dict.fromkeys(map(".".join, inside)):
             if name in modules:
-                hooks.append(modules[name].register_forward_pre_hook(on_entry(stage), with_kwargs=True))
+                hooks.append(modules[name].register_forward_pre_hook(on_entry(stage, name), with_kwargs=True))
     for stage, name in _last(held, modules).items():
         if stage != "head":
             hooks.append(modules[name].register_forward_hook(lambda _, args, given, stage=stage: keep(stage, given)))
@@ -56,11 +60,15 @@ def record(module: Any, model: Any) -> Iterator[Seen]:
         seen["features"] = seen[stages[-2]]
 
 
-def _held(module: Any, model: Any) -> dict[str, list[list[str]]]:
-    """Stage → the parts of the names of the modules that hold its tensors; of copies, the first."""
+def _links(module: Any, model: Any) -> tuple[Link, ...]:
     names, paths = dict(module.state_dict()), rules.names(abstract(model)).values()
+    return best(maps.schemes(model), names, paths).links
+
+
+def _held(links: Iterable[Link]) -> dict[str, list[list[str]]]:
+    """Stage → the parts of the names of the modules that hold its tensors; of copies, the first."""
     found: dict[str, list[list[str]]] = {}
-    for link in best(maps.schemes(model), names, paths).links:
+    for link in links:
         for name in link.foreign[:1] if len(link.ours) == 1 else link.foreign:
             for stage in dict.fromkeys(path.split("/")[0] for path in link.ours):
                 found.setdefault(stage, []).append(name.split(".")[:-1])
