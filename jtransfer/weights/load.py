@@ -135,8 +135,13 @@ def load(
 
 def abstract(model: Any, sample: Any = None) -> dict:
     """The shapes and dtypes of a model's variables; no device is touched. Arguments as for `load`."""
-
-    return _usual(model) if sample is None else _trace(model, lambda: sample)
+    if sample is not None:
+        return _trace(model, lambda: sample)
+    try:
+        hash(model)
+    except TypeError:  # a model that was made with a list or a dict
+        return _usual.__wrapped__(model)
+    return _usual(model)
 
 
 @functools.lru_cache(2)
