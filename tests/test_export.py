@@ -18,7 +18,7 @@ from jtransfer import config as configs
 from jtransfer import tree as trees
 from jtransfer.command import run_command
 from jtransfer.errors import InputError
-from jtransfer.weights import libraries, origin
+from jtransfer.weights import libraries, maps, origin, stated
 
 CLASSES = tuple(f"kind {i}" for i in range(references.CLASSES))
 PIXELS = models.chain.Pixels(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), crop=0.9, interpolation="bicubic")
@@ -222,11 +222,22 @@ def test_a_run_is_exported_with_its_classes_and_its_preprocessing(run, tmp_path,
         ),
         ("vit_tiny_patch16", {"pooling": "token+mean"}, libraries.timm, "has pooling='token' or 'mean'"),
         ("dinov2_small", {}, libraries.transformers, "dinov2 has pooling='token\\+mean'"),
+        ("swin_tiny", {"image_size": (224, 448)}, libraries.transformers, "no windows of 7 in a map of 7×14"),
+        ("swin_large", {}, lambda name, model, _: maps.swin.torchvision(name, model), "torchvision has no swin_large"),
     ],
 )
 def test_a_model_that_the_library_does_not_have_is_refused(name, fields, library, says):
     with pytest.raises(InputError, match=says):
         library(name, models.create(name, **fields), ())
+
+
+def test_a_swin_of_transformers_that_shifts_no_windows_is_refused():
+    config = libraries.transformers("swin_tiny", models.create("swin_tiny"), ())
+    assert stated.fields({"config.json": config})["image_size"] == 224
+    with pytest.raises(
+        InputError, match="no windows of 7 in a map of 7×14, the models here do: take another image_size"
+    ):
+        stated.fields({"config.json": config | {"image_size": [224, 448]}})
 
 
 @pytest.mark.parametrize(
