@@ -234,9 +234,7 @@ def test_a_model_that_the_library_does_not_have_is_refused(name, fields, library
 def test_a_swin_of_transformers_that_shifts_no_windows_is_refused():
     config = libraries.transformers("swin_tiny", models.create("swin_tiny"), ())
     assert stated.fields({"config.json": config})["image_size"] == 224
-    with pytest.raises(
-        InputError, match="no windows of 7 in a map of 7×14, the models here do: take another image_size"
-    ):
+    with pytest.raises(InputError, match="no windows of 7 in a map of 7×14, the models here do"):
         stated.fields({"config.json": config | {"image_size": [224, 448]}})
 
 
