@@ -180,7 +180,8 @@ def _tensors(inputs: Any, torch: Any) -> Any:
 def _import(name: str) -> Any:
     try:
         return __import__(name)
-    except ImportError:
-        raise InputError(f"--verify needs {name} (pip install {name}), or activations.npz beside the source") from None
-    except (RuntimeError, OSError) as error:
+    except (ImportError, RuntimeError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            wanted = f"--verify needs {name} (pip install {name}), or activations.npz beside the source"
+            raise InputError(wanted) from None
         raise InputError(f"--verify: {name} is installed but can't be imported: {error}") from None
