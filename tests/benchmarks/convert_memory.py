@@ -6,8 +6,8 @@ Each conversion runs in a process of its own. Its memory is the peak resident se
 throughput is set against `cp` of the same file on the same disk, turn by turn.
 
 Measured on two idle cores, medians of three rounds, twice: 0.77 and 0.49 (large), 0.43 and 0.37 (usual), 0.31 and 0.33
-(many) of cp's throughput, while cp itself took 1.2 to 6 s; 29 to 69 MB. A digest of the source takes 1.2 s for 2 GB, the
-writes 1.4 s as cp's do; of "many", 8,900 files are made, at half a millisecond each, and 2,500 folders.
+(many) of cp's throughput, while cp itself took 1.2 to 6 s; 29 to 69 MB. A digest of the source takes 1.2 s for 2 GB,
+the writes 1.4 s as cp's do; of "many", 8,900 files are made, at half a millisecond each, and 2,500 folders.
 """
 
 import json
