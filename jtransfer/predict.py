@@ -94,9 +94,7 @@ def _written(config: Any, model: Any, task: tasks.Task, tokenizer: Any, given, n
     inputs = writing.inputs(config, tokenizer, given)
     how, key = writing.settings(config, model, tokenizer), jax.random.key(config.seed)
     found = generate.generate(model, load(), inputs, how, key)
-    rows = zip(np.asarray(found.tokens), np.asarray(found.lengths), strict=True)
-    produced = tokenizer.target or tokenizer
-    return {"written": np.array([produced.decode(tokens[:length]) for tokens, length in rows])}
+    return {"written": writing.decoded(tokenizer, *map(np.asarray, (found.tokens, found.lengths)))}
 
 
 def main(argv: list[str]) -> None:

@@ -11,8 +11,6 @@ from jtransfer.data import Source, text
 from jtransfer.data.text.pipeline import stacked
 from jtransfer.data.tokenizers import Tokenizer
 
-_search = jax.jit(generate.search, static_argnums=(0, 3))
-
 
 def settings(config: Any, model: Any, tokenizer: Tokenizer) -> generate.Settings:
     """How a run writes: `generate.fields`; what they leave open is told by the tokenizer and the model.
@@ -49,7 +47,7 @@ def make_step(model: Any, how: generate.Settings, seed: int):
 
     def step(variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
         given = {name: batch["inputs"][name] for name in ("input_ids", "attention_mask")}
-        found = _search(model, variables, given, how, jax.random.key(seed))
+        found = generate.compiled(model, variables, given, how, jax.random.key(seed))
         return {"tokens": found.tokens, "lengths": found.lengths}
 
     return step
@@ -57,14 +55,18 @@ def make_step(model: Any, how: generate.Settings, seed: int):
 
 def compare(table: dict[str, np.ndarray], source: Source, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
     """`text`, `target` and `written`, each [n] of strings, of the examples of a table that `step` gave."""
-    produced = tokenizer.target or tokenizer
-    rows = zip(table["tokens"], table["lengths"], strict=True)
     examples = [source[i] for i in table["index"].tolist()]
     return {
         "text": np.array([example["text"] for example in examples]),
         "target": np.array([example["target"] for example in examples]),
-        "written": np.array([produced.decode(tokens[:length]) for tokens, length in rows]),
+        "written": decoded(tokenizer, table["tokens"], table["lengths"]),
     }
+
+
+def decoded(tokenizer: Tokenizer, tokens: Sequence[Sequence[int]], lengths: Sequence[int]) -> np.ndarray:
+    """Tokens [n, m] that a model wrote, as far as each row's length goes, as strings [n]."""
+    produced = tokenizer.target or tokenizer
+    return np.array([produced.decode(row[:length]) for row, length in zip(tokens, lengths, strict=True)])
 
 
 def score(found: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:

@@ -260,12 +260,12 @@ def test_no_sequence_of_tokens_comes_twice():
 def test_one_compilation_for_all_lengths_of_a_bucket():
     model, variables = tiny(depth=1, mlp_width=25)
     settings = Settings(max_new_tokens=3)
-    before = generate._compiled._cache_size()
+    before = generate.compiled._cache_size()
     for length in (2, 3, 7, 8):
         generate.generate(model, variables, texts(length, 2), settings)
-    assert generate._compiled._cache_size() == before + 1
+    assert generate.compiled._cache_size() == before + 1
     generate.generate(model, variables, texts(9, 2), settings)
-    assert generate._compiled._cache_size() == before + 2
+    assert generate.compiled._cache_size() == before + 2
 
 
 def test_half_precision_keeps_its_cache():

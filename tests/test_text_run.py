@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jtransfer import config as configs
-from jtransfer import evals, metrics, predict, report, setup, train, views, writing
+from jtransfer import evals, generate, metrics, predict, report, setup, train, views
 from jtransfer.command import run_command
 from jtransfer.errors import InputError
 
@@ -107,9 +107,9 @@ def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_
     config.data.length, config.data.train, config.data.test = 64, "all[:16]", "all[16:]"
     config.generate.texts, config.eval_every = 12, 40
     config.phases = [configs.phase("first", steps=80), configs.phase("second", steps=20)]
-    before = writing._search._cache_size()
+    before = generate.compiled._cache_size()
     scalars = train.run(config, tmp_path / "run")
-    assert writing._search._cache_size() == before + 2
+    assert generate.compiled._cache_size() == before + 2
     assert scalars["chrf"] > 90
     with np.load(tmp_path / "run/predictions.npz") as kept:
         texts, targets, written = (kept[name].tolist() for name in ("text", "target", "written"))

@@ -3,7 +3,8 @@
     settings = generate.read(folder, encoder_decoder=False, max_new_tokens=40)
     texts = generate.generate(model, variables, {"input_ids": ids, "attention_mask": mask}, settings)
 
-`search` is the pure function beneath, for those who compile it as a part of something else.
+`search` is the pure function beneath, for those who compile it as a part of something else. `compiled` is that function
+jitted, for inputs that need no check and no padding.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from jtransfer.generate.decode import DECODER
 from jtransfer.generate.searches import Generated, search
 from jtransfer.generate.settings import Settings, from_config, read
 
-__all__ = ["Generated", "Settings", "bucket", "from_config", "generate", "read", "search"]
+__all__ = ["Generated", "Settings", "bucket", "compiled", "from_config", "generate", "read", "search"]
 
 _PREFIXES = ("", "decoder_")
 
@@ -45,10 +46,10 @@ def generate(
     for prefix in _PREFIXES:
         room = limit and (limit - settings.max_new_tokens if prefix == ours else limit)
         inputs = _padded(inputs, prefix, room)
-    return _compiled(model, variables, inputs, settings, key)
+    return compiled(model, variables, inputs, settings, key)
 
 
-_compiled = jax.jit(search, static_argnums=(0, 3))
+compiled = jax.jit(search, static_argnums=(0, 3))
 
 
 def bucket(length: int) -> int:
