@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as orbax_v0
 import pytest
 import references
+import tensorstore as ts
 from orbax.checkpoint import v1 as orbax_v1
 from safetensors.numpy import save_file
 
@@ -307,19 +308,17 @@ def test_cut_into_parts_nothing_changes(case, dtype, small_parts, monkeypatch, t
     tensors = {name: tensor.read().astype(dtype) for name, tensor in reference.tensors.items()}
     plain = tmp_path / "model.safetensors"
     save_file(tensors, plain)
-    cut = []
-
-    def place(path, part):
-        stream.write_leaf(tmp_path, path, part)
-        cut.append(path)
-
-    _, report = weights.load(plain, model, place=place)
-    stream.write_metadata(tmp_path, cut)
+    (tmp_path / "new").mkdir()
+    with stream.new(tmp_path / "new") as place:
+        _, report = weights.load(plain, model, place=place)
     expected, whole = weights.load(tensors, model)
     assert report.digest == whole.digest
-    assert_same(expected, orbax_v0.PyTreeCheckpointer().restore(tmp_path))
-    largest = max(file.stat().st_size for file in tmp_path.glob("params.*/*"))
-    assert largest <= stream.PART
+    assert_same(expected, orbax_v0.PyTreeCheckpointer().restore(tmp_path / "new"))
+    base = {"driver": "file", "path": f"{tmp_path / 'new'}/"}
+    database = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    sizes = {key: len(database[key]) for key in database.list().result()}
+    assert max(sizes.values()) <= stream.PART
+    assert len(sizes) > 2 * len(whole.loaded)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -344,7 +343,9 @@ def test_memory_does_not_grow_with_the_tensor(monkeypatch, tmp_path):
     path = weights.save(zeros, model, tmp_path / "model.safetensors")
     largest = 25088 * 256 * 4
     tracemalloc.start()
-    weights.load(path, model, place=lambda name, part: stream.write_leaf(tmp_path, name, part))
+    (tmp_path / "new").mkdir()
+    with stream.new(tmp_path / "new") as place:
+        weights.load(path, model, place=place)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < largest / 2

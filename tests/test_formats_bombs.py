@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import safetensors.numpy
+import test_database
 from hostile import entry, group, name, table, tensor, text
 from test_formats_hostile import read_all, refused
 
@@ -76,6 +77,11 @@ def zarr(compressor, data):
     return write
 
 
+def database(path):
+    test_database.arrays(path)
+    test_database.rooted(path, test_database.packed(zstd_zeros()))
+
+
 def laughing(path):
     """Views of one number, each of 2³⁰."""
     views = {f"t{i}": tensor(None, 0, (2**30,), (0,)) for i in range(100)}
@@ -95,6 +101,7 @@ BOMBS = {
     "zlib": zarr("zlib", lambda: zeros(15)),
     "gzip": zarr("gzip", lambda: zeros(31)),
     "zstd": zarr("zstd", zstd_zeros),
+    "ocdbt": database,
     "views.pth": laughing,
     "packed.pth": lambda path: packed_zip(path, "a/data.pkl"),
     "members.npz": many_members,

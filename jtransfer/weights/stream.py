@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.weights import ocdbt
+from jtransfer.weights import database
 from jtransfer.weights.formats.orbax import METADATA
 from jtransfer.weights.leaf import ordered
 
@@ -35,7 +35,7 @@ def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
       `place(path, leaf)`, which writes one array and may be called by several threads.
     """
     paths: list[str] = []
-    with ocdbt.new(folder) as put:
+    with database.new(folder) as put:
 
         def place(path: str, leaf: Any) -> None:
             write_leaf(put, path, leaf)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from jtransfer.weights.formats import json_header, zarr
+from jtransfer.weights.formats import json_header, ocdbt, zarr
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened, check_total
 from jtransfer.weights.formats.wrappers import unwrap_paths
@@ -18,6 +18,8 @@ METADATA = "_METADATA"
 _ITEMS = ("state", "pytree", "params", "default", "model")
 _NOT_ARRAYS = ("None", "string", "Dict", "List", "Tuple", "Unknown")
 _MAX_FILES = 1_000_000
+_POOL = "cache_pool#ocdbt"  # keeps the index unpacked, not the arrays
+_CACHED = 128 << 20  # bytes of it
 
 
 def item(folder: str) -> str | None:
@@ -40,8 +42,9 @@ def read(folder: str) -> Opened:
     header = json_header.parse(file.read(0, file.size))
     entries, left_out = _entries(header)
     size = _size(root)
-    context = ts.Context()
-    tensors = {name: _lazy(root, name, key, header, context) for name, key in entries.items()}
+    with _damage("the index"):
+        store = _open_store(root, header, size)
+    tensors = {name: _lazy(store, name, key, header) for name, key in entries.items()}
     check_total(tensors, size)
     tensors, unwrapped, beside = unwrap_paths(tensors)
     outer = () if inside == "." else (inside.removesuffix("/.") + "/",)
@@ -77,32 +80,36 @@ def _key(key: Any) -> str:
     raise Malformed(f"Orbax metadata has the key {json.dumps(key)[:100]}, which is not a plain name")
 
 
-def _lazy(root: str, name: str, key: str, header: dict[str, Any], context: ts.Context) -> Lazy:
-    base = {"driver": "file", "path": root + "/"}
-    if header.get("use_ocdbt", os.path.isfile(os.path.join(root, "manifest.ocdbt"))):
-        kvstore = {"driver": "ocdbt", "base": base, "path": key + "/"}
-    else:
-        kvstore = base | {"path": os.path.join(root, key) + "/"}
+def _open_store(root: str, header: dict[str, Any], size: int) -> ts.KvStore:
+    """The files of a checkpoint, or the values in its database, by key."""
+    spec: dict[str, Any] = {"driver": "file", "path": root + "/"}
+    if header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST))):
+        ocdbt.check(root, 64 * size + 2**24)
+        spec = {"driver": "ocdbt", "base": spec, "cache_pool": _POOL}
+    return ts.KvStore.open(spec, context=ts.Context({_POOL: {"total_bytes_limit": _CACHED}})).result()
+
+
+def _lazy(store: ts.KvStore, name: str, key: str, header: dict[str, Any]) -> Lazy:
     version = 3 if header.get("use_zarr3") else 2
-    with _damage(name):
-        text = ts.KvStore.open(kvstore, context=context).result().read(zarr.FILES[version]).result()
+    with _damage(f"array {name!r}"):
+        text = store.read(f"{key}/{zarr.FILES[version]}").result()
     if text.state != "value":
         raise Malformed(f"array {name!r} is not in the checkpoint")
     shape, dtype = zarr.describe(text.value, version, name)
 
     def window(index: Any) -> np.ndarray:
-        spec = {"driver": "zarr" if version == 2 else "zarr3", "kvstore": kvstore}
-        with _damage(name):
-            store = ts.open(spec, context=context, open=True, read=True).result()
-            if tuple(store.shape) != shape or store.dtype.name != dtype.name:
+        spec = {"driver": "zarr" if version == 2 else "zarr3"}
+        with _damage(f"array {name!r}"):
+            array = ts.open(spec, kvstore=store / f"{key}/", open=True, read=True).result()
+            if tuple(array.shape) != shape or array.dtype.name != dtype.name:
                 raise Malformed("has changed since it was opened; open it again")
-            return np.asarray(store[index].read().result(), dtype)
+            return np.asarray(array[index].read().result(), dtype)
 
     return Lazy(shape, dtype, lambda: window(...), window)
 
 
 @contextmanager
-def _damage(name: str) -> Iterator[None]:
+def _damage(what: str) -> Iterator[None]:
     """TensorStore reports damage by several types."""
     try:
         yield
@@ -110,7 +117,7 @@ def _damage(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise Malformed(f"array {name!r} is damaged: {reason}") from None
+        raise Malformed(f"{what} is damaged: {reason}") from None
 
 
 def _size(root: str) -> int:

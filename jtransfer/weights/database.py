@@ -23,7 +23,7 @@ MANIFEST = "manifest.ocdbt"
 INLINE = 1 << 10  # bytes; values up to this size are in the tree
 WRITE = 128 << 10  # bytes handed to the system at once; pages for a few megabytes at once take twice as long to get
 KEYS = 1 << 20  # of a leaf, at most
-_MANIFEST_MAGIC, _NODE_MAGIC = 0x0CDB3A2A, 0x0CDB20DE
+MANIFEST_MAGIC, NODE_MAGIC = 0x0CDB3A2A, 0x0CDB20DE
 _NODE_BYTES = 8 << 20  # where other writers split a leaf
 _ARITY = 4  # bits of the version tree's
 Place = tuple[str, int, int] | bytes  # file, offset and length; or the value
@@ -37,7 +37,7 @@ def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
       `put(key, value)`, for several threads; a value is bytes or a contiguous array of bytes.
 
     Raises:
-      ValueError: there are more than 2^20 keys.
+      ValueError: there are no keys, or more than 2^20.
     """
     entries: dict[bytes, Place] = {}
     mine = threading.local()
@@ -57,8 +57,8 @@ def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
             entries[key.encode()] = bytes(value) if len(value) <= INLINE else append(value)
 
         yield put
-        if len(entries) > KEYS:
-            raise ValueError(f"{len(entries):,} keys; one leaf holds {KEYS:,}")
+        if not 0 < len(entries) <= KEYS:
+            raise ValueError(f"{len(entries):,} keys; one leaf holds 1 to {KEYS:,}")
         root = append(leaf(entries))
     Path(folder, MANIFEST).write_bytes(manifest(root, entries.values()))
 
@@ -82,7 +82,7 @@ def leaf(entries: dict[bytes, Place]) -> bytes:
         *(start for _, start, _ in far),
         b"".join(place for place in places if isinstance(place, bytes)),
     )
-    return _framed(_NODE_MAGIC, b"\0" + _encode(*_files(files), len(keys), *columns))
+    return framed(NODE_MAGIC, b"\0" + _encode(*_files(files), len(keys), *columns))
 
 
 def manifest(root: tuple[str, int, int], places: Sequence[Place]) -> bytes:
@@ -91,7 +91,7 @@ def manifest(root: tuple[str, int, int], places: Sequence[Place]) -> bytes:
     far = sum(place[2] for place in places if isinstance(place, tuple))
     config = _encode(uuid.uuid4().bytes, 0, INLINE, _NODE_BYTES, bytes([_ARITY]), 0)
     version = _encode(1, 1, b"\0", 0, start, size, len(places), size, far, struct.pack("<Q", time.time_ns()))
-    return _framed(_MANIFEST_MAGIC, config + _encode(*_files([name])) + version + _encode(0))
+    return framed(MANIFEST_MAGIC, config + _encode(*_files([name])) + version + _encode(0))
 
 
 def _shared(a: bytes, b: bytes) -> int:
@@ -104,7 +104,7 @@ def _files(names: Sequence[str]) -> Iterator[Any]:
     yield from (len(names), *(0 for _ in names[1:]), *map(len, names), *(0 for _ in names), "".join(names).encode())
 
 
-def _framed(magic: int, body: bytes) -> bytes:
+def framed(magic: int, body: bytes) -> bytes:
     """With the header, which says version 0 and no compression, and the checksum."""
     framed = struct.pack(">I", magic) + struct.pack("<Q", len(body) + 18) + b"\0\0" + body
     return framed + struct.pack("<I", crc32c(framed))
