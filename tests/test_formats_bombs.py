@@ -78,8 +78,13 @@ def zarr(compressor, data):
 
 
 def database(path):
+    """A leaf of 256 keys of one byte, each with a value of 2²⁰ zeros."""
+    count, megabyte = HUGE >> 20, b"\x80\x80\x40"
+    keys = b"\0" * (count - 1) + b"\1" * count + bytes(range(count))
+    head = b"\0\0" + b"\x80\2" + keys + megabyte * count + b"\0" * count
     test_database.arrays(path)
-    test_database.rooted(path, test_database.packed(zstd_zeros()))
+    blocks = test_database.blocks((0, len(head), head), *[(1, 1 << 17, b"\0")] * (HUGE >> 17))
+    test_database.rooted(path, test_database.packed(blocks))
 
 
 def laughing(path):
