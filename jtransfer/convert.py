@@ -19,7 +19,8 @@ from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
 from jtransfer.weights import beside, libraries, origin, stream
 from jtransfer.weights.report import Report
-from jtransfer.weights.restore import Described, fetch_beside
+from jtransfer.weights.restore import Described
+from jtransfer.weights.source import fetch_beside
 
 COPIED = (*beside.TOKENIZER, *beside.PROCESSOR, beside.GENERATION)
 

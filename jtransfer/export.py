@@ -37,8 +37,9 @@ from jtransfer.errors import InputError, unknown
 from jtransfer.layers import route
 from jtransfer.models.chain import Pixels
 from jtransfer.weights import beside, libraries, origin, sentence
-from jtransfer.weights.restore import Described, describe, fetch_beside
+from jtransfer.weights.restore import Described, describe
 from jtransfer.weights.save import OWN, WRITERS, to_foreign
+from jtransfer.weights.source import fetch_beside
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 

@@ -14,7 +14,8 @@ from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
 from jtransfer.weights import beside, formats, origin
 from jtransfer.weights.guess import Guess
-from jtransfer.weights.restore import beside_source, calls, fetch_beside, recognise
+from jtransfer.weights.restore import beside_source, calls, recognise
+from jtransfer.weights.source import fetch_beside
 
 SHOWN = 5  # problems of each kind
 

@@ -15,7 +15,7 @@ from jtransfer.data import text, tokenizers
 from jtransfer.errors import InputError, unknown
 from jtransfer.tasks import TASKS
 from jtransfer.weights import beside, origin
-from jtransfer.weights.restore import fetch_beside
+from jtransfer.weights.source import fetch_beside
 
 PACKINGS = ("apart", "joined")
 FOLDER = "tokenizer"  # in a run's folder

@@ -16,7 +16,8 @@ from jtransfer import reference, weights
 from jtransfer.errors import InputError
 from jtransfer.weights import formats
 from jtransfer.weights.report import Report
-from jtransfer.weights.restore import Described, fetch_beside
+from jtransfer.weights.restore import Described
+from jtransfer.weights.source import fetch_beside
 
 FILE = "activations.npz"
 TOLERANCE = 1e-4  # of what a stage gives, absolute or relative to the largest number

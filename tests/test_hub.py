@@ -11,7 +11,7 @@ import pytest
 import references
 from safetensors.numpy import save_file
 
-NAMES = {"main": "old", "v2": "new", "sub": "other"}
+NAMES = {"main": "old", "v2": "new", "sub": "other", "own": "own"}
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 CHILD = """
 import json, sys
@@ -56,6 +56,7 @@ ASKED = [
     "described hf://org/name:absent.safetensors",
     "described hf://org/absent",
     "described hf://org/name@bad",
+    "described hf://org/name@own",
     "described hf://a/b/c",
 ]
 
@@ -108,9 +109,13 @@ def answers(tmp_path_factory):
     shards = {name: weights[name] for name in ("1.safetensors", "2.safetensors")}
     shards["model.safetensors.index.json"] = json.dumps({"weight_map": index}).encode()
     snapshot(repo, "2" * 40, shards | {"config.json": config("v2")})
+    labels = [f"{NAMES['own']} {i}" for i in range(references.CLASSES)]
+    fields = reference.fields | {"num_classes": references.CLASSES}
+    own = {"model": {"name": "convnext_tiny", "fields": fields}, "digest": "sha256:0", "class_names": labels}
+    snapshot(repo, "4" * 40, whole | {"source.json": json.dumps(own).encode()})
     escape = json.dumps({"weight_map": {"a": "../../../refs/main"}}).encode()
     snapshot(repo, "3" * 40, {"model.safetensors.index.json": escape})
-    for name, sha in {"main": "1" * 40, "v2": "2" * 40, "bad": "3" * 40}.items():
+    for name, sha in {"main": "1" * 40, "v2": "2" * 40, "bad": "3" * 40, "own": "4" * 40}.items():
         ref(repo, name, sha)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGINGFACE"))}
     env |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
@@ -132,6 +137,7 @@ def answers(tmp_path_factory):
         ("hf://org/name:model.safetensors", "main"),
         ("hf://org/name:sub/model.safetensors", "sub"),
         ("hf://org/name:trees.npz:img", "main"),
+        ("hf://org/name@own", "own"),
     ],
 )
 def test_weights_come_with_the_config_of_their_revision_and_folder(source, names, answers):

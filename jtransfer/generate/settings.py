@@ -8,7 +8,7 @@ from typing import Any, Literal
 from jtransfer.errors import InputError, unknown
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
-from jtransfer.weights.restore import fetch_beside
+from jtransfer.weights.source import fetch_beside
 
 _MAX_BYTES = 10_000_000
 

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from jtransfer import models
 from jtransfer.errors import InputError
 from jtransfer.models.chain import Pixels
+from jtransfer.weights import formats
 from jtransfer.weights.formats import folders, json_header
 from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.report import Report
+from jtransfer.weights.source import fetch_beside, resolve
 
 FILE = "source.json"
 
@@ -50,15 +52,15 @@ def read(source: Any) -> dict[str, Any] | None:
     """The content of the `source.json` of a converted checkpoint; None for any other source.
 
     Args:
-      source: the folder that has one, or the file in it that holds the weights.
+      source: as `weights.resolve` takes it; the folder that has one, or the file in it that holds the weights.
 
     Raises:
-      InputError: the file is damaged.
+      InputError: there is no such source, or the file is damaged.
     """
     if not isinstance(source, str | os.PathLike):
         return None
-    path = _folder(Path(source).expanduser()) / FILE
-    if not path.is_file():
+    path = fetch_beside(source, FILE)
+    if path is None or not _is_of_all(*formats.split(resolve(source))):
         return None
     try:
         match json_header.parse(path.read_bytes()):
@@ -69,13 +71,13 @@ def read(source: Any) -> dict[str, Any] | None:
     raise InputError(f"{path} is damaged; convert the source again")
 
 
-def _folder(path: Path) -> Path:
-    """The folder whose weights are in `path`, if they are all in there."""
+def _is_of_all(path: str | os.PathLike, branch: str) -> bool:
+    """Is what `path` names all the weights of its folder, not a part of them?"""
+    folder, name = os.path.split(os.path.abspath(path))
     try:
-        chosen = folders.weights_file(path.parent) if path.is_file() else ""
-        return path.parent if os.path.basename(chosen) == path.name else path
+        return not branch and (os.path.isdir(path) or os.path.basename(folders.weights_file(folder)) == name)
     except Malformed:
-        return path
+        return False
 
 
 def digest(source: Any) -> str | None:

@@ -15,7 +15,7 @@ from jtransfer.weights import beside, formats, origin, stated
 from jtransfer.weights.guess import Guess, fit, guess, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
-from jtransfer.weights.source import open_source, resolve
+from jtransfer.weights.source import fetch_beside, open_source, resolve
 
 _LOAD = ("reinit", "adapt", "classes", "sides", "rng", "place")  # what is `load`'s
 
@@ -148,18 +148,3 @@ def beside_source(source: str | os.PathLike) -> dict[str, dict[str, Any]]:
     for file in beside.FILES:
         fetch_beside(source, file)
     return beside.read(Path(formats.split(resolve(source))[0]))
-
-
-def fetch_beside(source: str | os.PathLike, file: str) -> Path | None:
-    """The path of a file that lies beside a source, fetched if the source is on the hub; None if there is none."""
-    scheme, found, address = str(source).partition("://")
-    if found and scheme == "hf":
-        repo, _, rest = address.partition(":")
-        folder = rest.partition(":")[0].rpartition("/")[0]
-        try:
-            return resolve(f"hf://{repo}:{folder}{'/' * bool(folder)}{file}")
-        except InputError:
-            return None
-    path = Path(formats.split(resolve(source))[0])
-    path = (path if path.is_dir() else path.parent) / file
-    return path if path.is_file() else None

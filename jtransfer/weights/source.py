@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,19 @@ def resolve(source: str | os.PathLike) -> Path:
     return Path(f"{path}:{branch}") if branch else path
 
 
+def fetch_beside(source: str | os.PathLike, file: str) -> Path | None:
+    """The path of a file that lies beside a source, fetched if the source is remote; None if there is none."""
+    scheme, _, address = str(source).rpartition("://")
+    if scheme in _BESIDE:
+        try:
+            return resolve(f"{scheme}://{_BESIDE[scheme](address, file)}")
+        except InputError:
+            return None
+    path = Path(formats.split(resolve(source))[0])
+    path = (path if path.is_dir() else path.parent) / file
+    return path if path.is_file() else None
+
+
 def _split(scheme: str, address: str) -> tuple[str, str]:
     """An address without its sub-tree, and that; on the hub, the first colon is before the file."""
     head, colon, rest = address.partition(":") if scheme == "hf" else ("", "", address)
@@ -106,25 +119,61 @@ def _from_hub(address: str) -> Path:
     raise InputError(f"hf://{address} has none of {', '.join(wanted)}; name one of its files, as hf://{name}:FILE")
 
 
-def _from_bucket(address: str) -> Path:
-    from etils import epath
+def _beside_on_hub(address: str, file: str) -> str:
+    repo, _, rest = address.partition(":")
+    folder = rest.partition(":")[0].rpartition("/")[0]
+    return f"{repo}:{folder}{'/' * bool(folder)}{file}"
 
-    remote = epath.Path(f"gs://{address}")
-    if not remote.exists():
-        raise InputError(f"no weights at 'gs://{address}': it does not exist, or your credentials don't reach it")
-    local = Path.home() / ".cache" / "jtransfer" / "gs" / address
-    files = [path for path in remote.iterdir() if path.is_file()] if remote.is_dir() else [remote]
-    for file in files:
-        target = local / file.name if file != remote else local
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(target.name + ".part")
-            file.copy(partial, overwrite=True)
-            partial.rename(target)
+
+def _from_bucket(address: str) -> Path:
+    remote, local = _remote(address), Path.home() / ".cache" / "jtransfer" / "gs" / address
+    for file in _files(remote):
+        _fetch(file, local / file.relative_to(remote))
     return local
 
 
+def _beside_in_bucket(address: str, file: str) -> str:
+    address, _ = _split("gs", address)
+    return f"{address if _remote(address).is_dir() else address.rpartition('/')[0]}/{file}"
+
+
+def _remote(address: str) -> Any:
+    from etils import epath
+
+    try:
+        remote = epath.Path(f"gs://{address}")
+        if remote.exists():
+            return remote
+    except ImportError as error:
+        raise InputError(f"gs://{address} can't be read: {error} (pip install 'jtransfer[gcs]')") from None
+    raise InputError(f"no weights at 'gs://{address}': it does not exist, or your credentials don't reach it")
+
+
+def _files(remote: Any) -> Iterator[Any]:
+    """A file, or all files below a folder."""
+    if not remote.is_dir():
+        yield remote
+        return
+    for path in remote.iterdir():
+        if path.name in (".", ".."):
+            raise InputError(f"{remote} has an object called {path.name!r}; rename it")
+        yield from _files(path)
+
+
+def _fetch(remote: Any, local: Path) -> None:
+    """Copies a file of a bucket, with its time, unless the copy is there."""
+    theirs = remote.stat()
+    if local.is_file() and (local.stat().st_size, local.stat().st_mtime) == (theirs.length, theirs.mtime):
+        return
+    local.parent.mkdir(parents=True, exist_ok=True)
+    partial = local.with_name(local.name + ".part")
+    remote.copy(partial, overwrite=True)
+    os.utime(partial, (theirs.mtime, theirs.mtime))
+    partial.rename(local)
+
+
 _SCHEMES = {"pypi": _from_distribution, "hf": _from_hub, "gs": _from_bucket}
+_BESIDE = {"hf": _beside_on_hub, "gs": _beside_in_bucket}
 
 
 def read(tensor: Any) -> np.ndarray:
