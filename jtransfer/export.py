@@ -28,8 +28,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from etils import epath
 
-from jtransfer import checkpoint, folder, setup, step, weights, workdir
+from jtransfer import checkpoint, folder, setup, step, texts, weights, workdir
 from jtransfer import config as configs
 from jtransfer import tree as trees
 from jtransfer.command import parse_flags, run_command
@@ -88,15 +89,16 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
         described = describe(source)
         variables, _ = weights.load(source, described.model)
         return Trained(described, variables, str(source), (source,))
-    config = configs.complete(workdir.read_json(Path(source) / "config.json"))
-    names = tuple(workdir.read_json(Path(source) / "classes.json")["class_names"])
+    config = configs.complete(workdir.read_json(epath.Path(source) / "config.json"))
+    names = tuple(workdir.read_json(epath.Path(source) / "classes.json")["class_names"])
     model = setup.create_model(config, len(names))
     if model.preprocessing:
         pipeline = setup.transforms(config, model)["eval"]
         pixels = dataclasses.replace(model.pixels, mean=tuple(pipeline.mean), std=tuple(pipeline.std))
         model = model.clone(pixels=pixels)
+    kept = os.fspath(epath.Path(source) / texts.FOLDER)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), checkpoint.load_params(source, step))
-    return Trained(Described(config.model.name, model, names), variables, str(source), (source, config.init))
+    return Trained(Described(config.model.name, model, names), variables, str(source), (kept, config.init))
 
 
 def main(argv: Sequence[str]) -> None:

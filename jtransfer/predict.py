@@ -7,7 +7,6 @@ is given as one argument with a tab in between. FILE.npz gets the same as arrays
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -54,7 +53,7 @@ def table(folder: str | os.PathLike, given: Sequence[str], step: int | str | Non
         for path in given:
             if not os.path.isfile(path):
                 raise InputError(f"{path}: there is no such image")
-    tokenizer = tokenizers.open(Path(folder) / texts.FOLDER) if task.pipeline else None
+    tokenizer = tokenizers.open(texts.kept(folder)) if task.pipeline else None
     make = _written if task.writes else _evaluated
     return make(config, model, task, tokenizer, given, names, lambda: checkpoint.load_params(folder, step)), names
 

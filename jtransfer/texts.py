@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,9 @@ def tokenizer(config: Any, folder: str | os.PathLike) -> Any:
     Raises:
       InputError: there are no files of a tokenizer.
     """
-    for place in (Path(folder), Path(config.init)):
-        if (place / FOLDER).is_dir():
-            return tokenizers.open(place / FOLDER)
+    for place in (folder, config.init):
+        if found := kept(place):
+            return tokenizers.open(found)
     source = config.data.tokenizer or config.init
     if source == "scratch":
         raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
@@ -39,15 +38,23 @@ def tokenizer(config: Any, folder: str | os.PathLike) -> Any:
     return tokenizers.open(found[0].parent)
 
 
+def kept(folder: str | os.PathLike) -> Path | None:
+    """The tokenizer's files in a run's folder, fetched where that is in a bucket; None where it has none."""
+    if "://" in os.fspath(folder) and not os.fspath(folder).startswith("gs://"):
+        return None
+    place = epath.Path(folder) / FOLDER
+    return weights.resolve(os.fspath(place)) if place.is_dir() else None
+
+
 def keep(found: Any, folder: str | os.PathLike) -> None:
     """Copies the tokenizer's files into a run's folder, so that the run can be used without their source."""
-    kept, source = Path(folder) / FOLDER, Path(found.path)
+    dest, source = epath.Path(folder) / FOLDER, Path(found.path)
     source = source if source.is_dir() else source.parent
-    if jax.process_index() == 0 and source.resolve() != kept.resolve():
-        kept.mkdir(exist_ok=True)
+    if jax.process_index() == 0 and os.path.realpath(source) != os.path.realpath(dest):
+        dest.mkdir(exist_ok=True)
         for name in beside.TOKENIZER:
             if (source / name).is_file():
-                shutil.copyfile(source / name, kept / name)
+                (dest / name).write_bytes((source / name).read_bytes())
 
 
 def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:

@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import save_file
 from test_convert import CLASSES, TIMM, assert_same, write
 
-from jtransfer import convert, inspect, weights
+from jtransfer import config, convert, inspect, texts, weights
 from jtransfer.command import run_command
 from jtransfer.errors import InputError
 
@@ -131,3 +131,24 @@ def test_without_the_client(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     assert "gs://bucket/x can't be read: " in (text := error(capsys, "gs://bucket/x"))
     assert "pip install 'jtransfer[gcs]'" in text
+
+
+def test_a_runs_tokenizer_is_kept_there_and_found_again(bucket, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb")
+    (tmp_path / "source" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    bucket.mkdir(parents=True)
+    given = config.default()
+    given.data.tokenizer = str(tmp_path / "source")
+    found = texts.tokenizer(given, "gs://bucket/run")
+    (bucket / "run").mkdir()
+    texts.keep(found, "gs://bucket/run")
+    assert sorted(path.name for path in (bucket / "run" / "tokenizer").iterdir()) == [
+        "tokenizer_config.json",
+        "vocab.txt",
+    ]
+    given.data.tokenizer, given.init = "", "hf://org/unread"
+    again = texts.tokenizer(given, "gs://bucket/run")
+    assert again.encode("a b a") == found.encode("a b a")
+    given.init = "gs://bucket/run"
+    assert texts.tokenizer(given, "gs://bucket/another").encode("a b a") == found.encode("a b a")

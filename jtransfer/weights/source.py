@@ -166,7 +166,7 @@ def _fetch(remote: Any, local: Path) -> None:
     if local.is_file() and (local.stat().st_size, local.stat().st_mtime) == (theirs.length, theirs.mtime):
         return
     local.parent.mkdir(parents=True, exist_ok=True)
-    partial = local.with_name(local.name + ".part")
+    partial = local.with_name(f"{local.name}.{os.getpid()}.part")
     remote.copy(partial, overwrite=True)
     os.utime(partial, (theirs.mtime, theirs.mtime))
     partial.rename(local)
