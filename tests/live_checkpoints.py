@@ -1,5 +1,7 @@
 """Tiny checkpoints of each family as the libraries themselves write them; needs torch, timm and transformers."""
 
+import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +68,12 @@ TORCHVISION = ("resnet18", "mobilenet_v2", "swin_tiny")
 PACKAGE = "efficientnet_lite0_package"
 LAYERS = [case for case in RECURRENT if case.startswith("torch")]
 JAX = {"vit_augreg": {"old": True}, "vit_big_vision": {"old": False}, "vit_looped": {"old": False, "looped": True}}
-CASES = (PACKAGE, *JAX, *HUGGING, *TIMM, *(f"{name}_torchvision" for name in TORCHVISION), *LAYERS)
+OPEN_IMAGE = {"layers": 2, "width": 24, "head_width": 8, "patch_size": 8, "image_size": [32, 48]}
+OPEN_TEXT = {"layers": 2, "width": 16, "heads": 2, "vocab_size": 50, "context_length": 12}
+OPEN_PAIR = {"embed_dim": 9, "vision_cfg": OPEN_IMAGE, "text_cfg": OPEN_TEXT}
+OPEN = {"clip_open": OPEN_PAIR | {"quick_gelu": False}, "clip_openai": OPEN_PAIR | {"quick_gelu": True}}
+OPEN = OPEN if importlib.util.find_spec("open_clip") else {}
+CASES = (PACKAGE, *OPEN, *JAX, *HUGGING, *TIMM, *(f"{name}_torchvision" for name in TORCHVISION), *LAYERS)
 
 
 def write(case: str, folder: Path) -> Path:
@@ -88,6 +95,15 @@ def write(case: str, folder: Path) -> Path:
         shapes = BigVisionViT(model, **JAX[case]).state_dict()
         np.savez(folder / "vit_tiny_patch16.npz", **{k: references.fill(k, tuple(x.shape)) for k, x in shapes.items()})
         return folder / "vit_tiny_patch16.npz"
+    if case in OPEN:
+        import open_clip
+
+        given = OPEN[case]
+        shapes = {"vision_cfg": given["vision_cfg"], "text_cfg": given["text_cfg"]}
+        model = open_clip.CLIP(given["embed_dim"], **shapes, quick_gelu=given["quick_gelu"])
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": given}))
+        save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+        return fill(folder / "open_clip_model.safetensors").parent
     if case == PACKAGE:
         tensors = EfficientNet.from_name("efficientnet-lite0", num_classes=references.CLASSES).state_dict()
     elif case in RECURRENT:
@@ -115,6 +131,6 @@ def spoil(source: str | Path, name: str) -> None:
     if path.suffix == ".npz":
         tensors = dict(np.load(path))
         return np.savez(path, **tensors | {name: tensors[name][::-1] * 1.5})
-    path = path / "model.safetensors" if path.is_dir() else path
+    path = next(path.glob("*model.safetensors")) if path.is_dir() else path
     tensors = load_file(path)
     save_file(tensors | {name: tensors[name].flip(0) * 1.5}, path, {"format": "pt"})

@@ -1,7 +1,7 @@
 """The model of a library of torch's that a checkpoint is for, run live."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from jtransfer.errors import InputError
 from jtransfer.reference import traces
 from jtransfer.weights import formats, maps, resolve
+from jtransfer.weights.maps import open_clip
 from jtransfer.weights.report import Report
 from jtransfer.weights.restore import Described, beside_source
 
@@ -66,15 +67,17 @@ def run(
 
 def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, Described, Mapping[str, Any]], Theirs]:
     config = files.get("config.json", {})
+    if scheme in _BY_NAMES:
+        return _BY_NAMES[scheme]
     if "architecture" in config:
         return _timm
     if "modules.json" in files:
         return _sentence_transformers
     if "model_type" in config:
         return _transformers
-    if scheme not in _BUILDERS:
+    if scheme not in _LIBRARIES:
         raise InputError(f"there is no reference for {scheme} names without a config.json; store activations.npz")
-    return _BUILDERS[scheme]
+    return _LIBRARIES[scheme]
 
 
 def _timm(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
@@ -150,18 +153,31 @@ def _sentence_transformers(path: Path, described: Described, config: Mapping[str
     return Theirs(inner, lambda inputs: model(dict(inputs)), "sentence_transformers' SentenceTransformer")
 
 
-_BUILDERS = {
-    "torchvision": _torchvision,
-    "timm": _timm,
+def _open_clip(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+    given = open_clip.arguments(described.model)
+    found = _filled(_import("open_clip").CLIP(**given), path, without=open_clip.SIZES)
+
+    def call(inputs: Any) -> dict[str, Any]:
+        image, text = found.module.encode_image(inputs["image"]), found.module.encode_text(inputs["input_ids"])
+        logits, _ = found.module.get_logits(inputs["image"], inputs["input_ids"])
+        return {"image": image, "text": text, "logits": logits}
+
+    return found._replace(call=call)
+
+
+_LIBRARIES = {"torchvision": _torchvision, "timm": _timm}
+_BY_NAMES = {  # that no other library has
     "efficientnet_lite_pytorch": _lite,
+    "openai": _open_clip,
     "torch": _torch,
     **dict.fromkeys(("augreg", "big_vision", "big_vision scan"), _timm_of_jax),
 }
 
 
-def _filled(model: Any, path: Path) -> Theirs:
+def _filled(model: Any, path: Path, without: Sequence[str] = ()) -> Theirs:
     torch = _import("torch")
-    tensors = {name: torch.from_numpy(np.array(tensor.read())) for name, tensor in formats.open(path).items()}
+    tensors = {name: tensor for name, tensor in formats.open(path).items() if name not in without}
+    tensors = {name: torch.from_numpy(np.array(tensor.read())) for name, tensor in tensors.items()}
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

@@ -1,5 +1,5 @@
 """What lies beside a weights file: config.json (transformers, timm), preprocessor_config.json, a tokenizer's files, and
-what sentence-transformers adds."""
+what OpenCLIP and sentence-transformers have."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from jtransfer.weights import sentence
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
 
-FILES = ("config.json", "preprocessor_config.json", sentence.MODULES, sentence.POOLING)
+FILES = ("config.json", "preprocessor_config.json", "open_clip_config.json", sentence.MODULES, sentence.POOLING)
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"),
     *("added_tokens.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "source.spm", "target.spm"),

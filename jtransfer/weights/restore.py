@@ -147,4 +147,4 @@ def beside_source(source: str | os.PathLike) -> dict[str, dict[str, Any]]:
     """The content of the configuration files beside a source; from the hub, they are fetched."""
     for file in beside.FILES:
         fetch_beside(source, file)
-    return beside.read(Path(formats.split(resolve(source))[0]))
+    return stated.with_config(beside.read(Path(formats.split(resolve(source))[0])))

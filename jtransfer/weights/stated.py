@@ -43,6 +43,17 @@ def names(files: Mapping[str, Config], called: Sequence[str] = ()) -> list[str]:
     return [name for _, name in sorted(nearest.values())]
 
 
+def with_config(files: Mapping[str, Config]) -> dict[str, Config]:
+    """The same with a config.json, as transformers has it, in place of a family's own file (its `CONFIGS`).
+
+    Raises:
+      InputError: that file states something that the model here does not have.
+    """
+    own = (entry for family in maps.FAMILIES for entry in getattr(family, "CONFIGS", {}).items())
+    found = next(((name, read) for name, read in own if name in files and "config.json" not in files), None)
+    return dict(files) | ({"config.json": found[1](files[found[0]])} if found else {})
+
+
 def fields(files: Mapping[str, Config]) -> dict[str, Any]:
     """The fields that the files beside a checkpoint state: structure, input, preprocessing.
 

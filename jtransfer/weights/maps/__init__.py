@@ -10,6 +10,7 @@ and, as far as there is something to say,
     STATED                   transformers' model_type → (config.json → fields of the model, what that must state)
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
                              transformers has no such model
+    CONFIGS                  a file of the family's own → a function from its content to such a config.json
     TIMM                     timm's argument → field of the model, or a function of all arguments to such fields
     timm(name, model)        the other way: timm's architecture and arguments; raises InputError as above
     torchvision(name, model) the same of torchvision, where it has another name for the model

@@ -6,7 +6,7 @@ from typing import Any
 from jtransfer.errors import InputError
 from jtransfer.models.clip import CLIP, CLIPImage, CLIPText
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
-from jtransfer.weights.maps import vit
+from jtransfer.weights.maps import open_clip, vit
 from jtransfer.weights.maps.timm_arguments import arguments
 from jtransfer.weights.maps.vit import TIMM_TOWER, fused_attention
 
@@ -23,7 +23,7 @@ def schemes(model: CLIP) -> tuple[Scheme, ...]:
     found = []
     for name, (image, text) in libraries.items():
         of_text, of_image = others[name]
-        ignore = (r".*\.position_ids", *_OPENAI_SIZES)
+        ignore = (r".*\.position_ids", *open_clip.SIZES)
         if isinstance(model, CLIPImage):
             found.append(Scheme(name, image, (*ignore, of_text, "logit_scale")))
         elif isinstance(model, CLIPText):
@@ -45,7 +45,7 @@ def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[s
         known = quick or any("_clip_" in name for name in called)
         return {"activation": _activation(quick) if known else None, "head_bias": "head.bias" in names}
     if scheme == "openai":
-        quick = any(name in names for name in _OPENAI_SIZES) or any("quickgelu" in name for name in called)
+        quick = any(name in names for name in open_clip.SIZES) or any("quickgelu" in name for name in called)
         return {"activation": _activation(quick) if quick else None}
     return {}
 
@@ -122,7 +122,6 @@ _OPENAI_TEXT = (
     Map("text_projection", "head/dense/kernel"),
 )
 _OPENAI_OF_TEXT = r"token_embedding\..*|positional_embedding|transformer\..*|ln_final\..*|text_projection"
-_OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 _TIMM = (
     *TIMM_TOWER,
@@ -180,6 +179,7 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
     "clip_vision_model": (_image, {}),
     "clip_text_model": (_text, {}),
 }
+CONFIGS = {open_clip.FILE: open_clip.read}
 
 
 def transformers(model: CLIP) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""OpenCLIP's open_clip_config.json in the terms of transformers' config.json, and the arguments of its class `CLIP`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jtransfer.errors import InputError
+from jtransfer.models.clip import CLIP, CLIPPair
+
+FILE = "open_clip_config.json"
+SIZES = ("input_resolution", "context_length", "vocab_size")  # numbers among the tensors of OpenAI's own files
+_PAIR = {"embed_dim": 512, "quick_gelu": False, "vision_cfg": {}, "text_cfg": {}}
+_TOWER = {"layers": 12, "mlp_ratio": 4.0}
+_IMAGE = _TOWER | {"width": 768, "head_width": 64, "patch_size": 16, "image_size": 224, "patch_dropout": 0.0}
+_TEXT = _TOWER | {"width": 512, "heads": 8, "vocab_size": 49408, "context_length": 77}
+_PIXELS = {
+    "mean": list(CLIPPair.pixels.mean),
+    "std": list(CLIPPair.pixels.std),
+    "interpolation": CLIPPair.pixels.interpolation,
+    "mode": "RGB",
+    "resize_mode": "shortest",
+}
+
+
+def read(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json that transformers would have, with preprocessing as timm has it.
+
+    Raises:
+      InputError: the file states something that no model here has, such as a tower that is no transformer.
+    """
+    pair = _filled("model_cfg", content.get("model_cfg"), _PAIR)
+    image, text = _filled("vision_cfg", pair["vision_cfg"], _IMAGE), _filled("text_cfg", pair["text_cfg"], _TEXT)
+    pixels = _filled("preprocess_cfg", content.get("preprocess_cfg", {}), _PIXELS | {"size": None})
+    if pixels["resize_mode"] != "shortest":
+        raise _strange("preprocess_cfg", "resize_mode", pixels["resize_mode"])
+    activation, size = "quick_gelu" if pair["quick_gelu"] else "gelu", image["image_size"]
+    vision = {"image_size": size, "patch_size": image["patch_size"]}
+    ids = {"vocab_size": text["vocab_size"], "eos_token_id": text["vocab_size"] - 1}
+    words = ids | {"max_position_embeddings": text["context_length"]}
+    return {
+        "model_type": "clip",
+        "projection_dim": pair["embed_dim"],
+        "vision_config": _tower(image, image["width"] // image["head_width"], activation) | vision,
+        "text_config": _tower(text, text["heads"], activation) | words,
+        "pretrained_cfg": pixels | {"input_size": [3, *(size if isinstance(size, list) else [size, size])]},
+    }
+
+
+def arguments(model: CLIP) -> dict[str, Any]:
+    """The arguments of OpenCLIP's `CLIP`. Raises InputError where it has no such model."""
+    if not isinstance(model, CLIPPair) or model.epsilon != 1e-5 or model.width % model.heads:
+        raise InputError(
+            "OpenCLIP has pairs of towers with epsilon=1e-05 only; take the pair, or store activations.npz"
+        )
+    image = {
+        "width": model.width,
+        "layers": model.depth,
+        "head_width": model.width // model.heads,
+        "mlp_ratio": model.mlp_width / model.width,
+        "patch_size": model.patch,
+        "image_size": model.image_size,
+    }
+    text = {
+        "width": model.text_width,
+        "layers": model.text_depth,
+        "heads": model.text_heads,
+        "mlp_ratio": model.text_mlp_width / model.text_width,
+        "vocab_size": model.vocabulary,
+        "context_length": model.length,
+    }
+    quick = model.activation == "quick_gelu"
+    return {"embed_dim": model.projection, "vision_cfg": image, "text_cfg": text, "quick_gelu": quick}
+
+
+def _tower(sizes: Mapping[str, Any], heads: int, activation: str) -> dict[str, Any]:
+    return {
+        "hidden_size": sizes["width"],
+        "num_hidden_layers": sizes["layers"],
+        "num_attention_heads": heads,
+        "intermediate_size": int(sizes["width"] * sizes["mlp_ratio"]),
+        "hidden_act": activation,
+        "layer_norm_eps": 1e-5,
+    }
+
+
+def _filled(part: str, given: Any, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of the file with what OpenCLIP takes for what is left out."""
+    if not isinstance(given, dict):
+        raise InputError(f"{FILE} has no {part}")
+    for key, value in given.items():
+        whole = key != "image_size" and type(usual.get(key)) is int
+        if (key not in usual and value) or (whole and (type(value) is not int or value < 1)):
+            raise _strange(part, key, value)
+    return {**usual, **{key: value for key, value in given.items() if value is not None and key in usual}}
+
+
+def _strange(part: str, key: str, value: Any) -> InputError:
+    return InputError(f"{FILE}: {part} has {key}={str(value)[:80]!r}, which no model here has")
