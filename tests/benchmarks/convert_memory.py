@@ -7,9 +7,10 @@ throughput is set against `cp` of the same file on the same disk, turn by turn, 
 gives freed memory back to its host within seconds, and whoever writes before that finds its pages already there (`cp`
 of 2 GB right after a file was removed takes 0.5 to 2 s, after a pause 2.8 to 3.7 s, every time).
 
-Measured on two idle cores, medians of three rounds, twice: 0.77 and 0.49 (large), 0.43 and 0.37 (usual), 0.31 and 0.33
-(many) of cp's throughput, while cp itself took 1.2 to 6 s; 29 to 69 MB. A digest of the source takes 1.2 s for 2 GB,
-the writes 1.4 s as cp's do; of "many", 8,900 files are made, at half a millisecond each, and 2,500 folders.
+Measured on two idle cores, medians of five rounds, twice: 1.33 and 1.40 (large), 1.36 and 1.38 (usual), 0.66 and 0.69
+(many) of cp's throughput, with the set-up 1.27, 1.20 and 0.48; 37 to 74 MB. Without the pauses, where cp takes 1.5 to
+2.1 s: 0.9 to 1.0, 0.8, 0.5 to 0.8. What bounds it: 1.2 s of SHA-256 for 2 GB, 0.8 s of transposing, and the writes,
+which are cp's; of "many" also 1 s of Python for 2,531 tensors, and 2 s of tracing its 283 blocks, the set-up.
 """
 
 import json
