@@ -5,12 +5,9 @@ itself, and what the run cost. It can be written while the run goes on, and agai
 `metrics.jsonl` (`{"event": "baseline", "name": …, "accuracy": …, "macro_f1": …}`) is compared with too.
 """
 
-import base64
-import io
 import json
 import os
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +17,11 @@ import numpy as np
 from absl import flags
 from etils import epath
 from markupsafe import Markup
-from PIL import Image
 
-from jtransfer import data, evals, figures, metrics, tasks, workdir
+from jtransfer import figures, metrics, mistakes, tasks, workdir
 from jtransfer.command import parse_flags, run_command
 from jtransfer.errors import InputError
 
-MISTAKES = 24  # pictures
-CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
-PICTURE = 160  # pixels of the longer side, at most
 SHARE, SCORE, NUMBER, PERCENT = "share", "score", "number", "percent"
 METRICS = {  # what a task may show: its title, and how it is written
     "accuracy": ("accuracy", SHARE),
@@ -126,7 +119,7 @@ def render(run: Run, *, title: str) -> str:
         curves=Markup(_curves(run, phases, shown[0])),
         config=_flat(run.config),
         environment=_flat(run.environment),
-        **_errors(run),
+        **mistakes.describe(run.config, run.classes, run.predictions or {}),
     )
 
 
@@ -258,122 +251,6 @@ def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
     return centre - half, centre + half
-
-
-def _errors(run: Run) -> dict:
-    """Where the model errs: from the predictions, if there are any."""
-    nothing = {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
-    written = _texts(run)
-    if run.predictions is None or "probs" not in run.predictions:
-        return nothing | {"written": written, "furthest": _furthest(run)}
-    probs, label = run.predictions["probs"], run.predictions["label"]
-    predicted, number = probs.argmax(1), probs.shape[1]
-    counts = evals.confusion(predicted, label, number)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    calibration = evals.calibration(probs, label)
-    return {
-        "written": written,
-        "furthest": [],
-        "classes": [
-            {"name": run.classes[i], **{key: values[i].item() for key, values in per_class.items()}}
-            for per_class in [evals.per_class(predicted, label, number)._asdict()]
-            for i in range(number)
-        ],
-        "confusion": [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)],
-        "matrix": Markup(figures.matrix(shares)) if number > CELLS else None,
-        "pairs": _pairs(counts, shares, run.classes),
-        "mistakes": _mistakes(run),
-        "calibration": {
-            "figure": Markup(figures.reliability(calibration)),
-            "ece": calibration.ece,
-            "confidence": probs.max(1).mean().item(),
-            "accuracy": (predicted == label).mean().item(),
-        },
-    }
-
-
-def _pairs(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> list[dict]:
-    """The most frequent mistakes."""
-    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    worst = np.argsort(-wrong, axis=None, kind="stable")[:8]
-    pairs = [np.unravel_index(i, counts.shape) for i in worst]
-    return [
-        {"true": classes[i], "predicted": classes[j], "count": counts[i, j].item(), "share": shares[i, j].item()}
-        for i, j in pairs
-        if wrong[i, j]
-    ]
-
-
-def _mistakes(run: Run) -> list[dict]:
-    """The wrong predictions with the highest probability, with their pictures while the data is still there."""
-    probs, label, index = (run.predictions[key] for key in ("probs", "label", "index"))
-    wrong = np.flatnonzero(probs.argmax(1) != label)
-    worst = wrong[np.argsort(-probs[wrong].max(1), kind="stable")][:MISTAKES]
-    shown = _examples(run.config)
-    return [
-        {
-            **shown(int(index[i])),
-            "index": int(index[i]),
-            "predicted": run.classes[probs[i].argmax()],
-            "probability": probs[i].max().item(),
-            "true": run.classes[label[i]],
-            "true_probability": probs[i, label[i]].item(),
-        }
-        for i in worst
-    ]
-
-
-def _furthest(run: Run) -> list[dict]:
-    """The texts whose predicted numbers are furthest from the true ones; none where the labels are no numbers."""
-    found = run.predictions or {}
-    if run.config.get("task") != "regress" or "logits" not in found:
-        return []
-    predicted, label = found["logits"][:, 0], found["label"]
-    worst = np.argsort(-np.abs(predicted - label), kind="stable")[:MISTAKES]
-    shown = _examples(run.config)
-    return [
-        {**shown(int(found["index"][i])), "predicted": f"{predicted[i]:.3f}", "true": f"{label[i]:.3f}"} for i in worst
-    ]
-
-
-def _texts(run: Run) -> list[dict]:
-    """Texts, what was wanted, and what the model wrote for them."""
-    names = ("text", "target", "written")
-    if run.predictions is None or not set(names) <= set(run.predictions):
-        return []
-    rows = zip(*(run.predictions[name][:MISTAKES].tolist() for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _examples(config: Mapping) -> Callable[[int], dict]:
-    """`index -> {"picture": data URI, "text": str}` of the test split's examples; None for what one has not, or where
-    the data is gone."""
-    nothing = {"picture": None, "text": None}
-    try:
-        source = data.open(config["data"], config["data"]["test"])
-    except Exception as error:
-        print(f"report: no examples, the data cannot be opened: {error}", file=sys.stderr)
-        return lambda index: nothing
-
-    def example(index: int) -> dict:
-        try:
-            found = source[index]
-            picture = _data_uri(found["image"]) if "image" in found else None
-            text = " / ".join(found[name] for name in ("text", "text_pair") if name in found) or None
-            return {"picture": picture, "text": text}
-        except Exception as error:
-            print(f"report: example {index} cannot be shown: {error}", file=sys.stderr)
-            return nothing
-
-    return example
-
-
-def _data_uri(image: np.ndarray) -> str:
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.thumbnail((PICTURE, PICTURE))
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ import synthetic_run
 from etils import epath
 from PIL import Image
 
-from jtransfer import evals, figures, report
+from jtransfer import evals, figures, mistakes, report
 from jtransfer.command import run_command
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -68,7 +68,7 @@ def source(monkeypatch):
         def __getitem__(self, index):
             return {"image": picture(index)}
 
-    monkeypatch.setattr(report.data, "open", lambda spec, split: {"test": Source()}[split])
+    monkeypatch.setattr(mistakes.data, "open", lambda spec, split: {"test": Source()}[split])
 
 
 def page(workdir, **fields):
@@ -115,6 +115,10 @@ def test_hostile_names_are_shown_as_text(tmp_path):
     assert " ".join(HOSTILE.split()) in got.text
 
 
+def described(run):
+    return mistakes.describe(run.config, run.classes, run.predictions)
+
+
 @pytest.mark.parametrize(("number", "table"), [(10, True), (30, False)])
 def test_a_confusion_matrix_of_many_classes_is_a_picture(tmp_path, number, table):
     got = page(tmp_path, classes=[f"class {i}" for i in range(number)])
@@ -125,13 +129,13 @@ def test_a_confusion_matrix_of_many_classes_is_a_picture(tmp_path, number, table
 def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
     synthetic_run.write(tmp_path)
     run = report.read(epath.Path(tmp_path))
-    mistakes = report._errors(run)["mistakes"]
+    shown = described(run)["mistakes"]
     probs, label = run.predictions["probs"], run.predictions["label"]
     wrong = [(-probs[i].max(), i) for i in range(len(label)) if probs[i].argmax() != label[i]]
-    assert [m["index"] for m in mistakes] == [i for _, i in sorted(wrong)][: report.MISTAKES]
-    assert mistakes[0]["true"] == synthetic_run.CLASSES[label[mistakes[0]["index"]]]
-    decoded = Image.open(io.BytesIO(base64.b64decode(mistakes[0]["picture"].split(",")[1])))
-    np.testing.assert_array_equal(np.asarray(decoded), picture(mistakes[0]["index"]))
+    assert [m["index"] for m in shown] == [i for _, i in sorted(wrong)][: mistakes.MISTAKES]
+    assert shown[0]["true"] == synthetic_run.CLASSES[label[shown[0]["index"]]]
+    decoded = Image.open(io.BytesIO(base64.b64decode(shown[0]["picture"].split(",")[1])))
+    np.testing.assert_array_equal(np.asarray(decoded), picture(shown[0]["index"]))
 
 
 def test_mistakes_of_texts_are_read_not_seen(tmp_path, monkeypatch):
@@ -139,9 +143,9 @@ def test_mistakes_of_texts_are_read_not_seen(tmp_path, monkeypatch):
         def __getitem__(self, index):
             return {"text": f"text {index}, {HOSTILE}", "label": 0}
 
-    monkeypatch.setattr(report.data, "open", lambda spec, split: Source())
+    monkeypatch.setattr(mistakes.data, "open", lambda spec, split: Source())
     got = page(tmp_path)
-    worst = report._errors(report.read(epath.Path(tmp_path)))["mistakes"][0]
+    worst = described(report.read(epath.Path(tmp_path)))["mistakes"][0]
     assert f"text {worst['index']}, {' '.join(HOSTILE.split())}" in got.text
     assert not got.tags & {"script", "img"}
 
@@ -150,7 +154,7 @@ def test_errors_are_those_of_the_evaluators(tmp_path):
     synthetic_run.write(tmp_path)
     run = report.read(epath.Path(tmp_path))
     probs, label = run.predictions["probs"], run.predictions["label"]
-    got = report._errors(run)
+    got = described(run)
     matrix = evals.confusion(probs.argmax(1), label, 10)
     assert [[number for number, _ in row] for row in got["confusion"]] == matrix.tolist()
     np.testing.assert_allclose([c["f1"] for c in got["classes"]], evals.per_class(probs.argmax(1), label, 10).f1)
@@ -163,7 +167,7 @@ def test_the_report_is_written_where_the_data_is_gone(tmp_path, monkeypatch, cap
     def gone(spec, split):
         raise OSError("no such data")
 
-    monkeypatch.setattr(report.data, "open", gone)
+    monkeypatch.setattr(mistakes.data, "open", gone)
     got = page(tmp_path)
     assert "example" in got.text
     assert "img" not in got.tags
