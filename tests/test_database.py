@@ -149,8 +149,10 @@ def test_a_value_outside_the_folder_is_refused(name, tmp_path):
     refused(folder, "Invalid key")
 
 
-def test_a_tree_of_several_levels_is_read_and_measured(tmp_path, monkeypatch):
-    store = opened(tmp_path, config={"max_decoded_node_bytes": 2_000, "max_inline_value_bytes": 100})
+@pytest.mark.parametrize("kind", ["single", "numbered"])
+def test_a_tree_of_several_levels_is_read_and_measured(kind, tmp_path, monkeypatch):
+    sizes = {"max_decoded_node_bytes": 2_000, "max_inline_value_bytes": 100}
+    store = opened(tmp_path, config=sizes | {"manifest_kind": kind})
     arrays(tmp_path / "flat", more=300)
     flat = opened(tmp_path / "flat")
     for key in flat.list().result():
