@@ -49,12 +49,14 @@ def kept(folder: str | os.PathLike) -> Path | None:
 def keep(found: Any, folder: str | os.PathLike) -> None:
     """Copies the tokenizer's files into a run's folder, so that the run can be used without their source."""
     dest, source = epath.Path(folder) / FOLDER, Path(found.path)
-    source = source if source.is_dir() else source.parent
-    if jax.process_index() == 0 and os.path.realpath(source) != os.path.realpath(dest):
-        dest.mkdir(exist_ok=True)
-        for name in beside.TOKENIZER:
-            if (source / name).is_file():
-                (dest / name).write_bytes((source / name).read_bytes())
+    if jax.process_index() != 0 or dest.is_dir():
+        return
+    partial, source = dest.with_name(f"{FOLDER}.part"), source if source.is_dir() else source.parent
+    partial.mkdir(exist_ok=True)
+    for name in beside.TOKENIZER:
+        if (source / name).is_file():
+            (partial / name).write_bytes((source / name).read_bytes())
+    partial.rename(dest)
 
 
 def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
