@@ -18,7 +18,6 @@ from jtransfer import checkpoint, data, evals, generate, setup, tasks, texts, vi
 from jtransfer import config as configs
 from jtransfer import step as steps
 from jtransfer.command import cache_compilations, parse_flags, run_command
-from jtransfer.data import tokenizers
 from jtransfer.data.pixels import decode
 from jtransfer.errors import InputError
 from jtransfer.tasks import Table
@@ -53,7 +52,7 @@ def table(folder: str | os.PathLike, given: Sequence[str], step: int | str | Non
         for path in given:
             if not os.path.isfile(path):
                 raise InputError(f"{path}: there is no such image")
-    tokenizer = tokenizers.open(texts.kept(folder)) if task.pipeline else None
+    tokenizer = texts.tokenizer(config, folder) if task.pipeline else None
     make = _written if task.writes else _evaluated
     return make(config, model, task, tokenizer, given, names, lambda: checkpoint.load_params(folder, step)), names
 

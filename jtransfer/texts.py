@@ -40,10 +40,8 @@ def tokenizer(config: Any, folder: str | os.PathLike) -> Any:
 
 def kept(folder: str | os.PathLike) -> Path | None:
     """The tokenizer's files in a run's folder, fetched where that is in a bucket; None where it has none."""
-    if "://" in os.fspath(folder) and not os.fspath(folder).startswith("gs://"):
-        return None
-    place = epath.Path(folder) / FOLDER
-    return weights.resolve(os.fspath(place)) if place.is_dir() else None
+    place = workdir.place_of(folder)
+    return weights.resolve(os.fspath(place / FOLDER)) if place and (place / FOLDER).is_dir() else None
 
 
 def keep(found: Any, folder: str | os.PathLike) -> None:

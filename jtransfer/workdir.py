@@ -21,8 +21,13 @@ _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 
 def is_run(source: str | os.PathLike) -> bool:
     """Is this the folder of a run of ours?"""
+    return (place := place_of(source)) is not None and (place / "checkpoints").exists()
+
+
+def place_of(source: str | os.PathLike) -> epath.Path | None:
+    """The folder, here or in a bucket, that a source may be; None for other addresses."""
     known = "://" not in str(source) or str(source).startswith("gs://")
-    return known and (epath.Path(source) / "checkpoints").exists()
+    return epath.Path(source) if known else None
 
 
 def check(workdir: str | os.PathLike, config: Any) -> None:

@@ -15,6 +15,8 @@ from make_text_references import CASES as ENCODERS
 from make_text_references import RECURRENT, SIZE, Torch
 from safetensors.torch import load_file, save_file
 
+from jtransfer.weights.maps.open_clip import SIZES
+
 declare_torchvision_operators()
 import timm  # noqa: E402
 import torchvision  # noqa: E402
@@ -102,7 +104,8 @@ def write(case: str, folder: Path) -> Path:
         shapes = {"vision_cfg": given["vision_cfg"], "text_cfg": given["text_cfg"]}
         model = open_clip.CLIP(given["embed_dim"], **shapes, quick_gelu=given["quick_gelu"])
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": given}))
-        save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+        sizes = {name: torch.tensor(7) for name in SIZES if given["quick_gelu"]}
+        save_file(model.state_dict() | sizes, folder / "open_clip_model.safetensors")
         return fill(folder / "open_clip_model.safetensors").parent
     if case == PACKAGE:
         tensors = EfficientNet.from_name("efficientnet-lite0", num_classes=references.CLASSES).state_dict()

@@ -142,7 +142,10 @@ def test_a_runs_tokenizer_is_kept_there_and_found_again(bucket, tmp_path):
     given.data.tokenizer = str(tmp_path / "source")
     found = texts.tokenizer(given, "gs://bucket/run")
     (bucket / "run").mkdir()
+    (bucket / "run" / "tokenizer.part").mkdir()
+    assert texts.kept("gs://bucket/run") is None
     texts.keep(found, "gs://bucket/run")
+    assert [path.name for path in (bucket / "run").iterdir()] == ["tokenizer"]
     assert sorted(path.name for path in (bucket / "run" / "tokenizer").iterdir()) == [
         "tokenizer_config.json",
         "vocab.txt",

@@ -10,6 +10,7 @@ import tensorstore as ts
 from test_formats_hostile import refused
 
 from jtransfer.weights import database, formats
+from jtransfer.weights.formats import ocdbt
 
 MB = 1 << 20
 
@@ -56,7 +57,7 @@ def test_nothing_that_failed_can_be_read(tmp_path):
         put("a", None)
     with pytest.raises(ValueError, match="0 keys"), database.new(tmp_path / "d"):
         pass
-    assert not list(tmp_path.rglob(database.MANIFEST))
+    assert not list(tmp_path.rglob(ocdbt.MANIFEST))
 
 
 def arrays(folder, more=0):
@@ -76,12 +77,12 @@ def arrays(folder, more=0):
 def rooted(folder, root, name="d/root"):
     """Gives the database of a checkpoint another root."""
     (folder / "d" / "root").write_bytes(root)
-    (folder / database.MANIFEST).write_bytes(database.manifest((name, 0, len(root)), []))
+    (folder / ocdbt.MANIFEST).write_bytes(database.manifest((name, 0, len(root)), []))
 
 
-def packed(body, magic=database.NODE_MAGIC):
+def packed(body, kind="node"):
     """A node or manifest whose body says that it is Zstandard."""
-    framed = struct.pack(">I", magic) + struct.pack("<Q", len(body) + 18) + b"\0\1" + body
+    framed = struct.pack(">I", ocdbt.MAGIC[kind]) + struct.pack("<Q", len(body) + 18) + b"\0\1" + body
     return framed + struct.pack("<I", database.crc32c(framed))
 
 
@@ -97,7 +98,7 @@ ROOT = database.leaf({b"a/0": b"x"})
 BODY = ROOT[14:-4]
 HOSTILE = {
     "cut": (ROOT[:-1], "damaged"),
-    "another kind": (packed(blocks((0, len(BODY), BODY)), database.MANIFEST_MAGIC), "damaged"),
+    "another kind": (packed(blocks((0, len(BODY), BODY)), "manifest"), "damaged"),
     "length": (ROOT[:4] + b"\xff" * 8 + ROOT[12:], "damaged"),
     "version": (ROOT[:12] + b"\1" + ROOT[13:], "damaged"),
     "checksum": (ROOT[:-1] + bytes([ROOT[-1] ^ 1]), "damaged.*checksum"),
@@ -109,7 +110,7 @@ HOSTILE = {
     "block beyond the end": (packed(blocks((0, 100, b"x"))), "damaged"),
     "reserved block": (packed(blocks((3, 1, b"x"))), "damaged"),
     "no last block": (packed(blocks((0, 1, b"x"))[:-1] + b"\0" * 8), "damaged"),
-    "many keys": (database.framed(database.NODE_MAGIC, b"\0\0" + b"\xff" * 8 + b"\x01"), "damaged"),
+    "many keys": (database.framed("node", b"\0\0" + b"\xff" * 8 + b"\x01"), "damaged"),
 }
 
 

@@ -25,7 +25,7 @@ def variables():
 
 
 def write(folder, variables, **changes):
-    given = open_clip.arguments(MODEL)
+    given = open_clip.named("", MODEL)[1]
     pixels = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear", "resize_mode": "shortest"}
     content = {"model_cfg": given, "preprocess_cfg": pixels} | changes
     weights.save(variables, MODEL, folder / "open_clip_model.safetensors", scheme="openai")
@@ -64,7 +64,7 @@ def test_the_sizes_among_openais_tensors_are_no_parameters(variables, tmp_path):
 
 
 def changed(part, **changes):
-    given = open_clip.arguments(MODEL)
+    given = open_clip.named("", MODEL)[1]
     return {"model_cfg": given | {part: given[part] | changes}}
 
 
@@ -77,8 +77,13 @@ BAD = {
     ),
     "another library's tower": (changed("vision_cfg", timm_model_name="vit"), "timm_model_name='vit'"),
     "another tower of texts": (changed("text_cfg", hf_model_name="roberta-base"), "hf_model_name='roberta-base'"),
+    "half a layer": (changed("text_cfg", layers=1.5), "layers='1.5'"),
+    "a ratio of words": (changed("text_cfg", mlp_ratio="4"), "mlp_ratio='4'"),
+    "a size of words": (changed("vision_cfg", image_size="big"), "image_size='big'"),
+    "three sides": (changed("vision_cfg", image_size=[1, 2, 3]), r"image_size='\[1, 2, 3\]'"),
+    "uneven heads": (changed("vision_cfg", head_width=5), "head_width='5'"),
     "no heads": (changed("text_cfg", heads=0), "heads='0'"),
-    "another model": ({"model_cfg": {"custom_text": True, **open_clip.arguments(MODEL)}}, "custom_text='True'"),
+    "another model": ({"model_cfg": {"custom_text": True, **open_clip.named("", MODEL)[1]}}, "custom_text='True'"),
     "squashed images": (changed("text_cfg") | {"preprocess_cfg": {"resize_mode": "squash"}}, "resize_mode='squash'"),
 }
 

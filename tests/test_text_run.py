@@ -1,6 +1,7 @@
 """Runs on texts, from the command's function to the metrics: every task learns, ends and is predicted with."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from jtransfer import config as configs
-from jtransfer import evals, generate, metrics, predict, report, setup, train, views
+from jtransfer import evals, export, generate, metrics, predict, report, setup, train, views
 from jtransfer.command import run_command
 from jtransfer.errors import InputError
 
@@ -189,12 +190,20 @@ def test_a_run_begins_with_what_another_learnt_and_is_its_model(tmp_path, tokeni
     config = config_of("lm", tmp_path, tokenizer)
     config.phases[0].steps = 2
     train.run(config, tmp_path / "first")
+    export.export(tmp_path / "first", tmp_path / "exported", "safetensors")
+    assert (tmp_path / "exported" / "vocab.txt").read_bytes() == (tokenizer / "vocab.txt").read_bytes()
     second = config_of("lm", tmp_path, tokenizer)
     second.init, second.data.tokenizer, second.model = str(tmp_path / "first"), "", {"name": ""}
     second.phases[0].steps = 1
     train.run(second, tmp_path / "second")
     kept, before = (json.loads((tmp_path / name / "config.json").read_text())["model"] for name in ("second", "first"))
     assert kept == before
+    shutil.rmtree(tmp_path / "second" / "tokenizer")
+    assert predict.table(tmp_path / "second", ["the day"])[0]["written"].shape == (1,)
+    shutil.rmtree(tmp_path / "first" / "tokenizer")
+    with pytest.raises(InputError, match="no tokenizer's files beside it"):
+        predict.table(tmp_path / "second", ["the day"])
+    shutil.copytree(tokenizer, tmp_path / "first" / "tokenizer")
     third = config_of("classify", tmp_path, tokenizer)
     third.init, third.model.name, third.model.fields = str(tmp_path / "first"), "", {"width": 8}
     with pytest.raises(InputError):

@@ -10,7 +10,7 @@ import numpy as np
 from jtransfer.errors import InputError
 from jtransfer.reference import traces
 from jtransfer.weights import formats, maps, resolve
-from jtransfer.weights.maps import open_clip
+from jtransfer.weights.maps.open_clip import SIZES
 from jtransfer.weights.report import Report
 from jtransfer.weights.restore import Described, beside_source
 
@@ -154,8 +154,8 @@ def _sentence_transformers(path: Path, described: Described, config: Mapping[str
 
 
 def _open_clip(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
-    given = open_clip.arguments(described.model)
-    found = _filled(_import("open_clip").CLIP(**given), path, without=open_clip.SIZES)
+    name, args = _named("open_clip", described)
+    found = _filled(getattr(_import("open_clip"), name)(**args), path, without=SIZES)
 
     def call(inputs: Any) -> dict[str, Any]:
         image, text = found.module.encode_image(inputs["image"]), found.module.encode_text(inputs["input_ids"])

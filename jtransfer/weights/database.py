@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-MANIFEST = "manifest.ocdbt"
+from jtransfer.weights.formats.ocdbt import MAGIC, MANIFEST
+
 INLINE = 1 << 10  # bytes; values up to this size are in the tree
 WRITE = 128 << 10  # bytes handed to the system at once; pages for a few megabytes at once take twice as long to get
 KEYS = 1 << 20  # of a leaf, at most
-MANIFEST_MAGIC, NODE_MAGIC = 0x0CDB3A2A, 0x0CDB20DE
 _NODE_BYTES = 8 << 20  # where other writers split a leaf
 _ARITY = 4  # bits of the version tree's
 Place = tuple[str, int, int] | bytes  # file, offset and length; or the value
@@ -82,7 +82,7 @@ def leaf(entries: dict[bytes, Place]) -> bytes:
         *(start for _, start, _ in far),
         b"".join(place for place in places if isinstance(place, bytes)),
     )
-    return framed(NODE_MAGIC, b"\0" + _encode(*_files(files), len(keys), *columns))
+    return framed("node", b"\0" + _encode(*_files(files), len(keys), *columns))
 
 
 def manifest(root: tuple[str, int, int], places: Sequence[Place]) -> bytes:
@@ -91,7 +91,7 @@ def manifest(root: tuple[str, int, int], places: Sequence[Place]) -> bytes:
     far = sum(place[2] for place in places if isinstance(place, tuple))
     config = _encode(uuid.uuid4().bytes, 0, INLINE, _NODE_BYTES, bytes([_ARITY]), 0)
     version = _encode(1, 1, b"\0", 0, start, size, len(places), size, far, struct.pack("<Q", time.time_ns()))
-    return framed(MANIFEST_MAGIC, config + _encode(*_files([name])) + version + _encode(0))
+    return framed("manifest", config + _encode(*_files([name])) + version + _encode(0))
 
 
 def _shared(a: bytes, b: bytes) -> int:
@@ -104,9 +104,9 @@ def _files(names: Sequence[str]) -> Iterator[Any]:
     yield from (len(names), *(0 for _ in names[1:]), *map(len, names), *(0 for _ in names), "".join(names).encode())
 
 
-def framed(magic: int, body: bytes) -> bytes:
+def framed(kind: str, body: bytes) -> bytes:
     """With the header, which says version 0 and no compression, and the checksum."""
-    framed = struct.pack(">I", magic) + struct.pack("<Q", len(body) + 18) + b"\0\0" + body
+    framed = struct.pack(">I", MAGIC[kind]) + struct.pack("<Q", len(body) + 18) + b"\0\0" + body
     return framed + struct.pack("<I", crc32c(framed))
 
 

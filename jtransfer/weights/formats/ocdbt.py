@@ -13,7 +13,7 @@ from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Malformed
 
 MANIFEST = "manifest.ocdbt"
-_MAGIC = {"manifest": 0x0CDB3A2A, "node": 0x0CDB20DE}
+MAGIC = {"manifest": 0x0CDB3A2A, "node": 0x0CDB20DE}
 _SMALL = 1 << 20  # bytes of a manifest or of a node above the leaves, unpacked
 _NODE = 128 << 20  # bytes of a leaf, unpacked; Orbax splits them at 100 MB
 _BLOCK = 128 << 10  # bytes of a Zstandard block, unpacked
@@ -58,7 +58,7 @@ def _node(root: str, location: str) -> bytes:
 def _measure(encoded: bytes, kind: str, limit: int) -> int:
     """How many bytes a manifest or a node has unpacked, at most."""
     head = encoded[:14]
-    if len(head) < 14 or head[:12] != struct.pack(">I", _MAGIC[kind]) + struct.pack("<Q", len(encoded)) or head[12]:
+    if len(head) < 14 or head[:12] != struct.pack(">I", MAGIC[kind]) + struct.pack("<Q", len(encoded)) or head[12]:
         raise Malformed(f"has an OCDBT {kind} that is damaged")
     size = _unpacked(encoded[14:-4]) if head[13] == 1 else len(encoded)
     if size > limit:

@@ -14,6 +14,7 @@ and, as far as there is something to say,
     TIMM                     timm's argument → field of the model, or a function of all arguments to such fields
     timm(name, model)        the other way: timm's architecture and arguments; raises InputError as above
     torchvision(name, model) the same of torchvision, where it has another name for the model
+    open_clip(name, model)   the same of OpenCLIP
     reference(torch, …)      a module of torch's own layers that has the names of the scheme "torch"
 
 so that what a library's config means is known to the family alone.

@@ -6,7 +6,10 @@ from typing import Any
 from jtransfer.errors import InputError
 from jtransfer.models.clip import CLIP, CLIPImage, CLIPText
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
-from jtransfer.weights.maps import open_clip, vit
+from jtransfer.weights.maps import vit
+from jtransfer.weights.maps.open_clip import FILE as OPEN_CLIP
+from jtransfer.weights.maps.open_clip import SIZES, read
+from jtransfer.weights.maps.open_clip import named as open_clip  # noqa: F401 the family's, as `timm` is
 from jtransfer.weights.maps.timm_arguments import arguments
 from jtransfer.weights.maps.vit import TIMM_TOWER, fused_attention
 
@@ -23,7 +26,7 @@ def schemes(model: CLIP) -> tuple[Scheme, ...]:
     found = []
     for name, (image, text) in libraries.items():
         of_text, of_image = others[name]
-        ignore = (r".*\.position_ids", *open_clip.SIZES)
+        ignore = (r".*\.position_ids", *SIZES)
         if isinstance(model, CLIPImage):
             found.append(Scheme(name, image, (*ignore, of_text, "logit_scale")))
         elif isinstance(model, CLIPText):
@@ -45,7 +48,7 @@ def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[s
         known = quick or any("_clip_" in name for name in called)
         return {"activation": _activation(quick) if known else None, "head_bias": "head.bias" in names}
     if scheme == "openai":
-        quick = any(name in names for name in open_clip.SIZES) or any("quickgelu" in name for name in called)
+        quick = any(name in names for name in SIZES) or any("quickgelu" in name for name in called)
         return {"activation": _activation(quick) if quick else None}
     return {}
 
@@ -179,7 +182,7 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
     "clip_vision_model": (_image, {}),
     "clip_text_model": (_text, {}),
 }
-CONFIGS = {open_clip.FILE: open_clip.read}
+CONFIGS = {OPEN_CLIP: read}
 
 
 def transformers(model: CLIP) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def read(content: Mapping[str, Any]) -> dict[str, Any]:
     pair = _filled("model_cfg", content.get("model_cfg"), _PAIR)
     image, text = _filled("vision_cfg", pair["vision_cfg"], _IMAGE), _filled("text_cfg", pair["text_cfg"], _TEXT)
     pixels = _filled("preprocess_cfg", content.get("preprocess_cfg", {}), _PIXELS | {"size": None})
+    if image["width"] % image["head_width"]:
+        raise _strange("vision_cfg", "head_width", image["head_width"])
     if pixels["resize_mode"] != "shortest":
         raise _strange("preprocess_cfg", "resize_mode", pixels["resize_mode"])
     activation, size = "quick_gelu" if pair["quick_gelu"] else "gelu", image["image_size"]
@@ -45,8 +47,8 @@ def read(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def arguments(model: CLIP) -> dict[str, Any]:
-    """The arguments of OpenCLIP's `CLIP`. Raises InputError where it has no such model."""
+def named(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:
+    """OpenCLIP's class of a model, and its arguments. Raises InputError where it has no such model."""
     if not isinstance(model, CLIPPair) or model.epsilon != 1e-5 or model.width % model.heads:
         raise InputError(
             "OpenCLIP has pairs of towers with epsilon=1e-05 only; take the pair, or store activations.npz"
@@ -68,7 +70,7 @@ def arguments(model: CLIP) -> dict[str, Any]:
         "context_length": model.length,
     }
     quick = model.activation == "quick_gelu"
-    return {"embed_dim": model.projection, "vision_cfg": image, "text_cfg": text, "quick_gelu": quick}
+    return "CLIP", {"embed_dim": model.projection, "vision_cfg": image, "text_cfg": text, "quick_gelu": quick}
 
 
 def _tower(sizes: Mapping[str, Any], heads: int, activation: str) -> dict[str, Any]:
@@ -87,10 +89,21 @@ def _filled(part: str, given: Any, usual: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InputError(f"{FILE} has no {part}")
     for key, value in given.items():
-        whole = key != "image_size" and type(usual.get(key)) is int
-        if (key not in usual and value) or (whole and (type(value) is not int or value < 1)):
+        if (key not in usual and value) or (key in usual and value is not None and not _like(usual[key], value, key)):
             raise _strange(part, key, value)
     return {**usual, **{key: value for key, value in given.items() if value is not None and key in usual}}
+
+
+def _like(usual: Any, value: Any, key: str) -> bool:
+    """Is the value one of this field? Sizes are positive; that of an image may be a pair."""
+    if key == "image_size" and isinstance(value, list):
+        return len(value) == 2 and all(_like(usual, side, "") for side in value)
+    if isinstance(usual, bool):
+        return isinstance(value, bool)
+    if isinstance(usual, int | float):
+        kinds = (int,) if isinstance(usual, int) else (int, float)
+        return type(value) in kinds and (value > 0 or usual == 0)
+    return True
 
 
 def _strange(part: str, key: str, value: Any) -> InputError:
