@@ -107,6 +107,7 @@ HOSTILE = {
     "repeated blocks": (packed(blocks(*[(1, 1 << 17, b"\0")] * 2_000)), "bomb"),
     "packed blocks": (packed(blocks(*[(2, 3, b"abc")] * 2_000)), "bomb"),
     "large window": (packed(blocks((0, len(BODY), BODY), window=0xFF)), "bomb"),
+    "large content": (packed(b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little") + b"\1\0\0"), "bomb"),
     "block beyond the end": (packed(blocks((0, 100, b"x"))), "damaged"),
     "reserved block": (packed(blocks((3, 1, b"x"))), "damaged"),
     "no last block": (packed(blocks((0, 1, b"x"))[:-1] + b"\0" * 8), "damaged"),

@@ -72,9 +72,10 @@ def _unpacked(frame: bytes) -> int:
         raise Malformed("has an OCDBT node that is not Zstandard, though it says so")
     flags = frame[4]
     single = flags >> 5 & 1
-    at = 5 + (not single) + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
-    exponent, mantissa = divmod(0 if single else frame[5], 8)
-    window = (1 << 10 + exponent) // 8 * (8 + mantissa)
+    stated = (single, 2, 4, 8)[flags >> 6]  # bytes of the frame's own statement of its size
+    at = 5 + (not single) + (0, 1, 2, 4)[flags & 3] + stated
+    exponent, mantissa = divmod(frame[5], 8)
+    window = int.from_bytes(frame[at - stated : at], "little") if single else (1 << 10 + exponent) // 8 * (8 + mantissa)
     total, last = 0, False
     while not last:
         header = int.from_bytes(frame[at : at + 3], "little")
