@@ -1,1 +1,59 @@
-"""Transfer learning for JAX: a model is a chain of named stages, and transfer is a set of statements about it."""
+"""Transfer learning for JAX: any pretrained checkpoint, one rule type, pure sharded steps.
+
+The pieces are modules that are imported when they are first used: `from jtransfer import models, optim, step, weights`.
+"""
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jtransfer import data, generate, metrics, modalities, models, objectives, tasks, weights
+    from jtransfer.core import config, rules, sharding
+    from jtransfer.modalities.text import tokenizers
+    from jtransfer.training import checkpoint, optim, state, step
+
+_PIECES = {
+    "checkpoint": "training.checkpoint",
+    "config": "core.config",
+    "data": "data",
+    "generate": "generate",
+    "metrics": "metrics",
+    "modalities": "modalities",
+    "models": "models",
+    "objectives": "objectives",
+    "optim": "training.optim",
+    "rules": "core.rules",
+    "sharding": "core.sharding",
+    "state": "training.state",
+    "step": "training.step",
+    "tasks": "tasks",
+    "tokenizers": "modalities.text.tokenizers",
+    "weights": "weights",
+}
+
+__all__ = [
+    "checkpoint",
+    "config",
+    "data",
+    "generate",
+    "metrics",
+    "modalities",
+    "models",
+    "objectives",
+    "optim",
+    "rules",
+    "sharding",
+    "state",
+    "step",
+    "tasks",
+    "tokenizers",
+    "weights",
+]
+__version__ = importlib.metadata.version("jtransfer")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PIECES:
+        raise AttributeError(f"module 'jtransfer' has no attribute {name!r}; its pieces are {', '.join(_PIECES)}")
+    return importlib.import_module(f"jtransfer.{_PIECES[name]}")

@@ -14,15 +14,19 @@ from typing import Any
 
 from absl import flags
 
-from jtransfer import folder, verify, weights
-from jtransfer.command import parse_flags, run_command
-from jtransfer.errors import InputError
-from jtransfer.weights import beside, libraries, origin, stream
+from jtransfer import weights
+from jtransfer.core import new_folder
+from jtransfer.core.command import parse_flags, run_command
+from jtransfer.core.errors import InputError
+from jtransfer.proof import verify
+from jtransfer.weights import libraries
+from jtransfer.weights.identify import manifest, sidecar_files
 from jtransfer.weights.report import Report
 from jtransfer.weights.restore import Described
 from jtransfer.weights.source import fetch_beside
+from jtransfer.weights.streaming import orbax_writer
 
-COPIED = (*beside.TOKENIZER, *beside.PROCESSOR, beside.GENERATION)
+COPIED = (*sidecar_files.TOKENIZER, *sidecar_files.PROCESSOR, sidecar_files.GENERATION)
 
 
 def convert(
@@ -41,16 +45,16 @@ def convert(
     Raises:
       InputError: `dest` is taken, no model here fits, or the tensors don't fit it; nothing is written then.
     """
-    folder.check_new(dest)
+    new_folder.check_new(dest)
     described = weights.describe(source, model=model)
-    with folder.new(dest) as partial:
-        with stream.new(partial) as place:
+    with new_folder.new(dest) as partial:
+        with orbax_writer.new(partial) as place:
             _, report = weights.load(source, described.model, place=place)
         for name in COPIED:
             if found := fetch_beside(source, name):
                 shutil.copyfile(found, partial / name)
-        content = origin.describe(described.name, described.model, report, described.class_names)
-        origin.write(partial, content)
+        content = manifest.describe(described.name, described.model, report, described.class_names)
+        manifest.write(partial, content)
     return described, report
 
 

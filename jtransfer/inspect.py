@@ -10,10 +10,11 @@ from typing import Any
 from absl import flags
 
 from jtransfer import models, weights
-from jtransfer.command import parse_flags, run_command
-from jtransfer.errors import InputError
-from jtransfer.weights import beside, formats, origin
-from jtransfer.weights.guess import Guess
+from jtransfer.core.command import parse_flags, run_command
+from jtransfer.core.errors import InputError
+from jtransfer.weights import formats
+from jtransfer.weights.identify import manifest, sidecar_files
+from jtransfer.weights.identify.detect import Guess
 from jtransfer.weights.restore import beside_source, calls, recognise
 from jtransfer.weights.source import fetch_beside
 
@@ -27,7 +28,7 @@ def lines(source: str) -> Iterator[str]:
       InputError: there is no such source, or it can't be read.
     """
     opened, files = formats.open(weights.resolve(source)), beside_source(source)
-    own, named = origin.read(source), beside.names(files)
+    own, named = manifest.read(source), sidecar_files.names(files)
     yield f"{_printable(source)}: {opened.format}, {len(opened)} tensors, {_size(_total(opened))}"
     yield from _table([(_printable(name), t.dtype.name, str(list(t.shape)), t.nbytes) for name, t in opened.items()])
     if opened.unwrapped:
@@ -39,10 +40,10 @@ def lines(source: str) -> Iterator[str]:
     if own:
         yield f"converted from {_printable(own['source'])} ({own['digest']})"
         yield f"model: {own['model']['name']}{_fields(own['model']['fields'])}"
-        yield from _preprocessing(own["preprocessing"], origin.FILE)
+        yield from _preprocessing(own["preprocessing"], manifest.FILE)
     else:
         yield from _guessed(opened, files, calls(source, files))
-    if found := [name for name in beside.TOKENIZER if fetch_beside(source, name)]:
+    if found := [name for name in sidecar_files.TOKENIZER if fetch_beside(source, name)]:
         yield f"tokenizer: {', '.join(found)}"
 
 
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> None:
 
 def _guessed(opened: formats.Opened, files: Mapping[str, Any], called: Sequence[str]) -> Iterator[str]:
     """What the tensors and the files beside them are of."""
-    given = beside.preprocessing(files)
+    given = sidecar_files.preprocessing(files)
     try:
         found = recognise(opened, files, called)
     except InputError as error:

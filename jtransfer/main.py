@@ -11,9 +11,11 @@ import datetime
 import jax
 from absl import flags
 
-from jtransfer import configfile, report, train
-from jtransfer.command import cache_compilations, parse_flags, run_command
-from jtransfer.errors import InputError
+from jtransfer import train
+from jtransfer.core import config_file
+from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.errors import InputError
+from jtransfer.reporting import page
 
 
 def main(argv: list[str]) -> None:
@@ -28,7 +30,7 @@ def main(argv: list[str]) -> None:
         raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
     if not given.value:
         raise InputError("give a config: --config=configs/quickstart.py")
-    config = configfile.load(given.value, overrides)
+    config = config_file.load(given.value, overrides)
     if cluster.value and not workdir.value:
         raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
     if cluster.value:
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> None:
     scalars = train.run(config, folder)
     if jax.process_index() == 0:
         print("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
-        print(f"report: {report.write(folder)}")
+        print(f"report: {page.write(folder)}")
 
 
 def _join_cluster() -> None:

@@ -14,13 +14,17 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from jtransfer import checkpoint, data, evals, generate, setup, tasks, texts, views, workdir, writing
-from jtransfer import config as configs
-from jtransfer import step as steps
-from jtransfer.command import cache_compilations, parse_flags, run_command
-from jtransfer.data.pixels import decode
-from jtransfer.errors import InputError
+from jtransfer import data, evaluators, generate, tasks
+from jtransfer.core import config as configs
+from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.errors import InputError
+from jtransfer.evaluators import generation
+from jtransfer.modalities.image.pixels import decode
+from jtransfer.runs import build, texts
+from jtransfer.runs import folder as workdir
 from jtransfer.tasks import Table
+from jtransfer.training import checkpoint, feed
+from jtransfer.training import step as steps
 
 BATCH = 16  # images at once, at most
 
@@ -47,7 +51,7 @@ def table(folder: str | os.PathLike, given: Sequence[str], step: int | str | Non
     """
     config = configs.complete(workdir.read_json(epath.Path(folder) / "config.json"))
     names = workdir.read_json(epath.Path(folder) / "classes.json")["class_names"]
-    model, task = setup.create_model(config, len(names)), tasks.TASKS[config.task or "images"]
+    model, task = build.create_model(config, len(names)), tasks.TASKS[config.task or "images"]
     if task.pipeline is None:
         for path in given:
             if not os.path.isfile(path):
@@ -71,17 +75,17 @@ def predict(
 
 
 def _evaluated(config: Any, model: Any, task: tasks.Task, tokenizer: Any, given, names, load) -> Table:
-    transform = setup.transforms(config, model, task, tokenizer)["eval"]
+    transform = build.transforms(config, model, task, tokenizer)["eval"]
     source = data.Source(
         size=len(given),
         read=lambda i: task.example(given[i], len(names)) if tokenizer else _image(given[i], config.data.channels),
         class_names=names,
         read_labels=lambda start, stop: np.zeros(stop - start, np.int32),
     )
-    inputs = views.preprocess(transform, model.dtype)
+    inputs = feed.preprocess(transform, model.dtype)
     eval_step = jax.jit(steps.make_eval_step(model, preprocess=inputs, keep=task.keep))
     batches = data.eval_batches(source, transform, min(BATCH, len(given)), threads=config.data.threads)
-    return evals.run(eval_step, load(), batches, lambda kept: ())[1]
+    return evaluators.run(eval_step, load(), batches, lambda kept: ())[1]
 
 
 def _image(path: str, channels: int) -> dict:
@@ -89,10 +93,10 @@ def _image(path: str, channels: int) -> dict:
 
 
 def _written(config: Any, model: Any, task: tasks.Task, tokenizer: Any, given, names, load) -> Table:
-    inputs = writing.inputs(config, tokenizer, given)
-    how, key = writing.settings(config, model, tokenizer), jax.random.key(config.seed)
+    inputs = generation.inputs(config, tokenizer, given)
+    how, key = generation.settings(config, model, tokenizer), jax.random.key(config.seed)
     found = generate.generate(model, load(), inputs, how, key)
-    return {"written": writing.decoded(tokenizer, *map(np.asarray, (found.tokens, found.lengths)))}
+    return {"written": generation.decoded(tokenizer, *map(np.asarray, (found.tokens, found.lengths)))}
 
 
 def main(argv: list[str]) -> None:

@@ -7,13 +7,18 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer import checkpoint, data, init, metrics, optim, setup, sharding, texts, views, workdir
-from jtransfer import step as steps
-from jtransfer import tree as trees
-from jtransfer.setup import Run
-from jtransfer.state import TrainState
+from jtransfer import data
+from jtransfer.core import sharding
+from jtransfer.core import tree as trees
+from jtransfer.runs import build as setup
+from jtransfer.runs import folder as workdir
+from jtransfer.runs import initialize, log, texts
+from jtransfer.runs.build import Run
 from jtransfer.tasks import LESS_IS_BETTER
-from jtransfer.window import Window
+from jtransfer.training import checkpoint, feed, optim
+from jtransfer.training import step as steps
+from jtransfer.training.state import TrainState
+from jtransfer.training.step_metrics import Window
 
 
 class Position(NamedTuple):
@@ -39,7 +44,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
       InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
     """
     this = setup.prepare(config, folder)
-    views.check_metric(this)
+    feed.check_metric(this)
     workdir.check(folder, this.config)
     found = checkpoint.latest_position(folder)
     loaded = None if found else _load(this)
@@ -48,7 +53,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
         texts.keep(this.tokenizer, folder)
     start = {"start_step": found[0], "start_phase": found[1]["phase"]} if found else {}
     with (
-        metrics.Writer(folder, total_steps=sum(phase.steps for phase in this.phases), **start) as writer,
+        log.Writer(folder, total_steps=sum(phase.steps for phase in this.phases), **start) as writer,
         checkpoint.open_checkpoints(folder, every=this.config.checkpoint_every) as checkpoints,
     ):
         if found:
@@ -71,37 +76,37 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
 def _load(this: Run):
     config = this.config
     asked = {"reinit": config.reinit, "class_names": this.sources["train"].class_names, "seed": config.seed}
-    return init.variables(config.init, this.model, this.mesh, config.sharding, **asked)
+    return initialize.variables(config.init, this.model, this.mesh, config.sharding, **asked)
 
 
-def _begin(this: Run, variables: dict, report: Any, writer: metrics.Writer) -> tuple[TrainState, Position]:
-    writer.event(0, this.phases[0].name, "init", source=this.config.init, **init.counts(report))
+def _begin(this: Run, variables: dict, report: Any, writer: log.Writer) -> tuple[TrainState, Position]:
+    writer.event(0, this.phases[0].name, "init", source=this.config.init, **initialize.counts(report))
     placed = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract(this, 0))
     begin = jax.jit(lambda v: setup.begin(this, 0, v), out_shardings=placed)
     return _started(this, 0, begin(variables), writer, report)
 
 
-def _enter(this: Run, number: int, state: TrainState, writer: metrics.Writer) -> tuple[TrainState, Position]:
+def _enter(this: Run, number: int, state: TrainState, writer: log.Writer) -> tuple[TrainState, Position]:
     placed = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract(this, number))
     enter = jax.jit(lambda s: setup.enter(this, number, s), out_shardings=placed)
     return _started(this, number, enter(state), writer, None)
 
 
-def _started(this: Run, number: int, state: TrainState, writer: metrics.Writer, report: Any):
+def _started(this: Run, number: int, state: TrainState, writer: log.Writer, report: Any):
     phase, step = this.phases[number], int(state.step)
-    rows = init.table(state.variables()["params"], phase.trainable, this.model.stages, this.config.init, report)
+    rows = initialize.table(state.variables()["params"], phase.trainable, this.model.stages, this.config.init, report)
     if jax.process_index() == 0:
-        print(init.render(phase.name, rows), flush=True)
+        print(initialize.render(phase.name, rows), flush=True)
     sizes = {"trainable": trees.count(state.trainable), "frozen": trees.count(state.frozen)}
     writer.event(step, phase.name, "phase_start", **sizes, table=rows)
     return state, Position(number, phase.name, step, checkpoint.write_base(this.folder, phase.name, state.frozen))
 
 
-def _train(this: Run, state: TrainState, position: Position, writer: metrics.Writer, checkpoints: Any):
+def _train(this: Run, state: TrainState, position: Position, writer: log.Writer, checkpoints: Any):
     """Runs one phase to its end; returns the state, the position and the last metrics on the test split."""
     config, phase = this.config, this.phases[position.number]
     began = time.monotonic() - position.seconds
-    view = views.of_phase(this, phase, state)
+    view = feed.of_phase(this, phase, state)
     evaluate = view.evaluator()
     train_step = _jitted_step(this, position.number, state, view.start)
     rate = optim.schedule(phase.optim, phase.steps)
@@ -146,7 +151,7 @@ def _jitted_step(this: Run, number: int, state: TrainState, start: str | None):
         setup.optimizer(this, number, state.variables()["params"]),
         setup.objective(this),
         trainable=phase.trainable,
-        preprocess=views.preprocess(this.transforms["train"], this.model.dtype),
+        preprocess=feed.preprocess(this.transforms["train"], this.model.dtype),
         accuracy=this.task.accuracy,
         mix=setup.mixer(config, this.model.num_classes),
         start=start,
@@ -178,7 +183,7 @@ def _evaluate(this: Run, evaluate, state: TrainState, step: int, position: Posit
 
 def _evaluate_again(this: Run, state: TrainState) -> dict[str, float]:
     """The test metrics of a run that had ended before."""
-    scalars, predictions = views.images(this).evaluator()(state, "test")
+    scalars, predictions = feed.images(this).evaluator()(state, "test")
     workdir.write_predictions(this.folder, predictions)
     return scalars
 

@@ -13,7 +13,8 @@ if __name__ == "__main__":
 import jax.numpy as jnp
 import numpy as np
 
-from jtransfer import evals, sharding
+from jtransfer import evaluators, metrics
+from jtransfer.core import sharding
 
 N, C, LOCAL = 37, 8, 8
 
@@ -40,11 +41,11 @@ def main():
     logits, labels = split()
     whole = (sharding.put_batch(batch, mesh) for batch in batches(jax.process_index()))
     for parts in (whole, batches(jax.process_index())):
-        scalars, predictions = evals.run(eval_step, {}, parts)
-        assert scalars == dict(evals.classification(logits, labels)), scalars
+        scalars, predictions = evaluators.run(eval_step, {}, parts)
+        assert scalars == dict(metrics.classification(logits, labels)), scalars
         np.testing.assert_array_equal(predictions["index"], np.arange(N))
         np.testing.assert_array_equal(predictions["label"], labels)
-        np.testing.assert_array_equal(predictions["probs"], evals.softmax(logits))
+        np.testing.assert_array_equal(predictions["probs"], metrics.softmax(logits))
 
 
 if __name__ == "__main__":

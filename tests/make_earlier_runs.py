@@ -5,14 +5,15 @@ python tests/make_earlier_runs.py DEST, with that version installed. What it wri
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from jtransfer import checkpoint, config, convert, predict, train
+from jtransfer import convert, predict, train
+from jtransfer.core import config
+from jtransfer.training import checkpoint
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
 VIT = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 24, "patch": 8, "image_size": 16}
@@ -49,7 +50,9 @@ def texts(folder):
     new.data.tokenizer = "tests/references/earlier/tokenizer"
     new.data.length = 8
     new.model.name = "bert_tiny"
-    new.model.fields.update({"width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "vocabulary": 13, "length": 32, "pooling": "token"})
+    new.model.fields.update(
+        {"width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "vocabulary": 13, "length": 32, "pooling": "token"}
+    )
     new.batch_size, new.eval_every = 8, 20
     new.optim.lr = 3e-2
     new.phases = [config.phase("finetune", steps=20)]
@@ -76,7 +79,7 @@ def translations(folder):
 
 
 def stop_after(number):
-    original, left = checkpoint.save, iter(range(number))
+    original = checkpoint.save
 
     def save(checkpoints, step, *args, **kwargs):
         original(checkpoints, step, *args, **kwargs)
@@ -110,9 +113,11 @@ def main(dest):
     expected["texts"] = train.run(texts(runs), runs / "texts")
     expected["texts_probs"] = predict.predict(runs / "texts", ["the day good", "the day bad", "the"])[0].tolist()
     expected["translations"] = train.run(translations(runs), runs / "translations")
-    expected["translations_written"] = predict.table(runs / "translations", ["the good", "the poor"])[0]["written"].tolist()
+    expected["translations_written"] = predict.table(runs / "translations", ["the good", "the poor"])[0][
+        "written"
+    ].tolist()
     held = dest / "whole"
-    from jtransfer import export
+    from jtransfer.exporting import export
 
     export.export(held, dest / "exported", "timm")
     convert.convert(dest / "exported", runs / "converted")

@@ -3,8 +3,10 @@
 import os
 import time
 
-from jtransfer import checkpoint, main, workdir
-from jtransfer.command import run_command
+from jtransfer import main
+from jtransfer.core.command import run_command
+from jtransfer.runs import folder
+from jtransfer.training import checkpoint
 
 
 def late(function):
@@ -17,6 +19,6 @@ def late(function):
 
 if __name__ == "__main__":
     if os.environ["SLURM_PROCID"] == "1":
-        workdir.check = late(workdir.check)
+        folder.check = late(folder.check)
         checkpoint.latest_position = late(checkpoint.latest_position)
     run_command(main.main)

@@ -5,7 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jtransfer import models, objectives, optim, rules, state, step
+from jtransfer import models, objectives
+from jtransfer.core import rules
+from jtransfer.training import optim, state, step
 
 IMAGE_MODELS = [name for name in models.names() if isinstance(models.create(name), models.ImageChain)]
 MODELS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jtransfer import metrics
+from jtransfer.runs import log
 
 CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 CONFIG = {
@@ -44,7 +44,7 @@ def predictions(number=1000, classes=10, seed=0):
 
 def write(workdir: Path, *, classes=CLASSES, config=CONFIG, phases=("probe", "finetune")):
     rng = np.random.default_rng(0)
-    with metrics.Writer(workdir, terminal=False) as writer:
+    with log.Writer(workdir, terminal=False) as writer:
         writer.event(
             0,
             "",

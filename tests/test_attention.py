@@ -10,8 +10,8 @@ import pytest
 
 from jtransfer.layers import Attention, PostNorm
 from jtransfer.layers.attention import attend
+from jtransfer.layers.frozen import hold_still
 from jtransfer.layers.rotary import frequencies, rotate
-from jtransfer.layers.still import hold_still
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 16))
 CONTEXT = jax.random.normal(jax.random.key(1), (2, 4, 8))

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from jtransfer import checkpoint, main, metrics, models, weights
-from jtransfer import tree as trees
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
+from jtransfer import main, models, weights
+from jtransfer.core import tree as trees
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.runs import log
+from jtransfer.training import checkpoint
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests/tiny_run.py"
@@ -273,11 +275,11 @@ def test_the_folder_of_another_run(capsys, finished):
 
 def test_a_finished_run_is_left_as_it_is(capsys, finished):
     before = contents(finished / "checkpoints")
-    lines = metrics.read(finished)
+    lines = log.read(finished)
     code, out, err = run(capsys, finished, *SHORT)
     assert (code, err) == (0, "")
     assert "test: loss" in out
-    assert metrics.read(finished) == lines
+    assert log.read(finished) == lines
     assert contents(finished / "checkpoints") == before
 
 

@@ -17,12 +17,18 @@ import tensorstore as ts
 from orbax.checkpoint import v1 as orbax_v1
 from safetensors.numpy import save_file
 
-from jtransfer import convert, export, init, inspect, models, sharding, verify, weights
-from jtransfer import tree as trees
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
-from jtransfer.weights import formats, leaf, origin, stated, stream
+from jtransfer import convert, inspect, models, weights
+from jtransfer.core import sharding
+from jtransfer.core import tree as trees
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.exporting import export
+from jtransfer.proof import verify
+from jtransfer.runs import initialize
+from jtransfer.weights import formats
+from jtransfer.weights.identify import hf_config, manifest
 from jtransfer.weights.restore import describe
+from jtransfer.weights.streaming import lazy_param, orbax_writer
 
 CLASSES = [f"kind {i}" for i in range(references.CLASSES)]
 SHAPE = {"depths": [2, 1, 2, 1]}
@@ -185,8 +191,8 @@ def test_a_part_of_a_file_is_inspected_converted_and_restored_like_a_file(tmp_pa
 )
 def test_timms_names_and_arguments_are_understood(architecture, args, name, fields):
     files = {"config.json": {"architecture": architecture, "model_args": args}}
-    assert stated.names(files) == [name]
-    told = stated.fields(files)
+    assert hf_config.names(files) == [name]
+    told = hf_config.fields(files)
     assert {key: told[key] for key in fields} == fields
 
 
@@ -229,7 +235,7 @@ def test_the_folder_says_where_it_came_from_and_keeps_the_tokenizers_files(sourc
     assert content["source"] == str(source)
     assert content["digest"] == report.digest
     stem = references.load("convnext_timm_75").tensors["stem.0.weight"].read()
-    assert content["tensors"]["stem.0.weight"] == leaf.digest(stem)
+    assert content["tensors"]["stem.0.weight"] == lazy_param.digest(stem)
     assert content["parameters"]["stem/conv/kernel"] == ["stem.0.weight"]
     assert content["class_names"] == CLASSES
     assert content["preprocessing"]["mean"] == [0.5, 0.4, 0.3]
@@ -271,10 +277,10 @@ def test_the_weights_file_in_a_folder_is_of_what_the_folder_is_of(source, conver
 def test_a_file_beside_other_weights_is_not_taken_for_them(converted, tmp_path):
     export.export(converted[0], tmp_path / "saved", "safetensors")
     other = (tmp_path / "saved" / "model.safetensors").rename(tmp_path / "saved" / "other.safetensors")
-    assert origin.read(other)
+    assert manifest.read(other)
     write(tmp_path / "saved", "convnext_timm_75", {})
-    assert origin.read(other) is None
-    assert origin.read(tmp_path / "saved" / "model.safetensors")
+    assert manifest.read(other) is None
+    assert manifest.read(tmp_path / "saved" / "model.safetensors")
 
 
 def test_fields_survive_the_round_trip_through_json():
@@ -284,32 +290,32 @@ def test_fields_survive_the_round_trip_through_json():
         "resnet50": {"pixels": models.chain.Pixels(mean=(0.5,) * 3, crop=0.95), "image_size": 288, "channels": 4},
     }.items():
         model = models.create(name, **fields)
-        held = json.loads(json.dumps(origin.fields(name, model)))
+        held = json.loads(json.dumps(manifest.fields(name, model)))
         assert set(held) == set(fields)
-        assert origin.create(name, held) == model
+        assert manifest.create(name, held) == model
 
 
 @pytest.fixture
 def small_parts(monkeypatch):
     """Arrays are cut into parts of a few kilobytes, as large ones are into megabytes."""
-    monkeypatch.setattr(stream, "SPLIT", 1 << 9)
-    monkeypatch.setattr(stream, "PART", 1 << 10)
-    monkeypatch.setattr(leaf, "BLOCK", 1 << 10)
-    monkeypatch.setattr(leaf, "ROWS", 1 << 17)
+    monkeypatch.setattr(orbax_writer, "SPLIT", 1 << 9)
+    monkeypatch.setattr(orbax_writer, "PART", 1 << 10)
+    monkeypatch.setattr(lazy_param, "BLOCK", 1 << 10)
+    monkeypatch.setattr(lazy_param, "ROWS", 1 << 17)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("case", ["convnext_timm_75", "vgg11_torchvision", "vgg11_timm"])
 def test_cut_into_parts_nothing_changes(case, dtype, small_parts, monkeypatch, tmp_path):
-    monkeypatch.setattr(stream, "PART", 1 << 16 if case.startswith("vgg") else 1 << 10)
-    monkeypatch.setattr(stream, "SPLIT", 1 << 15 if case.startswith("vgg") else 1 << 9)
+    monkeypatch.setattr(orbax_writer, "PART", 1 << 16 if case.startswith("vgg") else 1 << 10)
+    monkeypatch.setattr(orbax_writer, "SPLIT", 1 << 15 if case.startswith("vgg") else 1 << 9)
     reference = references.load(case)
     model = models.create(reference.model, references.CLASSES, **reference.fields)
     tensors = {name: tensor.read().astype(dtype) for name, tensor in reference.tensors.items()}
     plain = tmp_path / "model.safetensors"
     save_file(tensors, plain)
     (tmp_path / "new").mkdir()
-    with stream.new(tmp_path / "new") as place:
+    with orbax_writer.new(tmp_path / "new") as place:
         _, report = weights.load(plain, model, place=place)
     expected, whole = weights.load(tensors, model)
     assert report.digest == whole.digest
@@ -317,7 +323,7 @@ def test_cut_into_parts_nothing_changes(case, dtype, small_parts, monkeypatch, t
     base = {"driver": "file", "path": f"{tmp_path / 'new'}/"}
     database = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
     sizes = {key: len(database[key]) for key in database.list().result()}
-    assert max(sizes.values()) <= stream.PART
+    assert max(sizes.values()) <= orbax_writer.PART
     assert len(sizes) > 2 * len(whole.loaded)
 
 
@@ -326,17 +332,17 @@ def test_cut_into_parts_nothing_changes(case, dtype, small_parts, monkeypatch, t
 def test_any_order_of_axes_is_copied_right(axes, dtype):
     view = np.arange(37 * 5 * 41, dtype=np.float32).reshape(37, 5, 41).transpose(axes)
     out = np.empty(view.shape, dtype)
-    np.testing.assert_array_equal(leaf.ordered(view, dtype, out), view.astype(dtype))
-    found = leaf.ordered(view[1:, :, ::2], dtype)
+    np.testing.assert_array_equal(lazy_param.ordered(view, dtype, out), view.astype(dtype))
+    found = lazy_param.ordered(view[1:, :, ::2], dtype)
     np.testing.assert_array_equal(found, view[1:, :, ::2].astype(dtype))
     assert found.flags.c_contiguous
 
 
 def test_memory_does_not_grow_with_the_tensor(monkeypatch, tmp_path):
     for name, size in {"SPLIT": 1 << 16, "PART": 1 << 18}.items():
-        monkeypatch.setattr(stream, name, size)
+        monkeypatch.setattr(orbax_writer, name, size)
     for name, size in {"BLOCK": 1 << 18, "ROWS": 1 << 20}.items():
-        monkeypatch.setattr(leaf, name, size)
+        monkeypatch.setattr(lazy_param, name, size)
     model = models.create("vgg11", 10, width=256)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), model.example_input(1)))
     zeros = jax.tree.map(lambda x: np.broadcast_to(np.float32(1), x.shape), shapes)
@@ -344,7 +350,7 @@ def test_memory_does_not_grow_with_the_tensor(monkeypatch, tmp_path):
     largest = 25088 * 256 * 4
     tracemalloc.start()
     (tmp_path / "new").mkdir()
-    with stream.new(tmp_path / "new") as place:
+    with orbax_writer.new(tmp_path / "new") as place:
         weights.load(path, model, place=place)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -352,7 +358,7 @@ def test_memory_does_not_grow_with_the_tensor(monkeypatch, tmp_path):
 
 
 def test_a_mesh_reads_each_number_once_and_each_device_whole_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "SPLIT", 1 << 10)
+    monkeypatch.setattr(orbax_writer, "SPLIT", 1 << 10)
     folder = write(tmp_path / "hub", "convnext_timm_75", {"config.json": TIMM})
     convert.convert(folder, tmp_path / "new")
     model, whole, _ = weights.restore(tmp_path / "new")
@@ -362,15 +368,15 @@ def test_a_mesh_reads_each_number_once_and_each_device_whole_chunks(tmp_path, mo
     def spy(self, index):
         found = part(self, index)
         read.append(found.nbytes)
-        chunk = stream.chunk_shape(self.shape, 4, range(len(self.shape)))
-        if self.nbytes > stream.SPLIT:
+        chunk = orbax_writer.chunk_shape(self.shape, 4, range(len(self.shape)))
+        if self.nbytes > orbax_writer.SPLIT:
             assert all(not cut.start or cut.start % size == 0 for cut, size in zip(index, chunk, strict=True))
         return found
 
     monkeypatch.setattr(formats.Lazy, "part", spy)
     monkeypatch.setattr(formats.Lazy, "read", lambda self: pytest.fail("a whole array is read"))
     mesh = sharding.make_mesh({"data": 8})
-    variables, _ = init.variables(str(tmp_path / "new"), model, mesh, "fsdp")
+    variables, _ = initialize.variables(str(tmp_path / "new"), model, mesh, "fsdp")
     cut = {path: x for path, x in trees.flatten(variables).items() if not x.sharding.is_fully_replicated}
     assert len(cut) > 20
     assert sum(read) == trees.nbytes(variables)
@@ -392,7 +398,7 @@ def test_a_taken_folder_is_refused_and_a_failure_leaves_nothing(source, tmp_path
     err = capsys.readouterr().err
     assert " - stem/conv/kernel" in err or " - stage1/block0/conv1/kernel" in err
     assert " + stages.3.blocks.0.gamma" in err
-    monkeypatch.setattr(stream, "write_metadata", lambda *_: 1 / 0)
+    monkeypatch.setattr(orbax_writer, "write_metadata", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         convert.convert(source, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,9 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from jtransfer import data
+from jtransfer.core.errors import InputError
 from jtransfer.data.sampling import balanced, shuffled
-from jtransfer.errors import InputError
+from jtransfer.modalities.image import transforms
 
 SIZE = 37
 
@@ -23,7 +24,7 @@ def source(size=SIZE, labels=None):
     return data.Source(size, read, [str(k) for k in range(5)], lambda start, stop: labels[start:stop])
 
 
-RANDOM = data.parse("resize(9)|random_crop(6)|flip_lr|color_jitter(0.4)")
+RANDOM = transforms.parse("resize(9)|random_crop(6)|flip_lr|color_jitter(0.4)")
 
 
 def take(n, *args, **kwargs):

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from jtransfer import data
+from jtransfer.core.errors import InputError
 from jtransfer.data import splits
-from jtransfer.errors import InputError
 
 TFDS = pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 EMBEDDED = {"name": "embedded:fashion_mnist"}

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jtransfer import data
-from jtransfer.data import randaugment
-from jtransfer.data.image_ops import OPS
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.image import mixing, randaugment, transforms
+from jtransfer.modalities.image.image_ops import OPS
 
 
 def picture(height=20, width=30, channels=3, seed=0):
@@ -40,7 +39,7 @@ EXAMPLES = {
 @pytest.mark.parametrize("name", sorted(OPS))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_transform_keeps_type_channels_and_input(name, channels):
-    pipeline, image = data.parse(EXAMPLES[name]), picture(channels=channels)
+    pipeline, image = transforms.parse(EXAMPLES[name]), picture(channels=channels)
     image.flags.writeable = False
     looks = set()
     for seed in range(20):
@@ -49,14 +48,14 @@ def test_every_transform_keeps_type_channels_and_input(name, channels):
         assert out.shape[2] == channels
         np.testing.assert_array_equal(out, pipeline.host(image, rng(seed)))
         looks.add(out.tobytes())
-        wider = data.parse(f"resize((25, 37))|{EXAMPLES[name]}")
+        wider = transforms.parse(f"resize((25, 37))|{EXAMPLES[name]}")
         assert wider.size in (None, wider.host(image, rng(seed)).shape[:2])
     assert (len(looks) > 1) == OPS[name].random == pipeline.random
     assert (pipeline.size is None) == (OPS[name].extent != "set")
 
 
 def test_a_pipeline_applies_its_parts_in_order_and_leaves_normalize_to_the_device():
-    pipeline = data.parse("resize(16)|random_crop(12)|pad(2)|normalize('imagenet')")
+    pipeline = transforms.parse("resize(16)|random_crop(12)|pad(2)|normalize('imagenet')")
     assert pipeline.host(picture(), rng()).shape == (16, 16, 3)
     assert pipeline.size == (16, 16)
     assert pipeline.random
@@ -68,7 +67,7 @@ def test_a_pipeline_applies_its_parts_in_order_and_leaves_normalize_to_the_devic
 
 
 def test_an_empty_text_changes_nothing():
-    pipeline = data.parse("")
+    pipeline = transforms.parse("")
     np.testing.assert_array_equal(pipeline.host(picture()), picture())
     assert (pipeline.mean, pipeline.std, pipeline.random, pipeline.size) == ((0.0,), (1.0,), False, None)
 
@@ -83,32 +82,32 @@ def test_an_empty_text_changes_nothing():
     ],
 )
 def test_normalize_takes_names_and_numbers(text, mean, std):
-    pipeline = data.parse(text)
+    pipeline = transforms.parse(text)
     assert (pipeline.mean, pipeline.std) == (mean, std)
 
 
 def test_deterministic_replaces_chance():
     text = "resize(20)|random_crop(16)|flip_lr|color_jitter(0.2)|randaugment(2, 5)|to_gray|normalize('clip')"
-    still = data.parse(text).deterministic()
+    still = transforms.parse(text).deterministic()
     assert not still.random
-    assert still.mean == data.parse(text).mean
-    expected = data.parse("resize(20)|center_crop(16)|to_gray")
+    assert still.mean == transforms.parse(text).mean
+    expected = transforms.parse("resize(20)|center_crop(16)|to_gray")
     np.testing.assert_array_equal(still.host(picture()), expected.host(picture()))
-    crop = data.parse("random_resized_crop(16, scale=(0.5, 1), method='bicubic')").deterministic()
-    np.testing.assert_array_equal(crop.host(picture()), data.parse("resize_crop(16, 'bicubic')").host(picture()))
+    crop = transforms.parse("random_resized_crop(16, scale=(0.5, 1), method='bicubic')").deterministic()
+    np.testing.assert_array_equal(crop.host(picture()), transforms.parse("resize_crop(16, 'bicubic')").host(picture()))
 
 
 def test_pipelines_are_pickled_and_compared_by_their_text():
-    pipeline = data.parse("resize(16)|random_crop(12)|normalize('imagenet')")
+    pipeline = transforms.parse("resize(16)|random_crop(12)|normalize('imagenet')")
     again = pickle.loads(pickle.dumps(pipeline))
-    assert again == pipeline == data.parse(pipeline.text)
+    assert again == pipeline == transforms.parse(pipeline.text)
     assert hash(again) == hash(pipeline)
     np.testing.assert_array_equal(again.host(picture(), rng()), pipeline.host(picture(), rng()))
 
 
 def test_resize_short_keeps_the_aspect():
-    assert data.parse("resize_short(10)").host(picture(20, 31)).shape == (10, 15, 3)
-    assert data.parse("resize_short(10)").host(picture(31, 20)).shape == (15, 10, 3)
+    assert transforms.parse("resize_short(10)").host(picture(20, 31)).shape == (10, 15, 3)
+    assert transforms.parse("resize_short(10)").host(picture(31, 20)).shape == (15, 10, 3)
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos", "area"])
@@ -116,7 +115,7 @@ def test_pillow_resizes_as_pillow_does(method):
     codes = {"area": "BOX"}
     code = Image.Resampling[codes.get(method, method.upper())]
     expected = np.asarray(Image.fromarray(picture()).resize((9, 7), code))
-    got = data.parse(f"resize((7, 9), {method!r}, library='pillow')").host(picture())
+    got = transforms.parse(f"resize((7, 9), {method!r}, library='pillow')").host(picture())
     np.testing.assert_array_equal(got, expected)
 
 
@@ -124,9 +123,9 @@ def test_pillow_resizes_as_pillow_does(method):
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos", "area"])
 def test_resizing_keeps_a_flat_image_flat_and_a_ramp_a_ramp(library, method):
     flat = np.full((20, 30, 3), 77, np.uint8)
-    np.testing.assert_array_equal(data.parse(f"resize(8, {method!r}, {library!r})").host(flat), 77)
+    np.testing.assert_array_equal(transforms.parse(f"resize(8, {method!r}, {library!r})").host(flat), 77)
     ramp = np.repeat(np.arange(0, 240, 8, dtype=np.uint8)[None, :, None], 20, axis=0)
-    out = data.parse(f"resize((5, 10), {method!r}, {library!r})").host(ramp)[2, :, 0].astype(float)
+    out = transforms.parse(f"resize((5, 10), {method!r}, {library!r})").host(ramp)[2, :, 0].astype(float)
     centres = (np.arange(10) + 0.5) * 3 * 8 - 4
     np.testing.assert_allclose(out, centres, atol=3)
 
@@ -134,8 +133,8 @@ def test_resizing_keeps_a_flat_image_flat_and_a_ramp_a_ramp(library, method):
 def test_crops_are_windows_of_the_image():
     image = picture()
     windows = {image[y : y + 10, x : x + 12].tobytes(): (y, x) for y in range(11) for x in range(19)}
-    assert windows[data.parse("center_crop((10, 12))").host(image).tobytes()] == (5, 9)
-    seen = {windows[data.parse("random_crop((10, 12))").host(image, rng(s)).tobytes()] for s in range(1500)}
+    assert windows[transforms.parse("center_crop((10, 12))").host(image).tobytes()] == (5, 9)
+    seen = {windows[transforms.parse("random_crop((10, 12))").host(image, rng(s)).tobytes()] for s in range(1500)}
     assert {y for y, _ in seen} == set(range(11))
     assert {x for _, x in seen} == set(range(19))
 
@@ -143,23 +142,23 @@ def test_crops_are_windows_of_the_image():
 def test_crops_larger_than_the_image_say_so():
     for name in ("random_crop", "center_crop"):
         with pytest.raises(InputError, match=rf"{name}\(21, 21\): the image is only 20×30"):
-            data.parse(f"{name}(21)").host(picture(), rng())
+            transforms.parse(f"{name}(21)").host(picture(), rng())
 
 
 def test_flip_is_an_involution_and_happens_at_its_rate():
     image = picture()
-    always = data.parse("flip_lr(1)")
+    always = transforms.parse("flip_lr(1)")
     np.testing.assert_array_equal(always.host(image, rng()), image[:, ::-1])
-    np.testing.assert_array_equal(data.parse("flip_lr(0.0)").host(image, rng()), image)
+    np.testing.assert_array_equal(transforms.parse("flip_lr(0.0)").host(image, rng()), image)
     g = rng()
-    flips = sum(not np.array_equal(data.parse("flip_lr(0.25)").host(image, g), image) for _ in range(1000))
+    flips = sum(not np.array_equal(transforms.parse("flip_lr(0.25)").host(image, g), image) for _ in range(1000))
     assert 200 < flips < 300
 
 
 def test_random_resized_crop_covers_the_promised_area():
     rows, columns = np.mgrid[0:200, 0:250].astype(np.uint8)
     image = np.stack([rows, columns, rows], axis=2)
-    crop = data.parse("random_resized_crop(50, scale=(0.2, 0.6), method='nearest')")
+    crop = transforms.parse("random_resized_crop(50, scale=(0.2, 0.6), method='nearest')")
     for seed in range(100):
         out = crop.host(image, rng(seed)).astype(int)
         height, width = (np.ptp(out[..., 0]) + 1) * 50 / 49, (np.ptp(out[..., 1]) + 1) * 50 / 49
@@ -169,18 +168,18 @@ def test_random_resized_crop_covers_the_promised_area():
 
 def test_random_resized_crop_of_a_strip_falls_back_to_the_centre():
     image = picture(4, 400)
-    out = data.parse("random_resized_crop((4, 5), scale=(1, 1))").host(image, rng())
+    out = transforms.parse("random_resized_crop((4, 5), scale=(1, 1))").host(image, rng())
     np.testing.assert_array_equal(out, image[:, 197:202])
 
 
 def test_pad_and_gray():
     image = picture()
-    padded = data.parse("pad(2, 9)").host(image)
+    padded = transforms.parse("pad(2, 9)").host(image)
     np.testing.assert_array_equal(padded[2:-2, 2:-2], image)
     assert (padded[:2] == 9).all()
     assert (padded[:, -2:] == 9).all()
-    np.testing.assert_array_equal(data.parse("pad(2, 'reflect')").host(image)[0, 2:-2], image[2])
-    gray = data.parse("to_gray").host(image)
+    np.testing.assert_array_equal(transforms.parse("pad(2, 'reflect')").host(image)[0, 2:-2], image[2])
+    gray = transforms.parse("to_gray").host(image)
     assert (gray == gray[..., :1]).all()
     np.testing.assert_allclose(gray[..., 0], image @ [0.299, 0.587, 0.114], atol=0.51)
 
@@ -196,13 +195,13 @@ def test_pad_and_gray():
 )
 def test_color_jitter_changes_one_thing_alone(text, unchanged):
     image = (picture() // 4 + 80).astype(np.uint8)
-    out = data.parse(text).host(image, rng(1))
+    out = transforms.parse(text).host(image, rng(1))
     assert (out != image).any()
     np.testing.assert_allclose(unchanged(out), unchanged(image), atol=1.01, rtol=0.02)
 
 
 def test_color_jitter_of_nothing_is_nothing():
-    np.testing.assert_array_equal(data.parse("color_jitter()").host(picture(), rng()), picture())
+    np.testing.assert_array_equal(transforms.parse("color_jitter()").host(picture(), rng()), picture())
 
 
 @pytest.mark.parametrize("which", range(14))
@@ -267,7 +266,7 @@ def test_randaugment_of_no_strength_hardly_moves_and_of_full_strength_does(which
 )
 def test_wrong_texts_say_what_is_wrong(text, message):
     with pytest.raises(InputError, match=message):
-        data.parse(text)
+        transforms.parse(text)
 
 
 def batch(size=4):
@@ -277,7 +276,7 @@ def batch(size=4):
 
 def test_mixup_weights_images_and_labels_alike():
     images, labels = batch()
-    mixed, mixed_labels = data.mixup(jax.random.key(0), images, labels, 0.4)
+    mixed, mixed_labels = mixing.mixup(jax.random.key(0), images, labels, 0.4)
     assert mixed.dtype == jnp.float32
     lam = mixed_labels[1, 1]
     np.testing.assert_allclose(mixed_labels[1], [1 - lam, lam, 0], rtol=1e-6)
@@ -289,7 +288,7 @@ def test_mixup_weights_images_and_labels_alike():
 
 def test_cutmix_weights_labels_by_the_pixels_that_came():
     images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 12, 3), np.uint8)
-    run = jax.jit(data.cutmix, static_argnames="alpha")
+    run = jax.jit(mixing.cutmix, static_argnames="alpha")
     shares = []
     for seed in range(40):
         mixed, labels = jax.device_get(run(jax.random.key(seed), images, np.eye(4, dtype=np.float32), alpha=1.0))
@@ -310,6 +309,6 @@ def test_cutmix_weights_labels_by_the_pixels_that_came():
 
 def test_mixing_needs_a_positive_alpha():
     images, labels = batch()
-    for mix in (data.mixup, data.cutmix):
+    for mix in (mixing.mixup, mixing.cutmix):
         with pytest.raises(InputError, match="alpha > 0"):
             mix(jax.random.key(0), images, labels, 0.0)

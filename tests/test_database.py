@@ -9,8 +9,9 @@ import pytest
 import tensorstore as ts
 from test_formats_hostile import refused
 
-from jtransfer.weights import database, formats
+from jtransfer.weights import formats
 from jtransfer.weights.formats import ocdbt
+from jtransfer.weights.streaming import ocdbt_writer
 
 MB = 1 << 20
 
@@ -21,18 +22,18 @@ def opened(folder, **options):
 
 
 def test_the_checksum_is_that_of_the_standard():
-    assert database.crc32c(b"123456789") == 0xE3069283
-    assert database.crc32c(bytes(32)) == 0x8A9136AA
-    assert database.crc32c(b"") == 0
+    assert ocdbt_writer.crc32c(b"123456789") == 0xE3069283
+    assert ocdbt_writer.crc32c(bytes(32)) == 0x8A9136AA
+    assert ocdbt_writer.crc32c(b"") == 0
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("count", [1, 3_000])
 def test_each_value_is_where_the_tree_says(count, threads, tmp_path):
     rng = np.random.default_rng(0)
-    sizes = (0, 1, 300, database.INLINE, database.INLINE + 1, 5_000, 3 * database.WRITE + 7)
+    sizes = (0, 1, 300, ocdbt_writer.INLINE, ocdbt_writer.INLINE + 1, 5_000, 3 * ocdbt_writer.WRITE + 7)
     values = {f"{'ab' * (i % 3)}/é{i % 7}.{i}": rng.bytes(sizes[i % 6 if i else 6]) for i in range(count)}
-    with database.new(tmp_path) as put, ThreadPoolExecutor(threads) as pool:
+    with ocdbt_writer.new(tmp_path) as put, ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda item: put(*item), values.items()))
     store = opened(tmp_path)
     assert sorted(store.list().result()) == sorted(key.encode() for key in values)
@@ -45,7 +46,7 @@ def test_each_value_is_where_the_tree_says(count, threads, tmp_path):
 
 
 def test_arrays_of_bytes_are_values(tmp_path):
-    with database.new(tmp_path) as put:
+    with ocdbt_writer.new(tmp_path) as put:
         put("a", np.arange(7, dtype=np.uint8))
         put("b", np.arange(MB, dtype=np.uint32).view(np.uint8))
     assert opened(tmp_path)["a"] == bytes(range(7))
@@ -53,9 +54,9 @@ def test_arrays_of_bytes_are_values(tmp_path):
 
 
 def test_nothing_that_failed_can_be_read(tmp_path):
-    with pytest.raises(TypeError), database.new(tmp_path) as put:
+    with pytest.raises(TypeError), ocdbt_writer.new(tmp_path) as put:
         put("a", None)
-    with pytest.raises(ValueError, match="0 keys"), database.new(tmp_path / "d"):
+    with pytest.raises(ValueError, match="0 keys"), ocdbt_writer.new(tmp_path / "d"):
         pass
     assert not list(tmp_path.rglob(ocdbt.MANIFEST))
 
@@ -63,7 +64,7 @@ def test_nothing_that_failed_can_be_read(tmp_path):
 def arrays(folder, more=0):
     """A checkpoint of one array, `a`, whose database has more keys."""
     folder.mkdir(exist_ok=True)
-    with database.new(folder) as put:
+    with ocdbt_writer.new(folder) as put:
         metadata = {"zarr_format": 2, "shape": [3], "chunks": [3], "dtype": "<f4", "order": "C", "compressor": None}
         put("a/.zarray", json.dumps(metadata | {"fill_value": None, "filters": None}).encode())
         put("a/0", np.ones(3, np.float32).tobytes())
@@ -77,13 +78,13 @@ def arrays(folder, more=0):
 def rooted(folder, root, name="d/root"):
     """Gives the database of a checkpoint another root."""
     (folder / "d" / "root").write_bytes(root)
-    (folder / ocdbt.MANIFEST).write_bytes(database.manifest((name, 0, len(root)), []))
+    (folder / ocdbt.MANIFEST).write_bytes(ocdbt_writer.manifest((name, 0, len(root)), []))
 
 
 def packed(body, kind="node"):
     """A node or manifest whose body says that it is Zstandard."""
     framed = struct.pack(">I", ocdbt.MAGIC[kind]) + struct.pack("<Q", len(body) + 18) + b"\0\1" + body
-    return framed + struct.pack("<I", database.crc32c(framed))
+    return framed + struct.pack("<I", ocdbt_writer.crc32c(framed))
 
 
 def blocks(*parts, window=0x38):
@@ -94,7 +95,7 @@ def blocks(*parts, window=0x38):
     return b"\x28\xb5\x2f\xfd\0" + bytes([window]) + content
 
 
-ROOT = database.leaf({b"a/0": b"x"})
+ROOT = ocdbt_writer.leaf({b"a/0": b"x"})
 BODY = ROOT[14:-4]
 HOSTILE = {
     "cut": (ROOT[:-1], "damaged"),
@@ -111,7 +112,7 @@ HOSTILE = {
     "block beyond the end": (packed(blocks((0, 100, b"x"))), "damaged"),
     "reserved block": (packed(blocks((3, 1, b"x"))), "damaged"),
     "no last block": (packed(blocks((0, 1, b"x"))[:-1] + b"\0" * 8), "damaged"),
-    "many keys": (database.framed("node", b"\0\0" + b"\xff" * 8 + b"\x01"), "damaged"),
+    "many keys": (ocdbt_writer.framed("node", b"\0\0" + b"\xff" * 8 + b"\x01"), "damaged"),
 }
 
 
@@ -147,7 +148,7 @@ def test_a_value_outside_the_folder_is_refused(name, tmp_path):
     folder = tmp_path / "x"
     (tmp_path / "secret").write_bytes(bytes(12))
     arrays(folder)
-    rooted(folder, database.leaf({b"a/.zarray": opened(folder)["a/.zarray"], b"a/0": (name, 0, 12)}))
+    rooted(folder, ocdbt_writer.leaf({b"a/.zarray": opened(folder)["a/.zarray"], b"a/0": (name, 0, 12)}))
     refused(folder, "Invalid key")
 
 

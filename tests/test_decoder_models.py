@@ -12,8 +12,8 @@ from references import decoders
 from safetensors.numpy import load_file, save_file
 
 from jtransfer import models, weights
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 from jtransfer.models import gpt2, llama
 from jtransfer.weights import libraries, maps
 

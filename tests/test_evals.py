@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from jtransfer import evals
+from jtransfer import evaluators, metrics
 
 N, C = 57, 8
 RNG = np.random.default_rng(1)
@@ -20,7 +20,7 @@ PREDICTED = LOGITS.argmax(1)
 
 
 def scalars(logits=LOGITS, labels=LABELS):
-    return dict(evals.classification(logits, labels))
+    return dict(metrics.classification(logits, labels))
 
 
 def test_scalars_are_scikit_learns():
@@ -34,7 +34,7 @@ def test_scalars_are_scikit_learns():
 
 
 def test_per_class_is_scikit_learns():
-    got = evals.per_class(PREDICTED, LABELS, C)
+    got = metrics.per_class(PREDICTED, LABELS, C)
     expected = sk.precision_recall_fscore_support(LABELS, PREDICTED, labels=range(C), zero_division=0)
     for ours, theirs in zip(got, expected, strict=True):
         np.testing.assert_allclose(ours, theirs)
@@ -42,7 +42,7 @@ def test_per_class_is_scikit_learns():
 
 def test_confusion_is_scikit_learns():
     np.testing.assert_array_equal(
-        evals.confusion(PREDICTED, LABELS, C), sk.confusion_matrix(LABELS, PREDICTED, labels=range(C))
+        metrics.confusion(PREDICTED, LABELS, C), sk.confusion_matrix(LABELS, PREDICTED, labels=range(C))
     )
 
 
@@ -71,7 +71,7 @@ def test_calibration_by_hand():
     top = np.asarray([0.95, 0.95, 0.95, 0.61, 0.61, 0.52])  # bins 15, 10 and 8 of 15
     right = np.asarray([1, 1, 0, 1, 0, 0])
     probs = np.stack([top, 1 - top], axis=1).astype(np.float32)
-    got = evals.calibration(probs, 1 - right)
+    got = metrics.calibration(probs, 1 - right)
     assert got.count.tolist() == [0] * 7 + [1, 0, 2] + [0] * 4 + [3]
     np.testing.assert_allclose(got.confidence[[7, 9, 14]], [0.52, 0.61, 0.95], rtol=1e-6)
     np.testing.assert_allclose(got.accuracy[[7, 9, 14]], [0, 1 / 2, 2 / 3])
@@ -81,7 +81,7 @@ def test_calibration_by_hand():
 
 def test_a_confidence_on_an_edge_is_in_the_lower_bin():
     probs = np.asarray([[0.5, 0.5], [1.0, 0.0]], np.float32)
-    assert evals.calibration(probs, np.zeros(2, int), bins=2).count.tolist() == [1, 1]
+    assert metrics.calibration(probs, np.zeros(2, int), bins=2).count.tolist() == [1, 1]
 
 
 def batches(sizes, padding, order=None):
@@ -103,18 +103,18 @@ def eval_step(variables, batch):
 @pytest.mark.parametrize(("sizes", "padding"), [([N], 0), ([20, 20, 17], 0), ([20, 20, 17, 0], 3)])
 def test_run_is_the_same_however_the_split_is_cut(sizes, padding):
     order = RNG.permutation(N)
-    got, predictions = evals.run(eval_step, {"shift": np.float32(0)}, batches(sizes, padding, order))
+    got, predictions = evaluators.run(eval_step, {"shift": np.float32(0)}, batches(sizes, padding, order))
     assert got == scalars()
     np.testing.assert_array_equal(predictions["index"], np.arange(N))
     np.testing.assert_array_equal(predictions["label"], LABELS)
-    np.testing.assert_array_equal(predictions["probs"], evals.softmax(LOGITS))
+    np.testing.assert_array_equal(predictions["probs"], metrics.softmax(LOGITS))
     assert {k: v.dtype.name for k, v in predictions.items()} == {"probs": "float32", "label": "int32", "index": "int64"}
 
 
 @pytest.mark.parametrize("cut", [[], [0, 0]], ids=["no batch", "padding alone"])
 def test_run_refuses_a_split_without_examples(cut):
     with pytest.raises(ValueError, match="without an example"):
-        evals.run(eval_step, {"shift": np.float32(0)}, batches(cut, 2))
+        evaluators.run(eval_step, {"shift": np.float32(0)}, batches(cut, 2))
 
 
 def test_two_processes_find_what_one_finds():

@@ -13,12 +13,17 @@ import pytest
 import references
 from safetensors.numpy import load_file
 
-from jtransfer import checkpoint, data, export, models, setup, weights, workdir
-from jtransfer import config as configs
-from jtransfer import tree as trees
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
-from jtransfer.weights import libraries, maps, origin, stated
+from jtransfer import data, models, weights
+from jtransfer.core import config as configs
+from jtransfer.core import tree as trees
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.exporting import export
+from jtransfer.runs import build
+from jtransfer.runs import folder as workdir
+from jtransfer.training import checkpoint
+from jtransfer.weights import libraries, maps
+from jtransfer.weights.identify import hf_config, manifest
 
 CLASSES = tuple(f"kind {i}" for i in range(references.CLASSES))
 PIXELS = models.chain.Pixels(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), crop=0.9, interpolation="bicubic")
@@ -32,7 +37,7 @@ def store(case, folder):
     variables, report = weights.load(reference.tensors, model)
     folder.mkdir(parents=True)
     weights.save(variables, model, folder / "model.safetensors", scheme="jtransfer")
-    origin.write(folder, origin.describe(reference.model, model, report, CLASSES))
+    manifest.write(folder, manifest.describe(reference.model, model, report, CLASSES))
     return folder
 
 
@@ -135,7 +140,7 @@ def test_models_of_texts_are_exported_with_their_tokenizer(name, tmp_path):
     flat = {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(variables).items()}
     (tmp_path / "source").mkdir()
     weights.save(variables, model, tmp_path / "source" / "model.safetensors", scheme="jtransfer")
-    origin.write(tmp_path / "source", origin.describe(name, model, weights.load(flat, model)[1]))
+    manifest.write(tmp_path / "source", manifest.describe(name, model, weights.load(flat, model)[1]))
     (tmp_path / "source" / "tokenizer.json").write_text("{}")
     export.export(tmp_path / "source", tmp_path / "hf", "hf")
     assert (tmp_path / "hf" / "tokenizer.json").read_text() == "{}"
@@ -181,7 +186,7 @@ def run(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     workdir.claim(folder, config, names)
     (folder / "checkpoints").mkdir()
-    model = setup.create_model(config, len(names))
+    model = build.create_model(config, len(names))
     variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
     asked = []
     monkeypatch.setattr(checkpoint, "load_params", lambda *args: asked.append(args) or variables)
@@ -233,9 +238,9 @@ def test_a_model_that_the_library_does_not_have_is_refused(name, fields, library
 
 def test_a_swin_of_transformers_that_shifts_no_windows_is_refused():
     config = libraries.transformers("swin_tiny", models.create("swin_tiny"), ())
-    assert stated.fields({"config.json": config})["image_size"] == 224
+    assert hf_config.fields({"config.json": config})["image_size"] == 224
     with pytest.raises(InputError, match="no windows of 7 in a map of 7×14, the models here do"):
-        stated.fields({"config.json": config | {"image_size": [224, 448]}})
+        hf_config.fields({"config.json": config | {"image_size": [224, 448]}})
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import small
 
-from jtransfer import features, rules, step
-from jtransfer.errors import InputError
+from jtransfer.core import rules
+from jtransfer.core.errors import InputError
+from jtransfer.features import prefix
+from jtransfer.training import step
 
 
 def batches(images):
@@ -26,10 +28,10 @@ def batches(images):
 def test_features_then_the_rest_is_the_model(family, spec):
     model, variables = small.model_of(family), small.variables_of(family)
     mask = rules.trainable(spec, variables["params"], model.stages)
-    stage = features.first_trained(mask, model.stages)
+    stage = prefix.first_trained(mask, model.stages)
     assert stage == ("head" if spec == "head/.*" else {"resnet": "stage4", "vgg": "fc", "lite": "conv_head"}[family])
     images = np.asarray(small.batch_of(6)["inputs"])
-    cached, labels = features.extract(jax.jit(step.make_eval_step(model, stop=stage)), variables, batches(images))
+    cached, labels = prefix.extract(jax.jit(step.make_eval_step(model, stop=stage)), variables, batches(images))
     np.testing.assert_array_equal(labels, np.arange(6))
     rest = jax.jit(step.make_eval_step(model, start=stage))(variables, {"inputs": cached})["logits"]
     whole = jax.jit(step.make_eval_step(model))(variables, {"inputs": images})["logits"]
@@ -39,4 +41,4 @@ def test_features_then_the_rest_is_the_model(family, spec):
 def test_nothing_frozen_is_nothing_to_cache():
     mask = {"stem": {"kernel": True}, "head": {"kernel": True}}
     with pytest.raises(InputError, match="no stage is frozen before 'stem'"):
-        features.first_trained(mask, ("stem", "pool", "head"))
+        prefix.first_trained(mask, ("stem", "pool", "head"))

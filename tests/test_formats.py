@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 from format_values import values
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 
 CORPUS = Path(__file__).parent / "corpus"

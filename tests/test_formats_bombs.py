@@ -20,7 +20,7 @@ import test_database
 from hostile import entry, group, name, table, tensor, text
 from test_formats_hostile import read_all, refused
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 
 HUGE = 1 << 28

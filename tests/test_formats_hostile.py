@@ -18,7 +18,7 @@ from hostile import entry, group, name, number, storage, table, tensor, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 
 CORPUS = Path(__file__).parent / "corpus"

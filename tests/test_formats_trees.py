@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from test_formats import assert_same
 from test_formats_hostile import damaged, read_or_refuse, refused
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 
 CORPUS = Path(__file__).parent / "corpus"

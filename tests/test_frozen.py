@@ -10,9 +10,10 @@ import optax
 import pytest
 import small
 
-from jtransfer import checkpoint, optim, rules, state, step
-from jtransfer import tree as trees
-from jtransfer.layers.still import hold_still, still_modules
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.layers.frozen import hold_still, still_modules
+from jtransfer.training import checkpoint, optim, state, step
 
 FAMILIES = list(small.MODELS)
 LAST = {"resnet": "(stage4|head)/.*", "vgg": "(fc|head)/.*", "lite": "(stage7|conv_head|head)/.*"}

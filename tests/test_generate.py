@@ -12,7 +12,7 @@ import pytest
 from references import decoders
 
 from jtransfer import generate, models, weights
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.generate import Settings, decode
 from jtransfer.weights import maps
 

@@ -9,10 +9,11 @@ import references
 from safetensors.numpy import save_file
 
 from jtransfer import inspect
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
-from jtransfer.weights import beside, formats
-from jtransfer.weights.guess import guess
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.weights import formats
+from jtransfer.weights.identify import sidecar_files
+from jtransfer.weights.identify.detect import guess
 
 SAME, UNKNOWN = {"symmetric": False}, ("symmetric", "epsilon")
 PYTORCH = {"symmetric": True, "epsilon": 1e-5}
@@ -85,7 +86,7 @@ def test_the_table_is_made_without_reading_a_tensor(checkpoint, monkeypatch):
 )
 def test_the_forms_of_transformers_processors_are_understood(sizes, crop, size):
     content = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1], "resample": 3, **sizes}
-    found, origin = beside.preprocessing({"preprocessor_config.json": content})
+    found, origin = sidecar_files.preprocessing({"preprocessor_config.json": content})
     assert origin == "preprocessor_config.json"
     assert found == {
         "mean": (0.1, 0.2, 0.3),
@@ -97,10 +98,10 @@ def test_the_forms_of_transformers_processors_are_understood(sizes, crop, size):
 
 
 def test_a_processor_of_another_form_is_an_error_and_none_is_none():
-    assert beside.preprocessing({"config.json": {"model_type": "bert"}}) is None
+    assert sidecar_files.preprocessing({"config.json": {"model_type": "bert"}}) is None
     for sizes in ({}, {"size": "large"}, {"size": {"longest_edge": 3}}, {"size": 3, "resample": 17}):
         with pytest.raises(InputError, match="preprocessing has an unknown form"):
-            beside.preprocessing({"preprocessor_config.json": {"image_mean": [0], "image_std": [1], **sizes}})
+            sidecar_files.preprocessing({"preprocessor_config.json": {"image_mean": [0], "image_std": [1], **sizes}})
 
 
 def test_bad_input_is_one_line_and_exit_code_2(checkpoint, capsys):

@@ -10,10 +10,10 @@ import pytest
 from jax import lax
 
 from jtransfer import layers
-from jtransfer.layers import route
 from jtransfer.layers.activation import gelu
 from jtransfer.layers.conv import DIMENSIONS, explicit_padding
-from jtransfer.layers.taps import out_size
+from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.cpu.window_views import out_size
 
 
 def normal(*shape, seed=0, dtype=np.float32):
@@ -79,9 +79,9 @@ def test_the_cpu_takes_its_route_and_other_backends_xla(case, monkeypatch):
     pads = explicit_padding(padding, size, window, pair)
     kernel = (*window, cin // groups, features)
     arguments = (cin, kernel, pads, groups, out_size(size, window, pair, pads))
-    assert route.conv(*arguments) == expected
+    assert dispatch.conv(*arguments) == expected
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert route.conv(*arguments) == "xla"
+    assert dispatch.conv(*arguments) == "xla"
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -245,9 +245,9 @@ def test_apart_separates_what_the_compiler_would_fuse():
         return [line for line in text.splitlines() if " conditional(" in line]
 
     assert not sines(lambda x: shifted(jnp.sin(x)))
-    assert sines(lambda x: route.apart(shifted, jnp.sin(x)))
+    assert sines(lambda x: dispatch.apart(shifted, jnp.sin(x)))
     x = normal(64, 64).at[0, 0].set(jnp.nan)
-    np.testing.assert_array_equal(route.apart(shifted, x), shifted(x))
+    np.testing.assert_array_equal(dispatch.apart(shifted, x), shifted(x))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from jtransfer import convert, export, verify, weights
+from jtransfer import convert, weights
+from jtransfer.exporting import export
+from jtransfer.proof import verify
 
 LIVE = ("torch", "timm", "transformers", "torchvision", "sentence_transformers")
 if not all(map(importlib.util.find_spec, LIVE)):

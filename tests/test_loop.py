@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jtransfer import models
-from jtransfer import tree as trees
-from jtransfer.layers.still import hold_still, still_modules
+from jtransfer.core import tree as trees
+from jtransfer.layers.frozen import hold_still, still_modules
 from jtransfer.weights import libraries
 
 TEXT = {"vocabulary": 61, "width": 8, "depth": 4, "heads": 2, "mlp_width": 12}

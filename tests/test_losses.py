@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jtransfer import objectives
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 
 B, C = 6, 4
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import pytest
 import small
 
 from jtransfer import models
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 from jtransfer.models import inverted
 
 SMALL = {

@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from jtransfer import configfile, convert, export, init, models, predict, setup, sharding, train, weights
-from jtransfer.errors import InputError
+from jtransfer import convert, models, predict, train, weights
+from jtransfer.core import config_file, sharding
+from jtransfer.core.errors import InputError
+from jtransfer.exporting import export
+from jtransfer.runs import build, initialize
 from jtransfer.weights import libraries, surgery
 
 THIN = {"patch": 8, "width": 8, "depth": 1, "heads": 2, "mlp_width": 8}
@@ -31,7 +34,7 @@ def get_config():
 def config(tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "oblong.py"
     file.write_text(CONFIG)
-    return configfile.load(str(file), ["--config.model.fields.image_size=(16, 32)"])
+    return config_file.load(str(file), ["--config.model.fields.image_size=(16, 32)"])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def test_a_run_keeps_its_shape_and_goes_on(config, run):
 
 
 def test_what_the_model_looks_at_has_its_shape(config, run):
-    made = setup.transforms(config, setup.create_model(config, 10))
+    made = build.transforms(config, build.create_model(config, 10))
     assert made["train"].size == made["eval"].size == (16, 32)
     image = np.zeros((80, 160, 3), np.uint8)
     image[2:78, 4:156] = 255
@@ -79,14 +82,14 @@ def test_exported_and_converted_it_keeps_its_shape(format, run, tmp_path):
         model, variables, report = weights.restore(tmp_path / folder)
         assert model.sides == (16, 32)
         assert (report.adapted, report.reinitialised) == ((), ())
-        np.testing.assert_array_equal(positions(variables), init.run_tensors(run)["embed/positions"])
+        np.testing.assert_array_equal(positions(variables), initialize.run_tensors(run)["embed/positions"])
 
 
 def test_the_grid_of_a_run_is_resized_for_another(run):
     mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1])
-    variables, report = init.variables(str(run), vit((24, 16)), mesh, "replicate")
+    variables, report = initialize.variables(str(run), vit((24, 16)), mesh, "replicate")
     assert report.adapted == (("embed/positions", "a grid of 2×4 → 3×2"),)
-    table = np.asarray(init.run_tensors(run)["embed/positions"])
+    table = np.asarray(initialize.run_tensors(run)["embed/positions"])
     expected = surgery.resize_positions(table, (2, 4), (3, 2), prefix=1)
     np.testing.assert_array_equal(positions(variables), expected)
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from test_convert import assert_same
 
 from jtransfer import models, weights
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights.maps import open_clip
 
 FIELDS = {"patch": 8, "width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "projection": 12, "image_size": (16, 24)}

@@ -7,9 +7,10 @@ import optax
 import pytest
 import small
 
-from jtransfer import optim, rules, state
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
+from jtransfer.training import optim, state
 
 PARAMS = {"stem": {"kernel": jnp.ones(3), "bias": jnp.ones(2)}, "head": {"kernel": jnp.ones(4)}}
 GRADS = jax.tree.map(lambda x: jnp.arange(1.0, 1 + x.size), PARAMS)

@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jtransfer import checkpoint, data, evals, predict, setup, workdir
-from jtransfer import config as configs
-from jtransfer import step as steps
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
+from jtransfer import data, evaluators, predict
+from jtransfer.core import config as configs
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.runs import build
+from jtransfer.runs import folder as workdir
+from jtransfer.tasks import printing
+from jtransfer.training import checkpoint
+from jtransfer.training import step as steps
 
 IMAGES = predict.BATCH + 3  # two batches, the last one padded
 
@@ -39,12 +43,12 @@ def run(tmp_path_factory):
     for i, path in enumerate(paths):
         Image.fromarray(source[i]["image"]).save(path)
 
-    model = setup.create_model(config, len(source.class_names))
+    model = build.create_model(config, len(source.class_names))
     shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))
     variables = jax.tree.map(draw, shapes)
-    transform = setup.transforms(config, model)["eval"]
-    eval_step = jax.jit(steps.make_eval_step(model, preprocess=steps.pixels(**setup.statistics(transform))))
-    _, expected = evals.run(eval_step, variables, data.eval_batches(source, transform, predict.BATCH))
+    transform = build.transforms(config, model)["eval"]
+    eval_step = jax.jit(steps.make_eval_step(model, preprocess=steps.pixels(**build.statistics(transform))))
+    _, expected = evaluators.run(eval_step, variables, data.eval_batches(source, transform, predict.BATCH))
     assert len(np.unique(expected["probs"].round(4))) > IMAGES  # images differ
     return folder, paths, variables, source.class_names, expected["probs"]
 
@@ -75,7 +79,7 @@ def test_the_command_prints_the_best_classes_of_each_image(run, loaded, capsys):
 
 
 def best(names, probs):
-    order = np.argsort(-probs, kind="stable")[: evals.lines.TOP]
+    order = np.argsort(-probs, kind="stable")[: printing.TOP]
     return "  ".join(f"{names[i]} {probs[i]:.3f}" for i in order)
 
 

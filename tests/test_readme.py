@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jtransfer import checkpoint, models, optim, rules, state, weights
-from jtransfer import config as configs
-from jtransfer.weights import origin
+from jtransfer import models, weights
+from jtransfer.core import config as configs
+from jtransfer.core import rules
+from jtransfer.training import checkpoint, optim, state
+from jtransfer.weights.identify import manifest
 from jtransfer.weights.maps.gpt2 import transformers
 
 SMALL = {"depths": (1, 1, 1, 1)}
@@ -61,7 +63,7 @@ def test_surgery_works_as_shown(tmp_path, monkeypatch, capsys):
     (tmp_path / "checkpoint").mkdir()
     file = weights.save(variables, model, tmp_path / "checkpoint" / "model.safetensors")
     report = weights.load(file, model)[1]
-    origin.write(tmp_path / "checkpoint", origin.describe("vit_tiny_patch16", model, report, ("dog", "cat")))
+    manifest.write(tmp_path / "checkpoint", manifest.describe("vit_tiny_patch16", model, report, ("dog", "cat")))
     monkeypatch.chdir(tmp_path)
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "adapt=True" in block)
     names = {}

@@ -11,7 +11,7 @@ from references import decoders, encoders
 from safetensors.numpy import load_file, save_file
 
 from jtransfer import models, weights
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import maps
 from jtransfer.weights.save import to_foreign
 

@@ -15,8 +15,10 @@ import synthetic_run
 from etils import epath
 from PIL import Image
 
-from jtransfer import evals, figures, mistakes, report
-from jtransfer.command import run_command
+from jtransfer import metrics
+from jtransfer.core.command import run_command
+from jtransfer.reporting import errors, figures
+from jtransfer.reporting import page as report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = "</td><script>alert(1)</script>\"' onload=x $\\frac{1}$ {{ 7*7 }}"
@@ -68,7 +70,7 @@ def source(monkeypatch):
         def __getitem__(self, index):
             return {"image": picture(index)}
 
-    monkeypatch.setattr(mistakes.data, "open", lambda spec, split: {"test": Source()}[split])
+    monkeypatch.setattr(errors.data, "open", lambda spec, split: {"test": Source()}[split])
 
 
 def page(workdir, **fields):
@@ -116,7 +118,7 @@ def test_hostile_names_are_shown_as_text(tmp_path):
 
 
 def described(run):
-    return mistakes.describe(run.config, run.classes, run.predictions)
+    return errors.describe(run.config, run.classes, run.predictions)
 
 
 @pytest.mark.parametrize(("number", "table"), [(10, True), (30, False)])
@@ -132,7 +134,7 @@ def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
     shown = described(run)["mistakes"]
     probs, label = run.predictions["probs"], run.predictions["label"]
     wrong = [(-probs[i].max(), i) for i in range(len(label)) if probs[i].argmax() != label[i]]
-    assert [m["index"] for m in shown] == [i for _, i in sorted(wrong)][: mistakes.MISTAKES]
+    assert [m["index"] for m in shown] == [i for _, i in sorted(wrong)][: errors.MISTAKES]
     assert shown[0]["true"] == synthetic_run.CLASSES[label[shown[0]["index"]]]
     decoded = Image.open(io.BytesIO(base64.b64decode(shown[0]["picture"].split(",")[1])))
     np.testing.assert_array_equal(np.asarray(decoded), picture(shown[0]["index"]))
@@ -143,7 +145,7 @@ def test_mistakes_of_texts_are_read_not_seen(tmp_path, monkeypatch):
         def __getitem__(self, index):
             return {"text": f"text {index}, {HOSTILE}", "label": 0}
 
-    monkeypatch.setattr(mistakes.data, "open", lambda spec, split: Source())
+    monkeypatch.setattr(errors.data, "open", lambda spec, split: Source())
     got = page(tmp_path)
     worst = described(report.read(epath.Path(tmp_path)))["mistakes"][0]
     assert f"text {worst['index']}, {' '.join(HOSTILE.split())}" in got.text
@@ -155,10 +157,10 @@ def test_errors_are_those_of_the_evaluators(tmp_path):
     run = report.read(epath.Path(tmp_path))
     probs, label = run.predictions["probs"], run.predictions["label"]
     got = described(run)
-    matrix = evals.confusion(probs.argmax(1), label, 10)
+    matrix = metrics.confusion(probs.argmax(1), label, 10)
     assert [[number for number, _ in row] for row in got["confusion"]] == matrix.tolist()
-    np.testing.assert_allclose([c["f1"] for c in got["classes"]], evals.per_class(probs.argmax(1), label, 10).f1)
-    assert got["calibration"]["ece"] == evals.calibration(probs, label).ece
+    np.testing.assert_allclose([c["f1"] for c in got["classes"]], metrics.per_class(probs.argmax(1), label, 10).f1)
+    assert got["calibration"]["ece"] == metrics.calibration(probs, label).ece
     off = matrix - np.diag(matrix.diagonal())
     assert got["pairs"][0]["count"] == off.max()
 
@@ -167,7 +169,7 @@ def test_the_report_is_written_where_the_data_is_gone(tmp_path, monkeypatch, cap
     def gone(spec, split):
         raise OSError("no such data")
 
-    monkeypatch.setattr(mistakes.data, "open", gone)
+    monkeypatch.setattr(errors.data, "open", gone)
     got = page(tmp_path)
     assert "example" in got.text
     assert "img" not in got.tags

@@ -16,10 +16,14 @@ import jax
 import pytest
 from etils import epath
 
-from jtransfer import checkpoint, configfile, evals, metrics, setup, train, views, workdir
-from jtransfer import config as configs
-from jtransfer import step as steps
-from jtransfer import tree as trees
+from jtransfer import evaluators, train
+from jtransfer.core import config as configs
+from jtransfer.core import config_file
+from jtransfer.core import tree as trees
+from jtransfer.runs import build, log
+from jtransfer.runs import folder as workdir
+from jtransfer.training import checkpoint, feed
+from jtransfer.training import step as steps
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "tests/tiny_run.py"
@@ -84,7 +88,7 @@ def leaves(workdir, step=None, average=True):
 
 def lines(workdir):
     """The log without what a clock says."""
-    return [{k: v for k, v in line.items() if k not in CLOCKS} for line in metrics.read(workdir)]
+    return [{k: v for k, v in line.items() if k not in CLOCKS} for line in log.read(workdir)]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,7 @@ def whole(tmp_path_factory):
 
 
 def logged(workdir, text):
-    path = workdir / metrics.FILE
+    path = workdir / log.FILE
     return lambda: path.exists() and text in path.read_text()
 
 
@@ -150,7 +154,7 @@ def test_killed_again_and_again(whole, tmp_path):
 
 @pytest.mark.parametrize("written", range(4))
 def test_killed_while_the_folder_is_claimed(tmp_path, monkeypatch, written):
-    config = configs.complete(configfile.load(str(ROOT / CONFIG)))
+    config = configs.complete(config_file.load(str(ROOT / CONFIG)))
 
     def replace_or_die(path, target):
         if len(list(tmp_path.glob("*.json"))) == written:
@@ -240,7 +244,7 @@ def stop_after_saves(monkeypatch, number):
 
 
 def test_without_a_validation_split_little_is_lost_either(tmp_path, monkeypatch):
-    config = configfile.load(str(ROOT / TWO_PHASES), ("--config.checkpoint_every=1000", "--config.eval_every=3"))
+    config = config_file.load(str(ROOT / TWO_PHASES), ("--config.checkpoint_every=1000", "--config.eval_every=3"))
     assert not config.data.validation
     stop_after_saves(monkeypatch, 5)
     with pytest.raises(Stopped):
@@ -249,7 +253,7 @@ def test_without_a_validation_split_little_is_lost_either(tmp_path, monkeypatch)
 
 
 def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkeypatch):
-    config = configfile.load(str(ROOT / TWO_PHASES), STOPPING)
+    config = config_file.load(str(ROOT / TWO_PHASES), STOPPING)
     train.run(config, tmp_path / "whole")
     stops = [line for line in lines(tmp_path / "whole") if line.get("event") == "early_stop"]
     assert stops, "the run is to stop early"
@@ -278,8 +282,8 @@ def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkey
 
 
 def validation_loss(config, workdir, step):
-    run = setup.prepare(config, workdir)
-    preprocess = steps.pixels(**setup.statistics(run.transforms["eval"]))
+    run = build.prepare(config, workdir)
+    preprocess = steps.pixels(**build.statistics(run.transforms["eval"]))
     eval_step = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess))
-    batches = views.images(run).eval_batches("validation")
-    return evals.run(eval_step, checkpoint.load_params(workdir, step), batches)[0]["loss"]
+    batches = feed.images(run).eval_batches("validation")
+    return evaluators.run(eval_step, checkpoint.load_params(workdir, step), batches)[0]["loss"]

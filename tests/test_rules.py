@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jtransfer import rules
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 
 PARAMS = {
     "stem": {"conv": {"kernel": 1}, "bn": {"scale": 2, "bias": 3}},

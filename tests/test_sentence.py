@@ -9,10 +9,11 @@ import pytest
 import references
 from references import encoders
 
-from jtransfer import export, weights
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
-from jtransfer.weights import sentence
+from jtransfer import weights
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.exporting import export
+from jtransfer.weights.identify import sentence_transformers as sentence
 
 MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},

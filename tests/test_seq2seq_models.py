@@ -15,8 +15,8 @@ from references import seq2seq
 from safetensors.numpy import load_file, save_file
 
 from jtransfer import models, weights
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.weights import libraries, maps
 from jtransfer.weights.maps import bart

@@ -6,10 +6,11 @@ import pytest
 import small
 from jax.sharding import PartitionSpec
 
-from jtransfer import init, sharding
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import sharding
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 from jtransfer.models import create
+from jtransfer.runs import initialize
 
 SPEC = "(stage[34]|head)/.*"
 
@@ -82,11 +83,11 @@ def test_a_table_cuts_along_any_axis_of_the_mesh():
 def test_variables_are_made_straight_in_their_sharding():
     model = create("resnet18", 8, depths=(1, 1, 1, 1), image_size=32)
     mesh = sharding.make_mesh({"data": -1})
-    variables, report = init.variables("scratch", model, mesh, "fsdp")
+    variables, report = initialize.variables("scratch", model, mesh, "fsdp")
     assert report is None
     head = variables["params"]["head"]["dense"]["kernel"]
     assert head.addressable_shards[0].data.shape == (64, 8)
-    one, _ = init.variables("scratch", model, sharding.make_mesh({"data": 1}, jax.devices()[:1]), "replicate")
+    one, _ = initialize.variables("scratch", model, sharding.make_mesh({"data": 1}, jax.devices()[:1]), "replicate")
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(variables), jax.device_get(one))
 
 

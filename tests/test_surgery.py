@@ -8,9 +8,12 @@ import pytest
 import references
 from test_weights import THIN, forward, numbered, tiny
 
-from jtransfer import init, models, sharding, weights
-from jtransfer.errors import InputError
-from jtransfer.weights import origin, surgery
+from jtransfer import models, weights
+from jtransfer.core import sharding
+from jtransfer.core.errors import InputError
+from jtransfer.runs import initialize
+from jtransfer.weights import surgery
+from jtransfer.weights.identify import manifest
 
 WANTED = references.arrays("surgery")
 CLOSE = {"rtol": 0, "atol": 2e-5}
@@ -175,7 +178,7 @@ def named(tmp_path):
     model = vit()
     weights.save(numbered(model), model, tmp_path / "named" / "model.safetensors", scheme="jtransfer")
     report = weights.load(source(), model)[1]
-    origin.write(tmp_path / "named", origin.describe("vit_tiny_patch16", model, report, KINDS))
+    manifest.write(tmp_path / "named", manifest.describe("vit_tiny_patch16", model, report, KINDS))
     return tmp_path / "named"
 
 
@@ -202,12 +205,14 @@ def test_restore_does_all_of_it_for_a_source_that_names_its_classes(named):
 def test_a_run_starts_from_another_input_and_keeps_the_classes_that_it_knows(named):
     model = models.create("vit_tiny_patch16", 2, **THIN["vit"], image_size=96)
     mesh = sharding.make_mesh({"data": 8})
-    variables, report = init.variables(str(named), model, mesh, "replicate", class_names=("kind 7", "new"))
+    variables, report = initialize.variables(str(named), model, mesh, "replicate", class_names=("kind 7", "new"))
     assert dict(report.adapted)["embed/positions"] == "a grid of 4×4 → 6×6"
     assert dict(report.adapted)["head/dense/bias"] == "1 of 2 classes kept by name"
-    rows = init.table(variables["params"], jax.tree.map(lambda _: True, variables["params"]), model.stages, "x", report)
+    rows = initialize.table(
+        variables["params"], jax.tree.map(lambda _: True, variables["params"]), model.stages, "x", report
+    )
     assert {row["group"]: row["source"] for row in rows if row["group"] == "head"} == {"head": "adapted"}
-    _, report = init.variables(str(named), model, mesh, "replicate", class_names=("a", "b"))
+    _, report = initialize.variables(str(named), model, mesh, "replicate", class_names=("a", "b"))
     assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
 
 

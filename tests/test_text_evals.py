@@ -9,7 +9,8 @@ import sacrebleu
 import scipy.stats
 from sklearn import metrics
 
-from jtransfer.evals import lines, text
+from jtransfer.metrics import text
+from jtransfer.tasks import printing
 
 RNG = np.random.default_rng(0)
 
@@ -120,20 +121,20 @@ def test_translations_are_scored_by_sacrebleu():
 
 def test_words_have_their_tags_and_those_cut_off_have_none():
     table = {"predicted": np.array([[0, 1, 1, 0], [1, 0, 0, 1]]), "label": np.array([[-1, 0, 0, -1], [-1, 0, -1, 0]])}
-    found = list(lines.tags(["the dog runs", "a dog"], table, ["O", "B"]))
+    found = list(printing.tags(["the dog runs", "a dog"], table, ["O", "B"]))
     assert found == ["the/B dog/B runs/?", "a/O dog/B"]
 
 
 def test_a_text_has_the_nearest_other_one_beside_it():
     given, x = ["the dog", "a dog", "tea"], np.array([[2.0, 0], [3, 1], [0, 1]])
     table = {"embeddings": np.stack([x, x], 1)}
-    found = [line.split(maxsplit=2)[-1] for line in lines.neighbours(["A", "B", "C"], table, [])]
+    found = [line.split(maxsplit=2)[-1] for line in printing.neighbours(["A", "B", "C"], table, [])]
     assert found == ["B", "A", "B"]
-    assert next(lines.neighbours(given, table, [])).split() == ["the", "dog", "0.949", "a", "dog"]
-    (alone,) = lines.neighbours(given[:1], {"embeddings": np.ones((1, 2, 5))}, [])
+    assert next(printing.neighbours(given, table, [])).split() == ["the", "dog", "0.949", "a", "dog"]
+    (alone,) = printing.neighbours(given[:1], {"embeddings": np.ones((1, 2, 5))}, [])
     assert "an embedding of 5 numbers" in alone
 
 
 def test_probable_classes_come_first_and_need_not_sum_to_one():
-    (line,) = lines.several(["x"], {"logits": np.array([[-9.0, 3.0, 2.0]])}, ["a", "b", "c"])
+    (line,) = printing.several(["x"], {"logits": np.array([[-9.0, 3.0, 2.0]])}, ["a", "b", "c"])
     assert line == "x  b 0.953  c 0.881  a 0.000"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jtransfer import objectives
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 
 RNG = np.random.default_rng(0)
 

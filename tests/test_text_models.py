@@ -15,8 +15,8 @@ from references import encoders
 from safetensors.numpy import load_file, save_file
 
 from jtransfer import models, weights
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 from jtransfer.models import text
 from jtransfer.models.chain import Chain, Tied
 from jtransfer.weights import libraries

@@ -11,9 +11,10 @@ import pytest
 from tokenizer_texts import SENTENCES, TEXTS
 
 from jtransfer import data
-from jtransfer.data import text, tokenizers
+from jtransfer.core.errors import InputError
 from jtransfer.data.source import Source, unlabelled
-from jtransfer.errors import InputError
+from jtransfer.modalities import text
+from jtransfer.modalities.text import tokenizers
 
 ROOT = Path(__file__).parent / "references" / "tokenizers"
 WORDS = ("dog", "model", "weights", "Übermäßig", "begins", "renard")

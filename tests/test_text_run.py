@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jtransfer import config as configs
-from jtransfer import evals, export, generate, metrics, predict, report, setup, train, views
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
+from jtransfer import generate, metrics, predict, train
+from jtransfer.core import config as configs
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.exporting import export
+from jtransfer.reporting import page as report
+from jtransfer.runs import build, feed, log
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
 TINY = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 16}
@@ -116,9 +119,9 @@ def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_
         texts, targets, written = (kept[name].tolist() for name in ("text", "target", "written"))
     assert len(texts) == len(written) == 12
     assert set(targets) <= {f"{word} day" for word in WORDS}
-    assert dict(evals.translation(written, targets)) == {name: scalars[name] for name in ("bleu", "chrf")}
+    assert dict(metrics.translation(written, targets)) == {name: scalars[name] for name in ("bleu", "chrf")}
     assert predict.table(tmp_path / "run", texts[:2])[0]["written"].tolist() == written[:2]
-    lines = metrics.read(tmp_path / "run")
+    lines = log.read(tmp_path / "run")
     assert [line["step"] for line in lines if "chrf" in line and "split" in line] == [40, 80, 100]
 
 
@@ -219,12 +222,12 @@ def test_rare_classes_of_texts_are_seen_or_weighed_as_often(tmp_path, tokenizer)
     rows = [{"text": f"the day {WORDS[i % 8 == 0]}", "label": WORDS[i % 8 == 0]} for i in range(32)]
     (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config.data.sampling, config.loss.balanced = "balanced", True
-    run = setup.prepare(config, tmp_path / "run")
-    batch = next(views.images(run).train_batches(0))
+    run = build.prepare(config, tmp_path / "run")
+    batch = next(feed.images(run).train_batches(0))
     assert (batch["label"] == 0).sum() == len(batch["label"]) // 2
     labels = run.sources["train"].labels
     assert sorted(np.bincount(labels)) == [3, 21]
-    gradient = jax.grad(lambda x: setup.objective(run)(x, labels, labels >= 0))(jnp.zeros((24, 2)))
+    gradient = jax.grad(lambda x: build.objective(run)(x, labels, labels >= 0))(jnp.zeros((24, 2)))
     np.testing.assert_allclose(gradient.sum(0), 0, atol=1e-6)
     assert np.isfinite(list(train.run(config, tmp_path / "run").values())).all()
     tags = config_of("tag", tmp_path, tokenizer)

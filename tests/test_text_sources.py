@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from jtransfer import data
-from jtransfer.data import tfds_text
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.text import tfds_text
 
 TFDS = pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 ROWS = [("Guten Tag,\nSie!", "good"), ('a "quoted" one', "bad"), ("", "good"), ("naïve\u2028café", "odd, or not")]

@@ -11,8 +11,8 @@ import pytest
 import sentencepiece
 from tokenizer_texts import PAIRS, SENTENCES, TEXTS
 
-from jtransfer.data import tokenizers
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.text import tokenizers
 
 ROOT = Path(__file__).parent / "references" / "tokenizers"
 NAMES = ["bert", "bert_cased", "roberta", "gpt2", "t5", "xlm_roberta", "llama", "marian", "minilm"]

@@ -8,10 +8,11 @@ import references
 from references import decoders, encoders, seq2seq
 from safetensors.numpy import load_file, save_file
 
-from jtransfer import convert, models, reference, verify, weights
-from jtransfer.command import run_command
-from jtransfer.errors import InputError
-from jtransfer.weights import origin
+from jtransfer import convert, models, weights
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.proof import reference, verify
+from jtransfer.weights.identify import manifest
 
 TEXTS = {  # stored case → (what writes its folder, what its inputs are, their stored logits)
     "bert_classify": (encoders, lambda: encoders.inputs(7, 0, segments=True), "output 7"),
@@ -75,7 +76,7 @@ def test_stored_logits_of_images_and_of_images_with_texts(case, tmp_path, capsys
     model = models.create(stored.model, references.CLASSES, **fields)
     variables, report = weights.load(stored.tensors, model)
     weights.save(variables, model, tmp_path / "model.safetensors", scheme="jtransfer")
-    origin.write(tmp_path, origin.describe(stored.model, model, report))
+    manifest.write(tmp_path, manifest.describe(stored.model, model, report))
     given = stored.inputs if isinstance(stored.inputs, dict) else {"image": stored.inputs}
     given = {{"image": "images"}.get(name, name): x for name, x in given.items()}
     np.savez(tmp_path / verify.FILE, **given, logits=stored.logits)

@@ -14,8 +14,8 @@ import small
 from safetensors.numpy import save_file
 
 from jtransfer import models, weights
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 from jtransfer.weights import libraries, maps
 from jtransfer.weights.mapping import Map, Scheme, Transform, fit
 from jtransfer.weights.restore import describe

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jtransfer.core.errors import InputError
 from jtransfer.data.source import Source
-from jtransfer.errors import InputError
 
 Where = Callable[[int], str]
 Item = tuple[Any, Where, int]  # a label, and where it stands

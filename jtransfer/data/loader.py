@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from absl import flags
 
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.data.sampling import Order, balanced, shuffled
 from jtransfer.data.source import Source
-from jtransfer.errors import InputError, unknown
 
 Batch = dict[str, Any]
 Transform = Callable[[dict, np.random.Generator], dict]

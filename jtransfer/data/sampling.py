@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 
 Order = Callable[[np.ndarray], np.ndarray]
 

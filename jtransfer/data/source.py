@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 
 _WITHOUT = {
     "tags": "each word has its own; choose a method that needs no labels of examples",
@@ -84,7 +84,7 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
     return Source(ends[-1], read, pieces[0][0].class_names, read_labels, pieces[0][0].label_kind)
 
 
-def spread(source: Source, most: int) -> Source:
+def subsample(source: Source, most: int) -> Source:
     """At most `most` examples of a source, evenly spread over it."""
     chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).astype(int)).tolist()
     return concatenate([(source, i, i + 1) for i in chosen])

@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.registry import Registry
 from jtransfer.data import splits
-from jtransfer.data.arrays import npz_splits
-from jtransfer.data.folder import folder_splits
-from jtransfer.data.parallel import parallel_splits, text_splits
 from jtransfer.data.source import Source, concatenate
-from jtransfer.data.text_tables import csv_splits, jsonl_splits, parquet_splits
-from jtransfer.data.tfds import tfds_splits
-from jtransfer.errors import InputError, unknown
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -39,26 +35,31 @@ def open(spec: Mapping, split: str) -> Source:
     if spec.get("channels", 3) not in (1, 3):
         raise InputError(f"data.channels={spec.get('channels')!r}: 3 or 1")
     kind, _, location = name.partition(":")
-    opened = _KINDS[kind](location, spec) if kind in _KINDS else tfds_splits(name, spec)
+    if kind == "embedded":
+        kind, location = "npz", _embedded(location)
+    opened = READERS[kind](location, spec) if kind in READERS else READERS["tfds"](name, spec)
     pieces = splits.select(split, {part: len(source) for part, source in opened.items()}, name)
     return concatenate([(opened[part], start, stop) for part, start, stop in pieces])
 
 
-def _embedded_splits(location: str, spec: Mapping) -> dict[str, Source]:
+def _embedded(location: str) -> str:
     path = _EMBEDDED / f"{location}.npz"
     known = [file.stem for file in _EMBEDDED.glob("*.npz")]
     if location not in known:
         raise unknown("embedded data set", location, known)
-    return npz_splits(str(path), spec)
+    return str(path)
 
 
-_KINDS = {
-    "folder": folder_splits,
-    "npz": npz_splits,
-    "embedded": _embedded_splits,
-    "csv": csv_splits,
-    "jsonl": jsonl_splits,
-    "parquet": parquet_splits,
-    "parallel": parallel_splits,
-    "text": text_splits,
-}
+READERS = Registry(
+    "kind of data",
+    {
+        "tfds": "jtransfer.modalities.image.tfds:tfds_splits",
+        "folder": "jtransfer.modalities.image.folder:folder_splits",
+        "npz": "jtransfer.modalities.image.arrays:npz_splits",
+        "csv": "jtransfer.modalities.text.text_tables:csv_splits",
+        "jsonl": "jtransfer.modalities.text.text_tables:jsonl_splits",
+        "parquet": "jtransfer.modalities.text.text_tables:parquet_splits",
+        "parallel": "jtransfer.modalities.text.parallel:parallel_splits",
+        "text": "jtransfer.modalities.text.parallel:text_splits",
+    },
+)

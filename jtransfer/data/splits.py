@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 
 _PART = re.compile(r"\s*([\w-]+)\s*(?:\[\s*(-?\d+%?)?\s*:\s*(-?\d+%?)?\s*\])?\s*")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 
 _READ_AT_ONCE = 4096
 

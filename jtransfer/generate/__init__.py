@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.generate.decode import DECODER
 from jtransfer.generate.searches import Generated, search
 from jtransfer.generate.settings import Settings, from_config, read

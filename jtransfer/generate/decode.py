@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.generate.settings import Settings
 
 DECODER = "decoder_embed"

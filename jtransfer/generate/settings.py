@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from jtransfer.errors import InputError, unknown
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.source import fetch_beside

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jtransfer.layers import route
+from jtransfer.layers.cpu import dispatch
 
 Mask = Bool[Array, "#b #h #q m"]
 Bias = Float[Array, "#b #h q m"]
@@ -155,7 +155,7 @@ def attend(
     `drop` changes the attention weights (dropout) and `cap` bounds q·kᵀ·scale, which the fused kernels can't do.
     """
     shared = q.shape[2] != k.shape[2]
-    if drop is None and cap is None and (shared or not route.on_cpu()):
+    if drop is None and cap is None and (shared or not dispatch.on_cpu()):
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
     k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
     logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jtransfer.layers import route
-from jtransfer.layers.depthwise import depthwise
-from jtransfer.layers.taps import Pads, Pair, out_size, pad, taps
+from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.cpu.depthwise import depthwise
+from jtransfer.layers.cpu.window_views import Pads, Pair, out_size, pad, taps
 
 Padding = str | int | Pads
 
@@ -67,7 +67,7 @@ def conv(
     strides, window = pair(strides), kernel.shape[:2]
     pads = explicit_padding(padding, x.shape[1:3], window, strides)
     size = out_size(x.shape[1:3], window, strides, pads)
-    match route.conv(x.shape[-1], kernel.shape, pads, groups, size):
+    match dispatch.conv(x.shape[-1], kernel.shape, pads, groups, size):
         case "pointwise":
             return pointwise(x, kernel, strides)
         case "depthwise":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jtransfer.layers import route
+from jtransfer.layers.cpu import dispatch
 
 Channels = Float[Array, "c"]
 
@@ -25,7 +25,7 @@ class BatchNorm(nn.BatchNorm):
         """Normalises x [..., channels]; `use_running_average` given here wins over none given to the constructor."""
         stored = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         plain = mask is None and self.axis_name is None and self.axis == -1 and self.use_scale and self.use_bias
-        if stored or self.is_initializing() or not plain or not route.on_cpu():
+        if stored or self.is_initializing() or not plain or not dispatch.on_cpu():
             given = use_running_average if self.use_running_average is None else None
             return super().__call__(x, use_running_average=given, mask=mask)
         shape = (x.shape[-1],)

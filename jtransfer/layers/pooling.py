@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jtransfer.layers import route
 from jtransfer.layers.conv import Padding, explicit_padding, pair
-from jtransfer.layers.taps import Pads, Pair, merge, pad, seen_by, taps
+from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, seen_by, taps
 
 
 def max_pool(
@@ -19,7 +19,7 @@ def max_pool(
     """The maximum over each window; padding never wins. The gradient goes to the first maximum, row by row."""
     window, strides = pair(window), pair(strides)
     pads = explicit_padding(padding, x.shape[1:3], window, strides)
-    if not route.on_cpu():
+    if not dispatch.on_cpu():
         return nn.max_pool(x, window, strides, pads)
     x = _max((1, window[1]), (1, strides[1]), ((0, 0), pads[1]), x)
     return _max((window[0], 1), (strides[0], 1), (pads[0], (0, 0)), x)

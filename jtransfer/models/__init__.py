@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jtransfer.errors import unknown
+from jtransfer.core.errors import unknown
 from jtransfer.models import (
     bart,
     bert,

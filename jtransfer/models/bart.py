@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jtransfer import layers
-from jtransfer.errors import unknown
+from jtransfer.core.errors import unknown
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.sinusoid import sinusoid
 from jtransfer.models.chain import Tied

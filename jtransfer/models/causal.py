@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jtransfer.errors import unknown
+from jtransfer.core.errors import unknown
 from jtransfer.models import text
 from jtransfer.models.chain import Chain, Tied
 

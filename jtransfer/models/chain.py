@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jtransfer.errors import InputError, unknown
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.models.loop import Loop
 
 HOW = ("dtype", "scan", "remat")  # fields of a chain that say how it computes, not what

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jtransfer import layers
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.chain import Chain, ImageChain, Pixels
 from jtransfer.models.text import check
 from jtransfer.models.vit import Embed, Layer, Pool

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jtransfer.errors import InputError, unknown
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.recurrent import GATES, Recurrence
 from jtransfer.models.chain import Chain
 from jtransfer.models.text import Classify, Normalize, Stream, check, example_input, mask_of, masked_max, masked_mean

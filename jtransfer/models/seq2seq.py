@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models import text
 from jtransfer.models.chain import Chain
 from jtransfer.models.text import Stream

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jtransfer import layers
-from jtransfer.errors import unknown
+from jtransfer.core.errors import unknown
 from jtransfer.layers.relative import RelativeBias
 from jtransfer.layers.rms_norm import RMSNorm
 from jtransfer.models import text

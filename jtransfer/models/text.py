@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jtransfer import layers
-from jtransfer.errors import InputError, unknown
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.models.chain import Chain, Tied
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jtransfer.errors import InputError, unknown
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.objectives.text import contrastive, huber, mse
 
 Labels = Int[Array, "*B"] | Float[Array, "*B C"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.errors import InputError, unknown
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.weights import maps
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.save import to_foreign

@@ -16,16 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jtransfer import rules
-from jtransfer import tree as trees
-from jtransfer.errors import InputError
-from jtransfer.layers import route
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
+from jtransfer.layers.cpu import dispatch
 from jtransfer.weights import adapt as adapting
-from jtransfer.weights import leaf, maps, origin
+from jtransfer.weights import maps
 from jtransfer.weights.adapt import Change
+from jtransfer.weights.identify import manifest
 from jtransfer.weights.mapping import Fit, Link, Map, Scheme, best
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import open_source, read
+from jtransfer.weights.streaming import lazy_param
 
 Place = Callable[[str, Any], Any]
 HEAD = "head/"
@@ -95,16 +97,16 @@ def load(
     place = place or (lambda path, part: np.asarray(part[...]))
     changes |= {path: adapting.keep(fresh.pop(full[path]), *classes) for path in kept}
     flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
-    recorded = origin.digest(source)
+    recorded = manifest.digest(source)
 
     def fill(link: Link) -> tuple[dict[str, str], list[tuple[str, tuple, tuple, Any]]]:
         theirs = link.shapes(tensors)
         like = [leaves[path].update(shape=shape) for path, shape in zip(link.ours, theirs, strict=True)]
-        parts = leaf.leaves(link, tensors, like)
+        parts = lazy_param.leaves(link, tensors, like)
         digests, placed = None if recorded else hashing.submit(_digests, link, tensors, parts), []
         for path, part in zip(link.ours, parts, strict=True):
             if path not in drawn:
-                part = leaf.whole(changes[path].apply(np.asarray(part))) if path in changes else part
+                part = lazy_param.whole(changes[path].apply(np.asarray(part))) if path in changes else part
                 placed.append((path, link.foreign, part.shape, place(full[path], part)))
         return digests.result() if digests else {}, placed
 
@@ -144,7 +146,10 @@ def _usual(model: Any) -> dict:
 
 
 def _trace(model: Any, sample: Callable[[], Any]) -> dict:
-    with route.platform("any"), _uncollected():  # the routes for the CPU have more operations, whose trace takes memory
+    with (
+        dispatch.platform("any"),
+        _uncollected(),
+    ):  # the routes for the CPU have more operations, whose trace takes memory
         return jax.eval_shape(lambda: model.init(jax.random.key(0), sample()))
 
 
@@ -254,10 +259,10 @@ def _ignored(found: Fit, drawn: Mapping) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _digests(link: Link, tensors: Mapping, parts: Sequence[leaf.Leaf]) -> dict[str, str]:
+def _digests(link: Link, tensors: Mapping, parts: Sequence[lazy_param.Leaf]) -> dict[str, str]:
     """Checkpoint name → its digest."""
     arrays = parts[0].arrays or tuple(read(tensors[name]) for name in link.foreign)
-    return {name: leaf.digest(array) for name, array in zip(link.foreign, arrays, strict=True)}
+    return {name: lazy_param.digest(array) for name, array in zip(link.foreign, arrays, strict=True)}
 
 
 def _combine(digests: Mapping[str, str]) -> str:

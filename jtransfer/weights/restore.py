@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jtransfer import models
-from jtransfer.errors import InputError
-from jtransfer.weights import beside, formats, origin, stated
-from jtransfer.weights.guess import Guess, fit, guess, own_fields
+from jtransfer.core.errors import InputError
+from jtransfer.weights import formats
+from jtransfer.weights.identify import hf_config, manifest, sidecar_files
+from jtransfer.weights.identify.detect import Guess, fit, guess, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
 from jtransfer.weights.source import fetch_beside, open_source, resolve
@@ -69,18 +70,18 @@ def describe(source: str | os.PathLike, *, model: str | None = None, **overrides
 
     Its own source.json says it, or the config.json beside it (transformers, timm), or its names and shapes.
     """
-    own = origin.read(source)
+    own = manifest.read(source)
     if own:
-        made = origin.create(model or own["model"]["name"], own["model"]["fields"], **overrides)
+        made = manifest.create(model or own["model"]["name"], own["model"]["fields"], **overrides)
         return Described(model or own["model"]["name"], made, tuple(own["class_names"]))
     tensors, label = open_source(source)
     files = beside_source(source)
     called = calls(source, files)
     found = recognise(tensors, files, called, model, **overrides)
     if found is None:
-        said = f"config.json calls it {', '.join(beside.names(files))}; " if beside.names(files) else ""
+        said = f"config.json calls it {', '.join(sidecar_files.names(files))}; " if sidecar_files.names(files) else ""
         raise InputError(f"{label}: no model here has tensors of these names ({said}first {next(iter(tensors))!r})")
-    names = stated.class_names(files)
+    names = hf_config.class_names(files)
     made = models.create(found.model, **found.fields)
     return Described(found.model, made, names if len(names) == made.num_classes else (), called, found.unsure)
 
@@ -91,8 +92,8 @@ def class_names(source: str | os.PathLike) -> tuple[str, ...]:
     Raises:
       InputError: neither its source.json nor its config.json names them.
     """
-    own = origin.read(source)
-    names = tuple(own["class_names"]) if own else stated.class_names(beside_source(source))
+    own = manifest.read(source)
+    names = tuple(own["class_names"]) if own else hf_config.class_names(beside_source(source))
     if not names:
         raise InputError(f"{source}: no file beside it names its classes; load it with classes=(its, yours)")
     return names
@@ -100,8 +101,8 @@ def class_names(source: str | os.PathLike) -> tuple[str, ...]:
 
 def sides(source: str | os.PathLike) -> tuple[int, int] | None:
     """Height and width of the images that a source's model takes, in pixels; None where no file says it."""
-    own = origin.read(source)
-    size = (own["model"]["fields"] if own else stated.fields(beside_source(source))).get("image_size")
+    own = manifest.read(source)
+    size = (own["model"]["fields"] if own else hf_config.fields(beside_source(source))).get("image_size")
     return (size, size) if isinstance(size, int) else size and tuple(size)
 
 
@@ -123,8 +124,8 @@ def recognise(
     Raises:
       InputError: the files state what no model here has.
     """
-    told = stated.fields(files)
-    names = [model] if model else stated.names(files, called)
+    told = hf_config.fields(files)
+    names = [model] if model else hf_config.names(files, called)
     if len(names) != 1:
         found = guess(tensors, called, told, names)
         names = [found.model] if found else []
@@ -140,11 +141,11 @@ def recognise(
 def calls(source: str | os.PathLike, files: Mapping[str, Any]) -> tuple[str, ...]:
     """What a source is called: in the files beside it, and by its own name, which is its file's and its folder's."""
     parts = str(source).replace(":", "/").rstrip("/").split("/")
-    return (*beside.names(files), *(part.rsplit("-", 1)[0] for part in parts[:-3:-1] if part))
+    return (*sidecar_files.names(files), *(part.rsplit("-", 1)[0] for part in parts[:-3:-1] if part))
 
 
 def beside_source(source: str | os.PathLike) -> dict[str, dict[str, Any]]:
     """The content of the configuration files beside a source; from the hub, they are fetched."""
-    for file in beside.FILES:
+    for file in sidecar_files.FILES:
         fetch_beside(source, file)
-    return stated.with_config(beside.read(Path(formats.split(resolve(source))[0])))
+    return hf_config.with_config(sidecar_files.read(Path(formats.split(resolve(source))[0])))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer import rules
-from jtransfer import tree as trees
-from jtransfer.errors import InputError, unknown
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.weights import maps
 from jtransfer.weights.mapping import Scheme, finder, unique
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".msgpack", ".h5", ".keras")

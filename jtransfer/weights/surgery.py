@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 
 Grid = tuple[int, int]
 

@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jtransfer import models, rules
-from jtransfer import tree as trees
+from jtransfer import models
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
 from jtransfer.weights import maps
 from jtransfer.weights.load import abstract
 from jtransfer.weights.mapping import find

@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 
-from jtransfer import config as configs
-from jtransfer import report, train
-from jtransfer.command import cache_compilations
+from jtransfer import train
+from jtransfer.core import config as configs
+from jtransfer.core.command import cache_compilations
+from jtransfer.reporting import page
 
 
 def probe():
@@ -35,7 +36,7 @@ def main(folder: str) -> None:
     began = time.monotonic()
     scalars = train.run(probe(), folder)
     print(f"test accuracy {scalars['accuracy']:.4f} (floor 0.88), {time.monotonic() - began:.0f} s, seed 0")
-    print(report.write(folder))
+    print(page.write(folder))
 
 
 if __name__ == "__main__":

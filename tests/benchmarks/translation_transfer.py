@@ -18,10 +18,12 @@ from pathlib import Path
 import catalogues
 import tokenizers as hf
 
-from jtransfer import config as configs
-from jtransfer import metrics, report, train
-from jtransfer.command import cache_compilations
-from jtransfer.data import tokenizers
+from jtransfer import train
+from jtransfer.core import config as configs
+from jtransfer.core.command import cache_compilations
+from jtransfer.modalities.text import tokenizers
+from jtransfer.reporting import page
+from jtransfer.runs import log
 
 LANGUAGES = ("de", "fr")
 VOCABULARY, LENGTH, BATCH, TESTED = 4000, 32, 64, 600
@@ -71,8 +73,8 @@ def run(name: str, folder: Path, config) -> str:
     """Trains, or goes on; a line of what it came to."""
     print(f"\n{name}", flush=True)
     scalars = train.run(config, folder)
-    report.write(folder)
-    ended = next(line for line in reversed(metrics.read(folder)) if line.get("event") == "phase_end")
+    page.write(folder)
+    ended = next(line for line in reversed(log.read(folder)) if line.get("event") == "phase_end")
     return (
         f"{name:<37} {ended['steps']:5} steps  {ended['seconds']:5.0f} s  "
         f"chrF {scalars['chrf']:.1f}  BLEU {scalars['bleu']:.1f}  perplexity {scalars['perplexity']:.1f}"

@@ -26,8 +26,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
-from jtransfer import configfile, data, evals, metrics, train
-from jtransfer.command import cache_compilations
+from jtransfer import data, metrics, train
+from jtransfer.core import config_file
+from jtransfer.core.command import cache_compilations
+from jtransfer.runs import log
 
 CONFIG = Path(__file__).parents[2] / "configs" / "text.py"
 HOW = ("probe", "finetune", "lp-ft", "scratch")
@@ -58,19 +60,19 @@ def tweets(split: str) -> tuple[list[str], np.ndarray]:
 def run(how: str, seed: int, folder: Path) -> np.ndarray:
     """The predictions of a run's test tweets."""
     given = f"{CONFIG}:how={how},data={DATA},train={TRAIN},test={TEST}"
-    train.run(configfile.load(given, [f"--config.seed={seed}"]), folder)
+    train.run(config_file.load(given, [f"--config.seed={seed}"]), folder)
     with np.load(folder / "predictions.npz") as kept:
         return kept["probs"].argmax(1)
 
 
 def seconds(folder: Path) -> float:
     """What a run's phases took, evaluations included."""
-    return sum(line["seconds"] for line in metrics.read(folder) if line.get("event") == "phase_end")
+    return sum(line["seconds"] for line in log.read(folder) if line.get("event") == "phase_end")
 
 
 def scores(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Accuracy and macro-F1."""
-    return np.array([(predicted == labels).mean(), evals.per_class(predicted, labels, labels.max() + 1).f1.mean()])
+    return np.array([(predicted == labels).mean(), metrics.per_class(predicted, labels, labels.max() + 1).f1.mean()])
 
 
 def intervals(predicted: np.ndarray, against: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.errors import InputError, nearest
+from jtransfer.core.errors import InputError, nearest
 from jtransfer.weights.formats import folders, msgpack, npz, safetensors, torch_legacy, torch_zip, zips
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened

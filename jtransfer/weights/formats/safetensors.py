@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.errors import nearest
+from jtransfer.core.errors import nearest
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.dtypes import BY_NAME
 from jtransfer.weights.formats.files import File, typed

@@ -24,7 +24,7 @@ from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.maps import (
     bart,

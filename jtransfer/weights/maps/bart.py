@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.models.bart import Bart
 from jtransfer.weights.mapping import Map, Scheme, Transform, dense, layer_norm

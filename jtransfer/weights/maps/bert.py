@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.models.bert import BERT
 from jtransfer.models.text import Encoder

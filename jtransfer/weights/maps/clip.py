@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.clip import CLIP, CLIPImage, CLIPText
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
 from jtransfer.weights.maps import vit

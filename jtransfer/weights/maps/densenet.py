@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.densenet import DenseNet
 from jtransfer.weights.mapping import Scheme, batch_norm, conv, dense
 from jtransfer.weights.maps.timm_arguments import arguments

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.efficientnet import EfficientNet
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps.inverted import TIMM as TRUNK

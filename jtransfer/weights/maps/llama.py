@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.chain import HOW
 from jtransfer.models.llama import Llama
 from jtransfer.weights.mapping import Map, Scheme

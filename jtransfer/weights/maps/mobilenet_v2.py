@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.inverted import scaled
 from jtransfer.models.mobilenet import MobileNetV2
 from jtransfer.weights.mapping import Map, Scheme, dense

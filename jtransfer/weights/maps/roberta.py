@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from jtransfer.errors import unknown
+from jtransfer.core.errors import unknown
 from jtransfer.models.roberta import RoBERTa
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps import bert

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.seq2seq import Seq2Seq
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.swin import Swin, relative_index
 from jtransfer.weights.mapping import Map, Scheme, conv, dense, layer_norm, linear
 from jtransfer.weights.maps.timm_arguments import arguments

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.t5 import T5
 from jtransfer.weights.mapping import Map, Scheme, dense, linear
 from jtransfer.weights.maps import tied

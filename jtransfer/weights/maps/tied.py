@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights.mapping import Map, Scheme, Transform
 
 _ROWS = 1024  # compared at once

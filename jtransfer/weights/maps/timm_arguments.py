@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from jtransfer import models
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.chain import HOW
 
 _FREE = (*HOW, "num_classes", "image_size", "channels", "pixels", "dropout", "drop_path", "parent", "name")

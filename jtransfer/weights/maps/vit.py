@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.models.vit import ViT
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
 from jtransfer.weights.maps import big_vision

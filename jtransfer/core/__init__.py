@@ -1,0 +1,1 @@
+"""What everything stands on: errors, trees of variables, rules over paths, registries, configs, meshes, commands."""

@@ -1,0 +1,227 @@
+"""The default config, and how a config file and its argument change it. Plain data: values, not objects."""
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jtransfer.core.errors import InputError, unknown
+
+PHASE = {
+    "name": "finetune",
+    "trainable": ".*",  # a regular expression over parameter paths; or k, the last k stages; or a table of bools
+    "steps": 0,  # either steps
+    "epochs": 0.0,  # or epochs
+    "cache": False,  # compute the frozen prefix once, on images without random augmentation
+    "optim": {},  # fields of `optim` that differ in this phase
+}
+
+
+BOUNDS = {  # of fields: at least the first, below the second
+    "seed": (0, 2**63),
+    "batch_size": (1, None),
+    "eval_batch_size": (0, None),
+    "mixup": (0, None),
+    "cutmix": (0, None),
+    "data.threads": (0, None),
+    "data.length": (1, None),
+    "data.target_length": (1, None),
+    "generate.texts": (0, None),
+    "optim.lr": (0, None),
+    "optim.warmup": (0, None),
+    "optim.weight_decay": (0, None),
+    "optim.clip": (0, None),
+    "optim.accumulate": (1, None),
+    "optim.layer_decay": (0, None),
+    "optim.ema": (0, 1),
+    "log_every": (1, None),
+    "eval_every": (0, None),
+    "checkpoint_every": (1, None),
+    "early_stop.patience": (0, None),
+}
+
+FREE = frozenset(("fields", "kwargs", "mesh"))  # sections that may have any key
+
+
+def phase(name: str, **fields: Any) -> ConfigDict:
+    """One phase of training: a number of steps or epochs, and what is trained."""
+    return ConfigDict(_fill(PHASE, {"name": name, **fields}, "phase", FREE | {"optim"}))
+
+
+def default() -> ConfigDict:
+    """All fields and their defaults."""
+    config = ConfigDict()
+    config.seed = 0
+    config.task = ""  # "" is told by the data: "images", "classify", "multi_label", "regress", "tag", "embed", …
+    config.init = "scratch"  # or a path, hf://org/name, pypi://distribution, gs://…, or the folder of another run
+    config.reinit = ()  # parameters drawn anew although `init` has them: regular expressions
+
+    config.model = ConfigDict()
+    config.model.name = "resnet18"  # "" is what `init` is of
+    config.model.dtype = "float32"  # of the computation; parameters are float32
+    config.model.fields = ConfigDict()  # any other field of the model, as image_size: 224, or (224, 448)
+
+    config.data = ConfigDict()
+    config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, embedded:…
+    config.data.dir = ""  # of TFDS data; "" is $TFDS_DATA_DIR
+    config.data.train = "train"
+    config.data.validation = ""  # early stopping and the best checkpoint are decided here, never on the test split
+    config.data.test = "test"
+    config.data.image_key = "image"
+    config.data.label_key = "label"
+    config.data.channels = 3
+    config.data.text_key = ""  # columns of texts; "" is the one that goes without saying
+    config.data.pair_key = ""
+    config.data.target_key = ""
+    config.data.tokenizer = ""  # a folder or address of the tokenizer's files; "" is `init`
+    config.data.length = 128  # tokens of a text, at most; longer texts are cut, and counted
+    config.data.packing = "apart"  # language models' texts share rows of `length`; "joined": and see each other; "": no
+    config.data.target_length = 64  # tokens that a decoder gets, at most
+    config.data.transform = ""  # of training images; "" is the model's own size, mean and std with crops and flips
+    config.data.eval_transform = ""  # of all other images; "" is the model's own
+    config.data.sampling = "shuffle"  # or "balanced": every class equally often
+    config.data.threads = 2
+
+    config.generate = ConfigDict()
+    config.generate.texts = 200  # of a split, evenly spread, that are translated in an evaluation; 0 is none
+    config.generate.fields = ConfigDict()  # beams, length_penalty, …; the others are the weights' own
+
+    config.batch_size = 32  # over all devices
+    config.eval_batch_size = 0  # 0 is batch_size
+
+    config.loss = ConfigDict()
+    config.loss.name = ""  # "" is the task's; "softmax", "sigmoid", "focal", "mse", "huber", "contrastive"
+    config.loss.fields = ConfigDict()  # label_smoothing, gamma
+    config.loss.balanced = False  # class weights by inverse frequency
+    config.mixup = 0.0  # alpha of mixup; 0 is off
+    config.cutmix = 0.0  # alpha of CutMix; with both, half of the batches get either
+
+    config.optim = ConfigDict()
+    config.optim.name = "adamw"  # any optimizer of optax
+    config.optim.lr = 1e-3
+    config.optim.schedule = "cosine"  # "linear", "constant"
+    config.optim.warmup = 0  # steps
+    config.optim.weight_decay = 0.0
+    config.optim.decay_rules = ((".*/kernel", True), (".*", False))
+    config.optim.clip = 0.0  # global norm of the gradient; 0 is off
+    config.optim.accumulate = 1  # parts of a batch, one after the other
+    config.optim.layer_decay = 1.0  # factor on the rate, for each layer further from the head
+    config.optim.rates = ((".*", 1.0),)  # factors on the rate by rule
+    config.optim.kwargs = ConfigDict()  # of the optimizer
+    config.optim.ema = 0.0  # decay of the moving average that is evaluated; 0 is off
+
+    config.phases = [phase("finetune", epochs=10.0)]
+
+    config.mesh = ConfigDict({"data": -1})
+    config.sharding = "replicate"  # "fsdp", or a table of rules
+
+    config.log_every = 10  # steps
+    config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps
+    config.checkpoint_every = 200  # steps; beside those after each evaluation
+    config.early_stop = ConfigDict()
+    config.early_stop.metric = ""  # "" is the task's
+    config.early_stop.patience = 0  # evaluations without a better one; 0 is off
+    return config
+
+
+def parse(arg: str, **defaults: str) -> dict[str, str]:
+    """`"model=vgg16,data=cifar10"` → a dict with the defaults filled in; an unknown key is an InputError."""
+    pairs = [part.partition("=") for part in (arg or "").split(",") if part]
+    for key, equals, _ in pairs:
+        if key not in defaults:
+            raise unknown("key in the config's argument", key, defaults)
+        if not equals:
+            raise InputError(f"the config's argument {arg!r} needs key=value pairs, separated by commas")
+    return {**defaults, **{key: value for key, _, value in pairs}}
+
+
+def complete(config: Mapping[str, Any]) -> ConfigDict:
+    """The config with all fields, checked and locked.
+
+    Raises:
+      InputError: an unknown field, or a value of another type than the default's.
+    """
+    full = ConfigDict(fill(config))
+    full.phases = [ConfigDict(p) for p in full.phases]
+    names = [p.name for p in full.phases]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
+    _check_bounds(full)
+    for p in full.phases:
+        if not re.fullmatch(r"\w[\w.-]*", p.name):
+            raise InputError(f"phase name {p.name!r}: give letters, digits, '_', '-' and '.'; a folder gets this name")
+        changed = _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")
+        _check_bounds({"optim": changed}, f"phase {p.name}: ")
+        if changed["ema"] != full.optim.ema:
+            raise InputError(f"phase {p.name}: optim.ema is one for the whole run; set it in config.optim")
+        if min(p.steps, p.epochs) < 0 or (p.steps > 0) == (p.epochs > 0):
+            raise InputError(f"phase {p.name}: give either steps or epochs, more than 0")
+    for split in ("train", "test"):
+        if not full.data[split]:
+            raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
+    if full.early_stop.patience and not full.data.validation:
+        raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
+    return full.lock()
+
+
+def fill(config: Any) -> dict[str, Any]:
+    """The config as plain dicts with all fields; a field is unknown or of another type: InputError."""
+    full = _fill(default().to_dict(), _plain(config, "the config"), "config")
+    full["phases"] = [_fill(PHASE, _plain(p, "a phase"), "phase", FREE | {"optim"}) for p in full["phases"]]
+    return full
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`field: old → new` for every field in which two configs (plain dicts) differ."""
+    lines = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{prefix}{key}.")
+        elif key == "phases" and a and b and len(a) == len(b):
+            for i, (x, y) in enumerate(zip(a, b, strict=True)):
+                lines += differences(x, y, f"{prefix}phases[{i}].")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a!r} → {b!r}")
+    return lines
+
+
+def _fill(defaults: Mapping, given: Mapping, where: str, free: frozenset[str] = FREE) -> dict:
+    result = copy.deepcopy(dict(defaults))
+    for key, value in given.items():
+        if key not in defaults:
+            raise unknown(f"field of {where}:", key, defaults)
+        if isinstance(defaults[key], Mapping):
+            value = _plain(value, f"{where}.{key}")
+            result[key] = value if key in free else _fill(defaults[key], value, f"{where}.{key}", free)
+        else:
+            result[key] = _typed(defaults[key], value, f"{where}.{key}")
+    return result
+
+
+def _typed(default_value: Any, value: Any, where: str) -> Any:
+    kind = type(default_value)
+    if isinstance(default_value, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    either = {"trainable": (str, int, tuple, list), "sharding": (str, tuple, list)}.get(where.rsplit(".", 1)[-1])
+    sequence = (tuple, list) if kind in (tuple, list) else kind
+    if not isinstance(value, either or sequence) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{where}={value!r} must be of type {kind.__name__}, like {default_value!r}")
+    return value
+
+
+def _check_bounds(config: Mapping[str, Any], where: str = "config.") -> None:
+    for field, (least, below) in BOUNDS.items():
+        section, _, name = field.rpartition(".")
+        values = config.get(section, {}) if section else config
+        if name in values and not (values[name] >= least and (below is None or values[name] < below)):
+            limit = "" if below is None else f" and below {below}"
+            raise InputError(f"{where}{field}={values[name]} must be at least {least}{limit}")
+
+
+def _plain(value: Any, what: str) -> dict:
+    if not isinstance(value, Mapping | ConfigDict):
+        raise InputError(f"{what} must be a ConfigDict or a dict, not {value!r}")
+    return value.to_dict() if isinstance(value, ConfigDict) else copy.deepcopy(dict(value))

@@ -1,0 +1,129 @@
+"""A config from the command line: `--config=FILE[:ARGUMENT]`, and `--config.optim.lr=3e-3` for each field."""
+
+import ast
+import inspect
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jtransfer.core import config as configs
+from jtransfer.core.errors import InputError, unknown
+
+_KEY = re.compile(r"\.(\w+)|\[(\d+)\]")
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def load(given: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The config that `get_config` of a Python file returns, with all fields, after the overrides.
+
+    Args:
+      given: the file's path, and after a colon the argument of `get_config`.
+      overrides: `--config.field=value`, or `--config.phases[0].field=value`, in order. A value is read as the type of
+        the field's own; where any key is allowed, as a Python literal or else as text.
+
+    Raises:
+      InputError: the file is missing or fails, or a field or the type of a value is wrong.
+    """
+    path, _, argument = given.partition(":")
+    config = configs.fill(_call(path, argument))
+    for override in overrides:
+        _override(config, override)
+    return ConfigDict(config)
+
+
+def _call(path: str, argument: str) -> Any:
+    if not Path(path).is_file():
+        raise InputError(f"there is no config file {path!r}; give --config=FILE, such as configs/quickstart.py")
+    try:
+        namespace = {"__name__": "config", "__file__": path}
+        exec(compile(Path(path).read_bytes(), path, "exec"), namespace)
+        get_config = namespace.get("get_config")
+        _check_function(get_config, path, argument)
+        return get_config(argument) if argument else get_config()
+    except InputError:
+        raise
+    except SyntaxError as error:
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}, line {lines[-1] if lines else '?'}: {what}") from None
+
+
+def _check_function(get_config: Callable | None, path: str, argument: str) -> None:
+    if not callable(get_config):
+        raise InputError(f"{path} has no function get_config()")
+    if argument and not inspect.signature(get_config).parameters:
+        raise InputError(f"{path}: get_config() takes no argument, so leave out {':' + argument!r}")
+
+
+def _override(config: dict, override: str) -> None:
+    name, equals, text = override.partition("=")
+    where = name.removeprefix("--config")
+    keys = [int(index) if index else key for key, index in _KEY.findall(where)]
+    if not equals or not keys or _KEY.sub("", where):
+        raise InputError(f"{override}: write --config.field=value or --config.phases[0].field=value")
+    node = config
+    for depth, key in enumerate(keys[:-1]):
+        node = _child(node, key, _is_free(keys[:depth]), name, config)
+    old = _child(node, keys[-1], _is_free(keys[:-1]), name, config)
+    if isinstance(old, Mapping) or name == "--config.phases":
+        raise InputError(f"{override}: set its fields one by one, such as {next(_names(old, name), name + '.field')}=…")
+    node[keys[-1]] = _parse(override, text, old, _is_free(keys[:-1]))
+
+
+def _is_free(keys: Sequence[str | int]) -> bool:
+    """Is any key allowed here? In a phase's `optim`, which holds what differs, `complete` checks them."""
+    return bool(configs.FREE & set(keys)) or (keys[:1] == ["phases"] and "optim" in keys)
+
+
+def _child(node: Any, key: str | int, free: bool, name: str, config: dict) -> Any:
+    """The value under a key; None where any key is allowed and this one is new."""
+    if isinstance(node, Mapping) and (key in node or free):
+        return node.get(key)
+    if isinstance(node, list) and isinstance(key, int) and key < len(node):
+        return node[key]
+    raise unknown("config field", name, _names(config, "--config"))
+
+
+def _names(node: Any, prefix: str) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _names(value, f"{prefix}.{key}")
+    elif isinstance(node, list) and node and isinstance(node[0], Mapping):
+        for index, value in enumerate(node):
+            yield from _names(value, f"{prefix}[{index}]")
+    else:
+        yield prefix
+
+
+def _parse(override: str, text: str, old: Any, free: bool) -> Any:
+    """The text as a value of the type of the old one; a pair for a number, too, where any key is allowed."""
+    try:
+        literal = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        literal = text
+    if old is None or (free and isinstance(literal, tuple | list)):
+        return literal
+    if isinstance(old, str):
+        return literal if isinstance(literal, tuple | list) else text
+    if isinstance(old, bool):
+        literal = _BOOLS.get(text.lower())
+    elif isinstance(old, float):
+        literal = float(literal) if isinstance(literal, int) else _float(text)
+    kinds = {bool: bool, int: int, float: float, tuple: tuple | list, list: tuple | list}
+    kind = kinds[type(old)]
+    if not isinstance(literal, kind) or (kind is int and isinstance(literal, bool)):
+        raise InputError(f"{override}: must be of type {type(old).__name__}, like {old!r}")
+    return literal
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,106 @@
+"""Names in a config → the things that they stand for, imported when they are first asked for.
+
+A registry maps names to addresses `"package.module:attribute"`. Whatever takes a name of a registry also takes such an
+address, or `"path/file.py:attribute"`, so that what a user brings needs no entry.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jtransfer.core.errors import InputError, unknown
+
+_ADDRESS = re.compile(r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|.+\.py):[A-Za-z_]\w*")
+
+
+class Registry(Mapping[str, Any]):
+    """A read-only table of names. `registry[name]` imports what the name, or an address in its place, stands for.
+
+    Args:
+      kind: what the names are names of, for errors: "task".
+      entries: name → `"package.module:attribute"`.
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str]):
+        self.kind, self._entries = kind, dict(entries)
+
+    def __getitem__(self, name: str) -> Any:
+        """The thing that a name or an address stands for.
+
+        Raises:
+          InputError: there is no such name (the nearest are named), or nothing at the address.
+        """
+        if name in self._entries:
+            return load(self._entries[name], self.kind)
+        if is_address(name):
+            return load(name, self.kind)
+        raise unknown(self.kind, name, self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name has the form of `"package.module:attribute"` or `"path/file.py:attribute"`."""
+    return _ADDRESS.fullmatch(name) is not None
+
+
+def load(address: str, kind: str = "object") -> Any:
+    """What stands at `"package.module:attribute"` or `"path/file.py:attribute"`.
+
+    A file is imported once, under a name of its own; its path may be relative to the working directory.
+
+    Raises:
+      InputError: no such file, module or attribute, or the module fails; the text names the line.
+    """
+    place, _, attribute = address.rpartition(":")
+    module = _guarded(lambda: _file(place) if place.endswith(".py") else importlib.import_module(place), address, kind)
+    if not hasattr(module, attribute):
+        raise unknown(f"{kind} in {place}:", attribute, (name for name in vars(module) if name[0] != "_"))
+    return getattr(module, attribute)
+
+
+def _file(place: str) -> ModuleType:
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise InputError(f"there is no file {place!r}")
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _guarded(imported: Callable[[], ModuleType], address: str, kind: str) -> ModuleType:
+    try:
+        return imported()
+    except InputError as error:
+        raise InputError(f"{kind} {address!r}: {error}") from None
+    except Exception as error:
+        if address.startswith("jtransfer."):
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        where = "" if "importlib" in frame.filename else f" ({frame.filename}, line {frame.lineno})"
+        raise InputError(f"{kind} {address!r} can't be imported: {what}{where}") from error

@@ -1,0 +1,1 @@
+"""Exports: what other libraries load, or a program."""

@@ -1,0 +1,188 @@
+"""What an export writes: another library's names and files, or a program."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from jtransfer import weights
+from jtransfer.core import config as configs
+from jtransfer.core import new_folder
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.layers.cpu import dispatch
+from jtransfer.models.chain import Pixels
+from jtransfer.runs import build, texts
+from jtransfer.runs import folder as workdir
+from jtransfer.training import checkpoint, step
+from jtransfer.weights import libraries
+from jtransfer.weights.identify import manifest, sentence_transformers, sidecar_files
+from jtransfer.weights.restore import Described, describe
+from jtransfer.weights.save import OWN, WRITERS, to_foreign
+from jtransfer.weights.source import fetch_beside
+
+PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
+
+
+class Trained(NamedTuple):
+    """What is exported: the model, its variables (host arrays), where they come from, and beside what files may lie."""
+
+    described: Described
+    variables: dict
+    label: str
+    sources: tuple[str | os.PathLike, ...]
+
+
+def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
+    """Writes the new folder `dest`, which appears when it is whole.
+
+    Args:
+      source: the folder of a run, or what `weights.restore` takes.
+      dest: a local folder that is new or empty.
+      format: "hf", "timm", "torchvision", "safetensors", "npz" or "stablehlo".
+      step: of a run, as `checkpoint.load_params` takes it.
+
+    Raises:
+      InputError: an unknown format, a taken folder, no such source, or a model that the library does not have.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    new_folder.check_new(dest)
+    trained = read(source, step)
+    with new_folder.new(dest) as partial:
+        FORMATS[format](trained, partial)
+        flat = trees.flatten(trained.variables)
+        _, report = weights.load(flat, trained.described.model)
+        report = dataclasses.replace(report, source=trained.label)
+        name, model, classes, *_ = trained.described
+        manifest.write(partial, manifest.describe(name, model, report, classes))
+        for file in _beside(trained.sources):
+            shutil.copyfile(file, partial / file.name)
+
+
+def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
+    """A run's model as it was last saved, or at `step`; or that of a checkpoint. Errors as for `export`."""
+    if not workdir.is_run(source):
+        if step is not None:
+            raise InputError(f"{source} is not the folder of a run; leave --step out")
+        described = describe(source)
+        variables, _ = weights.load(source, described.model)
+        return Trained(described, variables, str(source), (source,))
+    config = configs.complete(workdir.read_json(epath.Path(source) / "config.json"))
+    names = tuple(workdir.read_json(epath.Path(source) / "classes.json")["class_names"])
+    model = build.create_model(config, len(names))
+    if model.preprocessing:
+        pipeline = build.transforms(config, model)["eval"]
+        pixels = dataclasses.replace(model.pixels, mean=tuple(pipeline.mean), std=tuple(pipeline.std))
+        model = model.clone(pixels=pixels)
+    kept = os.fspath(epath.Path(source) / texts.FOLDER)
+    variables = jax.tree.map(lambda x: np.asarray(x, np.float32), checkpoint.load_params(source, step))
+    return Trained(Described(config.model.name, model, names), variables, str(source), (kept, config.init))
+
+
+def _library(library: str) -> Callable[[Trained, Path], None]:
+    """Tensors under the names of a library of torch's."""
+
+    def write(trained: Trained, dest: Path) -> None:
+        name, model, classes, *_ = trained.described
+        if library != "torchvision":
+            content = getattr(libraries, library)(name, model, classes)
+            (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+        if library == "transformers" and model.preprocessing:
+            (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
+        for file, content in sentence_transformers.write(model).items() if library == "transformers" else ():
+            (dest / file).parent.mkdir(exist_ok=True)
+            (dest / file).write_text(json.dumps(content, indent=2) + "\n")
+        WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")
+
+    return write
+
+
+def _own(suffix: str) -> Callable[[Trained, Path], None]:
+    """Tensors under our own names."""
+
+    def write(trained: Trained, dest: Path) -> None:
+        tensors = to_foreign(trained.variables, trained.described.model, scheme=OWN)
+        WRITERS[suffix](tensors, dest / f"model.{suffix}")
+
+    return write
+
+
+def _stablehlo(trained: Trained, dest: Path) -> None:
+    """A program for any batch size and any length of texts on any of `PLATFORMS`, which normalizes pixels itself.
+
+    It holds the computation twice, with the layers' routes for the CPU and without.
+    """
+    model = trained.described.model
+    pixels = getattr(model, "pixels", Pixels())
+    prepare = step.pixels(mean=np.float32(pixels.mean), std=np.float32(pixels.std), dtype=model.dtype)
+
+    def on(platform: str, flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
+        with dispatch.platform(platform):
+            return model.apply(trees.unflatten(flat), jax.tree.map(prepare, inputs))
+
+    def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
+        return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
+
+    flat = trees.flatten(trained.variables)
+    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
+    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, _inputs(model))
+    (dest / "model.stablehlo").write_bytes(program.serialize())
+    WRITERS["npz"](flat, dest / "weights.npz")
+
+
+def _inputs(model: Any) -> Any:
+    """The shapes of a model's inputs, with b for the batch or k for texts that are classes, and n for the length of
+    texts or m for that of a decoder's."""
+    one, two = (_leaves(jax.eval_shape(partial(model.example_input, k))) for k in (1, 2))
+    args, axes = {}, {}
+    for name, x in one.items():
+        batch = "b" if x.shape != two[name].shape else "k"
+        text = jnp.issubdtype(x.dtype, jnp.integer)
+        args[name] = jax.ShapeDtypeStruct(x.shape, x.dtype if text else jnp.uint8)
+        rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
+        axes[name] = ", ".join([batch, *rest])
+    length = getattr(model, "length", None)
+    symbols = {symbol for spec in axes.values() for symbol in spec.split(", ")} & {"n", "m"}
+    limits = [f"{symbol} <= {length}" for symbol in sorted(symbols)] if length else ()
+    found = jax.export.symbolic_args_specs(args, axes, constraints=limits)
+    return found.get("", found)
+
+
+def _leaves(inputs: Any) -> dict[str, Any]:
+    """A model's inputs by name; that of one without names is "". Texts come with what masks their padding."""
+    if not isinstance(inputs, dict):
+        return {"": inputs}
+    return {name.replace("input_ids", "attention_mask"): x for name, x in inputs.items()} | inputs
+
+
+def _beside(sources: Sequence[str | os.PathLike]) -> Iterator[Path]:
+    """The tokenizer's files, and what generation they are for, beside the first source that has each."""
+    for name in (*sidecar_files.TOKENIZER, sidecar_files.GENERATION):
+        for source in sources:
+            try:
+                found = fetch_beside(source, name)
+            except InputError:  # the source of a run may be gone
+                continue
+            if found:
+                yield found
+                break
+
+
+FORMATS: dict[str, Callable[[Trained, Path], None]] = {
+    "hf": _library("transformers"),
+    "timm": _library("timm"),
+    "torchvision": _library("torchvision"),
+    "safetensors": _own("safetensors"),
+    "npz": _own("npz"),
+    "stablehlo": _stablehlo,
+}

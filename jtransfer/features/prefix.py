@@ -1,0 +1,72 @@
+"""The frozen prefix of a model is computed once: its outputs are a data source of their own."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
+
+
+def first_trained(trainable: trees.Tree, stages: Sequence[str]) -> str:
+    """The first stage that owns a trained parameter; all before it is the frozen prefix.
+
+    Args:
+      trainable: bools over the parameters' paths.
+      stages: the model's stage names, in order.
+
+    Raises:
+      InputError: nothing is frozen before it, so there is nothing to cache.
+    """
+    moving = {path.split("/")[0] for path, moves in trees.flatten(trainable).items() if moves}
+    owners = [stage for stage in stages if stage in trainable]
+    first = next((stage for stage in stages if stage in moving), None)
+    if first is None or first == owners[0]:
+        raise InputError(f"cache: no stage is frozen before {first!r}, the first that is trained; set cache=False")
+    return first
+
+
+def extract(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> tuple[Any, np.ndarray]:
+    """The features of every example of a source, in the source's order, and the labels, the same on every process.
+
+    Args:
+      eval_step: `step.make_eval_step(model, stop=stage)`, perhaps jitted.
+      variables: what it takes.
+      batches: every example once, with `label`, `index` and `mask` (`data.eval_batches`, put on the devices), all of
+        one width.
+
+    Returns:
+      What the stages before `stage` make of each example, a pytree of [N, …], and the labels [N, …].
+    """
+    rows, places = [], []
+    for batch in batches:
+        row = {"x": eval_step(variables, batch)["features"], **{key: batch[key] for key in ("label", "index", "mask")}}
+        row = multihost_utils.process_allgather(row, tiled=True) if jax.process_count() > 1 else jax.device_get(row)
+        mask = np.asarray(row["mask"], bool)
+        rows.append(jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], (row["x"], row["label"])))
+        places.append(np.asarray(row["index"])[mask])
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[order], *rows)
+
+
+class Features:
+    """A data source of cached features: `source[i] -> {"inputs": features[i], "label": labels[i]}`."""
+
+    def __init__(self, features: Any, labels: np.ndarray, source: Any):
+        self._features, self._labels = features, labels
+        self._source = source
+        self.class_names = source.class_names
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the source, where its examples have one each."""
+        return self._source.labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {"inputs": jax.tree.map(lambda x: x[i], self._features), "label": self._labels[i]}

@@ -1,0 +1,1 @@
+"""What XLA's CPU compiler is slow at, computed by other operations."""

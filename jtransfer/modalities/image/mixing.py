@@ -1,0 +1,65 @@
+"""Batch augmentations on the device that mix images with others of the batch, and labels by the same weights."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Num
+
+from jtransfer.core.errors import InputError
+
+
+def mixup(
+    key: Key[Array, ""], images: Num[Array, "B H W C"], labels: Float[Array, "B K"], alpha: float
+) -> tuple[Float[Array, "B H W C"], Float[Array, "B K"]]:
+    """mixup (Zhang et al. 2018, arXiv:1710.09412): each example with its neighbour in the batch, λ ~ Beta(α, α).
+
+    Args:
+      key: of λ, one for the batch.
+      images: of any numeric dtype; the result is floating.
+      labels: one-hot or soft labels.
+      alpha: larger mixes more; positive.
+
+    Returns:
+      λ·x + (1 - λ)·x′ for images and labels; the neighbour of the first example is the last.
+    """
+    lam = _lambda(key, alpha)
+    images = images.astype(jnp.result_type(images, jnp.float32))
+    return _blend(lam, images), _blend(lam, labels)
+
+
+def cutmix(
+    key: Key[Array, ""], images: Num[Array, "B H W C"], labels: Float[Array, "B K"], alpha: float
+) -> tuple[Num[Array, "B H W C"], Float[Array, "B K"]]:
+    """CutMix (Yun et al. 2019, arXiv:1905.04899): a box of each image from its neighbour in the batch.
+
+    The box has the area share 1 - λ, λ ~ Beta(α, α), and a uniform centre; it is clipped at the border, and the labels
+    are weighted by the pixels that it really covers. One box for the batch; the images keep their dtype.
+
+    Args and neighbour: as in `mixup`.
+    """
+    height, width = images.shape[1:3]
+    of_lambda, of_row, of_column = jax.random.split(key, 3)
+    side = jnp.sqrt(1 - _lambda(of_lambda, alpha))
+    rows = _interval(of_row, side, height)
+    columns = _interval(of_column, side, width)
+    box = rows[:, None] & columns[None, :]
+    kept = 1 - box.mean(dtype=jnp.float32)
+    return jnp.where(box[None, :, :, None], jnp.roll(images, 1, axis=0), images), _blend(kept, labels)
+
+
+def _lambda(key: Array, alpha: float) -> Array:
+    if not alpha > 0:
+        raise InputError(f"mixup and cutmix need alpha > 0, not {alpha}")
+    return jax.random.beta(key, alpha, alpha)
+
+
+def _blend(lam: Array, x: Array) -> Array:
+    lam = lam.astype(x.dtype)
+    return lam * x + (1 - lam) * jnp.roll(x, 1, axis=0)
+
+
+def _interval(key: Array, share: Array, length: int) -> Array:
+    """bool [length]: True on a stretch of `share * length` around a uniform centre, clipped."""
+    centre = jax.random.randint(key, (), 0, length)
+    half = jnp.floor(share * length).astype(jnp.int32) // 2
+    places = jnp.arange(length)
+    return (places >= centre - half) & (places < centre + half)

@@ -1,0 +1,186 @@
+"""Transforms written as text: `"resize(146)|random_crop(128)|flip_lr|normalize('imagenet')"`.
+
+The text is parsed, never evaluated: names joined by "|", with literal arguments. Everything but `normalize` runs on the
+host on uint8 pixels; `normalize` comes last and is left to the step on the device.
+"""
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.modalities.image.image_ops import OPS, HostFn, pair
+
+STATISTICS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One name of a transform with its arguments, and the function they make."""
+
+    name: str
+    arguments: dict[str, Any]
+    fn: HostFn
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """A parsed transform.
+
+    Attributes:
+      text: as written.
+      calls: the host's part, in order.
+      mean: per channel, or one for all, in units of 0..1: the step computes `(image / 255 - mean) / std`.
+      std: likewise. Without `normalize` they are (0,) and (1,).
+    """
+
+    text: str
+    calls: tuple[Call, ...] = dataclasses.field(compare=False)
+    mean: tuple[float, ...] = dataclasses.field(default=(0.0,), compare=False)
+    std: tuple[float, ...] = dataclasses.field(default=(1.0,), compare=False)
+
+    def host(self, image: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """uint8 [H, W, C] → uint8 [H', W', C]; `rng` may be None if nothing is `random`."""
+        for call in self.calls:
+            image = call.fn(image, rng)
+        return image
+
+    def __call__(self, example: dict, rng: np.random.Generator | None = None) -> dict:
+        """`{"inputs": the transformed image, "label": …}`: what `train_batches` takes."""
+        return {"inputs": self.host(example["image"], rng), "label": example["label"]}
+
+    @property
+    def random(self) -> bool:
+        """Whether the host's part may differ from one time to the next."""
+        return any(OPS[call.name].random for call in self.calls)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the result where it is the same for every image; else None."""
+        size = None
+        for call in self.calls:
+            size = _size_after(call, size)
+        return size
+
+    def deterministic(self) -> "Pipeline":
+        """The same without chance: random crops become central ones, other random parts are left out."""
+        host = [text for call in self.calls if (text := _without_chance(call))]
+        return parse("|".join([*host, f"normalize(({self.mean}, {self.std}))"]))
+
+    def __reduce__(self) -> tuple:
+        return parse, (self.text,)
+
+
+def parse(text: str) -> Pipeline:
+    """The pipeline that a text such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"` describes.
+
+    Names and arguments are those of `image_ops`; a name without arguments needs no parentheses. `normalize` takes
+    "imagenet", "inception", "clip" or (mean, std), each one number or one for each channel, in units of 0..1. An empty
+    text changes nothing.
+
+    Raises:
+      InputError: the text is no such chain, a name is unknown, an argument is wrong, or `normalize` is not last.
+    """
+    nodes = _chain(text) if text.strip() else []
+    statistics: dict[str, tuple[float, ...]] = {}
+    if nodes and _name(nodes[-1], text) == "normalize":
+        statistics = _statistics(_bound(_normalize, nodes.pop(), text))
+    return Pipeline(text, tuple(_call(node, text) for node in nodes), **statistics)
+
+
+def _chain(text: str) -> list[ast.expr]:
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or error
+        raise InputError(f"transform {text!r:.200} cannot be parsed: {reason}; write name(argument)|name|…") from None
+    nodes = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        nodes.append(node.right)
+        node = node.left
+    return [node, *reversed(nodes)]
+
+
+def _call(node: ast.expr, text: str) -> Call:
+    name = _name(node, text)
+    if name == "normalize":
+        raise InputError(f"transform {text!r}: normalize runs on the device and must come last, and once")
+    if name not in OPS:
+        raise unknown("transform", name, [*OPS, "normalize"])
+    arguments = _bound(OPS[name].make, node, text)
+    try:
+        return Call(name, arguments, OPS[name].make(**arguments))
+    except (InputError, TypeError) as error:
+        raise InputError(f"transform {ast.unparse(node)!r:.200}: {error}") from None
+
+
+def _name(node: ast.expr, text: str) -> str:
+    called = node.func if isinstance(node, ast.Call) else node
+    if not isinstance(called, ast.Name):
+        raise InputError(f"transform {text!r:.200}: {ast.unparse(node)!r:.80} is not name or name(arguments)")
+    return called.id
+
+
+def _bound(function: Callable, node: ast.expr, text: str) -> dict[str, Any]:
+    """The arguments of a call by name, checked against the function's signature."""
+    name, signature = _name(node, text), inspect.signature(function)
+    args, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
+    try:
+        values = [ast.literal_eval(arg) for arg in args]
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in keywords}
+        return dict(signature.bind(*values, **named).arguments)
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        parameters = ", ".join(
+            str(p.replace(annotation=inspect.Parameter.empty)) for p in signature.parameters.values()
+        )
+        reason = error if isinstance(error, TypeError) else "arguments must be plain numbers, strings or tuples"
+        raise InputError(f"transform {ast.unparse(node)!r:.200}: {reason}; it is {name}({parameters})") from None
+
+
+def _normalize(statistics: Any) -> None:
+    """The signature of `normalize`."""
+
+
+def _statistics(arguments: dict[str, Any]) -> dict[str, tuple[float, ...]]:
+    given = arguments["statistics"]
+    if isinstance(given, str):
+        if given not in STATISTICS:
+            raise unknown("statistics", given, STATISTICS)
+        given = STATISTICS[given]
+    try:
+        mean, std = (tuple(np.atleast_1d(np.asarray(part, float)).tolist()) for part in given)
+        good = len(mean) in (1, 3) and len(std) in (1, 3) and min(std) > 0 and max(*mean, *std) <= 1 and min(mean) >= 0
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise InputError(
+            f"normalize({given!r:.100}): give {', '.join(map(repr, STATISTICS))} or (mean, std), 1 or 3 numbers each, "
+            "0 to 1 (divide values meant for 0 to 255 by 255)"
+        )
+    return {"mean": mean, "std": std}
+
+
+def _size_after(call: Call, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    extent = OPS[call.name].extent
+    if extent == "set":
+        return pair(call.arguments["size"])
+    if extent == "grows" and size:
+        return size[0] + 2 * call.arguments["pixels"], size[1] + 2 * call.arguments["pixels"]
+    return size if extent == "keeps" else None
+
+
+def _without_chance(call: Call) -> str | None:
+    op = OPS[call.name]
+    name = op.still if op.random else call.name
+    if name is None:
+        return None
+    accepted = inspect.signature(OPS[name].make).parameters
+    return f"{name}({', '.join(f'{k}={v!r}' for k, v in call.arguments.items() if k in accepted)})"

@@ -1,0 +1,70 @@
+"""JSON lines: one object a line, read by its place."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.text import lines
+from jtransfer.modalities.text.table import Rows, Table
+
+
+def open_jsonl(path: Path) -> Table:
+    """The table of a file; the first object names the columns. Empty lines are passed over.
+
+    Raises:
+      InputError: it is empty, a line is no JSON object; later, an object lacks a column that is wanted.
+    """
+    first = next((_object(path, line) for line in lines.scan(path) if line.text.strip()), None)
+    if first is None:
+        raise InputError(f"{path}: is empty; put one JSON object on each line")
+    lists = frozenset(name for name, value in first.items() if isinstance(value, list))
+
+    def scan(wanted: tuple[str, ...], kept: tuple[str, ...]) -> Rows:
+        places, columns = [], {name: [] for name in kept}
+        for line in lines.scan(path):
+            if not line.text.strip():
+                continue
+            row = _object(path, line)
+            for name in (*wanted, *kept):
+                if name not in row:
+                    raise InputError(f"{path}, line {line.number}: has no {name!r}, only {', '.join(row) or 'nothing'}")
+            for name in wanted:
+                check_text(row[name], name in lists, f"{path}, line {line.number}, {name!r}")
+            for name in kept:
+                columns[name].append(row[name])
+            places.append((line.number, line.start, line.stop))
+        table = np.array(places, np.int64)
+
+        def read(i: int) -> dict[str, Any]:
+            row = json.loads(lines.read(path, *table[i, 1:].tolist()))
+            return {name: row[name] for name in wanted}
+
+        return Rows(len(table), read, columns, lambda i: f"{path}, line {table[i, 0]}")
+
+    return Table(path, tuple(first), lists, scan)
+
+
+def check_text(value: Any, words: bool, where: str) -> None:
+    """A text, or a list of words.
+
+    Raises:
+      InputError: it is neither.
+    """
+    if words:
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise InputError(f"{where}: must be a list of words, not {value!r:.60}")
+    elif not isinstance(value, str):
+        raise InputError(f"{where}: must be a text, not {value!r:.60}")
+
+
+def _object(path: Path, line: lines.Line) -> dict[str, Any]:
+    try:
+        row = json.loads(line.text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}, line {line.number}: is no JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{path}, line {line.number}: must be an object {{…}}, not {line.text.strip()!r:.60}")
+    return row

@@ -1,0 +1,98 @@
+"""Text files by line: where each line begins, checked once to be UTF-8, and read again by its place."""
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jtransfer.core.errors import InputError
+
+
+class Line(NamedTuple):
+    """One line: its number from 1, the bytes `start` to `stop` of the file, and its text with the end of line."""
+
+    number: int
+    start: int
+    stop: int
+    text: str
+
+
+def scan(path: Path) -> Iterator[Line]:
+    """All lines of a file in order; a byte order mark is no part of the first.
+
+    Raises:
+      InputError: the file cannot be read, or a line is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            start = 0
+            for number, raw in enumerate(file, 1):
+                text = _decoded(raw, number, path)
+                yield Line(number, start, start + len(raw), text.removeprefix("\ufeff") if number == 1 else text)
+                start += len(raw)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read(path: Path, start: int, stop: int) -> str:
+    """The text of the bytes `start` to `stop` of a file that `scan` went through."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        raw = file.read(stop - start)
+    if len(raw) < stop - start:
+        raise InputError(f"{path}: is shorter than when it was opened; do not change a file that is in use")
+    return _decoded(raw, None, path).removeprefix("\ufeff" if start == 0 else "")
+
+
+def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[Path]]:
+    """The files of each split that `/path/file.csv`, `/path/{train,test}.csv` or a folder names.
+
+    One file is the split `all`. Of several, each is the split of its stem; parts `train-00000-of-00002` are one split.
+
+    Raises:
+      InputError: no such file, or a folder without files of these suffixes.
+    """
+    path = Path(location).expanduser()
+    if path.is_file():
+        return {"all": [path]}
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in suffixes and file.name[0] != ".")
+        if not files:
+            raise InputError(f"{name}:{location}: the folder holds no {' or '.join(suffixes)} file")
+    elif "{" in location:
+        files = [Path(text).expanduser() for text in _braces(location)]
+        for file in files:
+            if not file.is_file():
+                raise InputError(f"{name}:{location}: there is no file {file}")
+    else:
+        close = sorted(glob.glob(f"{glob.escape(str(path.parent))}/*"))[:5]
+        held = f"; {path.parent} holds {', '.join(Path(file).name for file in close)}" if close else ""
+        raise InputError(f"{name}:{location}: there is no such file or folder{held}")
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(_split(file), []).append(file)
+    return found
+
+
+def _decoded(raw: bytes, number: int | None, path: Path) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        where = f"{path}, line {number}" if number else path
+        raise InputError(
+            f"{where}: byte {error.start} of the line is not UTF-8; convert it: iconv -f latin1 -t utf-8"
+        ) from None
+
+
+def _split(file: Path) -> str:
+    stem = re.sub(r"-\d+-of-\d+$", "", file.stem)
+    return re.sub(r"[^\w-]", "_", stem)
+
+
+def _braces(text: str) -> list[str]:
+    found = re.fullmatch(r"(.*?)\{([^{}]*)\}(.*)", text, re.DOTALL)
+    if not found:
+        return [text]
+    before, options, after = found.groups()
+    return [whole for option in options.split(",") for whole in _braces(before + option.strip() + after)]

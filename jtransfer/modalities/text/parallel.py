@@ -1,0 +1,104 @@
+"""Plain text files: one document a line or a paragraph, and files of two languages aligned by line."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.data.source import Source, concatenate, unlabelled
+from jtransfer.modalities.text import lines
+
+
+def text_splits(location: str, spec: Mapping) -> dict[str, Source]:
+    """Documents of `/path.txt`, of a folder of `.txt` files or of `/path/{train,test}.txt`: `{"text": str}`.
+
+    If an empty line lies between two lines of a file, its documents are what stands between empty lines; else each
+    line is one.
+
+    Raises:
+      InputError: no such file, it is empty, or not UTF-8.
+    """
+    found = lines.splits(location, (".txt",), "text")
+    parts = {split: [_documents(path) for path in paths] for split, paths in found.items()}
+    return {split: concatenate([(part, 0, len(part)) for part in every]) for split, every in parts.items()}
+
+
+def parallel_splits(location: str, spec: Mapping) -> dict[str, Source]:
+    """Translations `{"text": str, "target": str}`: line i of one file is line i of the other in another language.
+
+    Args:
+      location: `/path.en,/path.de` (text, target: the split `all`), or a folder of `train.en`, `train.de`, `test.en`,
+        `test.de`, whose languages `text_key` and `target_key` name: "en", "de".
+      spec: as for `open`.
+
+    Raises:
+      InputError: a file is missing or empty, or the two have different numbers of lines.
+    """
+    root = Path(location).expanduser()
+    if root.is_dir():
+        pairs = _pairs(root, spec, f"parallel:{location}")
+    else:
+        pairs = {"all": tuple(Path(part.strip()).expanduser() for part in location.split(","))}
+        if len(pairs["all"]) != 2:
+            raise InputError(f"parallel:{location}: give a folder, or two files: parallel:/path.en,/path.de")
+    return {split: _aligned(*paths) for split, paths in pairs.items()}
+
+
+def _pairs(root: Path, spec: Mapping, where: str) -> dict[str, tuple[Path, Path]]:
+    files = [file for file in sorted(root.iterdir()) if file.is_file() and file.suffix and file.name[0] != "."]
+    languages = sorted({file.suffix[1:] for file in files})
+    chosen = [spec.get("text_key"), spec.get("target_key")]
+    for key, field in zip(chosen, ("text_key", "target_key"), strict=True):
+        if key not in languages:
+            raise InputError(
+                f"{where}: set data.{field} to the language, one of: {', '.join(languages) or 'none (no files)'}"
+            )
+    text, target = ({file.stem: file for file in files if file.suffix[1:] == language} for language in chosen)
+    for stem in text.keys() ^ target.keys():
+        raise InputError(f"{where}: {stem} is there in one language only; add {stem}.{chosen[stem in text]}")
+    return {re.sub(r"[^\w-]", "_", stem): (text[stem], target[stem]) for stem in text}
+
+
+def _aligned(text: Path, target: Path) -> Source:
+    places = [_lines(text), _lines(target)]
+    if len(places[0]) != len(places[1]):
+        raise InputError(
+            f"{text} has {len(places[0])} lines and {target} {len(places[1])}; line i of one must translate line i"
+            " of the other"
+        )
+
+    def read(i: int) -> dict[str, str]:
+        return {"text": _read(text, places[0][i]), "target": _read(target, places[1][i])}
+
+    return unlabelled(len(places[0]), read)
+
+
+def _documents(path: Path) -> Source:
+    places, paragraphs, open_ = [], [], False
+    for line in lines.scan(path):
+        if not line.text.strip():
+            open_ = False
+            continue
+        places.append((line.start, line.stop))
+        if open_:
+            paragraphs[-1] = paragraphs[-1][0], line.stop
+        else:
+            paragraphs.append((line.start, line.stop))
+        open_ = True
+    if not places:
+        raise InputError(f"{path}: is empty")
+    table = np.array(paragraphs if len(paragraphs) > 1 else places, np.int64)
+    return unlabelled(len(table), lambda i: {"text": _read(path, table[i])})
+
+
+def _lines(path: Path) -> np.ndarray:
+    places = [(line.start, line.stop) for line in lines.scan(path)]
+    if not places:
+        raise InputError(f"{path}: is empty")
+    return np.array(places, np.int64)
+
+
+def _read(path: Path, place: np.ndarray) -> str:
+    return lines.read(path, *place.tolist()).rstrip("\r\n")

@@ -1,0 +1,163 @@
+"""What a text model is trained to do, as pipelines: classes, tags, comparison, text to text, and what comes next."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.text.pipeline import Counts, Row, TextPipeline, buckets, stacked
+from jtransfer.modalities.text.tokenizers import Encoded, Tokenizer
+
+_NOTHING = Encoded([], [], 0, 0)
+
+
+def classify(tokenizer: Tokenizer, length: int) -> TextPipeline:
+    """Texts or pairs of texts, each with a class, a number or several classes."""
+
+    def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
+        found = tokenizer.encode(example["text"], example.get("text_pair"), length=length)
+        return {"inputs": _inputs(tokenizer, found), "label": _label(example)}, _counts([found], example)
+
+    return _pipeline(tokenizer, encode, length)
+
+
+def tag(tokenizer: Tokenizer, length: int) -> TextPipeline:
+    """Lists of words, each with a class; the first token of a word answers for it."""
+
+    def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
+        found = tokenizer.encode_words(example["tokens"], length=length)
+        before = (-1, *found.words[:-1])
+        given = example.get("label") or [-1] * len(example["tokens"])
+        labels = [
+            given[word] if word >= 0 and word != last else -1 for word, last in zip(found.words, before, strict=True)
+        ]
+        return {"inputs": _inputs(tokenizer, found), "label": _tokens(labels)}, _counts([found], example)
+
+    return _pipeline(tokenizer, encode, length)
+
+
+def contrast(tokenizer: Tokenizer, length: int) -> TextPipeline:
+    """Pairs of texts that belong together, each text by itself: inputs [2, n]."""
+
+    def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
+        both = [tokenizer.encode(example[name], length=length) for name in ("text", "text_pair")]
+        rows = [_inputs(tokenizer, found) for found in both]
+        width = max(len(found.ids) for found in both)
+        fill = {"input_ids": tokenizer.pad or 0}
+        inputs = {name: stacked([row[name] for row in rows], width, fill.get(name, 0)) for name in rows[0]}
+        return {"inputs": inputs, "label": _label(example)}, _counts(both, example)
+
+    return _pipeline(tokenizer, encode, length)
+
+
+def seq2seq(tokenizer: Tokenizer, length: int, target_length: int, start: int) -> TextPipeline:
+    """Texts to texts: the decoder gets `start` and the target without its last token, and is to give the target."""
+    produced = tokenizer.target or tokenizer
+
+    def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
+        found = tokenizer.encode(example["text"], length=length)
+        target = produced.encode(example["target"], length=target_length) if "target" in example else _NOTHING
+        shifted = [start, *target.ids[:-1]]
+        inputs = _inputs(tokenizer, found) | {
+            "decoder_input_ids": np.array(shifted, np.int32),
+            "decoder_attention_mask": np.ones(len(shifted), np.int32),
+        }
+        return {"inputs": inputs, "label": _tokens(target.ids or [-1])}, _counts([found, target], example)
+
+    return _pipeline(tokenizer, encode, length, target_length)
+
+
+def lm(tokenizer: Tokenizer, length: int) -> TextPipeline:
+    """Texts to be continued: each token's label is the one after it. With `target` only the target is learnt."""
+    end = end_of_text(tokenizer)
+
+    def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
+        ids, prompt = document(tokenizer, end, example)
+        truncated, unknown = max(len(ids) - length - 1, 0), ids.count(tokenizer.unk)
+        ids = ids[: length + 1]
+        labels = [token if i >= prompt else -1 for i, token in enumerate(ids)][1:]
+        if len(ids) == 1:
+            ids, labels = [*ids, end], [-1]
+        inputs = {"input_ids": np.array(ids[:-1], np.int32), "attention_mask": np.ones(len(ids) - 1, np.int32)}
+        counts = Counts(len(ids), truncated, unknown, not example["text"].strip())
+        return {"inputs": inputs, "label": _tokens(labels)}, counts
+
+    return _pipeline(tokenizer, encode, length)
+
+
+def rows(tokenizer: Tokenizer, length: int, *, apart: bool) -> TextPipeline:
+    """Rows of a `packed` source, all of one width.
+
+    Apart, no text of a row sees another, and none is learnt from the end of the one before: positions begin anew with
+    each text, and the input `text_number` [n] is 1, 2, … for the texts of a row and 0 for padding.
+    """
+
+    def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
+        ids, begins = example["ids"], example["begins"]
+        labels = np.where(example["learnt"] & ~(apart & begins), ids, -1)[1:]
+        inputs = {"input_ids": ids[:-1], "attention_mask": np.ones(len(ids) - 1, np.int32)}
+        if apart:
+            number = np.cumsum(begins) + (not begins[0])
+            since = np.maximum.accumulate(np.where(begins, np.arange(len(ids)), 0))
+            inputs |= {"text_number": number[:-1], "position_ids": (np.arange(len(ids)) - since)[:-1]}
+        row = {"inputs": {name: _tokens(values) for name, values in inputs.items()}, "label": _tokens(labels)}
+        return row, Counts(len(ids), 0, 0, False)
+
+    return _pipeline(tokenizer, encode, length).of_one_width()
+
+
+def _pipeline(tokenizer: Tokenizer, encode: Callable, length: int, target_length: int = 0) -> TextPipeline:
+    if length < 1 or (tokenizer.length and length > tokenizer.length):
+        raise InputError(f"length={length}: give 1 to {tokenizer.length or 'any'} tokens, as {tokenizer.path} takes")
+    return TextPipeline(encode, buckets(length, target_length), tokenizer.pad or 0)
+
+
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The token that ends a text.
+
+    Raises:
+      InputError: there is none.
+    """
+    if tokenizer.eos is None:
+        raise InputError(f"the tokenizer of {tokenizer.path} has no token that ends a text; language models need one")
+    return tokenizer.eos
+
+
+def document(tokenizer: Tokenizer, end: int, example: Mapping[str, Any]) -> tuple[list[int], int]:
+    """The tokens of a text, of what is to follow it, and of its end; and how many of them are no target."""
+    first, last = ([token for token, _ in part] for part in (tokenizer.template.before, tokenizer.template.after))
+    texts = tokenizer.split([example["text"], *([example["target"]] if "target" in example else [])])
+    ids = [*first, *(token for text in texts for token in text), *last]
+    prompt = len(first) + len(texts[0]) if "target" in example else 0
+    return ids if ids[-1:] == [end] else [*ids, end], prompt
+
+
+def prompt(tokenizer: Tokenizer, given: str) -> list[int]:
+    """The tokens of a text that is to go on: as in `lm`, without an end."""
+    ids, size = document(tokenizer, end_of_text(tokenizer), {"text": given, "target": ""})
+    return ids[:size]
+
+
+def _inputs(tokenizer: Tokenizer, found: Encoded) -> dict[str, np.ndarray]:
+    inputs = {"input_ids": np.array(found.ids, np.int32), "attention_mask": np.ones(len(found.ids), np.int32)}
+    return inputs | ({"token_type_ids": np.array(found.types, np.int32)} if tokenizer.typed else {})
+
+
+def _label(example: Mapping[str, Any]) -> np.ndarray:
+    label = np.asarray(example.get("label", 0))
+    return label.astype(np.float32 if label.dtype.kind == "f" else np.int32)
+
+
+def _tokens(labels: Sequence[int]) -> np.ndarray:
+    return np.array(labels, np.int32)
+
+
+def _counts(found: Sequence[Encoded], example: Mapping[str, Any]) -> Counts:
+    texts = [example[name] for name in ("text", "text_pair", "target") if name in example]
+    return Counts(
+        tokens=sum(len(one.ids) for one in found),
+        truncated=sum(one.truncated for one in found),
+        unknown=sum(one.unknown for one in found),
+        empty=any(not text.strip() for text in texts) if "tokens" not in example else not example["tokens"],
+    )

@@ -1,0 +1,92 @@
+"""Sources of texts from tables: CSV, TSV, JSON lines and Parquet, one split or several, each of one file or several."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.data import labels
+from jtransfer.data.source import Source, concatenate, unlabelled
+from jtransfer.modalities.text import lines
+from jtransfer.modalities.text.csv_files import open_csv
+from jtransfer.modalities.text.json_lines import open_jsonl
+from jtransfer.modalities.text.parquet import open_parquet
+from jtransfer.modalities.text.table import Columns, Rows, Table, choose
+
+
+def table_splits(
+    name: str, suffixes: Sequence[str], open_table: Callable[[Path], Table], location: str, spec: Mapping
+) -> dict[str, Source]:
+    """The splits of the files that `location` names, with the columns and classes that `spec` chooses.
+
+    Raises:
+      InputError: a file cannot be read, lacks a column, or holds a label or text that is none: file and line are named.
+    """
+    files = lines.splits(location, suffixes, name)
+    tables = {split: [open_table(path) for path in paths] for split, paths in files.items()}
+    first = next(iter(tables.values()))[0]
+    columns = choose(first.columns, first.lists, spec, f"{name}:{location}")
+    rows = {split: [_rows(table, columns) for table in every] for split, every in tables.items()}
+    sizes = {split: sum(part.size for part in parts) for split, parts in rows.items()}
+    for split, size in sizes.items():
+        if not size:
+            raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
+    if not columns.labels:
+        return {
+            split: _whole([unlabelled(part.size, _reader(part, columns)) for part in parts])
+            for split, parts in rows.items()
+        }
+    return _labelled(rows, columns, _labels(rows, columns, first.class_names))
+
+
+csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
+jsonl_splits = functools.partial(table_splits, "jsonl", (".jsonl", ".json", ".ndjson"), open_jsonl)
+parquet_splits = functools.partial(table_splits, "parquet", (".parquet",), open_parquet)
+
+
+def _rows(table: Table, columns: Columns) -> Rows:
+    wanted = tuple(columns.texts.values())
+    for column in (*wanted, *columns.labels):
+        if column not in table.columns:
+            raise InputError(f"{table.path}: has no column {column!r}, only {', '.join(table.columns)}")
+    return table.scan(wanted, columns.labels)
+
+
+def _labels(rows: Mapping[str, list[Rows]], columns: Columns, class_names: Mapping[str, list[str]]) -> labels.Labels:
+    found = {
+        column: {split: [(part.kept[column], part.where) for part in parts] for split, parts in rows.items()}
+        for column in columns.labels
+    }
+    if len(found) > 1:
+        return labels.several(found)
+    column = columns.labels[0]
+    return labels.encode(found[column], column, class_names.get(column), columns.words)
+
+
+def _labelled(rows: Mapping[str, list[Rows]], columns: Columns, found: labels.Labels) -> dict[str, Source]:
+    sources = {}
+    for split, parts in rows.items():
+        offsets = np.cumsum([0, *(part.size for part in parts)]).tolist()
+        sources[split] = _whole(
+            [
+                labels.labelled(part.size, _reader(part, columns), found, found.values[split][start:stop], part.where)
+                for part, start, stop in zip(parts, offsets, offsets[1:], strict=False)
+            ]
+        )
+    return sources
+
+
+def _reader(part: Rows, columns: Columns) -> Callable[[int], dict]:
+    names = columns.texts
+
+    def read(i: int) -> dict:
+        row = part.read(i)
+        return {ours: row[column] for ours, column in names.items()}
+
+    return read
+
+
+def _whole(parts: list[Source]) -> Source:
+    return concatenate([(part, 0, len(part)) for part in parts])

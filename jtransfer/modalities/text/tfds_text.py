@@ -1,0 +1,97 @@
+"""Texts of prepared TFDS data sets: Text features, alone, in pairs, as words or as translations."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.data import labels
+from jtransfer.data.labels import labelled
+from jtransfer.data.source import Source, unlabelled
+from jtransfer.data.tfds_records import decoder, one_feature, opened
+from jtransfer.modalities.text.table import Columns, choose
+
+
+def has_text(features: Mapping) -> bool:
+    """Whether a data set has a feature that is a text, or a list of texts."""
+    return any(_is_text(feature) for feature in features.values())
+
+
+def text_splits(builder: Any, name: str, spec: Mapping) -> dict[str, Source]:
+    """The splits of a data set of texts; which features are meant is as for the columns of a file (`table.choose`).
+
+    Raises:
+      InputError: no such feature, or it is none that can be a text or a label.
+    """
+    features = builder.info.features
+    lists = [key for key, feature in features.items() if feature.shape == (None,)]
+    chosen = choose(sorted(features), lists, spec, name)
+    for column in chosen.texts.values():
+        if not _is_text(features[column]):
+            raise InputError(f"{name}: the feature {column!r} is no text but {features[column]}; set data.text_key")
+    if len(chosen.labels) > 1:
+        raise InputError(f"{name}: data.label_key={spec['label_key']!r}: give one feature")
+    records = {split: opened(builder, split)[1] for split in builder.info.splits}
+    if not chosen.labels:
+        return {s: unlabelled(len(some), _reader(some, features, chosen.texts)) for s, some in records.items()}
+    key = chosen.labels[0]
+    names = getattr(features[key], "names", None) or getattr(getattr(features[key], "feature", None), "names", None)
+    if features[key].shape == () and names and not chosen.words:
+        return {s: _classes(some, features, chosen, list(names)) for s, some in records.items()}
+    return _encoded(records, features, chosen, names, name)
+
+
+def _is_text(feature: Any) -> bool:
+    return feature.shape in ((), (None,)) and np.dtype(feature.np_dtype).kind in "OSU"
+
+
+def _reader(records: Any, features: Mapping, columns: Mapping[str, str]) -> Callable[[int], dict]:
+    decode = decoder(features, columns.values())
+
+    def read(i: int) -> dict:
+        example = decode(records[i])
+        try:
+            return {ours: _plain(example[column]) for ours, column in columns.items()}
+        except UnicodeDecodeError as error:
+            raise InputError(f"example {i}: a text is not UTF-8 ({error.reason}); prepare the data set again") from None
+
+    return read
+
+
+def _classes(records: Any, features: Mapping, chosen: Columns, names: list[str]) -> Source:
+    key = chosen.labels[0]
+
+    def read_labels(start: int, stop: int) -> np.ndarray:
+        return np.fromiter(one_feature(records, features, key, start, stop), np.int32, stop - start)
+
+    return Source(len(records), _reader(records, features, {**chosen.texts, "label": key}), names, read_labels)
+
+
+def _encoded(records: Mapping, features: Mapping, chosen: Columns, names: Any, name: str) -> dict[str, Source]:
+    key = chosen.labels[0]
+    if features[key].shape not in ((), (None,)):
+        raise InputError(f"{name}: the feature {key!r} is no label: {features[key]}; set data.label_key")
+    columns = {
+        split: [([_plain(v) for v in one_feature(some, features, key, 0, len(some))], _where(name, split))]
+        for split, some in records.items()
+    }
+    found = labels.encode(columns, key, names, chosen.words)
+    return {
+        split: labelled(
+            len(some), _reader(some, features, chosen.texts), found, found.values[split], _where(name, split)
+        )
+        for split, some in records.items()
+    }
+
+
+def _where(name: str, split: str) -> Callable[[int], str]:
+    return lambda i: f"{name}, {split}, example {i}"
+
+
+def _plain(value: Any) -> Any:
+    """A feature's value as Python's own: str, int, float, bool, or a list of them."""
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.decode() if isinstance(value, bytes) else value

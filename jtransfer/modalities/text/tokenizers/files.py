@@ -1,0 +1,197 @@
+"""Which files make which tokenizer: `tokenizer.json`, or the vocabularies from before it."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers as hf
+
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.text.tokenizers import marian, sentences, vocabularies
+from jtransfer.modalities.text.tokenizers.tokenizer import Template, Tokenizer
+
+_NAMES = ("pad", "eos", "bos", "unk", "cls", "sep", "mask")
+_USUAL = {
+    "pad": ("[PAD]", "<pad>"),
+    "eos": ("</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>"),
+    "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]",),
+    "sep": ("[SEP]",),
+    "mask": ("[MASK]", "<mask>"),
+}
+_UNTYPED = ("DistilBert", "Roberta", "Camembert", "GPT", "T5", "Llama", "Gemma", "Qwen", "Bart", "MPNet")
+
+
+def open(folder: str | os.PathLike) -> Tokenizer:
+    """The tokenizer of the files in a folder of weights, with the ids of transformers' `AutoTokenizer`.
+
+    Files, the first that is there: `source.spm`, `target.spm` and `vocab.json` (Marian); `tokenizer.json`; `vocab.txt`
+    (WordPiece: BERT); `vocab.json` and `merges.txt` (bytes: GPT-2, RoBERTa, BART); `sentencepiece.bpe.model` (XLM-R),
+    `spiece.model` (T5), `tokenizer.model` (Llama, Gemma). `tokenizer_config.json` and `special_tokens_map.json` are
+    followed where they are there.
+
+    Args:
+      folder: a local folder, or a file in it, such as the weights.
+
+    Raises:
+      InputError: no such folder, none of the files, or one that cannot be read.
+    """
+    path = Path(folder).expanduser()
+    path = path if path.is_dir() else path.parent
+    if not path.is_dir():
+        raise InputError(f"no tokenizer at {str(folder)!r}: the folder does not exist")
+    config = _config(path)
+    if (path / "source.spm").is_file():
+        return marian.open_marian(path, config, read_json(path / "vocab.json"))
+    for name, make in _KINDS.items():
+        if (path / name).is_file():
+            return _tokenizer(path, _made(make, path / name, config), config)
+    raise InputError(
+        f"{path} holds no tokenizer: none of source.spm, {', '.join(_KINDS)}; put those of the weights there"
+    )
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      InputError: it is not there, or no JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON: {error}") from None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What the files beside the vocabulary say; a token is a text or `{"content": text}`."""
+    content = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found = read_json(folder / name)
+            if not isinstance(found, dict):
+                raise InputError(f"{folder / name}: must be an object {{…}}")
+            content |= found
+    return content
+
+
+def _from_json(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
+    return hf.Tokenizer.from_file(str(path))
+
+
+_KINDS: dict[str, Callable[[Path, Mapping[str, Any]], hf.Tokenizer]] = {
+    "tokenizer.json": _from_json,
+    "vocab.txt": vocabularies.word_pieces,
+    "vocab.json": vocabularies.byte_pairs,
+    "sentencepiece.bpe.model": sentences.xlm_roberta,
+    "spiece.model": sentences.t5,
+    "tokenizer.model": sentences.llama,
+}
+
+
+def _made(make: Callable, path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
+    try:
+        return make(path, config)
+    except InputError:
+        raise
+    except Exception as error:  # the libraries below raise bare Exceptions for damaged files
+        raise InputError(f"{path}: cannot be read as a tokenizer: {str(error).splitlines()[0]}") from None
+
+
+def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any]) -> Tokenizer:
+    made.no_truncation()
+    made.no_padding()
+    special = _special(made, config)
+    template = _template(made, config, special)
+    if "bos" in special and template.before[:1] == ((special["bos"], 0),) and len(template.after) == 1:
+        special = {"cls": special["bos"], "sep": template.after[0][0]} | special
+    ids = made.get_vocab(with_added_tokens=True).values()
+
+    def split(texts: Sequence[str]) -> list[list[int]]:
+        return [found.ids for found in made.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    before = " " if "ByteLevel" in repr(made.pre_tokenizer) else ""  # there a space is part of the word after it
+
+    def split_words(words: Sequence[str]) -> tuple[list[int], list[int]]:
+        found = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
+        return found.ids, found.word_ids
+
+    length = config.get("model_max_length")
+    return Tokenizer(
+        path=str(folder),
+        vocabulary=max(ids) + 1,
+        length=int(length) if isinstance(length, int | float) and length < 1e9 else None,
+        template=template,
+        split=split,
+        split_words=split_words,
+        join=lambda ids: made.decode(ids, skip_special_tokens=True),
+        typed=_typed(config, template),
+        **special,
+    )
+
+
+def _special(made: hf.Tokenizer, config: Mapping[str, Any]) -> dict[str, int]:
+    """The ids of the special tokens that the files name, or that go by their usual name."""
+    named = {name: _content(config.get(f"{name}_token")) for name in _NAMES}
+    new = [token for token in named.values() if token and made.token_to_id(token) is None]
+    made.add_special_tokens(new)
+    found = {}
+    for name in _NAMES:
+        choices = (named[name],) if named[name] else _USUAL[name]
+        ids = [i for token in choices if (i := made.token_to_id(token)) is not None]
+        if ids:
+            found[name] = ids[0]
+    return found
+
+
+def _content(token: Any) -> str | None:
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None
+
+
+def _template(made: hf.Tokenizer, config: Mapping[str, Any], special: Mapping[str, int]) -> Template:
+    """Found by what a tokenizer puts around a text, and around and between two."""
+    if "add_bos_token" in config or "add_eos_token" in config:
+        return _marks(special, config.get("add_bos_token"), config.get("add_eos_token"))
+    alone, both = made.encode("a"), made.encode("a", "a")
+    before, _, after = _around(alone)
+    pair_before, pair_between, pair_after = _around(both)
+    types = [both.type_ids[both.sequence_ids.index(k)] for k in (0, 1)]
+    return Template(before, after, pair_before, pair_between, pair_after, (types[0], types[1]))
+
+
+def _around(found: hf.Encoding) -> tuple[tuple, tuple, tuple]:
+    """The tokens before the first text, between the texts, and after the last, with their types."""
+    parts: tuple[list, list, list] = ([], [], [])
+    last = max(k for k in found.sequence_ids if k is not None)
+    seen = -1
+    for token, kind, sequence in zip(found.ids, found.type_ids, found.sequence_ids, strict=True):
+        if sequence is not None:
+            seen = sequence
+        else:
+            parts[0 if seen < 0 else 2 if seen == last else 1].append((token, kind))
+    return tuple(parts[0]), tuple(parts[1]), tuple(parts[2])
+
+
+def _marks(special: Mapping[str, int], bos: Any, eos: Any) -> Template:
+    """A beginning before each text and an end after it, where the config asks for them."""
+    first, last = (special.get(name) if wanted else None for name, wanted in (("bos", bos), ("eos", eos)))
+
+    def mark(token: int | None, kind: int) -> tuple:
+        return () if token is None else ((token, kind),)
+
+    between = mark(last, 0) + mark(first, 1)
+    return Template(mark(first, 0), mark(last, 0), mark(first, 0), between, mark(last, 1), (0, 1))
+
+
+def _typed(config: Mapping[str, Any], template: Template) -> bool:
+    if isinstance(names := config.get("model_input_names"), list):
+        return "token_type_ids" in names
+    if str(config.get("tokenizer_class", "")).startswith(_UNTYPED) or "add_bos_token" in config:
+        return False
+    return template.pair_types != (0, 0)

@@ -1,0 +1,123 @@
+"""Tokenizers of SentencePiece models (Kudo and Richardson 2018): XLM-R, T5, Llama and Gemma."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tokenizers as hf
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.text.tokenizers.vocabularies import mask
+
+_UNIGRAM, _BPE = 1, 2  # trainer_spec.model_type
+_CONTROL, _USER = 3, 4  # piece.type
+_SPACE = "▁"
+
+
+def xlm_roberta(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
+    """Ids are fairseq's: `<s>`, `<pad>`, `</s>`, `<unk>`, the pieces from the fourth on, `<mask>`."""
+    proto = _read(path, _UNIGRAM)
+    first = ("<s>", "<pad>", "</s>", "<unk>")
+    pieces = [*((token, 0.0) for token in first), *_scores(proto)[3:], ("<mask>", 0.0)]
+    made = _unigram(proto, pieces, unknown=3)
+    made.add_special_tokens([*first, mask(config)])
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return made
+
+
+def t5(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
+    """The pieces, then `extra_ids` (100) sentinels `<extra_id_99>` to `<extra_id_0>`."""
+    proto = _read(path, _UNIGRAM)
+    extra = [f"<extra_id_{i}>" for i in reversed(range(config.get("extra_ids", 100)))]
+    pieces = [*_scores(proto), *((token, 0.0) for token in extra)]
+    made = _unigram(proto, pieces, unknown=proto.trainer_spec.unk_id)
+    names = [piece for piece, _ in pieces]
+    if "[CLS]" in names or "</s>" not in names:
+        raise InputError(f"{path}: is not T5's: it lacks </s> or has [CLS]; give the tokenizer.json of these weights")
+    made.add_special_tokens([token for token in ("<pad>", "</s>", "<unk>") if token in names] + extra)
+    made.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", names.index("</s>"))]
+    )
+    return made
+
+
+def llama(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
+    """Pairs with bytes for what is unknown; a space goes before a text unless the model says otherwise (Gemma)."""
+    proto = _read(path, _BPE)
+    scores = _scores(proto)
+    vocabulary = {piece: i for i, (piece, _) in enumerate(scores)}
+    made = hf.Tokenizer(
+        models.BPE(
+            vocabulary,
+            _merges(vocabulary),
+            unk_token=proto.trainer_spec.unk_piece,
+            fuse_unk=True,
+            byte_fallback=proto.trainer_spec.byte_fallback,
+        )
+    )
+    steps = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if proto.normalizer_spec.add_dummy_prefix:
+        scheme = "always" if config.get("legacy") else "first"
+        made.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme=scheme, split=False)
+        steps.append(decoders.Strip(" ", 1, 0))
+    else:
+        made.normalizer = normalizers.Replace(" ", _SPACE)
+        made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    made.decoder = decoders.Sequence(steps)
+    made.add_tokens(
+        [
+            hf.AddedToken(piece.piece, normalized=False, special=piece.type == _CONTROL)
+            for piece in proto.pieces
+            if piece.type in (_CONTROL, _USER)
+        ]
+    )
+    made.add_special_tokens([proto.trainer_spec.unk_piece])
+    bos = proto.trainer_spec.bos_piece
+    if bos in vocabulary:
+        made.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, vocabulary[bos])]
+        )
+    return made
+
+
+def _read(path: Path, kind: int) -> Any:
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise InputError(f"{path}: is no SentencePiece model, or not whole") from None
+    if not (proto.pieces and proto.HasField("trainer_spec") and proto.HasField("normalizer_spec")):
+        raise InputError(f"{path}: is no SentencePiece model, or not whole")
+    if proto.trainer_spec.model_type != kind:
+        names = {_UNIGRAM: "unigram", _BPE: "BPE"}
+        raise InputError(f"{path}: is no SentencePiece model of kind {names[kind]}; give the weights' tokenizer.json")
+    return proto
+
+
+def _scores(proto: Any) -> list[tuple[str, float]]:
+    return [(piece.piece, piece.score) for piece in proto.pieces]
+
+
+def _unigram(proto: Any, pieces: list[tuple[str, float]], unknown: int) -> hf.Tokenizer:
+    made = hf.Tokenizer(models.Unigram(pieces, unknown, proto.trainer_spec.byte_fallback))
+    if proto.normalizer_spec.precompiled_charsmap:
+        made.normalizer = normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE)])
+    made.decoder = decoders.Metaspace(_SPACE)
+    return made
+
+
+def _merges(vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The pairs that make a piece, the earliest piece first, as SentencePiece ranks its pieces."""
+    found = []
+    for piece, rank in vocabulary.items():
+        pairs = [(piece[:i], piece[i:]) for i in range(1, len(piece))]
+        known = [pair for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary]
+        found += [(rank, *pair) for pair in sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))]
+    return [(left, right) for _, left, right in found]

@@ -1,0 +1,1 @@
+"""Proof of a conversion: a model's stages beside those of the library that its weights come from."""

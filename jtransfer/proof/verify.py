@@ -1,0 +1,194 @@
+"""Proof that a converted checkpoint computes what its reference computes.
+
+The reference is `activations.npz` beside the source, or else torch and the library that the names are of, run live. The
+file holds the inputs, `images` float32 [B, H, W, C] or texts by the names of the model's inputs, and any of `logits`,
+`features` (what the head takes) and stage names (what the stage returns), channels last.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jtransfer import weights
+from jtransfer.core.errors import InputError
+from jtransfer.proof import reference
+from jtransfer.weights import formats
+from jtransfer.weights.report import Report
+from jtransfer.weights.restore import Described
+from jtransfer.weights.source import fetch_beside
+
+FILE = "activations.npz"
+TOLERANCE = 1e-4  # of what a stage gives, absolute or relative to the largest number
+SMALL = 1e-2  # of numbers below TOLERANCE / SMALL, an absolute difference says nothing
+LENGTH = 48  # most tokens of a text that is made up
+_ENDS = ("features", "logits")
+_IDS, _MASK = "input_ids", "attention_mask"
+
+
+class Difference(NamedTuple):
+    """Of one stage: the largest absolute difference, and that over the reference's largest number."""
+
+    stage: str
+    absolute: float
+    relative: float
+
+    @property
+    def within(self) -> bool:
+        """Is it small enough? Not where either has a NaN."""
+        return bool(self.relative <= TOLERANCE or (self.absolute <= TOLERANCE and self.relative <= SMALL))
+
+
+def check(source: str | os.PathLike, dest: str | os.PathLike, described: Described, report: Report) -> bool:
+    """Compares the checkpoint `dest` with the reference of `source` and prints a table; True if within tolerance.
+
+    Args:
+      described, report: what the conversion returned.
+
+    Raises:
+      InputError: there is nothing to compare with, or it does not fit.
+    """
+    model, variables, _ = weights.restore(dest)
+    if stored := fetch_beside(source, FILE):
+        inputs, expected = _stored(stored, model)
+        origin = FILE
+    else:
+        inputs = example(model)
+        expected, origin = reference.run(source, described, report, inputs)
+    differences = list(compare(activations(model, variables, inputs), expected, _seen(inputs)))
+    if not differences:
+        raise InputError(f"{origin} has none of {', '.join((*_ENDS, *model.stages))}")
+    print(f"compared with {origin} on {_shapes(inputs)}:")
+    width = max(len(found.stage) for found in differences)
+    for found in differences:
+        print(f"  {found.stage:<{width}}  absolute {found.absolute:.1e}  relative {found.relative:.1e}")
+    departing = [found.stage for found in differences if not found.within]
+    if departing:
+        print(f"departs first at {departing[0]}")
+    print(f"{'NOT within' if departing else 'within'} {TOLERANCE:.0e}")
+    return not departing
+
+
+def example(model: Any) -> Any:
+    """Random inputs of a model: two images, standard normal, or two texts, or both.
+
+    The tokens of a text are any of the model's but for its `pad` and `end`; `end` is the last one, after which the
+    second text is filled up with `pad`. Where there is no `pad`, there is one text alone.
+    """
+    random, shapes = np.random.default_rng(0), model.example_input(2)
+    found: dict[str, np.ndarray] = {}
+    shapes = shapes if isinstance(shapes, dict) else {"": shapes}
+    for name, x in shapes.items():
+        if name.endswith(_IDS):
+            found[name], found[name.replace(_IDS, _MASK)] = _texts(model, random)
+        elif x.ndim == 4:
+            found[name] = random.standard_normal(x.shape, np.float32)
+    if "token_type_ids" in shapes:
+        places = np.arange(found[_IDS].shape[1])
+        found["token_type_ids"] = np.broadcast_to(places >= len(places) // 4, found[_IDS].shape).astype(np.int32)
+    return found.get("", found)
+
+
+def _texts(model: Any, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask, int32 [2, n] or [1, n]."""
+    pad, end = getattr(model, "pad", 0), getattr(model, "end", None)
+    length = min(LENGTH, getattr(model, "length", LENGTH))
+    usual = np.setdiff1d(np.arange(model.vocabulary), [token for token in (pad, end) if token is not None])
+    last = np.array([length] if pad is None else [length, length // 2 + 1])[:, None]
+    ids, places = random.choice(usual, (len(last), length)), np.arange(length)
+    if end is not None and end < model.vocabulary:
+        ids = np.where(places == last - 1, end, ids)
+    mask = places < last
+    return np.where(mask, ids, pad or 0).astype(np.int32), mask.astype(np.int32)
+
+
+def activations(model: Any, variables: Mapping[str, Any], inputs: Any) -> dict[str, np.ndarray]:
+    """What each stage returns for `inputs`, by its name, with `features` and `logits`.
+
+    Of a stage that returns a dict it is the entry "x", or the one of the stage's name.
+    """
+
+    @jax.jit
+    def run(variables, x):
+        found, stages = {}, model.stages
+        for name, following in zip(stages, (*stages[1:], None), strict=True):
+            if name == "head":
+                found["features"] = x
+            x = model.apply(variables, x, start=name, stop=following)
+            found["logits" if name == "head" else name] = x
+        return {name: x.get("x", x.get(name)) if isinstance(x, dict) else x for name, x in found.items()}
+
+    arrays = jax.device_get(run(variables, inputs))
+    return {name: arrays[name] for name in (*model.stages[:-1], *_ENDS) if arrays[name] is not None}
+
+
+def compare(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, Sequence[np.ndarray]], seen: Sequence[np.ndarray] = ()
+) -> Iterator[Difference]:
+    """The differences of all stages that both have, in our order.
+
+    Axes of length 1 aside, shapes must agree, where the places of a map may come in a row.
+
+    Args:
+      theirs: what may be what the stage gives; the nearest counts.
+      seen: masks bool [B, n] of texts: of arrays [B, n, …], only what a mask of its shape has is compared.
+
+    Raises:
+      InputError: logits of another shape.
+    """
+    for stage in (name for name in ours if name in theirs):
+        found = [_difference(stage, a, b) for a, b in _alike(ours[stage], theirs[stage], seen)]
+        if found:
+            yield min(found, key=lambda found: found.absolute if found.absolute == found.absolute else np.inf)
+        elif stage == "logits":
+            shapes = [list(x.shape) for x in (theirs[stage][0], ours[stage])]
+            raise InputError(f"{stage} has the shape {shapes[0]} in the reference, {shapes[1]} here")
+
+
+def _difference(stage: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
+    largest = np.abs(ours.astype(np.float64) - theirs).max()
+    return Difference(stage, float(largest), float(largest / max(np.abs(theirs).max(), 1e-30)))
+
+
+def _alike(
+    ours: np.ndarray, theirs: Sequence[np.ndarray], seen: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Our array and each of theirs that is of its shape, as far as they are compared."""
+    masks = [mask for mask in seen if ours.ndim > 2 and mask.shape == ours.shape[:2]]
+    for other in theirs:
+        if ours.ndim == 4 and other.shape == (len(ours), ours.shape[1] * ours.shape[2], ours.shape[3]):
+            other = other.reshape(ours.shape)
+        if np.squeeze(other).shape == np.squeeze(ours).shape:
+            other = other.reshape(ours.shape)
+            where = np.logical_and.reduce(masks) if masks else ...
+            yield ours[where], other[where]
+
+
+def _seen(inputs: Any) -> list[np.ndarray]:
+    named = inputs if isinstance(inputs, dict) else {}
+    return [np.asarray(x, bool) for name, x in named.items() if name.endswith(_MASK)]
+
+
+def _shapes(inputs: Any) -> str:
+    named = inputs if isinstance(inputs, dict) else {"image": inputs}
+    names = {"image": "images"}
+    shown = [f"{names.get(name, name)} {list(x.shape)}" for name, x in named.items() if not name.endswith(_MASK)]
+    return ", ".join(shown)
+
+
+def _stored(path: os.PathLike, model: Any) -> tuple[Any, dict[str, list[np.ndarray]]]:
+    """The inputs, and what is expected of the stages."""
+    tensors = {name: np.asarray(tensor.read()) for name, tensor in formats.open(path).items()}
+    expected = {name: [tensors.pop(name)] for name in (*model.stages, *_ENDS) if name in tensors}
+    wanted = model.example_input(1)
+    if not isinstance(wanted, dict):
+        if "images" not in tensors:
+            raise InputError(f"{path} has no images")
+        return tensors["images"], expected
+    inputs = {{"images": "image"}.get(name, name): x for name, x in tensors.items()}
+    absent = sorted(name for name in wanted if name not in inputs and not name.endswith(_MASK))
+    if absent:
+        raise InputError(f"{path} has no {absent[0].replace('image', 'images')}")
+    return inputs, expected

@@ -1,0 +1,142 @@
+"""Where a model errs and how sure it is of itself: what a report shows of a run's predictions."""
+
+import base64
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from jtransfer import data, metrics
+from jtransfer.reporting import figures
+
+MISTAKES = 24  # pictures
+CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
+PICTURE = 160  # pixels of the longer side, at most
+
+
+def describe(
+    config: Mapping[str, Any], classes: Sequence[str], predictions: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What the report says of them.
+
+    Args:
+      config: the run's, as plain data.
+      classes: the names.
+      predictions: the arrays of `predictions.npz`; none where there was no evaluation yet.
+    """
+    nothing = {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
+    written = _texts(predictions)
+    if "probs" not in predictions:
+        return nothing | {"written": written, "furthest": _furthest(config, predictions)}
+    probs, label = predictions["probs"], predictions["label"]
+    predicted, number = probs.argmax(1), probs.shape[1]
+    counts = metrics.confusion(predicted, label, number)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    calibration = metrics.calibration(probs, label)
+    return {
+        "written": written,
+        "furthest": [],
+        "classes": [
+            {"name": classes[i], **{key: values[i].item() for key, values in per_class.items()}}
+            for per_class in [metrics.per_class(predicted, label, number)._asdict()]
+            for i in range(number)
+        ],
+        "confusion": [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)],
+        "matrix": Markup(figures.matrix(shares)) if number > CELLS else None,
+        "pairs": _pairs(counts, shares, classes),
+        "mistakes": _mistakes(config, classes, predictions),
+        "calibration": {
+            "figure": Markup(figures.reliability(calibration)),
+            "ece": calibration.ece,
+            "confidence": probs.max(1).mean().item(),
+            "accuracy": (predicted == label).mean().item(),
+        },
+    }
+
+
+def _pairs(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> list[dict]:
+    """The most frequent mistakes."""
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    worst = np.argsort(-wrong, axis=None, kind="stable")[:8]
+    pairs = [np.unravel_index(i, counts.shape) for i in worst]
+    return [
+        {"true": classes[i], "predicted": classes[j], "count": counts[i, j].item(), "share": shares[i, j].item()}
+        for i, j in pairs
+        if wrong[i, j]
+    ]
+
+
+def _mistakes(config: Mapping, classes: Sequence[str], predictions: Mapping[str, np.ndarray]) -> list[dict]:
+    """The wrong predictions with the highest probability, with their pictures while the data is still there."""
+    probs, label, index = (predictions[key] for key in ("probs", "label", "index"))
+    wrong = np.flatnonzero(probs.argmax(1) != label)
+    worst = wrong[np.argsort(-probs[wrong].max(1), kind="stable")][:MISTAKES]
+    shown = _examples(config)
+    return [
+        {
+            **shown(int(index[i])),
+            "index": int(index[i]),
+            "predicted": classes[probs[i].argmax()],
+            "probability": probs[i].max().item(),
+            "true": classes[label[i]],
+            "true_probability": probs[i, label[i]].item(),
+        }
+        for i in worst
+    ]
+
+
+def _furthest(config: Mapping, predictions: Mapping[str, np.ndarray]) -> list[dict]:
+    """The texts whose predicted numbers are furthest from the true ones; none where the labels are no numbers."""
+    if config.get("task") != "regress" or "logits" not in predictions:
+        return []
+    predicted, label = predictions["logits"][:, 0], predictions["label"]
+    worst = np.argsort(-np.abs(predicted - label), kind="stable")[:MISTAKES]
+    shown = _examples(config)
+    return [
+        {**shown(int(predictions["index"][i])), "predicted": f"{predicted[i]:.3f}", "true": f"{label[i]:.3f}"}
+        for i in worst
+    ]
+
+
+def _texts(predictions: Mapping[str, np.ndarray]) -> list[dict]:
+    """Texts, what was wanted, and what the model wrote for them."""
+    names = ("text", "target", "written")
+    if not set(names) <= set(predictions):
+        return []
+    rows = zip(*(predictions[name][:MISTAKES].tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _examples(config: Mapping) -> Callable[[int], dict]:
+    """`index -> {"picture": data URI, "text": str}` of the test split's examples; None for what one has not, or where
+    the data is gone."""
+    nothing = {"picture": None, "text": None}
+    try:
+        source = data.open(config["data"], config["data"]["test"])
+    except Exception as error:
+        print(f"report: no examples, the data cannot be opened: {error}", file=sys.stderr)
+        return lambda index: nothing
+
+    def example(index: int) -> dict:
+        try:
+            found = source[index]
+            picture = _data_uri(found["image"]) if "image" in found else None
+            text = " / ".join(found[name] for name in ("text", "text_pair") if name in found) or None
+            return {"picture": picture, "text": text}
+        except Exception as error:
+            print(f"report: example {index} cannot be shown: {error}", file=sys.stderr)
+            return nothing
+
+    return example
+
+
+def _data_uri(image: np.ndarray) -> str:
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture.thumbnail((PICTURE, PICTURE))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,117 @@
+"""A run's folder: what is written into it besides metrics and checkpoints, and the check that it is this run's."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from jtransfer.core import config as configs
+from jtransfer.core.errors import InputError
+
+_PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def is_run(source: str | os.PathLike) -> bool:
+    """Is this the folder of a run of ours?"""
+    return (place := place_of(source)) is not None and (place / "checkpoints").exists()
+
+
+def place_of(source: str | os.PathLike) -> epath.Path | None:
+    """The folder, here or in a bucket, that a source may be; None for other addresses."""
+    known = "://" not in str(source) or str(source).startswith("gs://")
+    return epath.Path(source) if known else None
+
+
+def check(workdir: str | os.PathLike, config: Any) -> None:
+    """Is the folder new, empty, or a run of the same config?
+
+    Raises:
+      InputError: the folder holds a run of another config (the text lists the differences), or something else.
+    """
+    folder = epath.Path(workdir)
+    path = folder / "config.json"
+    if path.exists():
+        changed = configs.differences(read_json(path), json.loads(config.to_json()))
+        if changed:
+            raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(changed))
+    elif folder.exists() and not folder.is_dir():
+        raise InputError(f"{workdir} is a file; give a folder")
+    elif folder.exists() and any(found.name != _new(path).name for found in folder.iterdir()):
+        raise InputError(f"{workdir} is not empty and holds no run (no config.json); take another workdir")
+
+
+def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str]) -> None:
+    """Makes the folder and writes `config.json`, which makes it this run's, `environment.json` and `classes.json`.
+
+    Process 0 writes.
+    """
+    if jax.process_index() == 0:
+        folder = epath.Path(workdir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
+        write_json(folder / "config.json", json.loads(config.to_json()))
+        write_json(folder / "environment.json", _environment())
+        write_json(folder / "classes.json", {"class_names": list(class_names)})
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """The content of a JSON file of a run's folder; InputError if it is not there or no JSON."""
+    path = epath.Path(path)
+    if not path.exists():
+        raise InputError(f"{path.parent} is not the folder of a run: {path.name} is missing")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Replaces a file as a whole."""
+    path = epath.Path(path)
+    new = _new(path)
+    new.write_text(json.dumps(value, indent=2, default=str) + "\n")
+    new.replace(path)
+
+
+def _new(path: epath.Path) -> epath.Path:
+    return path.with_name(path.name + ".tmp")
+
+
+def write_predictions(workdir: str | os.PathLike, predictions: dict[str, np.ndarray]) -> None:
+    """`predictions.npz`: `probs` float32 [N, C], `label` int32 [N], `index` int64 [N]. Process 0 writes."""
+    if jax.process_index() == 0:
+        new = epath.Path(workdir) / "predictions.tmp.npz"
+        with new.open("wb") as file:
+            np.savez(file, **predictions)
+        new.replace(new.with_name("predictions.npz"))
+
+
+def _environment() -> dict[str, Any]:
+    devices = jax.devices()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": f"{len(devices)} × {devices[0].device_kind}",
+        "processes": jax.process_count(),
+        "cpus": os.cpu_count(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,283 @@
+"""What a run says while it runs: `metrics.jsonl`, TensorBoard event files, and progress in the terminal.
+
+`metrics.jsonl` has one JSON object a line, in the order of writing:
+
+    {"step": 120, "phase": "finetune", "split": "train", "loss": 0.31, "learning_rate": 0.001, …}
+    {"step": 200, "phase": "finetune", "event": "phase_end", "seconds": 81.5, …}
+
+A number that is not finite is `null`. A line goes to the operating system at once, so that a killed run loses at most
+the line that it was writing; `read` and a resumed `Writer` pass over a last line without its end. In a bucket (`gs://…`),
+where nothing can be appended to, the whole file is uploaded at most twice a minute, and at the end.
+"""
+
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+import jax
+from etils import epath
+from tensorboardX import SummaryWriter
+
+from jtransfer.core.errors import InputError
+
+FILE = "metrics.jsonl"
+UPLOAD_EVERY = 30.0  # seconds
+TEXTS = {  # name of a scalar → how the terminal shows it
+    "loss": "loss {:.4f}",
+    "accuracy": "accuracy {:.4f}",
+    "retrieval": "retrieval {:.4f}",
+    "macro_f1": "macro-F1 {:.4f}",
+    "entity_f1": "entity-F1 {:.4f}",
+    "spearman": "Spearman {:.4f}",
+    "perplexity": "perplexity {:.2f}",
+    "bleu": "BLEU {:.1f}",
+    "chrf": "chrF {:.1f}",
+    "learning_rate": "lr {:.2e}",
+    "examples_per_second": "{:.0f} examples/s",
+}
+
+
+class Writer:
+    """Writes a run's metrics into `workdir`, as a context manager. Only process 0 writes; on others nothing happens.
+
+    Args:
+      workdir: the run's folder; made if it is not there.
+      terminal: show progress on standard output: a live bar where it is a terminal, plain lines elsewhere.
+      start_step: the step that the run resumes at. Lines of later steps are dropped, and TensorBoard hides them; 0
+        starts afresh.
+      start_phase: the phase of that step. If it is given, lines of that step and another phase are dropped too: those
+        of a phase that had begun there and will begin again.
+      total_steps: the steps of all phases together, for the share done and the time left.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        terminal: bool = True,
+        start_step: int = 0,
+        start_phase: str | None = None,
+        total_steps: int | None = None,
+    ):
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
+        path = epath.Path(workdir) / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _rewind(path, start_step, start_phase)
+        self._board = _board(workdir, start_step)
+        self._file = _Uploaded(path) if _is_remote(workdir) else path.open("a")
+        self._clock = _Clock(total_steps)
+        self._screen = _screen(terminal, total_steps)
+
+    def write(self, step: int, phase: str, split: str, scalars: Mapping[str, Any]) -> None:
+        """One line of numbers: `split` is "train" or "test"; the values are numbers or arrays of one element."""
+        if not self._writes:
+            return
+        scalars = {name: float(value) for name, value in scalars.items()}
+        self._line({"step": int(step), "phase": phase, "split": split, **scalars})
+        for name, value in scalars.items():
+            self._board.add_scalar(f"{split}/{name}", value, int(step))
+        seconds_left = self._clock.seconds_left(int(step)) if split == "train" else None
+        self._screen.show(int(step), phase, split, scalars, seconds_left)
+
+    def event(self, step: int, phase: str, name: str, /, **details: Any) -> None:
+        """One line for what happened: `phase_start`, `phase_end`, `early_stop`, `init`; details that fit in JSON."""
+        if not self._writes:
+            return
+        self._line({"step": int(step), "phase": phase, "event": name, **details})
+        if name == "phase_start":
+            self._clock.restart()
+            self._screen.begin(phase)
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._writes:
+            self._screen.close()
+            self._board.close()
+            self._file.close()
+
+    def _line(self, fields: dict) -> None:
+        self._file.write(json.dumps(_finite(fields), allow_nan=False, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+
+def read(workdir: str | os.PathLike) -> list[dict]:
+    """The lines of a run's `metrics.jsonl`, in order, but for a last one that was not written to its end.
+
+    Raises:
+      FileNotFoundError: the folder has no such file.
+      ValueError: a line before the last is not a JSON object; the text names it.
+    """
+    path = epath.Path(workdir) / FILE
+    return [json.loads(line) for line in _whole_lines(path)]
+
+
+def _is_remote(workdir: str | os.PathLike) -> bool:
+    return "://" in str(workdir)
+
+
+class _Uploaded(io.StringIO):
+    """A file in a bucket: its whole text, uploaded now and then."""
+
+    def __init__(self, path: epath.Path):
+        super().__init__()
+        self.write(path.read_text() if path.exists() else "")
+        self._path, self._last = path, monotonic()
+
+    def flush(self) -> None:
+        if not self.closed and monotonic() - self._last >= UPLOAD_EVERY:
+            self._path.write_text(self.getvalue())
+            self._last = monotonic()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._path.write_text(self.getvalue())
+        super().close()
+
+
+def _board(workdir: str | os.PathLike, start_step: int) -> SummaryWriter:
+    purge = start_step + 1 if start_step else 0
+    try:
+        return SummaryWriter(str(workdir), purge_step=purge, filename_suffix=f".{start_step}")
+    except ImportError as error:
+        raise InputError(f"{workdir}: TensorBoard's event files cannot be written there: {error}") from None
+
+
+def _whole_lines(path: epath.Path) -> list[str]:
+    *lines, tail = path.read_bytes().decode(errors="replace").split("\n")
+    if tail and _is_object(tail):
+        lines.append(tail)
+    for number, line in enumerate(lines, 1):
+        if not _is_object(line):
+            raise ValueError(f"{path}, line {number} is not a JSON object: {line[:80]!r}")
+    return lines
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _rewind(path: epath.Path, step: int, phase: str | None) -> None:
+    """Drops the lines after `step`, or all of them for step 0; the file is replaced as a whole."""
+    if not path.exists():
+        return
+    kept = [line for line in _whole_lines(path) if _is_before(json.loads(line), step, phase)] if step else []
+    new = path.with_suffix(".tmp")
+    new.write_text("".join(f"{line}\n" for line in kept))
+    new.replace(path)
+
+
+def _is_before(line: dict, step: int, phase: str | None) -> bool:
+    at = line.get("step", 0)
+    return at < step or (at == step and phase in (None, line.get("phase")))
+
+
+def _finite(value: Any) -> Any:
+    """What JSON can say: arrays as lists and numbers, None for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _Clock:
+    """The time left, from the pace between a phase's training lines. Compilation comes before the first."""
+
+    def __init__(self, total_steps: int | None):
+        self._total = total_steps
+        self.restart()
+
+    def restart(self) -> None:
+        self._last: tuple[int, float] | None = None
+        self._pace: float | None = None  # seconds a step, averaged over the last few lines
+
+    def seconds_left(self, step: int) -> float | None:
+        now = monotonic()
+        if self._last and step > self._last[0]:
+            pace = (now - self._last[1]) / (step - self._last[0])
+            self._pace = pace if self._pace is None else 0.7 * self._pace + 0.3 * pace
+        self._last = (step, now)
+        return None if self._pace is None or self._total is None else self._pace * max(self._total - step, 0)
+
+
+def _screen(terminal: bool, total_steps: int | None):
+    if not terminal:
+        return _Dark()
+    return _Bar(total_steps) if sys.stdout.isatty() else _Lines(total_steps)
+
+
+class _Dark:
+    """Shows nothing."""
+
+    def begin(self, phase) -> None:
+        pass
+
+    def show(self, step, phase, split, scalars, seconds_left) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Lines(_Dark):
+    """One plain line for each write."""
+
+    def __init__(self, total_steps: int | None):
+        self._total = total_steps
+
+    def show(self, step, phase, split, scalars, seconds_left) -> None:
+        done = f"{step}/{self._total}" if self._total else str(step)
+        print("  ".join([phase, done, split, *_texts(scalars), *_left(seconds_left)]), flush=True)
+
+
+class _Bar(_Dark):
+    """A live bar for training, and above it one line for each evaluation."""
+
+    def __init__(self, total_steps: int | None):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        name = TextColumn("{task.description}", style="bold", markup=False)
+        rest = TextColumn("{task.fields[rest]}", markup=False)
+        self._progress = Progress(name, BarColumn(), MofNCompleteColumn(), rest)
+        self._task = self._progress.add_task("start", total=total_steps, rest="")
+        self._progress.start()
+
+    def begin(self, phase) -> None:
+        self._progress.update(self._task, description=phase, rest="preparing the first step")
+
+    def show(self, step, phase, split, scalars, seconds_left) -> None:
+        if split == "train":
+            rest = "  ".join([*_texts(scalars), *_left(seconds_left)])
+            self._progress.update(self._task, completed=step, description=phase, rest=rest)
+        else:
+            line = "  ".join([phase, str(step), split, *_texts(scalars)])
+            self._progress.console.print(line, markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _texts(scalars: Mapping[str, float]) -> list[str]:
+    return [text.format(scalars[name]) for name, text in TEXTS.items() if name in scalars]
+
+
+def _left(seconds: float | None) -> list[str]:
+    if seconds is None:
+        return []
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return [f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"]

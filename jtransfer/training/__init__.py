@@ -1,0 +1,1 @@
+"""Pure training: state, steps, optimizers, phases; and the checkpoints of a state."""

@@ -1,0 +1,173 @@
+"""Rules → `optax.multi_transform`; schedules; layer-wise rates; what is carried over the border between two phases.
+
+The transform that `make` returns serves the trainable part of a `TrainState` as well as the full tree of parameters of
+someone who imports it: there the frozen leaves are labelled `"frozen"` and get `optax.set_to_zero()`. Clipping, weight
+decay and moments sit inside the trainable branch, so that the frozen part costs no FLOP and no byte.
+"""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError, unknown
+
+_DEFAULTS = {"sgd": {"momentum": 0.9}}
+
+
+def make(
+    config: Mapping[str, Any],
+    params: trees.Tree,
+    *,
+    total_steps: int,
+    trainable: trees.Tree | None = None,
+    stages: Sequence[str] = (),
+    births: trees.Tree | None = None,
+) -> optax.GradientTransformation:
+    """The optimizer of one phase.
+
+    Args:
+      config: `config.optim`: `name` (any optimizer of optax), `lr`, `schedule`, `warmup`, `weight_decay`,
+        `decay_rules`, `clip` (global norm; 0 is off), `layer_decay`, `rates`, `kwargs`.
+      params: the whole tree of parameters, or a dict of collections; only paths are read.
+      total_steps: the schedule's length.
+      trainable: bools of the same paths; None trains everything.
+      stages: the model's stage names in order, for `layer_decay`.
+      births: the phase in which each leaf began to be trained. Leaves born together share one optimizer
+        state, whose step count is theirs.
+
+    Returns:
+      A transform over `params` or over its trainable part alone.
+    """
+    mask = trees.flatten(trainable) if trainable is not None else dict.fromkeys(trees.flatten(params), True)
+    since = trees.flatten(births) if births is not None else dict.fromkeys(mask, 0)
+    decays = trees.flatten(rules.match(config["decay_rules"], params, name="optim.decay_rules"))
+    rates = trees.flatten(leaf_rates(config, params, stages))
+    groups = {p: f"{config['name']}_{since[p]}" for p, moves in mask.items() if moves}
+    base = _base(config, lambda tree: _by_path(lambda p: bool(decays[p]), tree))
+    branch = optax.named_chain(
+        ("clip", optax.clip_by_global_norm(config["clip"]) if config["clip"] else optax.identity()),
+        ("optimizer", optax.multi_transform(dict.fromkeys(groups.values(), base), lambda t: _by_path(groups.get, t))),
+        ("rates", optax.stateless(lambda updates, _: _by_path(lambda p, u: u * rates[p], updates, leaves=True))),
+        ("schedule", optax.scale_by_schedule(schedule(config, total_steps))),
+    )
+    labels = {p: "trainable" if moves else "frozen" for p, moves in mask.items()}
+    return optax.multi_transform(
+        {"trainable": branch, "frozen": optax.set_to_zero()}, lambda tree: _by_path(labels.get, tree)
+    )
+
+
+def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
+    """Linear warm-up to `lr` over `warmup` steps, then "constant", or "linear" or "cosine" to 0 (arXiv:1608.03983)."""
+    lr, warmup = config["lr"], config["warmup"]
+    rest = max(1, total_steps - warmup)
+    kinds = {
+        "constant": optax.constant_schedule(lr),
+        "linear": optax.linear_schedule(lr, 0.0, rest),
+        "cosine": optax.cosine_decay_schedule(lr, rest),
+    }
+    if config["schedule"] not in kinds:
+        raise unknown("optim.schedule", config["schedule"], kinds)
+    if not 0 <= warmup < max(1, total_steps):
+        raise InputError(f"optim.warmup={warmup} must be at least 0 and less than the phase's {total_steps} steps")
+    main = kinds[config["schedule"]]
+    if not warmup:
+        return main
+    return optax.join_schedules([optax.linear_schedule(lr / warmup, lr, warmup - 1), main], [warmup])
+
+
+def leaf_rates(config: Mapping[str, Any], params: trees.Tree, stages: Sequence[str]) -> dict:
+    """A tree of factors on the learning rate: `rates` (rules) times `layer_decay` ** (layers up to the head)."""
+    rates = rules.match(config["rates"], params, name="optim.rates")
+    if bad := [rate for rate in trees.flatten(rates).values() if not isinstance(rate, int | float)]:
+        raise InputError(f"optim.rates: {bad[0]!r} is not a factor on the learning rate")
+    if config["layer_decay"] == 1.0:
+        return rates
+    names = rules.names(params)
+    depths = layer_depths(names.values(), stages)
+    last = max(depths.values())
+    return trees.map_with_path(lambda p, rate: rate * config["layer_decay"] ** (last - depths[names[p]]), rates)
+
+
+def layer_depths(paths: Sequence[str], stages: Sequence[str]) -> dict[str, int]:
+    """Parameter path → depth of its layer, 0 at the input.
+
+    A layer is a stage or, in a stage made of blocks, a block (`"stage3/block0/…"`). The stages after the last block or
+    numbered layer form one layer with the head, as in BEiT and timm.
+    """
+    layers = {path: _layer_of(path) for path in paths}
+    order = {stage: i for i, stage in enumerate(stages)}
+    missing = sorted({layer[0] for layer in layers.values()} - set(order))
+    if missing:
+        raise InputError(f"optim.layer_decay: parameters outside the model's stages: {', '.join(missing)}")
+    ranked = sorted(set(layers.values()), key=lambda layer: (order[layer[0]], layer[1]))
+    body = [i for i, layer in enumerate(ranked) if layer[1] >= 0 or re.search(r"\d$", layer[0])]
+    tail = body[-1] + 1 if body else len(ranked) - 1
+    depth = {layer: min(i, tail) for i, layer in enumerate(ranked)}
+    return {path: depth[layer] for path, layer in layers.items()}
+
+
+def _layer_of(path: str) -> tuple[str, int]:
+    block = re.match(r"[^/]+/block(\d+)/", path)
+    return path.split("/", 1)[0], int(block[1]) if block else -1
+
+
+def births(phases: Sequence[trees.Tree]) -> list[dict]:
+    """For each phase (bools by path), a tree of the phase since which each leaf is trained without a break."""
+    result: list[dict] = []
+    for i, mask in enumerate(phases):
+        before = (trees.flatten(phases[i - 1]), trees.flatten(result[i - 1])) if i else ({}, {})
+        result.append(trees.map_with_path(lambda p, _, i=i, b=before: b[1][p] if b[0].get(p) else i, mask))
+    return result
+
+
+def carry(old: Any, new: Any) -> Any:
+    """`new` with the optimizer state of every leaf that `old` has too; the schedule starts again."""
+
+    def named(state):
+        return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+    kept = {path: leaf for path, leaf in named(old).items() if "['optimizer']" in path}
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: kept.get(jax.tree_util.keystr(path), leaf), new)
+
+
+def _base(config: Mapping[str, Any], decay_mask) -> optax.GradientTransformation:
+    """The named optimizer at rate 1. An optimizer that knows weight decay gets it (decoupled); for others it is L2."""
+    name = config["name"]
+    constructors = {n: f for n in dir(optax) if n.islower() and _takes_rate(f := getattr(optax, n))}
+    if name not in constructors:
+        raise unknown("optim.name", name, constructors)
+    kwargs = {**_DEFAULTS.get(name, {}), **dict(config["kwargs"])}
+    known = inspect.signature(constructors[name]).parameters
+    for key in kwargs:
+        if key not in known:
+            raise unknown(f"argument of optax.{name} in optim.kwargs:", key, known)
+    if not config["weight_decay"]:
+        return constructors[name](
+            learning_rate=1.0, **kwargs, **({"weight_decay": 0.0} if "weight_decay" in known else {})
+        )
+    if {"weight_decay", "mask"} <= set(known):
+        return constructors[name](learning_rate=1.0, weight_decay=config["weight_decay"], mask=decay_mask, **kwargs)
+    return optax.chain(
+        optax.add_decayed_weights(config["weight_decay"], mask=decay_mask),
+        constructors[name](learning_rate=1.0, **kwargs),
+    )
+
+
+def _takes_rate(f: Any) -> bool:
+    return inspect.isfunction(f) and "learning_rate" in inspect.signature(f).parameters
+
+
+def _by_path(fn, tree, *, leaves: bool = False):
+    """Maps `fn(path)`, or `fn(path, leaf)`, over any pytree of nested dicts."""
+
+    def call(keys, leaf):
+        path = "/".join(key.key for key in keys)
+        return fn(path, leaf) if leaves else fn(path)
+
+    return jax.tree_util.tree_map_with_path(call, tree)

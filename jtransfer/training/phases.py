@@ -1,0 +1,67 @@
+"""A phase = steps + what is trained. LP-FT and gradual unfreezing are lists of phases."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
+from jtransfer.data import num_steps
+from jtransfer.training import optim
+
+
+class Phase(NamedTuple):
+    """One phase, resolved against a model.
+
+    Attributes:
+      name: unique in the run.
+      steps: its length.
+      trainable: bools over the parameters' paths.
+      births: the phase since which each leaf is trained.
+      later: bools: the leaf is trained in this phase or a later one.
+      optim: the whole optimizer config.
+      cache: compute the frozen prefix once.
+    """
+
+    name: str
+    steps: int
+    trainable: dict
+    births: dict
+    later: dict
+    optim: dict
+    cache: bool
+
+
+def plan(config: Mapping, params: trees.Tree, stages: Sequence[str], examples: int) -> list[Phase]:
+    """The phases of a complete config.
+
+    Args:
+      config: with `phases`, `optim`, `batch_size`.
+      params: the model's parameters or their shapes.
+      stages: the model's stage names, in order.
+      examples: of the training split, for lengths in epochs.
+
+    Raises:
+      InputError: a rule matches nothing, or a phase trains nothing.
+    """
+    masks = [rules.trainable(phase.trainable, params, stages) for phase in config.phases]
+    for phase, mask in zip(config.phases, masks, strict=True):
+        if not any(trees.flatten(mask).values()):
+            raise InputError(f"phase {phase.name}: trainable={phase.trainable!r} trains nothing")
+    return [
+        Phase(
+            name=phase.name,
+            steps=phase.steps or num_steps(examples, config.batch_size, phase.epochs),
+            trainable=mask,
+            births=born,
+            later=_any(masks[i:]),
+            optim={**config.optim.to_dict(), **phase.optim.to_dict()},
+            cache=phase.cache,
+        )
+        for i, (phase, mask, born) in enumerate(zip(config.phases, masks, optim.births(masks), strict=True))
+    ]
+
+
+def _any(masks: Sequence[trees.Tree]) -> dict:
+    flat = [trees.flatten(mask) for mask in masks]
+    return trees.map_with_path(lambda path, _: any(mask[path] for mask in flat), masks[0])

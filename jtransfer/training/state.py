@@ -1,0 +1,102 @@
+"""The training state: what is trained and what is frozen are apart, so that nothing can touch the frozen part."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jtransfer.core import tree as trees
+from jtransfer.layers.frozen import still_modules
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a step reads and writes.
+
+    Attributes:
+      step: int32 [], optimizer steps taken since the start of the run, over all phases.
+      trainable: variable collections (`{"params": …}`) that the gradient is taken over.
+      frozen: variable collections that cannot change in this phase: parameters, and statistics of still batch norms.
+      model_state: variable collections that the forward pass updates (`{"batch_stats": …}`).
+      opt_state: optimizer state over `trainable`.
+      ema: exponential moving average of `trainable`, or None.
+      rng: uint32 key data; step t draws from `fold_in(rng, t)`.
+    """
+
+    step: jax.Array
+    trainable: dict
+    frozen: dict
+    model_state: dict
+    opt_state: Any
+    ema: dict | None
+    rng: jax.Array
+
+    def variables(self, *, average: bool = False) -> dict:
+        """The whole tree that `model.apply` takes; with `average`, the moving average in place of what is trained."""
+        trained = self.ema if average and self.ema is not None else self.trainable
+        return trees.merge(trained, self.frozen, self.model_state)
+
+
+def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
+    """Variables → (trainable, frozen, model_state).
+
+    Args:
+      variables: `{"params": …, "batch_stats": …}`.
+      trainable: bools over the parameters' paths. Statistics of modules whose parameters are all frozen are frozen too.
+    """
+    moving, frozen = trees.partition({"params": variables["params"]}, {"params": trainable})
+    is_still = still_modules(trainable)
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
+    stands = trees.map_with_path(lambda path, _: is_still(tuple(path.split("/")[1:-1])), rest)
+    still, model_state = trees.partition(rest, stands)
+    return moving, trees.merge(frozen, still), model_state
+
+
+def create(variables: dict, trainable: trees.Tree, tx, *, seed: int, ema: bool = False) -> TrainState:
+    """A state at step 0. Pure, so that it can be jitted with the shardings it is to have."""
+    moving, frozen, model_state = split(variables, trainable)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        trainable=moving,
+        frozen=frozen,
+        model_state=model_state,
+        opt_state=tx.init(moving),
+        ema=jax.tree.map(jnp.copy, moving) if ema else None,
+        rng=jax.random.key_data(jax.random.key(seed)),
+    )
+
+
+def cast_frozen(state: TrainState, keep: trees.Tree, dtype) -> TrainState:
+    """Stores frozen parameters in the compute dtype, but for those that `keep` (bools by path) marks."""
+
+    def cast(path: str, leaf):
+        collection, _, name = path.partition("/")
+        return leaf if collection != "params" or kept[name] else leaf.astype(dtype)
+
+    kept = trees.flatten(keep)
+    return state.replace(frozen=trees.map_with_path(cast, state.frozen))
+
+
+def repartition(state: TrainState, trainable: trees.Tree, tx, carry: Callable[[Any, Any], Any]) -> TrainState:
+    """The same variables with another part trained: what happens at the border between two phases.
+
+    Args:
+      state: the last state of the phase before.
+      trainable: bools over the parameters' paths, for the new phase.
+      tx: the new phase's optimizer.
+      carry: `(old opt_state, new opt_state) -> opt_state` keeps the moments of what stays trainable.
+    """
+    moving, frozen, model_state = split(state.variables(), trainable)
+    ema = None
+    if state.ema is not None:
+        old = trees.flatten(state.ema)
+        ema = trees.map_with_path(lambda path, leaf: old.get(path, leaf), moving)
+    return state.replace(
+        trainable=moving,
+        frozen=frozen,
+        model_state=model_state,
+        opt_state=carry(state.opt_state, tx.init(moving)),
+        ema=ema,
+    )

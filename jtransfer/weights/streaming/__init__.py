@@ -1,0 +1,1 @@
+"""Checkpoints that are read and written a few megabytes at a time."""
