@@ -1,6 +1,6 @@
 """LP-FT on real data in minutes: ImageNet weights of EfficientNet-Lite0, 1,000 training images of Fashion-MNIST."""
 
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 
 
 def get_config():

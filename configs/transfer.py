@@ -1,6 +1,6 @@
 """Fine-tunes any model on any data set: --config=configs/transfer.py:model=resnet50,data=cifar10,init=hf://timm/…"""
 
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 
 
 def get_config(arg=""):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jtransfer import data, generate, metrics, modalities, models, objectives, tasks, weights
-    from jtransfer.core import config, rules, sharding
+    from jtransfer.core import rules, sharding
     from jtransfer.modalities.text import tokenizers
+    from jtransfer.runs import config
     from jtransfer.training import checkpoint, optim, state, step
 
 _PIECES = {
     "checkpoint": "training.checkpoint",
-    "config": "core.config",
+    "config": "runs.config",
     "data": "data",
     "generate": "generate",
     "metrics": "metrics",

@@ -15,7 +15,7 @@ from absl import flags
 from etils import epath
 
 from jtransfer import data, evaluators, generate, tasks
-from jtransfer.core import config as configs
+from jtransfer.runs import config as configs
 from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
 from jtransfer.evaluators import generation

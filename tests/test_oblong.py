@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from jtransfer import convert, models, predict, train, weights
-from jtransfer.core import config_file, sharding
+from jtransfer.runs import config_file, sharding
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
 from jtransfer.runs import build, initialize

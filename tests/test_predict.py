@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from jtransfer import data, evaluators, predict
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.runs import build

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jtransfer import models, weights
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 from jtransfer.core import rules
 from jtransfer.training import checkpoint, optim, state
 from jtransfer.weights.identify import manifest

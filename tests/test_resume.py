@@ -17,8 +17,8 @@ import pytest
 from etils import epath
 
 from jtransfer import evaluators, train
-from jtransfer.core import config as configs
-from jtransfer.core import config_file
+from jtransfer import config as configs
+from jtransfer.runs import config_file
 from jtransfer.core import tree as trees
 from jtransfer.runs import build, feed, log
 from jtransfer.runs import folder as workdir

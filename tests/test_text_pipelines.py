@@ -41,7 +41,7 @@ def random_texts(n, most, seed=0):
 
 
 def test_a_text_becomes_what_the_tokenizer_says(bert):
-    pipeline = text.classify(bert, 16)
+    pipeline = text.single(bert, 16)
     row = pipeline({"text": TEXTS[0], "text_pair": TEXTS[1], "label": 2})
     found = bert.encode(TEXTS[0], TEXTS[1], length=16)
     assert row["inputs"]["input_ids"].tolist() == found.ids
@@ -60,14 +60,14 @@ def test_a_text_becomes_what_the_tokenizer_says(bert):
     ],
 )
 def test_a_batch_has_the_labels_of_its_kind(bert, labels, dtype, shape):
-    pipeline = text.classify(bert, 64)
+    pipeline = text.single(bert, 64)
     batch = pipeline.collate([pipeline({"text": "the dog", "label": label}) for label in labels])
     assert (batch["label"].dtype, batch["label"].shape) == (dtype, shape)
     np.testing.assert_array_equal(batch["label"], np.array(labels, dtype))
 
 
 def test_a_batch_is_as_wide_as_the_narrowest_bucket(bert):
-    pipeline = text.classify(bert, 100)
+    pipeline = text.single(bert, 100)
     assert [width for width, _ in pipeline.buckets] == [32, 64, 100]
     short, long, longest = (pipeline({"text": "a " * n, "label": 0}) for n in (3, 40, 300))
     assert pipeline.collate([short])["inputs"]["input_ids"].shape == (1, 32)
@@ -82,7 +82,7 @@ def test_a_batch_is_as_wide_as_the_narrowest_bucket(bert):
 
 
 def test_processes_choose_the_same_width(bert):
-    pipeline = text.classify(bert, 128)
+    pipeline = text.single(bert, 128)
     rows = [pipeline({"text": words, "label": 0}) for words in random_texts(8, 30)]
     lengths = [pipeline.lengths(row) for row in rows]
     whole = pipeline.collate(rows)
@@ -93,7 +93,7 @@ def test_processes_choose_the_same_width(bert):
 
 
 def test_a_step_is_compiled_once_for_each_bucket(bert):
-    pipeline, traces = text.classify(bert, 128), []
+    pipeline, traces = text.single(bert, 128), []
 
     @jax.jit
     def step(batch):
@@ -117,15 +117,15 @@ def test_two_lengths_have_no_more_buckets_than_one():
 def test_the_first_token_of_a_word_has_its_label(name):
     tokenizer = tokenizers.open(ROOT / name)
     words, labels = SENTENCES[1].split(), [3, -1, 0, 1, 2, 5, 6, 7, 4, 3, 2, 1, 8, 9]
-    row = text.tag(tokenizer, 64)({"tokens": words, "label": labels})
+    row = text.tokens(tokenizer, 64)({"tokens": words, "label": labels})
     numbers = tokenizer.encode_words(words).words
     assert len(row["label"]) == len(numbers)
     assert [n for n in row["label"].tolist() if n >= 0] == [n for n in labels if n >= 0]
     for word, label in enumerate(labels):
         assert row["label"][numbers.index(word)] == label
-    cut = text.tag(tokenizer, 8)({"tokens": words, "label": labels})
+    cut = text.tokens(tokenizer, 8)({"tokens": words, "label": labels})
     assert cut["label"].shape == cut["inputs"]["input_ids"].shape == (8,)
-    batch = text.tag(tokenizer, 64).collate([row, cut])
+    batch = text.tokens(tokenizer, 64).collate([row, cut])
     assert (batch["label"][1, 8:] == -1).all()
     assert batch["label"].shape == batch["inputs"]["input_ids"].shape
 
@@ -154,7 +154,7 @@ def test_a_decoder_gets_the_target_one_token_late(name):
 
 
 def test_a_text_is_to_be_continued(gpt2):
-    pipeline = text.lm(gpt2, 64)
+    pipeline = text.causal(gpt2, 64)
     row = pipeline({"text": "the dog"})
     ids = [*gpt2.encode("the dog").ids, gpt2.eos]
     assert row["inputs"]["input_ids"].tolist() == ids[:-1]
@@ -163,15 +163,15 @@ def test_a_text_is_to_be_continued(gpt2):
     prompt = len(ids) - 1
     assert prompted["label"].tolist() == [-1] * (prompt - 1) + gpt2.encode(" jumps").ids + [gpt2.eos]
     assert pipeline({"text": ""})["label"].tolist() == [-1]
-    assert len(text.lm(gpt2, 10)({"text": "the dog " * 20})["label"]) == 10
+    assert len(text.causal(gpt2, 10)({"text": "the dog " * 20})["label"]) == 10
     llama = tokenizers.open(ROOT / "llama")
-    assert text.lm(llama, 64)({"text": "dog"})["inputs"]["input_ids"][0] == llama.bos
+    assert text.causal(llama, 64)({"text": "dog"})["inputs"]["input_ids"][0] == llama.bos
 
 
 @pytest.mark.parametrize("length", [1, 7, 16, 1000])
 def test_packed_texts_are_learnt_once_each_token(gpt2, length):
     source = text.packed(texts_of(SENTENCES), gpt2, length)
-    pipeline = text.rows(gpt2, length, apart=False)
+    pipeline = text.rows(gpt2, length, segmented=False)
     rows = [pipeline(source[i]) for i in range(len(source))]
     stream = [token for sentence in SENTENCES for token in [*gpt2.encode(sentence).ids, gpt2.eos]]
     assert [t for row in rows for t in row["inputs"]["input_ids"].tolist()] == stream[:-1]
@@ -184,9 +184,9 @@ def test_packed_texts_are_learnt_once_each_token(gpt2, length):
 
 def test_texts_apart_in_a_row_are_what_each_is_alone(gpt2):
     source = Source(3, lambda i: {"text": SENTENCES[i], "target": " " + SENTENCES[0]}, [], None, "none")
-    (row,) = map(text.rows(gpt2, 256, apart=True), text.packed(source, gpt2, 256))
-    alone = [text.lm(gpt2, 256)(source[i]) for i in range(3)]
-    number = row["inputs"]["text_number"]
+    (row,) = map(text.rows(gpt2, 256, segmented=True), text.packed(source, gpt2, 256))
+    alone = [text.causal(gpt2, 256)(source[i]) for i in range(3)]
+    number = row["inputs"]["segment_ids"]
     for i, one in enumerate(alone):
         n = len(one["label"])
         first = np.flatnonzero(number == i + 1)[0]
@@ -198,20 +198,20 @@ def test_texts_apart_in_a_row_are_what_each_is_alone(gpt2):
 
 
 def test_a_text_goes_on_in_the_next_row(gpt2):
-    rows = list(map(text.rows(gpt2, 5, apart=True), text.packed(texts_of(["the dog " * 9, "the dog"]), gpt2, 5)))
+    rows = list(map(text.rows(gpt2, 5, segmented=True), text.packed(texts_of(["the dog " * 9, "the dog"]), gpt2, 5)))
     assert rows[1]["inputs"]["position_ids"].tolist() == [0, 1, 2, 3, 4]
-    assert set(rows[1]["inputs"]["text_number"].tolist()) == {1}
+    assert set(rows[1]["inputs"]["segment_ids"].tolist()) == {1}
     ends = [i for i, token in enumerate(t for row in rows for t in row["inputs"]["input_ids"]) if token == gpt2.eos]
     labels = [label for row in rows for label in row["label"].tolist()]
     assert [i for i, label in enumerate(labels) if label < 0] == ends[:1]
 
 
 def test_pairs_to_compare_stand_beside_each_other(bert):
-    pipeline = text.contrast(bert, 64)
+    pipeline = text.pair(bert, 64)
     batch = pipeline.collate(
         [pipeline({"text": a, "text_pair": b}) for a, b in zip(TEXTS[:3], TEXTS[3:6], strict=True)]
     )
-    alone = text.classify(bert, 64)
+    alone = text.single(bert, 64)
     for side, texts in enumerate((TEXTS[:3], TEXTS[3:6])):
         expected = alone.collate([alone({"text": t}) for t in texts], lengths=[(64, 0)])
         for name, array in expected["inputs"].items():
@@ -220,33 +220,33 @@ def test_pairs_to_compare_stand_beside_each_other(bert):
 
 def test_what_becomes_of_texts_is_counted(bert):
     texts = ["the dog", "", "  ", "the " * 50, "東京 the dog"]
-    found = text.survey(texts_of(texts), text.classify(bert, 16))
+    found = text.text_statistics(texts_of(texts), text.single(bert, 16))
     assert (found.examples, found.surveyed, found.truncated, found.unknown, found.empty) == (5, 5, 1, 2, 2)
     assert found.tokens == sum(len(bert.encode(t, length=16).ids) for t in texts)
     line = str(found)
     assert "1 cut to fit (20.0%), 2 unknown tokens" in line
     assert "2 empty" in line
-    few = text.survey(texts_of(random_texts(50, 5)), text.classify(bert, 16), most=7)
+    few = text.text_statistics(texts_of(random_texts(50, 5)), text.single(bert, 16), most=7)
     assert (few.surveyed, str(few).startswith("7 of 50 texts")) == (7, True)
     with pytest.raises(InputError, match=r"all 2 texts that were looked at are empty; check data\.text_key"):
-        text.survey(texts_of(["", " "]), text.classify(bert, 16))
+        text.text_statistics(texts_of(["", " "]), text.single(bert, 16))
     with pytest.raises(InputError, match="does not know these texts"):
-        text.survey(texts_of(["東京 都民 是非 東京"]), text.classify(bert, 16))
+        text.text_statistics(texts_of(["東京 都民 是非 東京"]), text.single(bert, 16))
 
 
 def test_wrong_lengths_and_tokenizers_are_named(bert, gpt2):
     with pytest.raises(InputError, match="length=513: give 1 to 512 tokens"):
-        text.classify(bert, 513)
+        text.single(bert, 513)
     with pytest.raises(InputError, match="length=0"):
-        text.lm(gpt2, 0)
+        text.causal(gpt2, 0)
     with pytest.raises(InputError, match="has no token that ends a text"):
-        text.lm(bert, 16)
+        text.causal(bert, 16)
     with pytest.raises(InputError, match="hold no tokens to learn"):
         text.packed(texts_of([""]), gpt2, 16)
 
 
 def test_rows_do_not_depend_on_time_or_order(bert):
-    pipeline = text.classify(bert, 64)
+    pipeline = text.single(bert, 64)
     source = Source(4, lambda i: {"text": TEXTS[i], "label": i}, list("abcd"), lambda a, b: np.arange(a, b))
     first = [pipeline(source[i], np.random.default_rng(1)) for i in range(4)]
     second = [pipeline.deterministic()(source[i]) for i in reversed(range(4))][::-1]
@@ -257,7 +257,7 @@ def test_rows_do_not_depend_on_time_or_order(bert):
 @TFDS
 def test_tweets_go_through(bert):
     source = data.open({"name": "tweet_sentiment"}, "test[:64]")
-    pipeline = text.classify(bert, 128)
+    pipeline = text.single(bert, 128)
     batch = pipeline.collate([pipeline(source[i]) for i in range(64)])
     assert batch["label"].tolist() == source.labels.tolist()
     assert json.loads((ROOT / "bert.json").read_text())["size"] > batch["inputs"]["input_ids"].max()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jtransfer import generate, metrics, predict, train
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export

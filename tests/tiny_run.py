@@ -1,6 +1,6 @@
 """A run that takes seconds: a small ResNet, 64 images, three phases of 6 steps; the argument is how many of them."""
 
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 
 
 def get_config(phases="3"):

@@ -6,7 +6,9 @@ sharding, loading and adapter targets are all such tables, and nothing else sele
 
     match([(".*/bias", True), (".*", False)], params)    # BitFit, as a tree of bools
 
-A dict of variable collections (`{"params": …}`) is matched by the paths inside its collections.
+A dict of variable collections is matched by paths that leave out "params" and "batch_stats", the model's own: the rule
+`"head/.*"` is about `params/head/…`. Paths of other collections keep their first part, such as `"adapters/…"` and
+`"aux/…"`.
 """
 
 import re
@@ -17,7 +19,8 @@ from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, nearest
 
 Table = Sequence[tuple[str, Any]]
-COLLECTIONS = frozenset({"params", "batch_stats", "adapters"})
+OWN = frozenset({"params", "batch_stats"})
+COLLECTIONS = OWN | {"adapters", "aux", "initial"}
 
 
 def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
@@ -42,9 +45,19 @@ def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
 
 
 def names(tree: trees.Tree) -> dict[str, str]:
-    """Each leaf's full path → the path that rules see, which leaves out the variable collection."""
-    collections = set(tree) <= COLLECTIONS
-    return {full: full.split("/", 1)[1] if collections else full for full in trees.flatten(tree)}
+    """Each leaf's full path → the path that rules see, which leaves out "params" and "batch_stats"."""
+    paths = trees.flatten(tree)
+    return {full: _short(full) for full in paths} if set(tree) <= COLLECTIONS else {full: full for full in paths}
+
+
+def _short(full: str) -> str:
+    collection, _, path = full.partition("/")
+    return path if collection in OWN else full
+
+
+def by_collection(mask: trees.Tree) -> dict:
+    """A tree of bools over variable collections; one over parameters alone is put under "params"."""
+    return dict(mask) if set(mask) <= COLLECTIONS else {"params": mask}
 
 
 def _compile(rule: tuple[str, Any], name: str) -> tuple[re.Pattern, Any]:
@@ -68,22 +81,37 @@ def _first(path: str, compiled: Sequence[tuple[re.Pattern, Any]], name: str) -> 
 def trainable(spec: str | int | Table, tree: trees.Tree, stages: Sequence[str]) -> dict:
     """A tree of bools: what is trained.
 
+    Auxiliary modules (the collection "aux": heads of other streams, discriminators) are trained unless a pattern begins
+    with "aux/".
+
     Args:
       spec: one regular expression (what matches is trained), a number k (the last k stages that own parameters), or a
         whole table of bools.
-      tree: the model's parameters.
+      tree: the model's parameters, or a dict of variable collections.
       stages: the model's stage names, in order.
+
+    Returns:
+      Bools over the paths of `tree`.
+
+    Raises:
+      InputError: as for `match`, or there are no k stages with parameters.
     """
     if isinstance(spec, int) or (isinstance(spec, str) and spec.isdigit()):
-        spec = last_stages(int(spec), tree, stages)
+        spec = last_stages(int(spec), tree.get("params", tree), stages)
     if isinstance(spec, str):
         spec = [(spec, True), (".*", False)]
+    if "aux" in tree and set(tree) <= COLLECTIONS and not any(str(rule[0]).startswith("aux/") for rule in spec):
+        spec = [("aux/.*", True), *spec]
     return match(spec, tree, name="trainable")
 
 
 def last_stages(k: int, tree: trees.Tree, stages: Sequence[str]) -> str:
     """The pattern of all parameters in the last `k` of the stages that own parameters."""
     owners = [stage for stage in stages if stage in tree]
+    if not stages:
+        raise InputError(
+            f"trainable={k}: the model has no stages; give a regular expression over its parameters' paths"
+        )
     if not 1 <= k <= len(owners):
         raise InputError(f"trainable={k}: the model has {len(owners)} stages with parameters: {', '.join(owners)}")
     return f"({'|'.join(map(re.escape, owners[-k:]))})/.*"

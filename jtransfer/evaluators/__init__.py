@@ -1,5 +1,20 @@
-"""Evaluators: what a model is measured by during a run, over whole splits of data."""
+"""Evaluators: what a model is measured by during a run, each on a split and at an interval of its own.
 
-from jtransfer.evaluators.gather import run
+An evaluator is a function `make(context, split, **fields) -> evaluate`, and `evaluate(variables)` gives pairs
+`(name, value)`: numbers are logged, arrays [N, …] are kept as the predictions of the split. It is one file, and one entry
+here; a user's is an address.
+"""
 
-__all__ = ["run"]
+from jtransfer.core.registry import Registry
+from jtransfer.evaluators.base import Context, Evaluate
+from jtransfer.evaluators.gather import gather
+
+EVALUATORS = Registry(
+    "evaluator",
+    {
+        "split": "jtransfer.evaluators.split:make",
+        "generation": "jtransfer.evaluators.generation:make",
+    },
+)
+
+__all__ = ["EVALUATORS", "Context", "Evaluate", "gather"]

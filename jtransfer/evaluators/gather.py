@@ -1,64 +1,60 @@
-"""From the batches of a split, on all processes, to one table of predictions with every example once."""
+"""From the batches of a split, on all processes, to host arrays with every example once, in the order of the source."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jtransfer.metrics.classification import classification, softmax
-
-Row = dict[str, np.ndarray]
-Score = Callable[[Row], Iterable[tuple[str, float]]]
+FILL = -1  # of rows that are shorter than the longest
 
 
-def run(
-    eval_step: Callable, variables: dict, batches: Iterable[dict], score: Score | None = None
-) -> tuple[dict[str, float], Row]:
-    """Evaluates a model on every example of a split.
+def gather(step: Callable[[Any, dict], Any], variables: Any, batches: Iterable[dict]) -> dict[str, Any]:
+    """What a step gives of every example of a split.
 
     Args:
-      eval_step: `(variables, batch) -> {name: [B, …]}`: what is kept of each example, such as its logits [B, C].
-      variables: what `eval_step` takes.
-      batches: dicts with `index` int `[B]`, `mask` bool `[B]`, `label` and what `eval_step` reads: arrays of this
-        process, or arrays sharded over all processes. Every process must run the same number of batches.
-      score: `table -> (name, value)…`; default `classification` of `logits` and `label`.
+      step: `(variables, batch) -> {name: a pytree of [B, …]}`, perhaps jitted.
+      variables: what `step` takes.
+      batches: dicts with `index` int `[B]`, `mask` bool `[B]`, and what `step` reads: arrays of this process, or arrays
+        sharded over all processes. Every process must run the same number of batches.
 
     Returns:
-      The scalars, and the table of what was kept, with `label` and `index` int64 `[N]`, the same on every process
-      however the batches were cut, in the order of `index`. With classes, `probs` float32 `[N, C]` stands for the
-      logits. Rows of tokens are filled up with -1 to the longest.
+      What `step` gives, and the batches' `label` and `index`, as pytrees of host arrays [N, …]: the same on every
+      process however the batches were cut, in the order of `index`. Arrays that differ in their other dimensions from
+      batch to batch, such as rows of tokens, are filled up with -1 to the largest.
 
     Raises:
       ValueError: there is no example.
     """
-    rows = [_real(_to_host(row)) for row in _behind(_outputs(eval_step, variables, batches))]
+    rows = [_real(_to_host(row)) for row in _one_late(_outputs(step, variables, batches))]
     if not sum(len(row["index"]) for row in rows):
         raise ValueError("evaluation without an example: the split is empty, or all of it is padding")
-    table = {name: _concatenated([row[name] for row in rows]) for name in rows[0]}
+    table = jax.tree.map(lambda *parts: _concatenated(parts), *rows)
     order = np.argsort(table["index"], kind="stable")
-    table = {name: values[order] for name, values in table.items()}
-    table["index"] = table["index"].astype(np.int64)
-    scalars = dict(classification(table["logits"], table["label"]) if score is None else score(table))
-    if "logits" in table and table["label"].dtype.kind == "i":
-        table["probs"] = softmax(table.pop("logits"))
-    return scalars, table
+    table = jax.tree.map(lambda values: values[order], table)
+    return table | {"index": table["index"].astype(np.int64)}
 
 
-def _concatenated(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts one after the other; of tokens, each as wide as the widest."""
-    if len({part.shape[1:] for part in parts}) > 1:
-        widest = max(part.shape[1] for part in parts)
-        parts = [np.pad(part, ((0, 0), (0, widest - part.shape[1])), constant_values=-1) for part in parts]
+def _concatenated(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
+        largest = tuple(map(max, zip(*shapes, strict=True)))
+        parts = tuple(_filled(part, largest) for part in parts)
     return np.concatenate(parts)
 
 
-def _outputs(eval_step, variables, batches) -> Iterator[Row]:
+def _filled(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    widths = [(0, 0), *((0, n - m) for n, m in zip(shape, part.shape[1:], strict=True))]
+    return np.pad(part, widths, constant_values=FILL)
+
+
+def _outputs(step: Callable, variables: Any, batches: Iterable[dict]) -> Iterator[dict]:
     for batch in batches:
-        yield {"label": batch["label"], **eval_step(variables, batch), **{k: batch[k] for k in ("index", "mask")}}
+        yield {"label": batch["label"], **step(variables, batch), **{key: batch[key] for key in ("index", "mask")}}
 
 
-def _behind(rows: Iterator[Row]) -> Iterator[Row]:
+def _one_late(rows: Iterator[dict]) -> Iterator[dict]:
     """The same rows, one late, so that the device computes a batch while the one before is read."""
     previous = None
     for row in rows:
@@ -69,12 +65,12 @@ def _behind(rows: Iterator[Row]) -> Iterator[Row]:
         yield previous
 
 
-def _to_host(row: Row) -> Row:
+def _to_host(row: dict) -> dict:
     if jax.process_count() > 1:
         return jax.tree.map(np.asarray, multihost_utils.process_allgather(row, tiled=True))
     return jax.tree.map(np.asarray, row)
 
 
-def _real(row: Row) -> Row:
+def _real(row: dict) -> dict:
     mask = row["mask"].astype(bool)
-    return {name: values[mask] for name, values in row.items() if name != "mask"}
+    return jax.tree.map(lambda values: values[mask], {name: part for name, part in row.items() if name != "mask"})

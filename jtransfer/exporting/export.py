@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from jtransfer import weights
-from jtransfer.core import config as configs
+from jtransfer.runs import config as configs
 from jtransfer.core import new_folder
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown

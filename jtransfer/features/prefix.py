@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.evaluators.gather import gather
 
 
 def first_trained(trainable: trees.Tree, stages: Sequence[str]) -> str:
@@ -41,15 +41,8 @@ def extract(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> tu
     Returns:
       What the stages before `stage` make of each example, a pytree of [N, …], and the labels [N, …].
     """
-    rows, places = [], []
-    for batch in batches:
-        row = {"x": eval_step(variables, batch)["features"], **{key: batch[key] for key in ("label", "index", "mask")}}
-        row = multihost_utils.process_allgather(row, tiled=True) if jax.process_count() > 1 else jax.device_get(row)
-        mask = np.asarray(row["mask"], bool)
-        rows.append(jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], (row["x"], row["label"])))
-        places.append(np.asarray(row["index"])[mask])
-    order = np.argsort(np.concatenate(places), kind="stable")
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[order], *rows)
+    table = gather(eval_step, variables, batches)
+    return table["features"], table["label"]
 
 
 class Features:
@@ -59,6 +52,7 @@ class Features:
         self._features, self._labels = features, labels
         self._source = source
         self.class_names = source.class_names
+        self.label_kind = source.label_kind
 
     @property
     def labels(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Exact metrics over a whole split, as generators of (name, value)."""
+"""Metrics: what is known of each by name, and exact values over a whole split as generators of (name, value)."""
 
 from jtransfer.metrics.classification import (
     Calibration,
@@ -9,15 +9,23 @@ from jtransfer.metrics.classification import (
     per_class,
     softmax,
 )
+from jtransfer.metrics.declared import NUMBER, PERCENT, SCORE, SHARE, Metric, get, load
 from jtransfer.metrics.text import language, matthews, multi_label, regression, tags, translation
 
 __all__ = [
+    "NUMBER",
+    "PERCENT",
+    "SCORE",
+    "SHARE",
     "Calibration",
+    "Metric",
     "PerClass",
     "calibration",
     "classification",
     "confusion",
+    "get",
     "language",
+    "load",
     "matthews",
     "multi_label",
     "per_class",

@@ -1,7 +1,7 @@
 """A model is a chain of named stages: the one mechanism that every family uses."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -88,7 +88,15 @@ class Chain(nn.Module):
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, x: Any, *, train: bool = False, start: str | None = None, stop: str | None = None) -> Any:
+    def __call__(
+        self,
+        x: Any,
+        *,
+        train: bool = False,
+        start: str | None = None,
+        stop: str | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> Any:
         """Runs the stages from `start` (included) to `stop` (excluded); by default all.
 
         `model(x) == model(model(x, stop=s), start=s)` for every stage s.
@@ -96,9 +104,14 @@ class Chain(nn.Module):
         Args:
           x: the input, or what the stage before `start` returned.
           train: batch norm uses the batch's statistics, dropout is on (it takes the random stream "dropout").
+          start, stop: names of stages.
+          outputs: names of stages that are run.
+
+        Returns:
+          What the last stage that is run returns; with `outputs`, a dict of what each of these stages returns.
 
         Raises:
-          InputError: `start` or `stop` is no stage, or `stop` comes before `start`.
+          InputError: `start` or `stop` is no stage, `stop` comes before `start`, or one of `outputs` is not run.
         """
         parts, made = self.parts(), {}
 
@@ -109,15 +122,18 @@ class Chain(nn.Module):
                 made[name] = getattr(part, "make", part)(name=name, **others)
             return made[name]
 
-        names = segment(tuple(parts), start, stop)
+        names, returned = segment(tuple(parts), start, stop), {}
+        wanted = check_outputs(outputs or (), names)
         loop = Loop(self, train, self.remat) if self.scan and not self._changes() else None
         while names:
             free = next((i for i, name in enumerate(names) if isinstance(parts[name], Tied)), len(names))
+            free = next((i for i, name in enumerate(names[:free], 1) if name in wanted), free)
             count = loop.count([(name, parts[name]) for name in names[:free]], x) if loop and free else 1
-            first = names[0]
+            first, last = names[0], names[count - 1]
             x = loop.run(names[:count], parts[first], x) if count > 1 else self._run(stage(first), x, train)
+            returned |= {last: x} if last in wanted else {}
             names = names[count:]
-        return x
+        return x if outputs is None else returned
 
     def _changes(self) -> bool:
         return self.is_initializing() or bool(self.scope.mutable)
@@ -166,3 +182,11 @@ def segment(stages: tuple[str, ...], start: str | None, stop: str | None) -> tup
     if last < first:
         raise InputError(f"stop={stop!r} comes before start={start!r}; the stages are {', '.join(stages)}")
     return stages[first:last]
+
+
+def check_outputs(outputs: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """The outputs, all of which are stages that are run (`names`). Raises InputError where one is not."""
+    for name in outputs:
+        if name not in names:
+            raise unknown("output stage", name, names)
+    return outputs

@@ -1,14 +1,33 @@
-"""What is minimised: task losses by name, and the mean that padding cannot change."""
+"""What is minimised: a sum of terms, the first of which is the loss of the task; and the losses of tasks by name."""
 
-from jtransfer.objectives.losses import create, focal, mean, sigmoid_cross_entropy, softmax_cross_entropy
-from jtransfer.objectives.text import contrastive, counted, huber, mse
+from jtransfer.objectives.contrastive import contrastive
+from jtransfer.objectives.losses import (
+    LOSSES,
+    counted,
+    create,
+    focal,
+    mean,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+)
+from jtransfer.objectives.regression import huber, mse
+from jtransfer.objectives.terms import TARGET, TERMS, Context, Objective, Stream, Term, View, make
 
 __all__ = [
+    "LOSSES",
+    "TARGET",
+    "TERMS",
+    "Context",
+    "Objective",
+    "Stream",
+    "Term",
+    "View",
     "contrastive",
     "counted",
     "create",
     "focal",
     "huber",
+    "make",
     "mean",
     "mse",
     "sigmoid_cross_entropy",

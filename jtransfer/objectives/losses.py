@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.objectives.text import contrastive, huber, mse
+from jtransfer.core.registry import Registry
 
 Labels = Int[Array, "*B"] | Float[Array, "*B C"]
 
@@ -92,28 +92,35 @@ def mean(
     return jnp.sum(per_example, where=mask) / jnp.where(total > 0, total, 1)
 
 
-LOSSES = {
-    "softmax": softmax_cross_entropy,
-    "sigmoid": sigmoid_cross_entropy,
-    "focal": focal,
-    "mse": mse,
-    "huber": huber,
-    "contrastive": contrastive,
-}
+def counted(labels: Int[Array, "B n"], mask: Bool[Array, " B"] | None = None) -> Bool[Array, "B n"]:
+    """The tokens that a loss is taken over: those with a label (not -1) in real examples."""
+    return labels >= 0 if mask is None else (labels >= 0) & mask.astype(bool)[:, None]
+
+
+LOSSES = Registry(
+    "loss",
+    {
+        "softmax": "jtransfer.objectives.losses:softmax_cross_entropy",
+        "sigmoid": "jtransfer.objectives.losses:sigmoid_cross_entropy",
+        "focal": "jtransfer.objectives.losses:focal",
+        "mse": "jtransfer.objectives.regression:mse",
+        "huber": "jtransfer.objectives.regression:huber",
+        "contrastive": "jtransfer.objectives.contrastive:contrastive",
+    },
+)
 
 
 def create(name: str, **fields) -> Callable[..., Float[Array, ""]]:
     """The objective of a config: `objective(logits, labels, mask=None) -> float32 []`, the mean of the real examples.
 
     Args:
-      name: `softmax`, `sigmoid`, `focal`, `mse`, `huber` or `contrastive`.
+      name: `softmax`, `sigmoid`, `focal`, `mse`, `huber` or `contrastive`, or the address of a function of `logits` and
+        `labels` to one loss for each example, with its fields as keyword-only arguments.
       **fields: the loss's own arguments: `label_smoothing`, `gamma`, `class_weights`, `delta`, `temperature`, ….
 
     Raises:
       InputError: no such loss, or the loss has no such field, or a field's value makes no sense.
     """
-    if name not in LOSSES:
-        raise unknown("loss", name, LOSSES)
     loss = LOSSES[name]
     known = [p.name for p in inspect.signature(loss).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for field in fields:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import data, models, objectives, tasks
-from jtransfer.core import config as configs
+from jtransfer.runs import config as configs
 from jtransfer.core import rules, sharding
 from jtransfer.core.errors import InputError
 from jtransfer.evaluators import generation

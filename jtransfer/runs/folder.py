@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from jtransfer.core import config as configs
+from jtransfer.runs import config as configs
 from jtransfer.core.errors import InputError
 
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

@@ -9,7 +9,7 @@ import jax
 from etils import epath
 
 from jtransfer import data, generate, models, weights
-from jtransfer.core import config as configs
+from jtransfer.runs import config as configs
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.modalities import text
 from jtransfer.modalities.text import tokenizers

@@ -7,8 +7,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.layers.frozen import still_modules
+
+INITIAL = "initial"  # the collection of the parameters that a run began with
+TRAINED = ("adapters", "aux")  # collections that are trained unless a rule says otherwise
+AUXILIARY = ("aux", INITIAL)  # collections that are no part of the model
 
 
 @flax.struct.dataclass
@@ -44,14 +49,23 @@ def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
 
     Args:
       variables: `{"params": …, "batch_stats": …}`.
-      trainable: bools over the parameters' paths. Statistics of modules whose parameters are all frozen are frozen too.
+      trainable: bools over the paths of the collections that may be trained (`{"params": …, "aux": …}`), or of the
+        parameters alone, in which case all of "adapters" and "aux" is trained. Of all other collections, the statistics
+        of modules whose parameters are all frozen are frozen, and so is "initial".
     """
-    moving, frozen = trees.partition({"params": variables["params"]}, {"params": trainable})
-    is_still = still_modules(trainable)
-    rest = {name: tree for name, tree in variables.items() if name != "params"}
-    stands = trees.map_with_path(lambda path, _: is_still(tuple(path.split("/")[1:-1])), rest)
-    still, model_state = trees.partition(rest, stands)
-    return moving, trees.merge(frozen, still), model_state
+    mask = rules.by_collection(trainable)
+    mask |= {name: jax.tree.map(lambda _: True, variables[name]) for name in TRAINED if name in variables.keys() - mask}
+    moving, frozen = trees.partition({name: variables[name] for name in mask}, mask)
+    is_frozen = still_modules(mask["params"])
+    rest = {name: tree for name, tree in variables.items() if name not in mask}
+    fixed = trees.map_with_path(lambda path, _: _is_fixed(path, is_frozen), rest)
+    held, model_state = trees.partition(rest, fixed)
+    return moving, trees.merge(frozen, held), model_state
+
+
+def _is_fixed(path: str, is_frozen: Callable[[tuple[str, ...]], bool]) -> bool:
+    collection, *module, _ = path.split("/")
+    return collection == INITIAL or is_frozen(tuple(module))
 
 
 def create(variables: dict, trainable: trees.Tree, tx, *, seed: int, ema: bool = False) -> TrainState:
@@ -75,7 +89,7 @@ def cast_frozen(state: TrainState, keep: trees.Tree, dtype) -> TrainState:
         collection, _, name = path.partition("/")
         return leaf if collection != "params" or kept[name] else leaf.astype(dtype)
 
-    kept = trees.flatten(keep)
+    kept = trees.flatten(rules.by_collection(keep)["params"])
     return state.replace(frozen=trees.map_with_path(cast, state.frozen))
 
 
@@ -84,7 +98,7 @@ def repartition(state: TrainState, trainable: trees.Tree, tx, carry: Callable[[A
 
     Args:
       state: the last state of the phase before.
-      trainable: bools over the parameters' paths, for the new phase.
+      trainable: bools as in `split`, for the new phase.
       tx: the new phase's optimizer.
       carry: `(old opt_state, new opt_state) -> opt_state` keeps the moments of what stays trainable.
     """

@@ -1,6 +1,6 @@
 """Pure steps: `(state, batch) → (state, metrics)` and `(variables, batch) → outputs`. Jit them as you like."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -8,12 +8,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jtransfer.core import rules
 from jtransfer.core import tree as trees
-from jtransfer.layers.frozen import hold_still, still_modules
-from jtransfer.training.state import TrainState
+from jtransfer.layers.frozen import still_modules
+from jtransfer.models import forward
+from jtransfer.objectives.task import of_loss
+from jtransfer.objectives.terms import TARGET, Objective, View
+from jtransfer.training import streams as reading
+from jtransfer.training.state import INITIAL, TrainState
+from jtransfer.training.streams import Head, Preprocess, StreamStep, unchanged
 
 Batch = dict[str, Any]
-Preprocess = Callable[[Any], Any]
 
 
 def pixels(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), dtype=jnp.float32) -> Preprocess:
@@ -29,74 +34,85 @@ def pixels(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), dtype=jnp.float32) -> Prep
 def make_train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,
-    objective: Callable,
+    objective: Objective | Callable[..., jax.Array],
     *,
     trainable: trees.Tree,
-    preprocess: Preprocess = lambda x: x,
-    mix: Callable | None = None,
+    preprocess: Preprocess = unchanged,
+    mix: Callable[..., tuple[Any, Any]] | None = None,
     accuracy: Callable[..., dict[str, jax.Array]] | None = None,
     start: str | None = None,
+    streams: Mapping[str, StreamStep] | None = None,
     accumulate: int = 1,
     ema: float = 0.0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """One optimizer step. The gradient is taken over `state.trainable` alone.
 
     Args:
-      model: called as `model.apply(variables, x, train=True, start=start)`.
+      model: a chain of stages, or any Linen module (`models.forward.apply`).
       tx: over `state.trainable` (`optim.make`).
-      objective: `(logits [B, C], labels, mask [B]) -> float32 []`.
-      trainable: bools over the parameters' paths; batch norm and dropout stand still where all is frozen.
+      objective: what is minimised: a loss `(logits [B, C], labels, mask [B]) -> float32 []` such as
+        `objectives.create("softmax")`, or a sum of terms (`objectives.Objective`).
+      trainable: bools over the paths of the variables that may be trained, or of the parameters alone; batch norm and
+        dropout of modules of which all is frozen run as in evaluation.
       preprocess: the batch's `inputs` → the model's input, on the device.
-      accuracy: `(logits, labels, mask) -> {name: float32 []}`, metrics of a batch; default the share of examples whose
-        greatest logit is at the label.
       mix: `(key, x, labels) -> (x, soft labels)`: mixup or CutMix.
+      accuracy: `(logits, labels, mask) -> {name: float32 []}`, metrics of a batch where `objective` is a loss; by
+        default the share of examples whose greatest logit is at the label.
       start: the stage that the batch's `inputs` is the input of, if it holds features.
+      streams: where a batch has several streams, how each is read, in place of `preprocess`, `mix` and `start`.
       accumulate: the batch is cut into so many parts, whose gradients are averaged; B must be divisible by it.
       ema: decay of the moving average of `state.trainable` (used if the state holds one).
 
     Returns:
-      `train_step(state, batch) -> (state, metrics)`, with `batch` a dict of `inputs` (a pytree of [B, …]), `label`
-      [B, …] and `mask` [B], and metrics `loss`, `accuracy`, `grad_norm`, `update_norm`, each float32 []. While they are
-      finite, so is the state.
+      `train_step(state, batch) -> (state, metrics)`. `batch` is a dict of `inputs` (a pytree of [B, …]), `label`
+      [B, …] and `mask` [B], or of such dicts, one for each stream. Metrics are `loss`, those of the objective,
+      `grad_norm` and `update_norm`, each float32 []. While they are finite, so is the state.
     """
-    is_still = still_modules(trainable)
+    mask = rules.by_collection(trainable)
+    is_frozen = still_modules(mask["params"])
+    total = objective if isinstance(objective, Objective) else of_loss(objective, accuracy or _accuracy)
+    read = streams or {TARGET: StreamStep(preprocess, mix, start)}
 
     def loss_and_rest(trained, state: TrainState, model_state, batch, key):
         mix_key, dropout_key = jax.random.split(key)
-        x, labels = preprocess(batch["inputs"]), batch["label"]
-        x, targets = (x, labels) if mix is None else mix(mix_key, x, labels)
+        batches = reading.prepare(batch, read, mix_key)
         variables = trees.merge(trained, state.frozen, model_state)
-        with hold_still(is_still):
-            logits, updated = model.apply(
-                variables, x, train=True, start=start, rngs={"dropout": dropout_key}, mutable=list(model_state)
-            )
-        found = (accuracy or _accuracy)(logits, labels, batch["mask"])
-        return objective(logits, targets, batch["mask"]), (found, trees.select(updated, model_state))
+        inputs = {name: part["inputs"] for name, part in batches.items()}
+        how = {"is_frozen": is_frozen, "mutable": list(model_state)}
+        outputs, updated = reading.apply(model, variables, inputs, read, total.features, key=dropout_key, **how)
+
+        def again(x, key):
+            return forward.apply(model, variables, x, train=True, rngs={"dropout": key}, **how)[0]
+
+        seen = View(outputs, batches, variables, variables.get(INITIAL), jax.random.fold_in(key, 2), state.step, again)
+        loss, metrics = total(seen)
+        return loss, (metrics, trees.select({**model_state, **updated}, model_state))
 
     grad_of = jax.value_and_grad(loss_and_rest, has_aux=True)
 
     def gradients(state: TrainState, batch: Batch, key: jax.Array):
         if accumulate == 1:
-            (loss, (found, model_state)), grads = grad_of(state.trainable, state, state.model_state, batch, key)
-            return {"loss": loss, **found}, model_state, grads
+            (_, (metrics, model_state)), grads = grad_of(state.trainable, state, state.model_state, batch, key)
+            return metrics, model_state, grads
 
         def part(carry, inputs):
-            model_state, total = carry
-            (loss, (found, model_state)), grads = grad_of(state.trainable, state, model_state, *inputs)
-            return (model_state, jax.tree.map(jnp.add, total, ({"loss": loss, **found}, grads))), None
+            model_state, sums = carry
+            (_, (metrics, model_state)), grads = grad_of(state.trainable, state, model_state, *inputs)
+            return (model_state, jax.tree.map(jnp.add, sums, (metrics, grads))), None
 
         parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
         keys = jax.random.split(key, accumulate)
         first = jax.tree.map(lambda x: x[0], (parts, keys))
-        (loss, (found, _)), grads = jax.eval_shape(grad_of, state.trainable, state, state.model_state, *first)
-        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), ({"loss": loss, **found}, grads))
+        (_, (metrics, _)), grads = jax.eval_shape(grad_of, state.trainable, state, state.model_state, *first)
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (metrics, grads))
         (model_state, sums), _ = jax.lax.scan(part, (state.model_state, zero), (parts, keys))
-        values, grads = jax.tree.map(lambda x: x / accumulate, sums)
-        return values, model_state, grads
+        metrics, grads = jax.tree.map(lambda x: x / accumulate, sums)
+        return metrics, model_state, grads
 
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-        values, model_state, grads = gradients(state, batch, key)
+        batches = {TARGET: batch} if "inputs" in batch else batch
+        metrics, model_state, grads = gradients(state, batches, key)
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
         trained = optax.apply_updates(state.trainable, updates)
         average = state.ema
@@ -105,8 +121,7 @@ def make_train_step(
         state = state.replace(
             step=state.step + 1, trainable=trained, model_state=model_state, opt_state=opt_state, ema=average
         )
-        norms = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
-        return state, {**values, **norms}
+        return state, metrics | {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
 
     return train_step
 
@@ -118,19 +133,32 @@ def _accuracy(logits, labels, mask):
 def make_eval_step(
     model: nn.Module,
     *,
-    preprocess: Preprocess = lambda x: x,
+    preprocess: Preprocess = unchanged,
     keep: Callable[..., dict[str, jax.Array]] | None = None,
     start: str | None = None,
     stop: str | None = None,
+    head: Head | None = None,
 ) -> Callable[[dict, Batch], dict[str, Any]]:
-    """`eval_step(variables, batch) -> {"logits": [B, C]}`, or `{"features": …}` where `stop` names a stage.
+    """A step of evaluation.
 
-    With `keep`, a function of logits and labels, it returns what that gives: `{name: [B, …]}`.
+    Args:
+      model, preprocess, start: as in `make_train_step`.
+      keep: `(logits, labels) -> {name: [B, …]}`, what is returned; by default the logits.
+      stop: the first stage that is not run.
+      head: a stream's own head, in place of the model's.
+
+    Returns:
+      `eval_step(variables, batch) -> {"logits": [B, C]}`, or `{"features": …}` where `stop` names a stage, or what
+      `keep` gives.
     """
     name = "logits" if stop is None else "features"
 
     def eval_step(variables, batch):
-        found = model.apply(variables, preprocess(batch["inputs"]), train=False, start=start, stop=stop)
-        return {name: found} if keep is None else keep(found, batch["label"])
+        x, last = preprocess(batch["inputs"]), forward.OUTPUT if head is not None else stop
+        if head is None or start != forward.OUTPUT:
+            x, _ = forward.apply(model, variables, x, start=start, stop=last)
+        if head is not None:
+            x = head.apply(variables, x)
+        return {name: x} if keep is None else keep(x, batch["label"])
 
     return eval_step

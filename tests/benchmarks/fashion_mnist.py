@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from jtransfer import train
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 from jtransfer.core.command import cache_compilations
 from jtransfer.reporting import page
 

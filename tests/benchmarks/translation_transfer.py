@@ -19,7 +19,7 @@ import catalogues
 import tokenizers as hf
 
 from jtransfer import train
-from jtransfer.core import config as configs
+from jtransfer import config as configs
 from jtransfer.core.command import cache_compilations
 from jtransfer.modalities.text import tokenizers
 from jtransfer.reporting import page

@@ -27,7 +27,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
 from jtransfer import data, metrics, train
-from jtransfer.core import config_file
+from jtransfer.runs import config_file
 from jtransfer.core.command import cache_compilations
 from jtransfer.runs import log
 

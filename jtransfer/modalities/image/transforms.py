@@ -8,7 +8,7 @@ import ast
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,13 @@ STATISTICS = {
     "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
+
+
+class Statistics(NamedTuple):
+    """What pixels in units of 0..1 are normalised by, one number for each channel or one for all."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Pipeline:
       text: as written.
       calls: the host's part, in order.
       mean: per channel, or one for all, in units of 0..1: the step computes `(image / 255 - mean) / std`.
-      std: likewise. Without `normalize` they are (0,) and (1,).
+      std: likewise.
     """
 
     text: str
@@ -73,27 +80,30 @@ class Pipeline:
     def deterministic(self) -> "Pipeline":
         """The same without chance: random crops become central ones, other random parts are left out."""
         host = [text for call in self.calls if (text := _without_chance(call))]
-        return parse("|".join([*host, f"normalize(({self.mean}, {self.std}))"]))
+        return parse("|".join(host), Statistics(self.mean, self.std))
 
     def __reduce__(self) -> tuple:
-        return parse, (self.text,)
+        return parse, (self.text, Statistics(self.mean, self.std))
 
 
-def parse(text: str) -> Pipeline:
+def parse(text: str, usual: Statistics = Statistics()) -> Pipeline:
     """The pipeline that a text such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"` describes.
 
     Names and arguments are those of `image_ops`; a name without arguments needs no parentheses. `normalize` takes
     "imagenet", "inception", "clip" or (mean, std), each one number or one for each channel, in units of 0..1. An empty
     text changes nothing.
 
+    Args:
+      text: the transform.
+      usual: the statistics where the text has no `normalize`; by default pixels are scaled to 0..1.
+
     Raises:
       InputError: the text is no such chain, a name is unknown, an argument is wrong, or `normalize` is not last.
     """
     nodes = _chain(text) if text.strip() else []
-    statistics: dict[str, tuple[float, ...]] = {}
     if nodes and _name(nodes[-1], text) == "normalize":
-        statistics = _statistics(_bound(_normalize, nodes.pop(), text))
-    return Pipeline(text, tuple(_call(node, text) for node in nodes), **statistics)
+        usual = _statistics(_bound(_normalize, nodes.pop(), text))
+    return Pipeline(text, tuple(_call(node, text) for node in nodes), *usual)
 
 
 def _chain(text: str) -> list[ast.expr]:
@@ -149,7 +159,7 @@ def _normalize(statistics: Any) -> None:
     """The signature of `normalize`."""
 
 
-def _statistics(arguments: dict[str, Any]) -> dict[str, tuple[float, ...]]:
+def _statistics(arguments: dict[str, Any]) -> Statistics:
     given = arguments["statistics"]
     if isinstance(given, str):
         if given not in STATISTICS:
@@ -165,7 +175,7 @@ def _statistics(arguments: dict[str, Any]) -> dict[str, tuple[float, ...]]:
             f"normalize({given!r:.100}): give {', '.join(map(repr, STATISTICS))} or (mean, std), 1 or 3 numbers each, "
             "0 to 1 (divide values meant for 0 to 255 by 255)"
         )
-    return {"mean": mean, "std": std}
+    return Statistics(mean, std)
 
 
 def _size_after(call: Call, size: tuple[int, int] | None) -> tuple[int, int] | None:

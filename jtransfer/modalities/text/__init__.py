@@ -6,23 +6,23 @@ text; `collate` stacks them, filled up to the narrowest bucket that holds the lo
 loss is to be taken: on padding, special tokens, all but the first token of a word, and prompts.
 """
 
+from jtransfer.modalities.text.forms import causal, pair, prompt, rows, seq2seq, single, tokens
 from jtransfer.modalities.text.packing import packed
 from jtransfer.modalities.text.pipeline import Counts, TextPipeline, buckets
-from jtransfer.modalities.text.statistics import Survey, survey
-from jtransfer.modalities.text.tasks import classify, contrast, lm, prompt, rows, seq2seq, tag
+from jtransfer.modalities.text.statistics import TextStatistics, text_statistics
 
 __all__ = [
     "Counts",
-    "Survey",
     "TextPipeline",
+    "TextStatistics",
     "buckets",
-    "classify",
-    "contrast",
-    "lm",
+    "causal",
     "packed",
+    "pair",
     "prompt",
     "rows",
     "seq2seq",
-    "survey",
-    "tag",
+    "single",
+    "text_statistics",
+    "tokens",
 ]

@@ -1,4 +1,4 @@
-"""Texts one after the other, cut into rows of one length: no padding, and each token learnt once."""
+"""Packing: texts one after the other, cut into rows of one length, so that there is no padding."""
 
 from collections.abc import Iterator
 
@@ -6,16 +6,17 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data.source import Source, unlabelled
-from jtransfer.modalities.text.tasks import document, end_of_text
+from jtransfer.modalities.text.forms import document, end_of_text
 from jtransfer.modalities.text.tokenizers import Tokenizer
 
 
 def packed(source: Source, tokenizer: Tokenizer, length: int) -> Source:
     """All texts of a source one after the other, each with `eos` at its end, in rows of `length` tokens and one more.
 
-    An example is `{"ids": int32 [n], "learnt": bool [n], "begins": bool [n]}`: tokens, whether they are to be learnt
-    (prompts, which have a `target`, are not), and whether a text begins there. A row begins with the last token of the
-    one before, so that each token is learnt once; the last row may be shorter. Tokens are kept in memory, 6 bytes each.
+    An example is `{"ids": int32 [n], "loss_mask": bool [n], "segment_start": bool [n]}`: tokens, whether the loss is
+    taken over them (not over prompts, which have a `target`), and whether a text begins there. A row begins with the
+    last token of the row before, so that each token is predicted once; the last row may be shorter. All tokens are kept
+    in memory, 6 bytes each.
 
     Raises:
       InputError: there is but one token, or the tokenizer has no `eos`.
@@ -27,10 +28,10 @@ def packed(source: Source, tokenizer: Tokenizer, length: int) -> Source:
             ids, prompt = document(tokenizer, end, source[i])
             yield from ((token, place >= prompt, place == 0) for place, token in enumerate(ids))
 
-    kinds = np.dtype([("ids", np.int32), ("learnt", bool), ("begins", bool)])
+    kinds = np.dtype([("ids", np.int32), ("loss_mask", bool), ("segment_start", bool)])
     tokens = np.fromiter(texts(), kinds)
     if len(tokens) < 2:
-        raise InputError("the texts hold no tokens to learn")
+        raise InputError("the texts hold no tokens to predict")
 
     def read(i: int) -> dict[str, np.ndarray]:
         row = tokens[i * length : (i + 1) * length + 1]

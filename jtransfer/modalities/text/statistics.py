@@ -9,18 +9,18 @@ from jtransfer.modalities.text.pipeline import TextPipeline
 _MOST_UNKNOWN = 0.5  # of the tokens
 
 
-class Survey(NamedTuple):
+class TextStatistics(NamedTuple):
     """What a tokenizer makes of some examples of a source, counted."""
 
     examples: int
-    surveyed: int
+    examined: int
     tokens: int
     truncated: int
     unknown: int
     empty: int
 
     def __str__(self) -> str:
-        n = self.surveyed
+        n = self.examined
         some = f"{n:,} of {self.examples:,} texts" if n < self.examples else f"{n:,} texts"
         return (
             f"{some}: {self.tokens / n:.1f} tokens on average, {self.truncated:,} cut to fit "
@@ -29,7 +29,7 @@ class Survey(NamedTuple):
         )
 
 
-def survey(source: Source, pipeline: TextPipeline, most: int = 2000) -> Survey:
+def text_statistics(source: Source, pipeline: TextPipeline, most: int = 2000) -> TextStatistics:
     """Counts over all examples, or over `most` of them evenly spread: what is cut off, unknown or empty.
 
     Raises:
@@ -37,16 +37,16 @@ def survey(source: Source, pipeline: TextPipeline, most: int = 2000) -> Survey:
     """
     some = subsample(source, most)
     counts = [pipeline.encode(some[i])[1] for i in range(len(some))]
-    found = Survey(
+    found = TextStatistics(
         examples=len(source),
-        surveyed=len(counts),
+        examined=len(counts),
         tokens=sum(count.tokens for count in counts),
         truncated=sum(count.truncated > 0 for count in counts),
         unknown=sum(count.unknown for count in counts),
         empty=sum(count.empty for count in counts),
     )
-    if found.empty == found.surveyed:
-        raise InputError(f"all {found.surveyed:,} texts that were looked at are empty; check data.text_key")
+    if found.empty == found.examined:
+        raise InputError(f"all {found.examined:,} texts that were looked at are empty; check data.text_key")
     if found.unknown > _MOST_UNKNOWN * found.tokens:
         raise InputError(f"the tokenizer does not know these texts: {found}; is it the one for their language?")
     return found

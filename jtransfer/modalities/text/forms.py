@@ -1,4 +1,4 @@
-"""What a text model is trained to do, as pipelines: classes, tags, comparison, text to text, and what comes next."""
+"""The forms of an example of text, as pipelines to token ids: one text, its words, a pair, text to text, what comes next."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from jtransfer.modalities.text.tokenizers import Encoded, Tokenizer
 _NOTHING = Encoded([], [], 0, 0)
 
 
-def classify(tokenizer: Tokenizer, length: int) -> TextPipeline:
+def single(tokenizer: Tokenizer, length: int) -> TextPipeline:
     """Texts or pairs of texts, each with a class, a number or several classes."""
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
@@ -22,7 +22,7 @@ def classify(tokenizer: Tokenizer, length: int) -> TextPipeline:
     return _pipeline(tokenizer, encode, length)
 
 
-def tag(tokenizer: Tokenizer, length: int) -> TextPipeline:
+def tokens(tokenizer: Tokenizer, length: int) -> TextPipeline:
     """Lists of words, each with a class; the first token of a word answers for it."""
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
@@ -37,7 +37,7 @@ def tag(tokenizer: Tokenizer, length: int) -> TextPipeline:
     return _pipeline(tokenizer, encode, length)
 
 
-def contrast(tokenizer: Tokenizer, length: int) -> TextPipeline:
+def pair(tokenizer: Tokenizer, length: int) -> TextPipeline:
     """Pairs of texts that belong together, each text by itself: inputs [2, n]."""
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
@@ -68,8 +68,8 @@ def seq2seq(tokenizer: Tokenizer, length: int, target_length: int, start: int) -
     return _pipeline(tokenizer, encode, length, target_length)
 
 
-def lm(tokenizer: Tokenizer, length: int) -> TextPipeline:
-    """Texts to be continued: each token's label is the one after it. With `target` only the target is learnt."""
+def causal(tokenizer: Tokenizer, length: int) -> TextPipeline:
+    """Texts to be continued: each token's label is the one after it. With `target` the loss is taken over the target alone."""
     end = end_of_text(tokenizer)
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
@@ -86,21 +86,22 @@ def lm(tokenizer: Tokenizer, length: int) -> TextPipeline:
     return _pipeline(tokenizer, encode, length)
 
 
-def rows(tokenizer: Tokenizer, length: int, *, apart: bool) -> TextPipeline:
+def rows(tokenizer: Tokenizer, length: int, *, segmented: bool) -> TextPipeline:
     """Rows of a `packed` source, all of one width.
 
-    Apart, no text of a row sees another, and none is learnt from the end of the one before: positions begin anew with
-    each text, and the input `text_number` [n] is 1, 2, … for the texts of a row and 0 for padding.
+    With `segmented` no text of a row sees another, and the first token of a text is not predicted from the end of the
+    text before: positions begin anew with each text, and the input `segment_ids` [n] is 1, 2, … for the texts of a row
+    and 0 for padding. Otherwise a text sees those before it in its row.
     """
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
-        ids, begins = example["ids"], example["begins"]
-        labels = np.where(example["learnt"] & ~(apart & begins), ids, -1)[1:]
+        ids, starts = example["ids"], example["segment_start"]
+        labels = np.where(example["loss_mask"] & ~(segmented & starts), ids, -1)[1:]
         inputs = {"input_ids": ids[:-1], "attention_mask": np.ones(len(ids) - 1, np.int32)}
-        if apart:
-            number = np.cumsum(begins) + (not begins[0])
-            since = np.maximum.accumulate(np.where(begins, np.arange(len(ids)), 0))
-            inputs |= {"text_number": number[:-1], "position_ids": (np.arange(len(ids)) - since)[:-1]}
+        if segmented:
+            segments = np.cumsum(starts) + (not starts[0])
+            since = np.maximum.accumulate(np.where(starts, np.arange(len(ids)), 0))
+            inputs |= {"segment_ids": segments[:-1], "position_ids": (np.arange(len(ids)) - since)[:-1]}
         row = {"inputs": {name: _tokens(values) for name, values in inputs.items()}, "label": _tokens(labels)}
         return row, Counts(len(ids), 0, 0, False)
 
@@ -134,7 +135,7 @@ def document(tokenizer: Tokenizer, end: int, example: Mapping[str, Any]) -> tupl
 
 
 def prompt(tokenizer: Tokenizer, given: str) -> list[int]:
-    """The tokens of a text that is to go on: as in `lm`, without an end."""
+    """The tokens of a text that is to go on: as in `causal`, without an end."""
     ids, size = document(tokenizer, end_of_text(tokenizer), {"text": given, "target": ""})
     return ids[:size]
 

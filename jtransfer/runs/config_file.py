@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jtransfer.core import config as configs
+from jtransfer.runs import config as configs
 from jtransfer.core.errors import InputError, unknown
 
 _KEY = re.compile(r"\.(\w+)|\[(\d+)\]")

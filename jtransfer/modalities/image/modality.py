@@ -1,0 +1,150 @@
+"""Images: uint8 [H, W, C], transformed as the config says, normalised on the device."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.base import Modality, Transform, no_form
+from jtransfer.modalities.image import transforms
+from jtransfer.modalities.image.pixels import decode
+from jtransfer.modalities.image.transforms import Pipeline
+from jtransfer.models.chain import Pixels
+from jtransfer.tasks.base import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Image(Modality):
+    """Images of 1 or 3 channels.
+
+    Attributes:
+      image_key: the feature that holds the image, of data sets that name their features.
+      channels: 3, or 1 for grey images.
+      transform: of training images (`transforms.parse`); "" is the model's own size with crops and flips.
+      eval_transform: of all other images; "" is `transform` without its random parts or, without that, the model's own.
+    """
+
+    kind: ClassVar[str] = "image"
+    nouns: ClassVar[tuple[str, str]] = ("image", "images")
+    mixes: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
+
+    image_key: str = "image"
+    channels: int = 3
+    transform: str = ""
+    eval_transform: str = ""
+
+    @classmethod
+    def accepts(cls, example: Mapping[str, Any]) -> bool:
+        return "image" in example
+
+    def model_fields(self, model: Any, init: str) -> dict[str, Any]:
+        return {"channels": self.channels} if hasattr(model, "channels") else {}
+
+    def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:
+        pipeline = self.pipeline(model, train=train)
+        if task.form == "single":
+            return pipeline
+        if task.form == "pair":
+            return two_views(pipeline, self.pipeline(model, train=True))
+        raise no_form(self, task)
+
+    def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
+        pipeline = self.pipeline(model, train=train)
+        scaled = normalize(pipeline.mean, pipeline.std, getattr(model, "dtype", jnp.float32))
+        return lambda x: scaled(x.reshape(-1, *x.shape[2:]) if x.ndim == 5 else x)
+
+    def with_preprocessing(self, model: Any) -> Any:
+        if not hasattr(model, "pixels"):
+            return model
+        pipeline = self.pipeline(model, train=False)
+        return model.clone(pixels=dataclasses.replace(model.pixels, mean=pipeline.mean, std=pipeline.std))
+
+    def pipeline(self, model: Any, *, train: bool) -> Pipeline:
+        """The transform of training or of all other images, with the statistics that the images are normalised by."""
+        own = getattr(model, "preprocessing", None) or dataclasses.asdict(Pixels())
+        statistics = self._statistics(own)
+        if train or (self.transform and not self.eval_transform):
+            found = transforms.parse(self.transform or _training(_size(own)), statistics)
+            found = found if train else found.deterministic()
+        else:
+            found = transforms.parse(self.eval_transform or _evaluation(_size(own), own), statistics)
+        if not {len(found.mean), len(found.std)} <= {1, self.channels}:
+            raise InputError(
+                f"normalize has {len(found.mean)} means, but the images have data.channels={self.channels}"
+            )
+        return found
+
+    def read(self, given: str, task: Task) -> dict[str, Any]:
+        if not os.path.isfile(given):
+            raise InputError(f"{given}: there is no such image")
+        return {"image": decode(given, self.channels)}
+
+    def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        return {"picture": example["image"]}
+
+    def _statistics(self, own: Mapping[str, Any]) -> transforms.Statistics:
+        mean, std = own["mean"], own["std"]
+        if self.channels == 1:
+            mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+        return transforms.Statistics(tuple(mean), tuple(std))
+
+
+def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[jax.Array], jax.Array]:
+    """A function of images: uint8 [B, H, W, C] → `(image / 255 - mean) / std` in `dtype`.
+
+    What is not uint8 is left as it is. The arithmetic is in float32.
+
+    Args:
+      mean, std: one number, or one for each channel, for pixels in [0, 1].
+      dtype: of the result.
+    """
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    scale, shift = 1 / (255 * jnp.asarray(std)), jnp.asarray(mean) / jnp.asarray(std)
+
+    def preprocess(image: jax.Array) -> jax.Array:
+        return (image * scale - shift).astype(dtype) if image.dtype == jnp.uint8 else image
+
+    return preprocess
+
+
+def two_views(first: Pipeline, second: Pipeline) -> Transform:
+    """A transform to `inputs` uint8 [2, H, W, C]: an image and its partner, or two views of an image without one.
+
+    The partner is the example's `image_pair`, which is transformed as the image is; the second view of an image without
+    a partner is a random one (SimCLR, arXiv:2002.05709).
+    """
+
+    def transform(example: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, Any]:
+        one = first.host(example["image"], rng)
+        pair = example.get("image_pair")
+        two = second.host(example["image"], rng) if pair is None else first.host(pair, rng)
+        if one.shape != two.shape:
+            raise InputError(f"two views of an image have the shapes {list(one.shape)} and {list(two.shape)}")
+        return {"inputs": np.stack([one, two]), "label": example.get("label", 0)}
+
+    return transform
+
+
+def _size(own: Mapping[str, Any]) -> Any:
+    if "size" not in own:
+        raise InputError("the model does not say the size of its images; give data.transform, such as 'resize(32)'")
+    return own["size"]
+
+
+def _training(size: Any) -> str:
+    return f"random_resized_crop({size})|flip_lr"
+
+
+def _evaluation(size: Any, own: Mapping[str, Any]) -> str:
+    """The share `crop` of each side is left for the model; of an aspect that is not square, the largest part of the
+    image that has it is looked at."""
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    height, width = (round(side / own["crop"]) for side in sides)
+    method = own["interpolation"]
+    resized = f"resize_short({height}, '{method}')" if height == width else f"resize_crop({height, width}, '{method}')"
+    return f"{resized}|center_crop({size})"

@@ -1,0 +1,188 @@
+"""Texts: token ids by a tokenizer whose files travel with the run."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+
+from jtransfer import weights
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.place import place_of
+from jtransfer.data import Source
+from jtransfer.modalities.base import STATE, Modality, Transform, no_form
+from jtransfer.modalities.text import forms, tokenizers
+from jtransfer.modalities.text.packing import packed
+from jtransfer.modalities.text.statistics import text_statistics
+from jtransfer.modalities.text.tokenizers import Tokenizer
+from jtransfer.tasks.base import Task
+from jtransfer.weights.identify import sidecar_files
+from jtransfer.weights.source import fetch_beside
+
+PACKINGS = ("segmented", "concatenated")
+FOLDER = "tokenizer"  # in a run's folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Modality):
+    """Texts, pairs of texts, lists of words.
+
+    Attributes:
+      text_key, pair_key, target_key: columns of texts, of their partners, of what is to be produced; "" is the column
+        that goes without saying, or none.
+      tokenizer: a folder or address of a tokenizer's files; "" is where the weights come from.
+      length: most tokens of a text; longer ones are cut.
+      target_length: most tokens that a decoder gets.
+      packing: whether the texts of a language model share rows of `length` tokens: "segmented", each text seeing itself
+        alone; "concatenated", seeing those before it in the row; "" is a row for each text.
+      loaded: the tokenizer.
+    """
+
+    kind: ClassVar[str] = "text"
+    nouns: ClassVar[tuple[str, str]] = ("text", "texts")
+
+    text_key: str = ""
+    pair_key: str = ""
+    target_key: str = ""
+    tokenizer: str = ""
+    length: int = 128
+    target_length: int = 64
+    packing: str = "segmented"
+    loaded: Tokenizer | None = dataclasses.field(default=None, metadata=STATE)
+
+    @classmethod
+    def accepts(cls, example: Mapping[str, Any]) -> bool:
+        return "text" in example or "tokens" in example
+
+    @classmethod
+    def unlabelled(cls, example: Mapping[str, Any]) -> str:
+        if "target" in example:
+            return "seq2seq"
+        return "embed" if "text_pair" in example else "lm"
+
+    @property
+    def vocabulary(self) -> Tokenizer:
+        """The tokenizer, which `open` has read."""
+        assert self.loaded is not None, "open the modality first"
+        return self.loaded
+
+    def open(self, places: Sequence[str | os.PathLike], source: Source) -> "Text":
+        """The modality with its tokenizer: that of a run among the places, else that of `tokenizer`, else of the last.
+
+        Raises:
+          InputError: there are no files of a tokenizer, or there is no such packing.
+        """
+        if self.packing not in ("", *PACKINGS):
+            raise unknown("data.packing", self.packing, PACKINGS)
+        return dataclasses.replace(self, loaded=self._tokenizer(places))
+
+    def save(self, folder: str | os.PathLike) -> None:
+        keep(self.vocabulary, folder)
+
+    def usual_fields(self, model: Any, init: str) -> dict[str, Any]:
+        if init != "scratch" or not hasattr(model, "vocabulary"):
+            return {}
+        return {"vocabulary": max(self.vocabulary.vocabulary, model.vocabulary)}
+
+    def packs(self, task: Task) -> bool:
+        """Whether the texts of this task share rows."""
+        return task.form == "causal" and self.packing != ""
+
+    def pack(self, source: Source, task: Task) -> Source:
+        return packed(source, self.vocabulary, self.length) if self.packs(task) else source
+
+    def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:
+        self._check_length(task, model)
+        typed = self.vocabulary.typed and getattr(model, "segments", 0) > 0
+        tokenizer = dataclasses.replace(self.vocabulary, typed=typed)
+        if self.packs(task):
+            return forms.rows(tokenizer, self.length, segmented=self.packing == "segmented")
+        if task.form == "seq2seq":
+            return forms.seq2seq(tokenizer, self.length, self.target_length, getattr(model, "start", None))
+        made = {"single": forms.single, "tokens": forms.tokens, "pair": forms.pair, "causal": forms.causal}
+        if task.form not in made:
+            raise no_form(self, task)
+        return made[task.form](tokenizer, self.length)
+
+    def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
+        return preprocess
+
+    def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
+        line = tokenizers.check(self.vocabulary, model.vocabulary)
+        whole = dataclasses.replace(self.vocabulary, length=None)
+        transform = forms.causal(whole, 2**30) if self.packs(task) else self.make_transform(task, model, train=False)
+        found = text_statistics(source, transform)
+        packing = [f"packed into {rows:,} rows"] if rows != len(source) else []
+        return "\n".join([", ".join([str(found), *packing]), *([line] if line else [])])
+
+    def read(self, given: str, task: Task) -> dict[str, Any]:
+        """A text, or two with a tab in between; of a task on words, its words."""
+        if task.form == "tokens":
+            words = given.split()
+            return {"tokens": words, "label": [0] * len(words)}
+        if task.form == "pair":
+            return {"text": given, "text_pair": given}
+        text, tab, pair = given.partition("\t")
+        return {"text": text} | ({"text_pair": pair} if tab else {})
+
+    def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        texts = [example[name] for name in ("text", "text_pair") if name in example]
+        return {"text": " / ".join(texts)} if texts else {"text": " ".join(example["tokens"])}
+
+    def _check_length(self, task: Task, model: Any) -> None:
+        positions = getattr(model, "length", None)
+        given = {"length": self.length} | ({"target_length": self.target_length} if task.form == "seq2seq" else {})
+        for name, length in given.items():
+            if positions and length > positions:
+                raise InputError(
+                    f"data.{name}={length} is more than the model's {positions} positions; give at most {positions}"
+                )
+
+    def _tokenizer(self, places: Sequence[str | os.PathLike]) -> Tokenizer:
+        for place in places:
+            if found := kept(place):
+                return tokenizers.open(found)
+        source = self.tokenizer or os.fspath(places[-1])
+        if source == "scratch":
+            raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
+        files = [path for name in sidecar_files.TOKENIZER if (path := fetch_beside(source, name))]
+        if not files:
+            raise InputError(f"{source} has no tokenizer's files beside it; give data.tokenizer a folder that has")
+        return tokenizers.open(files[0].parent)
+
+
+def kept(folder: str | os.PathLike) -> Path | None:
+    """The tokenizer's files in a run's folder, fetched where that is in a bucket; None where it has none."""
+    place = place_of(folder)
+    return weights.resolve(os.fspath(place / FOLDER)) if place and (place / FOLDER).is_dir() else None
+
+
+def keep(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
+    """Copies a tokenizer's files into a run's folder, so that the run can be used without their source."""
+    dest, source = epath.Path(folder) / FOLDER, Path(tokenizer.path)
+    if dest.is_dir():
+        return
+    partial, source = dest.with_name(f"{FOLDER}.part"), source if source.is_dir() else source.parent
+    partial.mkdir(exist_ok=True)
+    for name in sidecar_files.TOKENIZER:
+        if (source / name).is_file():
+            (partial / name).write_bytes((source / name).read_bytes())
+    partial.rename(dest)
+
+
+def preprocess(inputs: Any) -> Any:
+    """Pairs [B, 2, n] as texts [2·B, n]; of texts that share a row, an attention mask [B, n, n] in which each sees itself
+    alone."""
+    if isinstance(inputs, dict) and "segment_ids" in inputs:
+        segments = inputs["segment_ids"]
+        same = segments[:, :, None] == segments[:, None, :]
+        inputs = {name: x for name, x in inputs.items() if name != "segment_ids"} | {"attention_mask": same}
+    return jax.tree.map(_single, inputs)
+
+
+def _single(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1]) if x.ndim == 3 and jnp.issubdtype(x.dtype, jnp.integer) else x

@@ -1,0 +1,179 @@
+"""The objective: a sum of terms with weights that may follow a schedule. The task's loss is one term."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.registry import Registry
+
+TARGET = "target"  # the stream of `config.data`
+FEATURES = "features:"
+Metrics = dict[str, jax.Array]
+
+TERMS = Registry("objective term", {"task": "jtransfer.objectives.task:task"})
+"""Name → `make(context, **fields) -> Term`."""
+
+
+class View(NamedTuple):
+    """What a term sees of a training step.
+
+    Attributes:
+      outputs: stream → stage → what the stage returned. "head" is what the model returned; other stages are there if a
+        term needs them.
+      batch: stream → the batch, with `inputs` as the model got them, `label` as the data say it, `target` (the same, or
+        soft labels where the inputs were mixed), `index` and `mask`.
+      variables: the collections of variables of this step; `variables["aux"][name]` are the term's own.
+      initial: the parameters that the run began with; None unless a term needs "initial".
+      key: a random key of this step's, the same for each term.
+      step: int32 [], optimizer steps before this one since the start of the run.
+      forward: `forward(x, key) -> output`, one more pass of the model in training.
+    """
+
+    outputs: Mapping[str, Mapping[str, Any]]
+    batch: Mapping[str, Mapping[str, Any]]
+    variables: Mapping[str, Any]
+    initial: Mapping[str, Any] | None
+    key: jax.Array
+    step: jax.Array
+    forward: Callable[[Any, jax.Array], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One term of the objective.
+
+    Attributes:
+      loss: `view -> (float32 [], {metric: float32 []})`, differentiable and jittable.
+      needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"initial"`.
+      init: `(key, outputs) -> variables` of the term's own modules, where it has some; `outputs` are the shapes of
+        `View.outputs`.
+    """
+
+    loss: Callable[[View], tuple[jax.Array, Metrics]]
+    needs: tuple[str, ...] = ()
+    init: Callable[[jax.Array, Mapping[str, Any]], Mapping[str, Any]] | None = None
+
+
+class Stream(NamedTuple):
+    """What a term may know of a stream of examples.
+
+    Attributes:
+      loss: `(logits, labels, mask) -> float32 []`, the loss of the stream's task.
+      accuracy: `(logits, labels, mask) -> {metric: float32 []}` over a batch.
+      weight: of the stream's loss, beside its share of the examples.
+    """
+
+    loss: Callable[..., jax.Array]
+    accuracy: Callable[..., Metrics]
+    weight: float = 1.0
+
+
+class Context(NamedTuple):
+    """What a term is made from.
+
+    Attributes:
+      model: the Linen module.
+      streams: name → `Stream`, the target first.
+      total_steps: of all phases.
+    """
+
+    model: Any
+    streams: Mapping[str, Stream]
+    total_steps: int
+
+
+class Objective(NamedTuple):
+    """A weighted sum of terms: `objective(view) -> (loss, metrics)`.
+
+    Attributes:
+      terms: name → term.
+      weights: name → `step -> weight`.
+    """
+
+    terms: Mapping[str, Term]
+    weights: Mapping[str, optax.Schedule]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What all terms together need."""
+        return frozenset(need for term in self.terms.values() for need in term.needs)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The stages whose outputs the terms need."""
+        return tuple(sorted(need.removeprefix(FEATURES) for need in self.needs if need.startswith(FEATURES)))
+
+    def __call__(self, view: View) -> tuple[jax.Array, Metrics]:
+        """The weighted sum, and the metrics: `loss`, those of the terms and, of several terms, the value of each."""
+        total, metrics = jnp.zeros((), jnp.float32), {}
+        for name, term in self.terms.items():
+            value, more = term.loss(view)
+            total = total + self.weights[name](view.step) * value
+            metrics |= more | ({name: value} if len(self.terms) > 1 else {})
+        return total, {"loss": total, **metrics}
+
+
+def make(config: Sequence[Any], context: Context) -> Objective:
+    """The objective that `config.objective` describes.
+
+    Args:
+      config: entries `name`, `(name, weight)` or `(name, {"weight": weight, **fields})`. A weight is a number, or
+        `{"schedule": name, **arguments}` with the name and arguments of a schedule of optax.
+      context: what the terms are made from.
+
+    Raises:
+      InputError: no such term or field, or a weight that is none.
+    """
+    terms, weights = {}, {}
+    for entry in config:
+        name, fields = _entry(entry)
+        key = _unused(name.rpartition(":")[2], terms)
+        weights[key] = _weight(fields.pop("weight", 1.0), name)
+        terms[key] = _make(name, context, fields)
+    if not terms:
+        raise InputError('config.objective is empty; give [("task", 1.0)], or other terms')
+    return Objective(terms, weights)
+
+
+def _entry(entry: Any) -> tuple[str, dict[str, Any]]:
+    name, *rest = (entry,) if isinstance(entry, str) else tuple(entry)
+    if not isinstance(name, str) or len(rest) > 1:
+        raise InputError(f'objective: {entry!r} is none of "name", ("name", weight) and ("name", {{"weight": …}})')
+    given = rest[0] if rest else {}
+    return name, {"weight": given} if isinstance(given, int | float) else dict(given)
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    names = (name, *(f"{name}_{i}" for i in range(2, len(taken) + 2)))
+    return next(name for name in names if name not in taken)
+
+
+def _make(name: str, context: Context, fields: Mapping[str, Any]) -> Term:
+    build = TERMS[name]
+    known = list(inspect.signature(build).parameters)[1:]
+    for field in fields:
+        if field not in known:
+            raise unknown(f"field of the objective term {name!r}:", field, known)
+    return build(context, **fields)
+
+
+def _weight(given: Any, name: str) -> optax.Schedule:
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return optax.constant_schedule(float(given))
+    if not isinstance(given, Mapping) or "schedule" not in given:
+        raise InputError(f'objective: the weight of {name!r} is {given!r}; give a number or {{"schedule": …}}')
+    arguments = dict(given)
+    schedule = arguments.pop("schedule")
+    known = [n for n in dir(optax) if n.endswith("_schedule") and inspect.isfunction(getattr(optax, n))]
+    if schedule not in known:
+        raise unknown("schedule of optax", schedule, known)
+    try:
+        return getattr(optax, schedule)(**arguments)
+    except TypeError as error:
+        raise InputError(f"objective: the weight of {name!r}: {error}") from None

@@ -1,0 +1,18 @@
+"""What comes next: each token of a sequence is the label of those before it."""
+
+from jtransfer.tasks import printing
+from jtransfer.tasks.base import Task
+from jtransfer.tasks.tokens import hits, keep_sums, score
+
+LM = Task(
+    "lm",
+    score,
+    label_kinds=(),
+    form="causal",
+    keep=keep_sums,
+    hits=hits,
+    by_token=True,
+    lines=printing.written,
+    shown=("perplexity", "loss"),
+    writes="more",
+)

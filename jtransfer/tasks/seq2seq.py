@@ -1,0 +1,19 @@
+"""A sequence to produce for each example, such as a translation."""
+
+from jtransfer.tasks import printing
+from jtransfer.tasks.base import Task
+from jtransfer.tasks.tokens import hits, keep_sums, score
+
+SEQ2SEQ = Task(
+    "seq2seq",
+    score,
+    label_kinds=(),
+    form="seq2seq",
+    keep=keep_sums,
+    hits=hits,
+    by_token=True,
+    lines=printing.written,
+    shown=("chrf", "bleu", "perplexity", "loss"),
+    sections=("texts",),
+    writes="targets",
+)
