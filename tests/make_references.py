@@ -207,7 +207,7 @@ def inverted_cases():
         ours, theirs = f"mobilenet_v3_{size}", f"mobilenetv3_{size}_100"
         rows |= {
             f"{ours}_torchvision": (ours, {}, (64, 75), gains[0], partial(from_torchvision, ours)),
-            f"{ours}_timm": (ours, {"epsilon": 1e-5}, (64,), gains[1], partial(from_timm, theirs)),
+            f"{ours}_timm": (ours, {"eps": 1e-5}, (64,), gains[1], partial(from_timm, theirs)),
             f"{ours}_tf": (ours, same, (75,), gains[1], partial(from_timm, f"tf_{theirs}")),
         }
     return {
@@ -345,7 +345,7 @@ class AsFile(torch.nn.Module):
 
 def vit_cases():
     """ViT, DeiT and DINOv2, thin and shallow, under each library's names."""
-    fields = {"patch": 8, "width": 32, "depth": 2, "heads": 4, "mlp_width": 64}
+    fields = {"patch": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_dim": 64}
     small = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4, "mlp_ratio": 2}
 
     def hugging(kind, size, **changes):
@@ -369,7 +369,7 @@ def vit_cases():
         return from_timm(name, img_size=size, **small, **changes)
 
     plain, tiny = "vit_tiny_patch16", "vit_tiny_patch16_224"
-    exact = fields | {"epsilon": 1e-12}
+    exact = fields | {"eps": 1e-12}
     dino = fields | {"layer_scale": 1.0}
     mapped, siglip = fields | {"pooling": "map"}, "vit_base_patch16_siglip_224"
     rows = {}
@@ -399,7 +399,7 @@ def vit_cases():
             f"dinov2_timm_{size}": ("dinov2_small", dino, size, partial(timm_vit, "vit_small_patch14_dinov2", size)),
             f"dinov2_transformers_{size}": (
                 "dinov2_small",
-                dino | {"pooling": "token+mean"},
+                dino | {"pooling": "cls+mean"},
                 size,
                 lambda s=size: AsFile(hugging("Dinov2", s)),
             ),
@@ -447,7 +447,7 @@ class AuthorsSwin(torch.nn.Module):
 def swin_cases():
     """Swin, thin and shallow, under each library's names, at sizes that windows of 4 divide and that they don't."""
     depths, heads = [2, 2, 1, 1], [2, 2, 4, 4]
-    fields = {"width": 16, "depths": depths, "heads": heads, "window": 4}
+    fields = {"width": 16, "depths": depths, "num_heads": heads, "window": 4}
     borders = {"torchvision": {"shrink": False, "roll_first": False}, "transformers": {"roll_first": False}}
 
     def torchvision_model(size):
@@ -476,7 +476,7 @@ def swin_cases():
     cases = {}
     for library, (sizes, build) in rows.items():
         own = borders.get("transformers" if library == "modules" else library, {})
-        short = {"depths": depths[:2], "heads": heads[:2]} if library in ("transformers", "modules") else {}
+        short = {"depths": depths[:2], "num_heads": heads[:2]} if library in ("transformers", "modules") else {}
         for size in sizes:
             case = f"swin_{library}_{size}"
             cases[case] = ("swin_tiny", fields | short | own, size, 1.0, partial(build, size))
@@ -502,13 +502,13 @@ class Called(torch.nn.Module):
 
 def clip_cases():
     """CLIP's towers and their pair, thin and shallow, under transformers', OpenCLIP's and timm's names."""
-    words = {"vocabulary": 50, "length": 12, "end": 49}
-    text_sizes = {"width": 24, "depth": 2, "heads": 3, "mlp_width": 48}
-    image_sizes = {"patch": 8, "width": 32, "depth": 2, "heads": 4, "mlp_width": 64}
+    words = {"vocab_size": 50, "max_length": 12, "end": 49}
+    text_sizes = {"width": 24, "depth": 2, "num_heads": 3, "mlp_dim": 48}
+    image_sizes = {"patch": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_dim": 64}
 
     def sizes(fields):
         names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-        return dict(zip(names, (fields[key] for key in ("width", "depth", "heads", "mlp_width")), strict=True))
+        return dict(zip(names, (fields[key] for key in ("width", "depth", "num_heads", "mlp_dim")), strict=True))
 
     def hugging(kind, size, act):
         import transformers

@@ -121,7 +121,7 @@ RECURRENT = {  # case → the model's fields
     "keras_gru_before": {"cell": "gru", "biases": 1, "reset_after": False},
     "keras_gru_forward": {"cell": "gru", "bidirectional": False},
 }
-SIZE = {"vocabulary": encoders.VOCABULARY, "width": 7, "features": 6, "depth": 1, "bidirectional": True, "biases": 2}
+SIZE = {"vocab_size": encoders.VOCABULARY, "width": 7, "features": 6, "depth": 1, "bidirectional": True, "biases": 2}
 
 
 class Torch(torch.nn.Module):
@@ -162,7 +162,7 @@ def keras_outputs(fields):
     kind = keras.layers.LSTM if fields["cell"] == "lstm" else keras.layers.GRU
     more = {"reset_after": fields["reset_after"]} if "reset_after" in fields else {}
     keras.utils.clear_session()
-    layers = [keras.Input((None,), dtype="int32"), keras.layers.Embedding(fields["vocabulary"], fields["width"])]
+    layers = [keras.Input((None,), dtype="int32"), keras.layers.Embedding(fields["vocab_size"], fields["width"])]
     for _ in range(fields["depth"]):
         layer = kind(fields["features"], return_sequences=True, **more)
         layers.append(keras.layers.Bidirectional(layer) if fields["bidirectional"] else layer)

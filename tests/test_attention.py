@@ -10,7 +10,7 @@ import pytest
 
 from jtransfer.layers import Attention, PostNorm
 from jtransfer.layers.attention import attend
-from jtransfer.layers.frozen import hold_still
+from jtransfer.layers.frozen import freeze
 from jtransfer.layers.rotary import frequencies, rotate
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 16))
@@ -22,12 +22,12 @@ def made(context=None, **fields):
     return module, module.init(jax.random.key(2), X, context)
 
 
-FURTHER = {"rotate": rotate, "norm": nn.RMSNorm, "window": 3, "cap": 2.0}
+FURTHER = {"rotate": rotate, "norm": nn.RMSNorm, "window": 3, "softcap": 2.0}
 
 
 @pytest.mark.parametrize("fields", [{}, FURTHER])
 def test_a_sequence_in_pieces_equals_the_whole(fields):
-    module, variables = made(causal=True, kv_heads=2, **fields)
+    module, variables = made(causal=True, num_kv_heads=2, **fields)
     _, cache = module.apply(variables, X, mutable=["cache"])
     found = []
     for start, stop in ((0, 3), (3, 4), (4, 6)):
@@ -67,15 +67,17 @@ def test_a_window_hides_what_lies_further_back():
     np.testing.assert_array_equal(changed.any(axis=(0, 2)), [False, True, True, False, False, False])
 
 
-@pytest.mark.parametrize("cap", [1e4, 0.5])
-def test_a_cap_bounds_the_logits(cap):
+@pytest.mark.parametrize("softcap", [1e4, 0.5])
+def test_a_cap_bounds_the_logits(softcap):
     q, k, v = (3 * jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(3))
     mask = jnp.arange(5) < 4
     logits = jnp.einsum("bnhd,bmhd->bhnm", q, k) * 0.5
-    weights = jax.nn.softmax(jnp.where(mask, cap * jnp.tanh(logits / cap), -jnp.inf))
+    weights = jax.nn.softmax(jnp.where(mask, softcap * jnp.tanh(logits / softcap), -jnp.inf))
     expected = jnp.einsum("bhnm,bmhd->bnhd", weights, v)
-    np.testing.assert_allclose(attend(q, k, v, mask=mask[None, None, None], scale=0.5, cap=cap), expected, atol=1e-5)
-    if cap > 1e3:
+    np.testing.assert_allclose(
+        attend(q, k, v, mask=mask[None, None, None], scale=0.5, softcap=softcap), expected, atol=1e-5
+    )
+    if softcap > 1e3:
         np.testing.assert_allclose(attend(q, k, v, mask=mask[None, None, None], scale=0.5), expected, atol=1e-4)
 
 
@@ -114,7 +116,7 @@ def test_dropout_is_of_training_alone_and_stands_still_where_frozen():
     y = module.apply(variables, X)
     rngs = {"dropout": jax.random.key(3)}
     assert not np.allclose(module.apply(variables, X, train=True, rngs=rngs), y)
-    with hold_still(lambda path: True):
+    with freeze(lambda path: True):
         np.testing.assert_allclose(module.apply(variables, X, train=True, rngs=rngs), y, atol=1e-6)
 
 

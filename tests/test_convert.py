@@ -126,7 +126,7 @@ def test_a_transformers_config_states_the_structure_of_a_vit(tmp_path):
     config |= {"intermediate_size": 64, "patch_size": 8, "image_size": 48, "hidden_act": "gelu"}
     folder = write(tmp_path, reference.case, {"config.json": config, "preprocessor_config.json": PROCESSOR})
     model, variables, report = weights.restore(folder)
-    assert (model.heads, model.epsilon, model.image_size, report.reinitialised) == (4, 1e-12, 48, ())
+    assert (model.num_heads, model.eps, model.image_size, report.reinitialised) == (4, 1e-12, 48, ())
     np.testing.assert_allclose(logits(model, variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
 
 
@@ -184,9 +184,9 @@ def test_a_part_of_a_file_is_inspected_converted_and_restored_like_a_file(tmp_pa
             {"image_size": 64},
         ),
         ("vit_tiny_patch16_224", {"global_pool": "avg"}, "vit_tiny_patch16", {"pooling": "mean"}),
-        ("vit_tiny_patch16_224", {"embed_dim": 24}, "vit_tiny_patch16", {"width": 24, "mlp_width": 96}),
+        ("vit_tiny_patch16_224", {"embed_dim": 24}, "vit_tiny_patch16", {"width": 24, "mlp_dim": 96}),
         ("tf_efficientnet_b0.ns_jft_in1k", {"global_pool": "avg"}, "efficientnet_b0", {}),
-        ("mobilenetv3_small_100", {"bn_eps": 0.001}, "mobilenet_v3_small", {"epsilon": 0.001}),
+        ("mobilenetv3_small_100", {"bn_eps": 0.001}, "mobilenet_v3_small", {"eps": 0.001}),
     ],
 )
 def test_timms_names_and_arguments_are_understood(architecture, args, name, fields):
@@ -286,7 +286,7 @@ def test_a_file_beside_other_weights_is_not_taken_for_them(converted, tmp_path):
 def test_fields_survive_the_round_trip_through_json():
     for name, fields in {
         "convnext_tiny": {"depths": (1, 1, 2, 1), "num_classes": 7},
-        "efficientnet_b5": {"symmetric": False, "epsilon": None},
+        "efficientnet_b5": {"symmetric": False, "eps": None},
         "resnet50": {"pixels": models.chain.Pixels(mean=(0.5,) * 3, crop=0.95), "image_size": 288, "channels": 4},
     }.items():
         model = models.create(name, **fields)

@@ -18,7 +18,7 @@ from jtransfer.models import gpt2, llama
 from jtransfer.weights import libraries, maps
 
 CASES = sorted(path.stem for path in decoders.FOLDER.glob("*.npz") if path.stem not in ("t5", "bart", "marian"))
-TINY = {"vocabulary": 31, "length": 32, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
+TINY = {"vocab_size": 31, "max_length": 32, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 24}
 
 
 @functools.cache
@@ -37,7 +37,7 @@ def folder(case, tmp_path_factory):
 
 
 def tiny(name, **fields):
-    grouped = {} if name == "gpt2" else {"kv_heads": 1, "head_dim": 8}
+    grouped = {} if name == "gpt2" else {"num_kv_heads": 1, "head_dim": 8}
     model = models.create(name, 5, **TINY, **grouped, **fields)
     return model, model.init(jax.random.key(0), model.example_input())
 

@@ -106,17 +106,17 @@ def test_a_stablehlo_program_runs_without_the_model(source, tmp_path):
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-SMALL = {"vocabulary": 50, "length": 16, "width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
+SMALL = {"vocab_size": 50, "max_length": 16, "width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32}
 TEXTS = {
     "bert_base": {**SMALL, "head": "embed"},
     "gpt2": SMALL,
     "t5_small": {
-        "vocabulary": 50,
+        "vocab_size": 50,
         "width": 16,
         "depth": 1,
-        "heads": 2,
+        "num_heads": 2,
         "head_dim": 8,
-        "mlp_width": 32,
+        "mlp_dim": 32,
         "decoder_depth": 1,
     },
 }
@@ -225,7 +225,7 @@ def test_a_run_is_exported_with_its_classes_and_its_preprocessing(run, tmp_path,
             libraries.transformers,
             "transformers has no VGG that is known here; there are names for torchvision, timm",
         ),
-        ("vit_tiny_patch16", {"pooling": "token+mean"}, libraries.timm, "has pooling='token' or 'mean'"),
+        ("vit_tiny_patch16", {"pooling": "cls+mean"}, libraries.timm, "has pooling='cls' or 'mean'"),
         ("dinov2_small", {}, libraries.transformers, "dinov2 has pooling='token\\+mean'"),
         ("swin_tiny", {"image_size": (224, 448)}, libraries.transformers, "no windows of 7 in a map of 7×14"),
         ("swin_large", {}, lambda name, model, _: maps.swin.torchvision(name, model), "torchvision has no swin_large"),
@@ -253,7 +253,7 @@ def test_a_swin_of_transformers_that_shifts_no_windows_is_refused():
         ("efficientnet_b5", {}, "efficientnet_b5", {"bn_eps": 1e-3}),
         ("efficientnet_lite0", {}, "tf_efficientnet_lite0", None),
         ("mobilenet_v2", {"width": 0.5}, "mobilenetv2_050", None),
-        ("mobilenet_v3_large", {"epsilon": 1e-5}, "mobilenetv3_large_100", None),
+        ("mobilenet_v3_large", {"eps": 1e-5}, "mobilenetv3_large_100", None),
         ("mobilenet_v3_small", {}, "mobilenetv3_small_100", {"bn_eps": 1e-3}),
         ("vgg11", {"channels": 1}, "vgg11", {"in_chans": 1}),
         ("vit_base_patch16", {"image_size": 384}, "vit_base_patch16_224", {"img_size": 384}),

@@ -12,7 +12,7 @@ import small
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
-from jtransfer.layers.frozen import hold_still, still_modules
+from jtransfer.layers.frozen import freeze, frozen_modules
 from jtransfer.training import checkpoint, optim, state, step
 
 FAMILIES = list(small.MODELS)
@@ -166,7 +166,7 @@ def test_6_a_frozen_prefix_computes_the_same_in_training(family):
 
     @jax.jit
     def features(variables, x):
-        with hold_still(still_modules(mask)):
+        with freeze(frozen_modules(mask)):
             return model.apply(variables, x, train=True, stop="head", rngs={"dropout": jax.random.key(0)})
 
     still = features(variables, x)
@@ -188,15 +188,15 @@ def test_6_modules_that_decide_in_the_constructor_are_held_still_too():
     x = jax.random.normal(jax.random.key(0), (8, 3))
     variables = Foreign(train=False).init(jax.random.key(0), x)
     frozen = {"bn": {"scale": False, "bias": False}, "head": {"kernel": False, "bias": False}}
-    with hold_still(still_modules(frozen)):
+    with freeze(frozen_modules(frozen)):
         out, updated = Foreign(train=True).apply(variables, x, mutable=["batch_stats"])
     np.testing.assert_array_equal(out, Foreign(train=False).apply(variables, x))
     assert_same_bits(updated["batch_stats"], variables["batch_stats"])
 
 
 def test_a_trained_batch_norm_in_a_frozen_stage_moves():
-    is_still = still_modules({"stem": {"conv": {"kernel": False}, "bn": {"scale": False, "bias": True}}})
-    assert is_still(("stem", "conv"))
-    assert not is_still(("stem", "bn"))
-    assert not is_still(("stem", "Dropout_0"))
-    assert not is_still(())
+    is_frozen = frozen_modules({"stem": {"conv": {"kernel": False}, "bn": {"scale": False, "bias": True}}})
+    assert is_frozen(("stem", "conv"))
+    assert not is_frozen(("stem", "bn"))
+    assert not is_frozen(("stem", "Dropout_0"))
+    assert not is_frozen(())

@@ -24,7 +24,7 @@ RUNS = [
         decoders.load(path.stem)[0]["config"]["model_type"] in getattr(family, "STATED", ()) for family in maps.FAMILIES
     )
 ]
-TINY = {"vocabulary": 11, "length": 64, "width": 16, "depth": 1, "heads": 2, "mlp_width": 24}
+TINY = {"vocab_size": 11, "max_length": 64, "width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 24}
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def test_tokens_equal_transformers(restored, case, kind):
     settings = generate.from_config(spec["runs"][kind], encoder_decoder=beside)
     found = generate.generate(model, variables, {"input_ids": ids, "attention_mask": mask}, settings)
     assert same(found, arrays[f"tokens {kind}"])
-    if settings.beams > 1:
+    if settings.num_beams > 1:
         np.testing.assert_allclose(found.scores, arrays[f"scores {kind}"], atol=1e-4)
 
 
@@ -108,9 +108,11 @@ def test_tokens_equal_transformers_that_runs_here(tmp_path, case):
 
 
 SEARCHES = {
-    "greedy": Settings(max_new_tokens=8, eos=(3,)),
-    "beams": Settings(max_new_tokens=8, eos=(3,), beams=3),
-    "rules": Settings(max_new_tokens=8, eos=(3,), no_repeat_ngram=2, repetition_penalty=1.5, min_new_tokens=3),
+    "greedy": Settings(max_new_tokens=8, eos_token_id=(3,)),
+    "beams": Settings(max_new_tokens=8, eos_token_id=(3,), num_beams=3),
+    "rules": Settings(
+        max_new_tokens=8, eos_token_id=(3,), no_repeat_ngram_size=2, repetition_penalty=1.5, min_new_tokens=3
+    ),
 }
 
 
@@ -142,7 +144,7 @@ def test_the_cache_gives_what_the_whole_text_gives():
 def test_as_many_beams_as_texts_find_the_best_of_all():
     model, variables = tiny()
     ids = texts(3)["input_ids"]
-    settings = Settings(max_new_tokens=2, beams=11)
+    settings = Settings(max_new_tokens=2, num_beams=11)
     found = generate.generate(model, variables, {"input_ids": ids}, settings)
     pairs = np.array(list(itertools.product(range(11), repeat=2)), np.int32)
     whole = np.concatenate([np.repeat(ids, len(pairs), axis=0), pairs], axis=1)
@@ -172,20 +174,20 @@ def drawn(rows, settings, seed=0):
 
 
 def test_draws_follow_the_distribution():
-    tokens, logits = drawn(4000, Settings(max_new_tokens=1, sample=True, temperature=2.0))
+    tokens, logits = drawn(4000, Settings(max_new_tokens=1, do_sample=True, temperature=2.0))
     expected = jax.nn.softmax(logits / 2.0)
     assert np.sort(expected)[-2] > 0.03
     np.testing.assert_allclose(np.bincount(tokens, minlength=11) / 4000, expected, atol=0.03)
 
 
 def test_top_k_draws_no_other():
-    tokens, logits = drawn(1000, Settings(max_new_tokens=1, sample=True, temperature=50.0, top_k=3))
+    tokens, logits = drawn(1000, Settings(max_new_tokens=1, do_sample=True, temperature=50.0, top_k=3))
     assert set(tokens) == set(np.argsort(logits)[-3:])
 
 
 @pytest.mark.parametrize("top_p", [0.2, 0.6, 0.9])
 def test_top_p_draws_from_the_fewest_that_suffice(top_p):
-    tokens, logits = drawn(2000, Settings(max_new_tokens=1, sample=True, temperature=3.0, top_p=top_p))
+    tokens, logits = drawn(2000, Settings(max_new_tokens=1, do_sample=True, temperature=3.0, top_p=top_p))
     likely = np.asarray(jax.nn.softmax(logits / 3.0))
     order = np.argsort(-likely)
     enough = 1 + int(np.searchsorted(np.cumsum(likely[order]), top_p))
@@ -201,11 +203,11 @@ def test_a_cold_draw_is_greedy_and_a_key_gives_the_same_again():
 
     keys = jax.random.split(jax.random.key(7), 2)
     greedy = run()
-    np.testing.assert_array_equal(run(keys[0], sample=True, temperature=1e-4), greedy)
-    np.testing.assert_array_equal(run(sample=True, temperature=0.0), greedy)
-    warm = run(keys[0], sample=True, temperature=5.0)
-    np.testing.assert_array_equal(run(keys[0], sample=True, temperature=5.0), warm)
-    assert (run(keys[1], sample=True, temperature=5.0) != warm).any()
+    np.testing.assert_array_equal(run(keys[0], do_sample=True, temperature=1e-4), greedy)
+    np.testing.assert_array_equal(run(do_sample=True, temperature=0.0), greedy)
+    warm = run(keys[0], do_sample=True, temperature=5.0)
+    np.testing.assert_array_equal(run(keys[0], do_sample=True, temperature=5.0), warm)
+    assert (run(keys[1], do_sample=True, temperature=5.0) != warm).any()
 
 
 def test_a_text_ends_with_its_end_and_then_padding():
@@ -213,7 +215,9 @@ def test_a_text_ends_with_its_end_and_then_padding():
     inputs = texts(6, 6, 6, 6)
     endless = np.asarray(generate.generate(model, variables, inputs, Settings(max_new_tokens=10)).tokens)
     eos = int(endless[0, 4])
-    found = generate.generate(model, variables, inputs, Settings(max_new_tokens=10, eos=(eos,), pad=1))
+    found = generate.generate(
+        model, variables, inputs, Settings(max_new_tokens=10, eos_token_id=(eos,), pad_token_id=1)
+    )
     for row, whole, length in zip(found.tokens, endless, found.lengths, strict=True):
         expected = list(whole).index(eos) + 1 if eos in whole else 10
         assert length == expected
@@ -226,7 +230,9 @@ def test_what_is_forced_and_what_is_suppressed():
     plain = np.asarray(generate.generate(model, variables, inputs, Settings(max_new_tokens=6)).tokens)
     barred = tuple(map(int, set(plain[0])))
     for beams in (1, 3):
-        settings = Settings(max_new_tokens=6, suppressed=barred, forced_start=9, forced_end=8, beams=beams)
+        settings = Settings(
+            max_new_tokens=6, suppress_tokens=barred, forced_bos_token_id=9, forced_eos_token_id=8, num_beams=beams
+        )
         tokens = np.asarray(generate.generate(model, variables, inputs, settings).tokens)
         assert not set(tokens[:, 1:-1].ravel()) & set(barred)
         assert set(tokens[:, 0]) == {9}
@@ -237,12 +243,14 @@ def test_a_decoder_goes_on_from_what_it_is_given(restored):
     model, variables = restored("t5")
     ids, mask = decoders.prompts(61, 0, left=False)
     inputs = {"input_ids": ids, "attention_mask": mask}
-    forced = generate.generate(model, variables, inputs, Settings(max_new_tokens=6, start=0, forced_start=7))
+    forced = generate.generate(
+        model, variables, inputs, Settings(max_new_tokens=6, decoder_start_token_id=0, forced_bos_token_id=7)
+    )
     inputs["decoder_input_ids"] = np.array([[0, 7]] * 3)
     found = generate.generate(model, variables, inputs, Settings(max_new_tokens=5))
     np.testing.assert_array_equal(found.tokens, forced.tokens[:, 1:])
     del inputs["decoder_input_ids"]
-    with pytest.raises(InputError, match="start=…, its first token"):
+    with pytest.raises(InputError, match="decoder_start_token_id=…, its first token"):
         generate.generate(model, variables, inputs, Settings())
 
 
@@ -250,7 +258,7 @@ def test_no_sequence_of_tokens_comes_twice():
     model, variables = tiny()
     inputs = texts(6, 6)
     for beams in (1, 2):
-        settings = Settings(max_new_tokens=30, no_repeat_ngram=2, beams=beams)
+        settings = Settings(max_new_tokens=30, no_repeat_ngram_size=2, num_beams=beams)
         tokens = np.asarray(generate.generate(model, variables, inputs, settings).tokens)
         for row in np.concatenate([inputs["input_ids"][:, -1:], tokens], axis=1):
             pairs = list(itertools.pairwise(row))
@@ -258,7 +266,7 @@ def test_no_sequence_of_tokens_comes_twice():
 
 
 def test_one_compilation_for_all_lengths_of_a_bucket():
-    model, variables = tiny(depth=1, mlp_width=25)
+    model, variables = tiny(depth=1, mlp_dim=25)
     settings = Settings(max_new_tokens=3)
     before = generate.compiled._cache_size()
     for length in (2, 3, 7, 8):
@@ -271,7 +279,7 @@ def test_one_compilation_for_all_lengths_of_a_bucket():
 def test_half_precision_keeps_its_cache():
     model, variables = tiny(dtype=jnp.bfloat16)
     for beams in (1, 2):
-        found = generate.generate(model, variables, texts(5, 3), Settings(max_new_tokens=4, beams=beams))
+        found = generate.generate(model, variables, texts(5, 3), Settings(max_new_tokens=4, num_beams=beams))
         assert found.scores.dtype == jnp.float32
         assert np.isfinite(found.scores).all()
 
@@ -296,12 +304,12 @@ def test_buckets():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"beams": 0}, "beams=0: give a whole number from 1"),
+        ({"num_beams": 0}, "num_beams=0: give a whole number from 1"),
         ({"temperature": -1.0}, "temperature=-1.0: give a number from 0"),
         ({"top_p": 0.0}, "top_p=0.0: give a number above 0"),
         ({"early_stopping": "often"}, "early_stopping='often': give True, False or 'never'"),
-        ({"beams": 2, "sample": True}, "beams=2 with sample=True"),
-        ({"eos": (-1,)}, "eos=.*numbers of tokens"),
+        ({"num_beams": 2, "do_sample": True}, "num_beams=2 with do_sample=True"),
+        ({"eos_token_id": (-1,)}, "eos_token_id=.*numbers of tokens"),
     ],
 )
 def test_settings_out_of_range(fields, message):
@@ -312,12 +320,12 @@ def test_settings_out_of_range(fields, message):
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        ({}, {"eos": (11,)}, "eos has token 11; the model's vocabulary ends at 10"),
+        ({}, {"eos_token_id": (11,)}, "eos_token_id has token 11; the model's vocabulary ends at 10"),
         ({}, {"max_new_tokens": 61}, "text of 4 tokens and max_new_tokens=61 exceed the model's 64 positions"),
         ({"attention_mask": np.array([[1] * 4, [0] * 4])}, {}, "text 1 has no tokens"),
         ({"input_ids": np.full((2, 4), 12)}, {}, "input_ids has token 12"),
         ({"token_type_ids": np.zeros((2, 4))}, {}, "there is 'token_type_ids'"),
-        ({}, {"sample": True}, "give a key"),
+        ({}, {"do_sample": True}, "give a key"),
     ],
 )
 def test_bad_input_is_one_line(change, settings, message):
@@ -349,13 +357,13 @@ MARIAN = {
 def test_settings_of_a_translation_model():
     expected = Settings(
         max_new_tokens=511,
-        eos=(0,),
-        pad=58100,
-        start=58100,
-        beams=4,
-        suppressed=(58100,),
-        forced_end=0,
-        renormalize=True,
+        eos_token_id=(0,),
+        pad_token_id=58100,
+        decoder_start_token_id=58100,
+        num_beams=4,
+        suppress_tokens=(58100,),
+        forced_eos_token_id=0,
+        renormalize_logits=True,
     )
     assert generate.from_config(MARIAN, encoder_decoder=True) == expected
 
@@ -363,7 +371,9 @@ def test_settings_of_a_translation_model():
 def test_settings_of_a_chat_model_and_overrides():
     config = {"bos_token_id": 1, "eos_token_id": [7, 8], "do_sample": True, "temperature": 0.6, "max_length": 4096}
     found = generate.from_config(config, encoder_decoder=False, max_new_tokens=9, temperature=0.7)
-    assert found == Settings(max_new_tokens=9, eos=(7, 8), pad=7, sample=True, temperature=0.7, top_k=50)
+    assert found == Settings(
+        max_new_tokens=9, eos_token_id=(7, 8), pad_token_id=7, do_sample=True, temperature=0.7, top_k=50
+    )
 
 
 @pytest.mark.parametrize(
@@ -371,7 +381,7 @@ def test_settings_of_a_chat_model_and_overrides():
     [
         ({"num_beam_groups": 2}, "num_beam_groups=2, which is not possible here"),
         ({"bad_words_ids": [[1, 2]]}, r"bad_words_ids has \[1, 2\]"),
-        ({"num_beams": "many"}, "beams='many'"),
+        ({"num_beams": "many"}, "num_beams='many'"),
         ({"guidance_scale": 2.0}, "guidance_scale=2.0"),
     ],
 )
@@ -392,17 +402,17 @@ def test_neutral_fields_of_a_config_say_nothing():
 
 
 def test_a_setting_that_does_not_exist_is_named():
-    with pytest.raises(InputError, match=r"unknown setting of generation 'beam'; nearest: beams"):
-        generate.from_config({}, encoder_decoder=False, beam=3)
+    with pytest.raises(InputError, match=r"unknown setting of generation 'num_beam'; nearest: num_beams"):
+        generate.from_config({}, encoder_decoder=False, num_beam=3)
 
 
 def test_settings_are_read_beside_the_weights(tmp_path):
-    assert generate.read(tmp_path, encoder_decoder=False, beams=2) == Settings(beams=2)
+    assert generate.read(tmp_path, encoder_decoder=False, num_beams=2) == Settings(num_beams=2)
     config = {"eos_token_id": 4, "vocab_size": 11, "model_type": "gpt2", "num_beams": 3}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert generate.read(tmp_path, encoder_decoder=False) == Settings(eos=(4,), pad=4, beams=3)
+    assert generate.read(tmp_path, encoder_decoder=False) == Settings(eos_token_id=(4,), pad_token_id=4, num_beams=3)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": 5}))
-    assert generate.read(tmp_path, encoder_decoder=False) == Settings(eos=(5,), pad=5)
+    assert generate.read(tmp_path, encoder_decoder=False) == Settings(eos_token_id=(5,), pad_token_id=5)
     (tmp_path / "generation_config.json").write_text("{")
     with pytest.raises(InputError, match=r"generation_config\.json"):
         generate.read(tmp_path, encoder_decoder=False)

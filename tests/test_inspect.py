@@ -15,8 +15,8 @@ from jtransfer.weights import formats
 from jtransfer.weights.identify import sidecar_files
 from jtransfer.weights.identify.detect import guess
 
-SAME, UNKNOWN = {"symmetric": False}, ("symmetric", "epsilon")
-PYTORCH = {"symmetric": True, "epsilon": 1e-5}
+SAME, UNKNOWN = {"symmetric": False}, ("symmetric", "eps")
+PYTORCH = {"symmetric": True, "eps": 1e-5}
 
 
 @pytest.mark.parametrize(

@@ -245,9 +245,9 @@ def test_apart_separates_what_the_compiler_would_fuse():
         return [line for line in text.splitlines() if " conditional(" in line]
 
     assert not sines(lambda x: shifted(jnp.sin(x)))
-    assert sines(lambda x: dispatch.apart(shifted, jnp.sin(x)))
+    assert sines(lambda x: dispatch.fusion_barrier(shifted, jnp.sin(x)))
     x = normal(64, 64).at[0, 0].set(jnp.nan)
-    np.testing.assert_array_equal(dispatch.apart(shifted, x), shifted(x))
+    np.testing.assert_array_equal(dispatch.fusion_barrier(shifted, x), shifted(x))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])

@@ -10,21 +10,21 @@ import pytest
 
 from jtransfer import models
 from jtransfer.core import tree as trees
-from jtransfer.layers.frozen import hold_still, still_modules
+from jtransfer.layers.frozen import freeze, frozen_modules
 from jtransfer.weights import libraries
 
-TEXT = {"vocabulary": 61, "width": 8, "depth": 4, "heads": 2, "mlp_width": 12}
-IMAGE = {"image_size": 32, "width": 8, "depth": 4, "heads": 2, "mlp_width": 12}
+TEXT = {"vocab_size": 61, "width": 8, "depth": 4, "num_heads": 2, "mlp_dim": 12}
+IMAGE = {"image_size": 32, "width": 8, "depth": 4, "num_heads": 2, "mlp_dim": 12}
 MODELS = {
     "bert_base": TEXT,
     "gpt2": TEXT,
     "t5_small": TEXT | {"head_dim": 4},
-    "bart_base": TEXT | {"length": 16},
+    "bart_base": TEXT | {"max_length": 16},
     "vit_base_patch16": IMAGE,
-    "clip_base_patch16": {"vocabulary": 61, "length": 8, "end": 60}
+    "clip_base_patch16": {"vocab_size": 61, "max_length": 8, "end": 60}
     | IMAGE
     | {f"text_{key}": IMAGE[key] for key in IMAGE if key != "image_size"}
-    | {"vocabulary": 61},
+    | {"vocab_size": 61},
 }
 
 
@@ -151,7 +151,7 @@ def test_layers_that_stand_still_are_a_loop_of_their_own():
     moves = trees.unflatten({path: path.split("/")[0] in moving for path in trees.flatten(params)})
 
     def run(stop, key):
-        with hold_still(still_modules(moves)):
+        with freeze(frozen_modules(moves)):
             rngs = {"dropout": jax.random.key(key)}
             return model.apply({"params": params}, inputs(model), train=True, stop=stop, rngs=rngs)
 

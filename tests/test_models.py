@@ -23,9 +23,9 @@ SMALL = {
     "convnext": models.create("convnext_tiny", 3, depths=(1, 1, 1, 1), widths=(8, 16, 32, 64), image_size=32),
     "densenet": models.create("densenet121", 3, depths=(1, 1, 1, 1), growth=8, features=8, image_size=32),
     "efficientnet": models.create("efficientnet_b0", 3, width=0.25, depth=0.1, image_size=32),
-    "swin": models.create("swin_tiny", 3, depths=(1, 2), width=8, heads=(1, 2), window=3, image_size=32),
+    "swin": models.create("swin_tiny", 3, depths=(1, 2), width=8, num_heads=(1, 2), window=3, image_size=32),
     "clip image": models.create(
-        "clip_image_base_patch32", 3, width=16, depth=2, heads=2, mlp_width=16, patch=16, image_size=32
+        "clip_image_base_patch32", 3, width=16, depth=2, num_heads=2, mlp_dim=16, patch=16, image_size=32
     ),
 }
 

@@ -15,7 +15,7 @@ from jtransfer.exporting import export
 from jtransfer.runs import build, initialize
 from jtransfer.weights import libraries, surgery
 
-THIN = {"patch": 8, "width": 8, "depth": 1, "heads": 2, "mlp_width": 8}
+THIN = {"patch": 8, "width": 8, "depth": 1, "num_heads": 2, "mlp_dim": 8}
 CONFIG = f"""
 from jtransfer import config as configs
 

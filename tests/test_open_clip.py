@@ -12,8 +12,8 @@ from jtransfer import models, weights
 from jtransfer.core.errors import InputError
 from jtransfer.weights.maps import open_clip
 
-FIELDS = {"patch": 8, "width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "projection": 12, "image_size": (16, 24)}
-FIELDS |= {"text_width": 8, "text_depth": 1, "text_heads": 4, "text_mlp_width": 32, "vocabulary": 20, "length": 6}
+FIELDS = {"patch": 8, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32, "projection": 12, "image_size": (16, 24)}
+FIELDS |= {"text_width": 8, "text_depth": 1, "text_num_heads": 4, "text_mlp_dim": 32, "vocab_size": 20, "max_length": 6}
 MODEL = models.create("clip_base_patch16", activation="quick_gelu", end=19, **FIELDS)
 
 

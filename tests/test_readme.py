@@ -57,7 +57,7 @@ def test_the_pieces_work_as_shown(folder):
 
 
 def test_surgery_works_as_shown(tmp_path, monkeypatch, capsys):
-    fields = {"width": 32, "depth": 1, "heads": 2, "mlp_width": 32, "patch": 16, "image_size": 64}
+    fields = {"width": 32, "depth": 1, "num_heads": 2, "mlp_dim": 32, "patch": 16, "image_size": 64}
     model = models.create("vit_tiny_patch16", num_classes=2, **fields)
     variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
     (tmp_path / "checkpoint").mkdir()
@@ -78,7 +78,7 @@ def test_surgery_works_as_shown(tmp_path, monkeypatch, capsys):
 def test_writing_works_as_shown(tmp_path, monkeypatch, capsys):
     tokens = ROOT / "tests" / "references" / "tokenizers" / "gpt2"
     shutil.copytree(tokens, tmp_path / "gpt2")
-    fields = {"vocabulary": 400, "length": 64, "width": 16, "depth": 1, "heads": 2, "mlp_width": 64}
+    fields = {"vocab_size": 400, "max_length": 64, "width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 64}
     model = models.create("gpt2", **fields)
     variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
     weights.save(variables, model, tmp_path / "gpt2" / "model.safetensors")

@@ -16,7 +16,7 @@ from jtransfer.weights import maps
 from jtransfer.weights.save import to_foreign
 
 CASES = sorted(path.stem for path in (encoders.FOLDER.parent / "recurrent").glob("*.npz"))
-TINY = {"vocabulary": 61, "width": 5, "features": 4, "depth": 2}
+TINY = {"vocab_size": 61, "width": 5, "features": 4, "depth": 2}
 KINDS = {
     "lstm": {"cell": "lstm"},
     "gru": {"cell": "gru"},

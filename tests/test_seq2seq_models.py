@@ -21,9 +21,9 @@ from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.weights import libraries, maps
 from jtransfer.weights.maps import bart
 
-TINY = {"vocabulary": 31, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24}
-T5 = {**TINY, "head_dim": 6, "buckets": 6, "furthest": 6}
-BART = {**TINY, "length": 16, "decoder_depth": 1}
+TINY = {"vocab_size": 31, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 24}
+T5 = {**TINY, "head_dim": 6, "num_buckets": 6, "max_distance": 6}
+BART = {**TINY, "max_length": 16, "decoder_depth": 1}
 NAMES = {
     "t5_small": T5,
     "flan_t5_base": T5,
@@ -72,7 +72,7 @@ def test_parameter_counts_are_the_published_ones():
     for name, count in counts.items():
         model = models.create(name)
         shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_input())
-        bias = model.vocabulary if name == "bart_base" else 0  # not counted there
+        bias = model.vocab_size if name == "bart_base" else 0  # not counted there
         assert trees.count(shapes) == count + bias
 
 
@@ -378,7 +378,7 @@ def test_a_config_that_asks_for_more_is_refused(tmp_path, case, config, message)
         ("t5_small", {"attention_dropout": 0.0}, "one rate of dropout"),
         ("t5_small", {"tied": False}, "scaled=False"),
         ("t5_small", {"head": "tag"}, "no head like this model's, 'tag'"),
-        ("marian", {"vocabulary": 31}, "pad=58100 is no token"),
+        ("marian", {"vocab_size": 31}, "pad=58100 is no token"),
     ],
 )
 def test_what_transformers_does_not_have_is_not_exported(name, fields, message):

@@ -133,7 +133,7 @@ def test_a_load_adapts_when_asked_and_says_so(fields, path, what):
         weights.load(source(), model)
 
 
-@pytest.mark.parametrize("fields", [{"width": 64}, {"image_size": 96, "mlp_width": 32}])
+@pytest.mark.parametrize("fields", [{"width": 64}, {"image_size": 96, "mlp_dim": 32}])
 def test_another_width_is_no_matter_of_surgery(fields):
     with pytest.raises(InputError, match=r"(fc1|query)/kernel: the model has"):
         weights.load(source(), vit(**fields), adapt=True)
@@ -217,8 +217,8 @@ def test_a_run_starts_from_another_input_and_keeps_the_classes_that_it_knows(nam
 
 
 def test_a_language_models_head_is_extended_with_its_embedding():
-    fields = {"length": 16, "width": 16, "depth": 1, "heads": 2, "mlp_width": 32, "tied": False}
-    old, new = (models.create("gpt2", vocabulary=size, **fields) for size in (50, 53))
+    fields = {"max_length": 16, "width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32, "tied": False}
+    old, new = (models.create("gpt2", vocab_size=size, **fields) for size in (50, 53))
     variables, report = weights.load(weights.to_foreign(numbered(old), old), new, adapt=True)
     assert dict(report.adapted) == dict.fromkeys(
         ("embed/tokens/embedding", "head/dense/kernel"), "a vocabulary of 50 → 53"

@@ -37,7 +37,7 @@ class Tiny(Chain):
         return text.example_input(batch)
 
     def parts(self):
-        head = partial(text.MaskedLM, epsilon=1e-5, activation=nn.gelu)
+        head = partial(text.MaskedLM, eps=1e-5, activation=nn.gelu)
         return {"embed": Embed, "head": Tied(head, "embed")}
 
 
@@ -77,7 +77,7 @@ def test_interceptors_see_a_tied_embedding_at_its_own_path():
     assert ("head/dense", "__call__") in seen
 
 
-TINY = {"vocabulary": 61, "width": 16, "depth": 2, "heads": 2, "mlp_width": 24, "length": 16}
+TINY = {"vocab_size": 61, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 24, "max_length": 16}
 NAMES = ("bert_base", "roberta_base", "distilbert_base")
 
 

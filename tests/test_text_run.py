@@ -17,7 +17,7 @@ from jtransfer.reporting import page as report
 from jtransfer.runs import build, feed, log
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
-TINY = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 16}
+TINY = {"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16}
 COLUMNS = {
     "classify": lambda i: {"text": f"the day {WORDS[i % 2]}", "label": WORDS[i % 2]},
     "regress": lambda i: {"text": f"the day {WORDS[i % 4]}", "label": (i % 4) / 2},
@@ -30,7 +30,7 @@ COLUMNS = {
     "lm": lambda i: {"text": " ".join(WORDS[i % 4 :])},
     "seq2seq": lambda i: {"text": f"the {WORDS[i % 4]}", "target": f"{WORDS[i % 4]} day"},
 }
-MODELS = {"lm": ("gpt2", TINY | {"mlp_width": 64}), "seq2seq": ("t5_small", {})}
+MODELS = {"lm": ("gpt2", TINY | {"mlp_dim": 64}), "seq2seq": ("t5_small", {})}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,11 @@ def config_of(task, folder, tokenizer):
     config.data.target_key = "target" if task == "seq2seq" else ""
     config.data.length = config.data.target_length = 8
     config.model.name, fields = MODELS.get(task, ("bert_tiny", TINY))
-    config.model.fields.update({**fields, "vocabulary": 13, "length": 32} if task != "seq2seq" else {"vocabulary": 13})
+    config.model.fields.update(
+        {**fields, "vocab_size": 13, "max_length": 32} if task != "seq2seq" else {"vocab_size": 13}
+    )
     if task == "seq2seq":
-        config.model.fields.update({"width": 16, "depth": 1, "heads": 2, "mlp_width": 16, "head_dim": 8})
+        config.model.fields.update({"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16, "head_dim": 8})
     config.batch_size = 8
     config.optim.lr = 3e-2
     config.eval_every = 60
@@ -127,11 +129,11 @@ def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_
 
 def test_a_run_writes_as_its_config_says(tmp_path, tokenizer):
     config = config_of("seq2seq", tmp_path, tokenizer)
-    config.generate.fields.beems = 2
-    with pytest.raises(InputError, match=r"beems.*nearest: beams"):
+    config.generate.fields.num_beems = 2
+    with pytest.raises(InputError, match=r"num_beems.*nearest: num_beams"):
         train.run(config, tmp_path / "run")
     config = config_of("seq2seq", tmp_path, tokenizer)
-    config.generate.fields = {"suppressed": [5 + WORDS.index("day")], "beams": 2}
+    config.generate.fields = {"suppress_tokens": [5 + WORDS.index("day")], "num_beams": 2}
     train.run(config, tmp_path / "run")
     with np.load(tmp_path / "run/predictions.npz") as kept:
         assert not any("day" in text for text in kept["written"])
@@ -142,7 +144,7 @@ def test_texts_that_share_rows_lose_as_alone_and_may_see_each_other(tmp_path, to
     found = {}
     for packing in ("", "apart", "joined"):
         config = config_of("lm", tmp_path, tokenizer)
-        config.model.fields.length = config.data.length = 96
+        config.model.fields.max_length = config.data.length = 96
         config.data.packing = packing
         if packing:
             config.init, config.optim.lr = str(tmp_path / "run"), 0.0
@@ -244,10 +246,10 @@ def test_texts_without_a_tokenizer_and_wrong_tasks_are_told_before_training(tmp_
     config.data.tokenizer, config.task = str(tokenizer), "seq2seq"
     with pytest.raises(InputError, match="target"):
         train.run(config, tmp_path / "run")
-    config.task, config.model.fields.vocabulary = "", 9
+    config.task, config.model.fields.vocab_size = "", 9
     with pytest.raises(InputError, match="13 tokens, but the model embeds 9"):
         train.run(config, tmp_path / "run")
-    config.task, config.data.label_key, config.model.fields.vocabulary = "lm", "", 13
+    config.task, config.data.label_key, config.model.fields.vocab_size = "lm", "", 13
     with pytest.raises(InputError, match="'bert_tiny' is no model for task='lm'"):
         train.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

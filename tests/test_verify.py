@@ -90,13 +90,13 @@ def test_stored_logits_of_images_and_of_images_with_texts(case, tmp_path, capsys
 
 
 def test_texts_that_are_made_up_end_and_are_filled_up_as_the_model_says():
-    found = verify.example(models.create("marian", vocabulary=9, pad=8, end=0, length=6))
+    found = verify.example(models.create("marian", vocab_size=9, pad=8, end=0, max_length=6))
     assert found["input_ids"].shape == found["decoder_attention_mask"].shape == (2, 6)
     for ids, mask in ((found[f"{side}input_ids"], found[f"{side}attention_mask"]) for side in ("", "decoder_")):
         np.testing.assert_array_equal(mask.sum(axis=1), [6, 4])
         np.testing.assert_array_equal(ids == 0, np.eye(6, dtype=bool)[[5, 3]])
         np.testing.assert_array_equal(ids == 8, mask == 0)
-    alone = verify.example(models.create("llama2_7b", length=5))
+    alone = verify.example(models.create("llama2_7b", max_length=5))
     assert alone["input_ids"].shape == (1, 5)
     assert alone["attention_mask"].all()
 

@@ -119,15 +119,15 @@ def assert_same(a, b):
         np.testing.assert_array_equal(leaf, b[path], err_msg=path)
 
 
-TOWER = {"width": 32, "depth": 2, "heads": 4, "mlp_width": 64}
-TEXTS = {"vocabulary": 50, "length": 12, "end": 49}
+TOWER = {"width": 32, "depth": 2, "num_heads": 4, "mlp_dim": 64}
+TEXTS = {"vocab_size": 50, "max_length": 12, "end": 49}
 # prefix of models' names → fields that make them small
 THIN = {
     "clip_image": TOWER | {"patch": 16},
     "clip_text": TOWER | TEXTS,
     "clip": TOWER | TEXTS | {"patch": 16, "projection": 8} | {f"text_{key}": TOWER[key] for key in TOWER},
     "vgg": {"width": 8},
-    "swin": {"width": 8, "depths": (1, 2, 1), "heads": (1, 2, 4), "window": 4},
+    "swin": {"width": 8, "depths": (1, 2, 1), "num_heads": (1, 2, 4), "window": 4},
     "convnext": {"widths": (8, 16, 32, 64), "depths": (1, 2, 2, 1)},
     "densenet": {"growth": 4, "depths": (2, 2, 2, 1)},
     **{kind: TOWER | {"patch": 16} for kind in ("vit", "deit", "dino")},

@@ -151,7 +151,7 @@ def _inputs(model: Any) -> Any:
         args[name] = jax.ShapeDtypeStruct(x.shape, x.dtype if text else jnp.uint8)
         rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
         axes[name] = ", ".join([batch, *rest])
-    length = getattr(model, "length", None)
+    length = getattr(model, "max_length", None)
     symbols = {symbol for spec in axes.values() for symbol in spec.split(", ")} & {"n", "m"}
     limits = [f"{symbol} <= {length}" for symbol in sorted(symbols)] if length else ()
     found = jax.export.symbolic_args_specs(args, axes, constraints=limits)

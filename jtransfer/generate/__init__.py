@@ -16,12 +16,14 @@ from jaxtyping import Array
 
 from jtransfer.core.errors import InputError
 from jtransfer.generate.decode import DECODER
+from jtransfer.generate.generation_config import from_config, read
 from jtransfer.generate.searches import Generated, search
-from jtransfer.generate.settings import Settings, from_config, read
+from jtransfer.generate.settings import Settings, upgrade_fields
 
-__all__ = ["Generated", "Settings", "bucket", "compiled", "from_config", "generate", "read", "search"]
+__all__ = ["Generated", "Settings", "bucket", "compiled", "from_config", "generate", "read", "search", "upgrade_fields"]
 
 _PREFIXES = ("", "decoder_")
+_ONE_TOKEN = ("pad_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
 
 
 def generate(
@@ -38,11 +40,11 @@ def generate(
     Raises:
       InputError: a text without tokens, one too long for the model, or tokens that the model does not have.
     """
-    if settings.sample and settings.temperature > 0 and key is None:
-        raise InputError("generation with sample=True draws tokens: give a key, such as jax.random.key(0)")
+    if settings.do_sample and settings.temperature > 0 and key is None:
+        raise InputError("generation with do_sample=True draws tokens: give a key, such as jax.random.key(0)")
     inputs = {name: np.asarray(array) for name, array in inputs.items()}
     _check(model, inputs, settings)
-    limit, ours = getattr(model, "length", None), _of_decoder(model)
+    limit, ours = getattr(model, "max_length", None), _of_decoder(model)
     for prefix in _PREFIXES:
         room = limit and (limit - settings.max_new_tokens if prefix == ours else limit)
         inputs = _padded(inputs, prefix, room)
@@ -85,19 +87,19 @@ def _check(model: Any, inputs: Mapping[str, np.ndarray], settings: Settings) -> 
     strange = sorted(set(inputs) - {"input_ids", "attention_mask"}) if not prefix else ()
     if strange:
         raise InputError(f"generation goes on from input_ids, with attention_mask if wanted; there is {strange[0]!r}")
-    named = {"eos": settings.eos, "suppressed": settings.suppressed, "pad": (settings.pad,)}
-    named |= {key: (getattr(settings, key),) for key in ("start", "forced_start", "forced_end")}
+    named = {name: getattr(settings, name) for name in ("eos_token_id", "suppress_tokens")}
+    named |= {name: (getattr(settings, name),) for name in _ONE_TOKEN}
     named |= {key: (int(inputs[key].max(initial=0)),) for key in inputs if key.endswith("input_ids")}
     for name, tokens in named.items():
-        strange = [token for token in tokens if token is not None and token >= model.vocabulary]
+        strange = [token for token in tokens if token is not None and token >= model.vocab_size]
         if strange:
-            raise InputError(f"{name} has token {strange[0]}; the model's vocabulary ends at {model.vocabulary - 1}")
+            raise InputError(f"{name} has token {strange[0]}; the model's vocabulary ends at {model.vocab_size - 1}")
     for name in _PREFIXES:
         lengths = _lengths(inputs, name)
         if len(lengths) and lengths.min() == 0:
             raise InputError(f"text {int(lengths.argmin())} has no tokens in {name}input_ids to go on from")
     ours = _lengths(inputs, prefix).max(initial=1)
-    limit = getattr(model, "length", None)
+    limit = getattr(model, "max_length", None)
     if limit is not None and ours + settings.max_new_tokens > limit:
         raise InputError(
             f"a text of {ours} tokens and max_new_tokens={settings.max_new_tokens} exceed the model's {limit} positions"

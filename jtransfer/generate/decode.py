@@ -45,10 +45,10 @@ def prompt(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Array]
     given = {key: value for key, value in inputs.items() if not key.startswith("decoder_")}
     if "decoder_input_ids" in inputs:
         ids = inputs["decoder_input_ids"]
-    elif settings.start is not None:
-        ids = jnp.full((len(inputs["input_ids"]), 1), settings.start, jnp.int32)
+    elif settings.decoder_start_token_id is not None:
+        ids = jnp.full((len(inputs["input_ids"]), 1), settings.decoder_start_token_id, jnp.int32)
     else:
-        raise InputError("a decoder beside an encoder needs settings with start=…, its first token")
+        raise InputError("a decoder beside an encoder needs decoder_start_token_id=…, its first token")
     encoded = model.apply(variables, given, stop=DECODER)
     return Prompt(*left_padded(ids, _mask(inputs, "decoder_attention_mask", ids)), encoded)
 

@@ -25,18 +25,18 @@ def adjust(scores: Scores, ids: Int[Array, "b n"], mask: Bool[Array, "b n"], t: 
         there = _written(ids, mask & (jnp.arange(ids.shape[1]) < first + t), scores.shape[1])
         penalty = settings.repetition_penalty
         scores = jnp.where(there, jnp.where(scores < 0, scores * penalty, scores / penalty), scores)
-    if settings.no_repeat_ngram:
-        scores = jnp.where(_repeating(ids, first + t, settings.no_repeat_ngram, scores.shape[1]), -jnp.inf, scores)
-    if settings.suppressed:
-        scores = scores.at[:, jnp.array(settings.suppressed)].set(-jnp.inf)
-    if settings.min_new_tokens and settings.eos:
-        endless = scores.at[:, jnp.array(settings.eos)].set(-jnp.inf)
+    if settings.no_repeat_ngram_size:
+        scores = jnp.where(_repeating(ids, first + t, settings.no_repeat_ngram_size, scores.shape[1]), -jnp.inf, scores)
+    if settings.suppress_tokens:
+        scores = scores.at[:, jnp.array(settings.suppress_tokens)].set(-jnp.inf)
+    if settings.min_new_tokens and settings.eos_token_id:
+        endless = scores.at[:, jnp.array(settings.eos_token_id)].set(-jnp.inf)
         scores = jnp.where(t < settings.min_new_tokens, endless, scores)
-    if settings.forced_start is not None:
+    if settings.forced_bos_token_id is not None:
         begins = (t == 0) & (mask[:, :first].sum(axis=1, keepdims=True) == 1)
-        scores = jnp.where(begins, _only(settings.forced_start, scores), scores)
-    if settings.forced_end is not None:
-        scores = jnp.where(t == settings.max_new_tokens - 1, _only(settings.forced_end, scores), scores)
+        scores = jnp.where(begins, _only(settings.forced_bos_token_id, scores), scores)
+    if settings.forced_eos_token_id is not None:
+        scores = jnp.where(t == settings.max_new_tokens - 1, _only(settings.forced_eos_token_id, scores), scores)
     return scores
 
 

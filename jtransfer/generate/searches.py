@@ -45,11 +45,11 @@ def search(
       inputs: what the model takes: `input_ids` int32 [b, n] and `attention_mask` [b, n] (default: all ones; padding
         may be on either side), for an encoder and a decoder also `decoder_input_ids`, what the text begins with.
       settings: how.
-      key: of what is drawn, where `settings.sample`.
+      key: of what is drawn, where `settings.do_sample`.
     """
     given = decode.prompt(model, variables, inputs, settings)
     logits, cache = decode.begin(model, variables, given, settings)
-    if settings.beams > 1:
+    if settings.num_beams > 1:
         return _beams(model, variables, given, logits, cache, settings)
     return _one_by_one(model, variables, given, logits, cache, settings, key)
 
@@ -64,7 +64,7 @@ class _Texts(NamedTuple):
 def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings: Settings, key) -> Generated:
     """The likeliest token, or a drawn one, at each step."""
     mask = decode.whole_mask(given, settings)
-    drawn = settings.sample and settings.temperature > 0
+    drawn = settings.do_sample and settings.temperature > 0
 
     def extend(texts: _Texts, logits: Float[Array, "b v"]) -> _Texts:
         logits = adjust(logits, texts.ids, mask, texts.t, settings)
@@ -72,7 +72,7 @@ def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings:
         here = jax.random.fold_in(key, texts.t) if drawn else None
         tokens = jax.random.categorical(here, logits) if drawn else jnp.argmax(logits, axis=-1)
         gained = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, None], axis=1)[:, 0]
-        tokens = jnp.where(texts.ended, settings.pad, tokens.astype(jnp.int32))
+        tokens = jnp.where(texts.ended, settings.pad_token_id, tokens.astype(jnp.int32))
         ids = _put(texts.ids, tokens, given.ids.shape[1] + texts.t)
         scores = texts.scores + jnp.where(texts.ended, 0.0, gained)
         return _Texts(texts.t + 1, ids, scores, texts.ended | _ends(tokens, settings))
@@ -119,16 +119,16 @@ class _Beams(NamedTuple):
 def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Settings) -> Generated:
     """Beam search with the conventions of transformers: among the k best ways to go on, those that end are put aside
     with their penalised scores; of twice as many, the k best that do not end go on."""
-    size, k = len(given.ids), settings.beams
+    size, k = len(given.ids), settings.num_beams
     given, cache = decode.repeat(given, cache, k)
     first = given.ids.shape[1]
     mask = decode.whole_mask(given, settings)
-    wide = max(2, 1 + len(settings.eos)) * k
+    wide = max(2, 1 + len(settings.eos_token_id)) * k
 
     def extend(beams: _Beams, logits: Float[Array, "bk v"]) -> _Beams:
         scores = jax.nn.log_softmax(logits)
         scores = adjust(scores, beams.ids.reshape(size * k, -1), mask, beams.t, settings)
-        scores = jax.nn.log_softmax(scores) if settings.renormalize else scores
+        scores = jax.nn.log_softmax(scores) if settings.renormalize_logits else scores
         vocabulary = scores.shape[1]
         scores = scores.reshape(size, k, vocabulary) + beams.scores[:, :, None]
         scores, chosen = jax.lax.top_k(scores.reshape(size, -1), wide)
@@ -193,7 +193,7 @@ def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Sett
 
 
 def _room(ids: Int[Array, "b n"], settings: Settings) -> Int[Array, "b m"]:
-    return jnp.pad(ids.astype(jnp.int32), ((0, 0), (0, settings.max_new_tokens)), constant_values=settings.pad)
+    return jnp.pad(ids.astype(jnp.int32), ((0, 0), (0, settings.max_new_tokens)), constant_values=settings.pad_token_id)
 
 
 def _put(ids: Int[Array, "*b n"], tokens: Int[Array, "*b"], place: Int[Array, ""]) -> Int[Array, "*b n"]:
@@ -210,7 +210,7 @@ def _pick(x: Array, which: Int[Array, "b j"]) -> Array:
 
 
 def _ends(tokens: Int[Array, "*b"], settings: Settings) -> Bool[Array, "*b"]:
-    return jnp.isin(tokens, jnp.array(settings.eos, jnp.int32))
+    return jnp.isin(tokens, jnp.array(settings.eos_token_id, jnp.int32))
 
 
 def _generated(ids: Int[Array, "b n"], scores: Float[Array, " b"], settings: Settings) -> Generated:
@@ -218,4 +218,4 @@ def _generated(ids: Int[Array, "b n"], scores: Float[Array, " b"], settings: Set
     tokens = ids[:, ids.shape[1] - settings.max_new_tokens :]
     before = jnp.cumsum(_ends(tokens, settings), axis=1) - _ends(tokens, settings)
     inside = before == 0
-    return Generated(jnp.where(inside, tokens, settings.pad), inside.sum(axis=1, dtype=jnp.int32), scores)
+    return Generated(jnp.where(inside, tokens, settings.pad_token_id), inside.sum(axis=1, dtype=jnp.int32), scores)

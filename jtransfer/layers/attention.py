@@ -30,12 +30,12 @@ class Attention(nn.Module):
     `context` is kept from the first call on.
 
     Attributes:
-      heads: number of heads.
+      num_heads: number of heads.
       dtype: of the computation.
       causal: a position sees itself and those before it only.
-      kv_heads: number of heads of keys and values, where several query heads share one (Ainslie et al. 2023); None is
-        `heads`.
-      head_dim: features of a head; None is the input's features by `heads`.
+      num_kv_heads: number of heads of keys and values, where several query heads share one (Ainslie et al. 2023); None
+        is `num_heads`.
+      head_dim: features of a head; None is the input's features divided by `num_heads`.
       use_bias: of query, key and value.
       out_bias: of the output; None is `use_bias`.
       scale: of the logits; None is head_dim^-1/2.
@@ -43,14 +43,14 @@ class Attention(nn.Module):
       rotate: `(queries or keys, positions) -> the same shape`: rotary position embeddings.
       norm: constructor of a norm of each head's queries and of its keys, before `rotate`.
       window: with `causal`, a position sees the last `window` positions only, itself included.
-      cap: logits stay within ±cap, by cap · tanh(logits / cap).
+      softcap: logits stay within ±softcap, by softcap · tanh(logits / softcap).
       kernel_init, query_init: initialisers of the kernels and of the query's; None is `kernel_init`.
     """
 
-    heads: int
+    num_heads: int
     dtype: jnp.dtype = jnp.float32
     causal: bool = False
-    kv_heads: int | None = None
+    num_kv_heads: int | None = None
     head_dim: int | None = None
     use_bias: bool = True
     out_bias: bool | None = None
@@ -60,7 +60,7 @@ class Attention(nn.Module):
     kernel_init: Callable = nn.initializers.xavier_uniform()
     norm: Callable[..., nn.Module] | None = None
     window: int | None = None
-    cap: float | None = None
+    softcap: float | None = None
     query_init: Callable | None = None
 
     @nn.compact
@@ -84,22 +84,22 @@ class Attention(nn.Module):
           positions: of x, for `rotate`; default 0, 1, ….
           train: whether attention weights are dropped (from the random stream "dropout").
         """
-        head_dim = self.head_dim or x.shape[-1] // self.heads
-        kv_heads = self.kv_heads or self.heads
+        head_dim = self.head_dim or x.shape[-1] // self.num_heads
+        num_kv_heads = self.num_kv_heads or self.num_heads
         seen = x if context is None else context
 
-        def project(name, of, heads):
+        def project(name, of, count):
             init = self.query_init if name == "query" and self.query_init else self.kernel_init
-            y = nn.Dense(heads * head_dim, self.use_bias, self.dtype, kernel_init=init, name=name)(of)
-            return y.reshape(*of.shape[:-1], heads, head_dim)
+            y = nn.Dense(count * head_dim, self.use_bias, self.dtype, kernel_init=init, name=name)(of)
+            return y.reshape(*of.shape[:-1], count, head_dim)
 
         def normed(name, y):
             return y if self.norm is None else self.norm(name=f"{name}_norm")(y)
 
         def keys_and_values():
-            return normed("key", project("key", seen, kv_heads)), project("value", seen, kv_heads)
+            return normed("key", project("key", seen, num_kv_heads)), project("value", seen, num_kv_heads)
 
-        q, first = normed("query", project("query", x, self.heads)), 0
+        q, first = normed("query", project("query", x, self.num_heads)), 0
         if context is not None:
             k, v = self._keep(keys_and_values)
         else:
@@ -111,7 +111,7 @@ class Attention(nn.Module):
                 k, v, first = self._append(k, v)
         causal = _causal(q.shape[1], k.shape[1], first, self.window) if self.causal else None
         drop = partial(nn.Dropout(self.dropout), deterministic=False) if train and self.dropout else None
-        y = attend(q, k, v, mask=_both(mask, causal), bias=bias, scale=self.scale, cap=self.cap, drop=drop)
+        y = attend(q, k, v, mask=_both(mask, causal), bias=bias, scale=self.scale, softcap=self.softcap, drop=drop)
         use_bias = self.use_bias if self.out_bias is None else self.out_bias
         out = nn.Dense(x.shape[-1], use_bias, self.dtype, kernel_init=self.kernel_init, name="out")
         return out(y.reshape(*x.shape[:-1], -1))
@@ -147,20 +147,20 @@ def attend(
     mask: Mask | None = None,
     bias: Bias | None = None,
     scale: float | None = None,
-    cap: float | None = None,
+    softcap: float | None = None,
     drop: Callable[[Float[Array, "b h n m"]], Float[Array, "b h n m"]] | None = None,
 ) -> Float[Array, "b n h d"]:
     """softmax(q·kᵀ·scale + bias)·v in each head; g divides h.
 
-    `drop` changes the attention weights (dropout) and `cap` bounds q·kᵀ·scale, which the fused kernels can't do.
+    `drop` changes the attention weights (dropout) and `softcap` bounds q·kᵀ·scale, which the fused kernels can't do.
     """
     shared = q.shape[2] != k.shape[2]
-    if drop is None and cap is None and (shared or not dispatch.on_cpu()):
+    if drop is None and softcap is None and (shared or not dispatch.on_cpu()):
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
     k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
     logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
     logits = logits * (q.shape[-1] ** -0.5 if scale is None else scale)
-    logits = logits if cap is None else cap * jnp.tanh(logits / cap)
+    logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
     logits = logits if bias is None else logits + bias
     logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)
     weights = _softmax(logits)

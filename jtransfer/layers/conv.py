@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.cpu.depthwise import depthwise
-from jtransfer.layers.cpu.window_views import Pads, Pair, out_size, pad, taps
+from jtransfer.layers.cpu.window_views import Pads, Pair, out_size, pad, window_views
 
 Padding = str | int | Pads
 
@@ -101,6 +101,6 @@ def patches(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: Pair, pads: Pads
 ) -> Float[Array, "b i j f"]:
     """A convolution as all patches times a matrix."""
-    views = jnp.concatenate(taps(pad(x, pads), kernel.shape[:2], strides), axis=-1)
+    views = jnp.concatenate(window_views(pad(x, pads), kernel.shape[:2], strides), axis=-1)
     b, i, j, n = views.shape
     return (views.reshape(-1, n) @ kernel.reshape(n, -1)).reshape(b, i, j, -1)

@@ -10,7 +10,7 @@ from jtransfer.core import tree as trees
 _SWITCH = {nn.BatchNorm: "use_running_average", nn.Dropout: "deterministic"}
 
 
-def still_modules(trainable: trees.Tree) -> Callable[[tuple[str, ...]], bool]:
+def frozen_modules(trainable: trees.Tree) -> Callable[[tuple[str, ...]], bool]:
     """A predicate over module paths: does the module at this path stand still?
 
     A module stands still if every parameter of the smallest scope around it that owns parameters is frozen.
@@ -24,21 +24,21 @@ def still_modules(trainable: trees.Tree) -> Callable[[tuple[str, ...]], bool]:
         for depth in range(len(keys)):
             frozen[keys[:depth]] = frozen.get(keys[:depth], True) and not moves
 
-    def is_still(path: tuple[str, ...]) -> bool:
+    def is_frozen(path: tuple[str, ...]) -> bool:
         while path not in frozen:
             path = path[:-1]
         return frozen[path]
 
-    return is_still
+    return is_frozen
 
 
-def hold_still(is_still: Callable[[tuple[str, ...]], bool]) -> AbstractContextManager:
-    """Within this context, modules for which `is_still(path)` holds run as in evaluation, also under `train=True`."""
+def freeze(is_frozen: Callable[[tuple[str, ...]], bool]) -> AbstractContextManager:
+    """Within this context, modules for which `is_frozen(path)` holds run as in evaluation, also under `train=True`."""
 
     def interceptor(call, args, kwargs, context):
         module = context.module
         switch = next((name for kind, name in _SWITCH.items() if isinstance(module, kind)), None)
-        if switch is None or context.method_name != "__call__" or not is_still(module.path):
+        if switch is None or context.method_name != "__call__" or not is_frozen(module.path):
             return call(*args, **kwargs)
         if getattr(module, switch) is None:
             return call(args[0], *args[2:], **{**kwargs, switch: True})

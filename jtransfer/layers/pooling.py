@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jtransfer.layers.conv import Padding, explicit_padding, pair
 from jtransfer.layers.cpu import dispatch
-from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, seen_by, taps
+from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, transposed_views, window_views
 
 
 def max_pool(
@@ -28,7 +28,7 @@ def max_pool(
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _max(window: Pair, strides: Pair, pads: Pads, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
     """The maximum of shifted views; along one axis at a time, so that the gradient looks at few of them."""
-    return reduce(jnp.maximum, taps(pad(x, pads, -jnp.inf), window, strides))
+    return reduce(jnp.maximum, window_views(pad(x, pads, -jnp.inf), window, strides))
 
 
 def _max_forward(window, strides, pads, x):
@@ -36,13 +36,13 @@ def _max_forward(window, strides, pads, x):
 
 
 def _max_backward(window, strides, pads, x, g):
-    best, *views = taps(pad(x, pads, -jnp.inf), window, strides)
+    best, *views = window_views(pad(x, pads, -jnp.inf), window, strides)
     first = jnp.zeros(best.shape, jnp.int8)
     for k, view in enumerate(views, 1):
         first = jnp.where(view > best, jnp.int8(k), first)
         best = jnp.maximum(best, view)
     size = x.shape[1:3]
-    seen = zip(*(seen_by(source, size, window, strides, pads) for source in (g, first)), strict=True)
+    seen = zip(*(transposed_views(source, size, window, strides, pads) for source in (g, first)), strict=True)
     dx = [
         reduce(jnp.add, [jnp.where(first == k, g, 0) for (k, g), (_, first) in zip(*phase, strict=True)])
         for phase in seen

@@ -17,16 +17,16 @@ class PostNorm(nn.Module):
     It takes and returns a dict with "x" [b, n, d] and "mask" bool [b, 1, 1, n]; whatever else is in it stays.
 
     Attributes:
-      heads: number of attention heads.
-      mlp_width: features inside of the network.
-      epsilon: of the norms.
+      num_heads: number of attention heads.
+      mlp_dim: features inside of the network.
+      eps: of the norms.
       activation: of the network, one of `ACTIVATIONS`.
       dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
     """
 
-    heads: int
-    mlp_width: int
-    epsilon: float = 1e-12
+    num_heads: int
+    mlp_dim: int
+    eps: float = 1e-12
     activation: str = "gelu"
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -40,12 +40,12 @@ class PostNorm(nn.Module):
 
         def add(x, y, norm):
             y = nn.Dropout(self.dropout)(y, deterministic=not train)
-            return LayerNorm(self.epsilon, dtype=self.dtype, name=norm)(x + y)
+            return LayerNorm(self.eps, dtype=self.dtype, name=norm)(x + y)
 
         x = stream["x"]
         attention = Attention(
-            self.heads, self.dtype, dropout=self.attention_dropout, kernel_init=self.kernel_init, name="attention"
+            self.num_heads, self.dtype, dropout=self.attention_dropout, kernel_init=self.kernel_init, name="attention"
         )
         x = add(x, attention(x, mask=stream["mask"], train=train), "norm1")
-        y = ACTIVATIONS[self.activation](dense(self.mlp_width, "fc1", x))
+        y = ACTIVATIONS[self.activation](dense(self.mlp_dim, "fc1", x))
         return {**stream, "x": add(x, dense(x.shape[-1], "fc2", y), "norm2")}

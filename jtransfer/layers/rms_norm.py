@@ -12,12 +12,12 @@ class RMSNorm(nn.Module):
     Computed in float32 whatever the input's dtype.
 
     Attributes:
-      epsilon: added to the mean square.
+      eps: added to the mean square.
       offset: added to the parameter `scale` [features], which starts at 1 − offset. Gemma's files have 1, others 0.
       dtype: of the output; None is the input's.
     """
 
-    epsilon: float = 1e-6
+    eps: float = 1e-6
     offset: float = 0.0
     dtype: jnp.dtype | None = None
 
@@ -25,5 +25,5 @@ class RMSNorm(nn.Module):
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         scale = self.param("scale", nn.initializers.constant(1.0 - self.offset), (x.shape[-1],))
         wide = x.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.epsilon)
+        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
         return (wide * inverse * (scale + self.offset)).astype(self.dtype or x.dtype)

@@ -24,6 +24,7 @@ from jtransfer.models import (
     vit,
 )
 from jtransfer.models.chain import Chain, ImageChain
+from jtransfer.models.earlier import upgrade_fields
 
 FAMILIES = (
     resnet,
@@ -45,7 +46,7 @@ FAMILIES = (
     recurrent,
 )
 
-__all__ = ["Chain", "ImageChain", "create", "names"]
+__all__ = ["Chain", "ImageChain", "create", "names", "upgrade_fields"]
 
 
 def names() -> tuple[str, ...]:

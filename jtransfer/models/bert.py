@@ -27,8 +27,8 @@ class BERT(Encoder):
         return texts | ({"token_type_ids": jnp.zeros_like(texts["input_ids"])} if self.segments > 1 else {})
 
     def embedding(self) -> Callable[..., nn.Module]:
-        size = (self.vocabulary, self.width, self.length, self.segments)
-        return partial(Embed, *size, self.epsilon, self.dropout, dtype=self.dtype)
+        size = (self.vocab_size, self.width, self.max_length, self.segments)
+        return partial(Embed, *size, self.eps, self.dropout, dtype=self.dtype)
 
     def classifier(self) -> Callable[..., nn.Module]:
         return partial(Classify, self.num_classes, self.last_dropout, dtype=self.dtype)
@@ -36,9 +36,9 @@ class BERT(Encoder):
 
 MODELS = {
     "bert_base": partial(BERT),
-    "bert_base_cased": partial(BERT, vocabulary=28996),
-    "bert_large": partial(BERT, width=1024, depth=24, heads=16, mlp_width=4096),
-    "bert_tiny": partial(BERT, width=128, depth=2, heads=2, mlp_width=512),
-    "minilm_l6": partial(BERT, width=384, depth=6, mlp_width=1536),
-    "minilm_l12": partial(BERT, width=384, mlp_width=1536),
+    "bert_base_cased": partial(BERT, vocab_size=28996),
+    "bert_large": partial(BERT, width=1024, depth=24, num_heads=16, mlp_dim=4096),
+    "bert_tiny": partial(BERT, width=128, depth=2, num_heads=2, mlp_dim=512),
+    "minilm_l6": partial(BERT, width=384, depth=6, mlp_dim=1536),
+    "minilm_l12": partial(BERT, width=384, mlp_dim=1536),
 }

@@ -24,21 +24,21 @@ class Embed(nn.Module):
     """Token embeddings, times `scale`, plus learned positions if there are any.
 
     Attributes:
-      length: number of learned positions; 0 for none.
+      max_length: number of learned positions; 0 for none.
       dropout: rate of what is dropped of the sum.
     """
 
-    vocabulary: int
+    vocab_size: int
     width: int
-    length: int = 0
+    max_length: int = 0
     scale: float | None = None
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        self.tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=_init)
-        if self.length:
-            self.positions = self.param("positions", _init, (self.length, self.width))
+        self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=_init)
+        if self.max_length:
+            self.positions = self.param("positions", _init, (self.max_length, self.width))
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
@@ -47,7 +47,7 @@ class Embed(nn.Module):
         positions = jnp.broadcast_to(text.positions_of(inputs), ids.shape)
         x = self.tokens(ids)
         x = x if self.scale is None else x * jnp.asarray(self.scale, x.dtype)
-        x = x + self.positions[positions].astype(x.dtype) if self.length else x
+        x = x + self.positions[positions].astype(x.dtype) if self.max_length else x
         return {"x": self.drop(x, deterministic=not train), "mask": text.mask_of(inputs), "positions": positions}
 
 
@@ -83,48 +83,48 @@ class Score(nn.Module):
 
 
 class Logits(nn.Module):
-    """The logits of each next token, float32, within ±cap if there is one."""
+    """The logits of each next token, float32, within ±softcap if there is one."""
 
-    vocabulary: int
-    cap: float | None = None
+    vocab_size: int
+    softcap: float | None = None
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b n v"]:
-        dense = nn.Dense(self.vocabulary, False, self.dtype, kernel_init=_init, name="dense")
-        return capped(dense(stream["x"]).astype(jnp.float32), self.cap)
+        dense = nn.Dense(self.vocab_size, False, self.dtype, kernel_init=_init, name="dense")
+        return soft_capped(dense(stream["x"]).astype(jnp.float32), self.softcap)
 
 
 class TiedLogits(nn.Module):
     """The same as products with the token embeddings of the stage `embed`."""
 
-    cap: float | None
+    softcap: float | None
     embed: Embed
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b n v"]:
-        return capped(self.embed.tokens.attend(stream["x"]).astype(jnp.float32), self.cap)
+        return soft_capped(self.embed.tokens.attend(stream["x"]).astype(jnp.float32), self.softcap)
 
 
-def capped(logits: Float[Array, "b n v"], cap: float | None) -> Float[Array, "b n v"]:
-    """cap · tanh(logits / cap)."""
-    return logits if cap is None else cap * jnp.tanh(logits / cap)
+def soft_capped(logits: Float[Array, "b n v"], softcap: float | None) -> Float[Array, "b n v"]:
+    """softcap · tanh(logits / softcap)."""
+    return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
 
 
 class Causal(Chain):
     """embed → layer_0 … → norm → head, for a classifier embed → … → norm → pool → head.
 
     Its input is {"input_ids": int32 [b, n]}, with `attention_mask` [b, n] (default: all ones) and `position_ids`
-    [b, n] (default: 0, 1, …) if wanted. Logits are float32, [b, n, vocabulary] or [b, num_classes].
+    [b, n] (default: 0, 1, …) if wanted. Logits are float32, [b, n, vocab_size] or [b, num_classes].
 
     Attributes:
       num_classes: of a classifier; a language model's head is as wide as its vocabulary.
       head: "lm", the logits of each next token, or "classify", of the whole text.
       tied: the language model's head is the transposed embedding.
-      vocabulary: number of tokens.
-      length: number of positions that it was trained on.
-      width, depth, heads, mlp_width: of the layers.
-      epsilon: of the norms.
+      vocab_size: number of tokens.
+      max_length: number of positions that it was trained on.
+      width, depth, num_heads, mlp_dim: of the layers.
+      eps: of the norms.
       dropout, attention_dropout: rates in training, of embeddings and of what GPT-2's layers add to the residual, and
         of attention weights.
       pad: token that fills up texts, for those who need to know it; `attention_mask` says where it is.
@@ -132,20 +132,20 @@ class Causal(Chain):
 
     head: str = "lm"
     tied: bool = False
-    vocabulary: int = 50257
-    length: int = 1024
+    vocab_size: int = 50257
+    max_length: int = 1024
     width: int = 768
     depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    epsilon: float = 1e-5
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    eps: float = 1e-5
     dropout: float = 0.0
     attention_dropout: float = 0.0
     pad: int | None = None
 
     learned_positions = False
     embedding_scale = None
-    logit_cap = None
+    logit_softcap = None
 
     def norm(self) -> Callable[..., nn.Module]:
         """The constructor of the family's norm."""
@@ -157,15 +157,15 @@ class Causal(Chain):
 
     def example_input(self, batch: int = 1) -> dict[str, Array]:
         """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
-        return {"input_ids": jnp.zeros((batch, min(8, self.length)), jnp.int32)}
+        return {"input_ids": jnp.zeros((batch, min(8, self.max_length)), jnp.int32)}
 
     def parts(self):
         if self.head not in HEADS:
             raise unknown("head", self.head, HEADS)
-        positions = self.length if self.learned_positions else 0
+        positions = self.max_length if self.learned_positions else 0
         return {
             "embed": partial(
-                Embed, self.vocabulary, self.width, positions, self.embedding_scale, self.dropout, self.dtype
+                Embed, self.vocab_size, self.width, positions, self.embedding_scale, self.dropout, self.dtype
             ),
             **{f"layer_{i}": self.layer(i) for i in range(self.depth)},
             "norm": partial(Norm, self.norm()),
@@ -177,5 +177,5 @@ class Causal(Chain):
         if self.head == "classify":
             return partial(Score, self.num_classes, self.dtype)
         if self.tied:
-            return Tied(partial(TiedLogits, self.logit_cap), "embed")
-        return partial(Logits, self.vocabulary, self.logit_cap, self.dtype)
+            return Tied(partial(TiedLogits, self.logit_softcap), "embed")
+        return partial(Logits, self.vocab_size, self.logit_softcap, self.dtype)

@@ -59,8 +59,8 @@ class TextEmbed(nn.Module):
     Padding comes after that and is never seen, so that `attention_mask` changes nothing.
     """
 
-    vocabulary: int
-    length: int
+    vocab_size: int
+    max_length: int
     width: int
     end: int
     dtype: jnp.dtype = jnp.float32
@@ -69,23 +69,25 @@ class TextEmbed(nn.Module):
     def __call__(self, inputs: dict[str, Int[Array, "b n"]], *, train: bool = False) -> dict[str, Array]:
         check(inputs, _TEXT)
         ids = inputs["input_ids"]
-        if ids.shape[1] > self.length:
-            raise InputError(f"input_ids: {ids.shape[1]} tokens, but the model has {self.length} positions; truncate")
-        x = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=_init, name="tokens")(ids)
-        positions = self.param("positions", _init, (self.length, self.width))
+        if ids.shape[1] > self.max_length:
+            raise InputError(
+                f"input_ids: {ids.shape[1]} tokens, but the model has {self.max_length} positions; truncate"
+            )
+        x = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=_init, name="tokens")(ids)
+        positions = self.param("positions", _init, (self.max_length, self.width))
         return {"x": x + positions[: ids.shape[1]].astype(x.dtype), "end": (ids == self.end).argmax(axis=1)}
 
 
 class TextPool(nn.Module):
     """A layer norm of what stands at the text's end."""
 
-    epsilon: float
+    eps: float
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: dict[str, Array], *, train: bool = False) -> Float[Array, "b d"]:
         last = jnp.take_along_axis(x["x"], x["end"][:, None, None], axis=1)[:, 0]
-        return layers.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(last)
+        return layers.LayerNorm(self.eps, dtype=self.dtype, name="norm")(last)
 
 
 class Projection(nn.Module):
@@ -116,16 +118,16 @@ class CLIP(Chain):
 
     Attributes:
       activation: "quick_gelu" in OpenAI's models, "gelu" in most of LAION's.
-      epsilon: of the layer norms.
+      eps: of the layer norms.
     """
 
     activation: str = "quick_gelu"
-    epsilon: float = 1e-5
+    eps: float = 1e-5
 
-    def layers(self, depth: int, heads: int, mlp_width: int, causal: bool) -> dict[str, partial]:
+    def layers(self, depth: int, num_heads: int, mlp_dim: int, causal: bool) -> dict[str, partial]:
         """Stage name → constructor, of a tower's layers."""
         layer = partial(
-            Layer, heads, mlp_width, self.epsilon, activation=self.activation, causal=causal, dtype=self.dtype
+            Layer, num_heads, mlp_dim, self.eps, activation=self.activation, causal=causal, dtype=self.dtype
         )
         return {f"layer_{i}": layer for i in range(depth)}
 
@@ -141,8 +143,8 @@ class CLIPImage(CLIP, ImageChain):
     patch: int = 32
     width: int = 768
     depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
+    num_heads: int = 12
+    mlp_dim: int = 3072
     head_bias: bool = False
     pixels: Pixels = _PIXELS
 
@@ -150,9 +152,9 @@ class CLIPImage(CLIP, ImageChain):
 
     def parts(self):
         return {
-            "embed": partial(Embed, self.patch, self.width, self.tokens, self.epsilon, self.dtype),
-            **self.layers(self.depth, self.heads, self.mlp_width, causal=False),
-            "pool": partial(Pool, "token", 1, self.epsilon, self.dtype),
+            "embed": partial(Embed, self.patch, self.width, self.tokens, self.eps, self.dtype),
+            **self.layers(self.depth, self.num_heads, self.mlp_dim, causal=False),
+            "pool": partial(Pool, "cls", 1, self.eps, self.dtype),
             "head": partial(Projection, self.num_classes, self.head_bias, self.dtype),
         }
 
@@ -160,33 +162,33 @@ class CLIPImage(CLIP, ImageChain):
 class CLIPText(CLIP):
     """embed → layer_0 … → pool → head: texts to embeddings float32 [batch, num_classes], not normalised.
 
-    A text is {"input_ids": int32 [batch, n ≤ length]}, as transformers gives it.
+    A text is {"input_ids": int32 [batch, n ≤ max_length]}, as transformers gives it.
 
     Attributes:
-      vocabulary: number of tokens.
-      length: number of positions.
+      vocab_size: number of tokens.
+      max_length: number of positions.
       end: the token at whose first place the text is read off; what comes after it (padding) changes nothing.
     """
 
     num_classes: int = 512
-    vocabulary: int = 49408
-    length: int = 77
+    vocab_size: int = 49408
+    max_length: int = 77
     end: int = 49407
     width: int = 512
     depth: int = 12
-    heads: int = 8
-    mlp_width: int = 2048
+    num_heads: int = 8
+    mlp_dim: int = 2048
 
     def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
-        """Zeros of the inputs' shapes and dtypes: int32 [batch, length]."""
-        return {name: jnp.zeros((batch, self.length), jnp.int32) for name in _TEXT}
+        """Zeros of the inputs' shapes and dtypes: int32 [batch, max_length]."""
+        return {name: jnp.zeros((batch, self.max_length), jnp.int32) for name in _TEXT}
 
     def parts(self):
-        layers = self.layers(self.depth, self.heads, self.mlp_width, causal=True)
+        layers = self.layers(self.depth, self.num_heads, self.mlp_dim, causal=True)
         return {
-            "embed": partial(TextEmbed, self.vocabulary, self.length, self.width, self.end, self.dtype),
+            "embed": partial(TextEmbed, self.vocab_size, self.max_length, self.width, self.end, self.dtype),
             **{name: partial(Branch, "x", layer) for name, layer in layers.items()},
-            "pool": partial(TextPool, self.epsilon, self.dtype),
+            "pool": partial(TextPool, self.eps, self.dtype),
             "head": partial(Projection, self.num_classes, dtype=self.dtype),
         }
 
@@ -198,38 +200,38 @@ class CLIPPair(CLIP, ImageChain):
 
     Attributes:
       projection: width of the space that images and texts share.
-      patch, width, depth, heads, mlp_width: of the image tower.
-      text_…, vocabulary, length, end: of the text tower.
+      patch, width, depth, num_heads, mlp_dim: of the image tower.
+      text_…, vocab_size, max_length, end: of the text tower.
     """
 
     projection: int = 512
     patch: int = 32
     width: int = 768
     depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    vocabulary: int = 49408
-    length: int = 77
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    vocab_size: int = 49408
+    max_length: int = 77
     end: int = 49407
     text_width: int = 512
     text_depth: int = 12
-    text_heads: int = 8
-    text_mlp_width: int = 2048
+    text_num_heads: int = 8
+    text_mlp_dim: int = 2048
     pixels: Pixels = _PIXELS
 
     def example_input(self, batch: int = 1) -> dict[str, Array]:
         """Zeros of the inputs' shapes and dtypes."""
-        texts = {name: jnp.zeros((self.num_classes, self.length), jnp.int32) for name in _TEXT}
+        texts = {name: jnp.zeros((self.num_classes, self.max_length), jnp.int32) for name in _TEXT}
         return {"image": super().example_input(batch), **texts}
 
     def _run(self, stage: nn.Module, x: dict[str, Array], train: bool) -> dict[str, Array]:
         return stage(x, train=train)  # the towers see to `remat` themselves
 
     def parts(self):
-        common = {name: getattr(self, name) for name in ("activation", "epsilon", "dtype", "scan", "remat")}
-        image = {name: getattr(self, name) for name in ("patch", "width", "depth", "heads", "mlp_width", "channels")}
-        text = {name: getattr(self, f"text_{name}") for name in ("width", "depth", "heads", "mlp_width")}
-        text |= {name: getattr(self, name) for name in ("vocabulary", "length", "end")}
+        common = {name: getattr(self, name) for name in ("activation", "eps", "dtype", "scan", "remat")}
+        image = {name: getattr(self, name) for name in ("patch", "width", "depth", "num_heads", "mlp_dim", "channels")}
+        text = {name: getattr(self, f"text_{name}") for name in ("width", "depth", "num_heads", "mlp_dim")}
+        text |= {name: getattr(self, name) for name in ("vocab_size", "max_length", "end")}
         return {
             "image": partial(Branch, "image", partial(CLIPImage, self.projection, **image, **common)),
             "text": partial(Texts, partial(CLIPText, self.projection, **text, **common)),
@@ -237,8 +239,8 @@ class CLIPPair(CLIP, ImageChain):
         }
 
 
-_LARGE = {"patch": 14, "width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
-_LARGE_TEXT = {"width": 768, "heads": 12, "mlp_width": 3072}
+_LARGE = {"patch": 14, "width": 1024, "depth": 24, "num_heads": 16, "mlp_dim": 4096}
+_LARGE_TEXT = {"width": 768, "num_heads": 12, "mlp_dim": 3072}
 
 MODELS = {
     "clip_base_patch32": partial(CLIPPair),

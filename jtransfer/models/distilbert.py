@@ -14,8 +14,8 @@ class DistilBERT(Encoder):
     depth: int = 6
 
     def embedding(self) -> Callable[..., nn.Module]:
-        size = (self.vocabulary, self.width, self.length, 0)
-        return partial(Embed, *size, self.epsilon, self.dropout, dtype=self.dtype)
+        size = (self.vocab_size, self.width, self.max_length, 0)
+        return partial(Embed, *size, self.eps, self.dropout, dtype=self.dtype)
 
     def classifier(self) -> Callable[..., nn.Module]:
         rate = 0.2 if self.head_dropout is None else self.head_dropout
@@ -24,6 +24,6 @@ class DistilBERT(Encoder):
 
 MODELS = {
     "distilbert_base": partial(DistilBERT),
-    "distilbert_base_cased": partial(DistilBERT, vocabulary=28996),
-    "distilbert_base_multilingual_cased": partial(DistilBERT, vocabulary=119547),
+    "distilbert_base_cased": partial(DistilBERT, vocab_size=28996),
+    "distilbert_base_multilingual_cased": partial(DistilBERT, vocab_size=119547),
 }

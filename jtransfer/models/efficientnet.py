@@ -27,7 +27,7 @@ STAGES = (
 class EfficientNet(Inverted):
     """stem → stage1 … stage7 → conv_head → pool → head.
 
-    With `symmetric`, weights from PyTorch: torchvision's `efficientnet_b0` … `b7` (B5 to B7 with `epsilon` 1e-3, which
+    With `symmetric`, weights from PyTorch: torchvision's `efficientnet_b0` … `b7` (B5 to B7 with `eps` 1e-3, which
     is their default) and timm's `efficientnet_b0` … (always 1e-5). Without, weights from TensorFlow: timm's
     `tf_efficientnet_b0` … and transformers'.
 
@@ -94,9 +94,9 @@ class EfficientNetLite(EfficientNet):
         return False
 
 
-def _compound(image_size: int, width: float, depth: float, dropout: float, epsilon: float | None = None) -> partial:
+def _compound(image_size: int, width: float, depth: float, dropout: float, eps: float | None = None) -> partial:
     pixels = Pixels(crop=round(image_size / (image_size + 32), 3), interpolation="bicubic")
-    fields = {"width": width, "depth": depth, "dropout": dropout, "epsilon": epsilon, "pixels": pixels}
+    fields = {"width": width, "depth": depth, "dropout": dropout, "eps": eps, "pixels": pixels}
     return partial(EfficientNet, image_size=image_size, **fields)
 
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from jtransfer.core.errors import InputError
-from jtransfer.layers.frozen import hold_still
+from jtransfer.layers.frozen import freeze
 
 OUTPUT = "head"  # the name of what a model returns
 TRAIN = {"train": False, "training": False, "is_training": False, "deterministic": True}  # → off
@@ -63,7 +63,7 @@ def apply(
     asked, told, read = _call(model, start, stop, outputs, train)
     with contextlib.ExitStack() as stack:
         if is_frozen is not None:
-            stack.enter_context(hold_still(is_frozen))
+            stack.enter_context(freeze(is_frozen))
         for name in INTERCEPTORS.keys() & variables.keys():
             stack.enter_context(INTERCEPTORS[name](variables[name]))
         options = {"rngs": dict(rngs)} if rngs else {}

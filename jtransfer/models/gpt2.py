@@ -18,13 +18,13 @@ class Layer(nn.Module):
 
     Attributes:
       attention, norm: constructors.
-      mlp_width: features inside of the network.
+      mlp_dim: features inside of the network.
       dropout: rate of what is dropped of what is added.
     """
 
     attention: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-    mlp_width: int
+    mlp_dim: int
     dropout: float
     dtype: jnp.dtype = jnp.float32
 
@@ -35,20 +35,20 @@ class Layer(nn.Module):
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=_init)
         y = self.attention(name="attention")(self.norm(name="norm1")(x), mask=stream["mask"], train=train)
         x = x + drop(y)
-        y = _gelu(dense(self.mlp_width, name="fc1")(self.norm(name="norm2")(x)))
+        y = _gelu(dense(self.mlp_dim, name="fc1")(self.norm(name="norm2")(x)))
         return {**stream, "x": x + drop(dense(x.shape[-1], name="fc2")(y))}
 
 
 class GPT2(Causal):
     """embed → layer_0 … → norm → head, with learned positions; fields as those of `Causal`."""
 
-    vocabulary: int = 50257
-    length: int = 1024
+    vocab_size: int = 50257
+    max_length: int = 1024
     width: int = 768
     depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    epsilon: float = 1e-5
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    eps: float = 1e-5
     dropout: float = 0.1
     attention_dropout: float = 0.1
     tied: bool = True
@@ -56,24 +56,24 @@ class GPT2(Causal):
     learned_positions = True
 
     def norm(self) -> Callable[..., nn.Module]:
-        return partial(layers.LayerNorm, self.epsilon, dtype=self.dtype)
+        return partial(layers.LayerNorm, self.eps, dtype=self.dtype)
 
     def layer(self, i: int) -> Callable[..., nn.Module]:
         attention = partial(
             layers.Attention,
-            self.heads,
+            self.num_heads,
             self.dtype,
             causal=True,
             dropout=self.attention_dropout,
             kernel_init=_init,
         )
-        return partial(Layer, attention, self.norm(), self.mlp_width, self.dropout, dtype=self.dtype)
+        return partial(Layer, attention, self.norm(), self.mlp_dim, self.dropout, dtype=self.dtype)
 
 
 MODELS = {
     "gpt2": partial(GPT2),
-    "gpt2_medium": partial(GPT2, width=1024, depth=24, heads=16, mlp_width=4096),
-    "gpt2_large": partial(GPT2, width=1280, depth=36, heads=20, mlp_width=5120),
-    "gpt2_xl": partial(GPT2, width=1600, depth=48, heads=25, mlp_width=6400),
+    "gpt2_medium": partial(GPT2, width=1024, depth=24, num_heads=16, mlp_dim=4096),
+    "gpt2_large": partial(GPT2, width=1280, depth=36, num_heads=20, mlp_dim=5120),
+    "gpt2_xl": partial(GPT2, width=1600, depth=48, num_heads=25, mlp_dim=6400),
     "distilgpt2": partial(GPT2, depth=6),
 }

@@ -21,14 +21,14 @@ class Style:
     Attributes:
       act: after a batch norm; `squeeze_act` and `gate`: inside squeeze-and-excitation.
       symmetric: PyTorch's padding, not TensorFlow's "SAME".
-      epsilon: of batch norm. TensorFlow's 1e-3 comes with a momentum of 0.99, PyTorch's 1e-5 with 0.9.
+      eps: of batch norm. TensorFlow's 1e-3 comes with a momentum of 0.99, PyTorch's 1e-5 with 0.9.
     """
 
     act: Callable
     squeeze_act: Callable = nn.relu
     gate: Callable = nn.sigmoid
     symmetric: bool = True
-    epsilon: float = 1e-5
+    eps: float = 1e-5
     dtype: jnp.dtype = jnp.float32
 
 
@@ -67,8 +67,8 @@ class ConvNorm(nn.Module):
             kernel_init=nn.initializers.variance_scaling(2.0, "fan_in" if self.depthwise else "fan_out", "normal"),
             name="conv",
         )(x)
-        momentum = 0.99 if style.epsilon == 1e-3 else 0.9
-        norm = layers.BatchNorm(momentum=momentum, epsilon=style.epsilon, dtype=style.dtype, name="bn")
+        momentum = 0.99 if style.eps == 1e-3 else 0.9
+        norm = layers.BatchNorm(momentum=momentum, epsilon=style.eps, dtype=style.dtype, name="bn")
         x = norm(x, use_running_average=not train)
         return style.act(x) if self.act else x
 
@@ -116,14 +116,14 @@ class Inverted(ImageChain):
       dropout: before the last dense layer.
       drop_path: stochastic depth (arXiv:1603.09382) of the last block; it falls linearly to 0 at the first.
       symmetric: PyTorch's padding, as in weights that were trained in PyTorch, and not TensorFlow's "SAME".
-      epsilon: of batch norm; by default PyTorch's 1e-5 if `symmetric`, else TensorFlow's 1e-3. Parameters have the same
-        names and shapes whatever `symmetric` and `epsilon` are, so nothing but the accuracy shows a wrong choice.
+      eps: of batch norm; by default PyTorch's 1e-5 if `symmetric`, else TensorFlow's 1e-3. Parameters have the same
+        names and shapes whatever `symmetric` and `eps` are, so nothing but the accuracy shows a wrong choice.
     """
 
     dropout: float = 0.2
     drop_path: float = 0.0
     symmetric: bool = True
-    epsilon: float | None = None
+    eps: float | None = None
 
     @property
     def blocks(self) -> tuple[tuple[Widths, ...], ...]:
@@ -137,8 +137,8 @@ class Inverted(ImageChain):
 
     def style(self, act: Callable, squeeze_act: Callable = nn.relu, gate: Callable = nn.sigmoid) -> Style:
         """The style with these activations and the model's fields."""
-        epsilon = self.epsilon or (1e-5 if self.symmetric else 1e-3)
-        return Style(act, squeeze_act, gate, self.symmetric, epsilon, self.dtype)
+        eps = self.eps or (1e-5 if self.symmetric else 1e-3)
+        return Style(act, squeeze_act, gate, self.symmetric, eps, self.dtype)
 
     def trunk(
         self, ends: tuple[int, int], style: Style, styles: Iterable[Style]

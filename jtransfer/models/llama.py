@@ -21,18 +21,18 @@ class Layer(nn.Module):
 
     Attributes:
       attention, norm: constructors.
-      mlp_width: features inside of the network.
+      mlp_dim: features inside of the network.
       activation: of its gate, one of `ACTIVATIONS`.
       mlp_bias: of its three dense layers.
-      norms_after: further norms of what attention and network give.
+      post_norms: further norms of what attention and network give.
     """
 
     attention: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
-    mlp_width: int
+    mlp_dim: int
     activation: str
     mlp_bias: bool
-    norms_after: bool
+    post_norms: bool
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -40,14 +40,14 @@ class Layer(nn.Module):
         x = stream["x"]
 
         def add(x, y, name):
-            return x + (self.norm(name=name)(y) if self.norms_after else y)
+            return x + (self.norm(name=name)(y) if self.post_norms else y)
 
         dense = partial(nn.Dense, use_bias=self.mlp_bias, dtype=self.dtype, kernel_init=_init)
         y = self.norm(name="norm1")(x)
         seen = {"mask": stream["mask"], "positions": stream["positions"]}
         x = add(x, self.attention(name="attention")(y, **seen, train=train), "norm1_after")
         y = self.norm(name="norm2")(x)
-        y = ACTIVATIONS[self.activation](dense(self.mlp_width, name="gate")(y)) * dense(self.mlp_width, name="up")(y)
+        y = ACTIVATIONS[self.activation](dense(self.mlp_dim, name="gate")(y)) * dense(self.mlp_dim, name="up")(y)
         return {**stream, "x": add(x, dense(x.shape[-1], name="down")(y), "norm2_after")}
 
 
@@ -55,8 +55,8 @@ class Llama(Causal):
     """embed → layer_0 … → norm → head; fields beside those of `Causal`:
 
     Attributes:
-      kv_heads: number of heads of keys and values; None is `heads`.
-      head_dim: features of a head; None is width / heads.
+      num_kv_heads: number of heads of keys and values; None is `num_heads`.
+      head_dim: features of a head; None is width / num_heads.
       rope_theta, rope_scaling: `base` and `scaling` of `layers.rotary.rotate`.
       qkv_bias, out_bias, mlp_bias: which dense layers have biases.
       qk_norm: norms of each head's queries and keys (Qwen3).
@@ -65,19 +65,19 @@ class Llama(Causal):
       activation: of the networks' gates, one of `ACTIVATIONS`.
       norm_offset: added to the scales of the norms (Gemma: 1).
       embedding_scale: what embeddings are multiplied by (Gemma: √width); None is nothing.
-      norms_after: see `Layer` (Gemma 2).
+      post_norms: see `Layer` (Gemma 2).
       query_scale: attention logits are divided by its square root; None is `head_dim`.
-      attention_cap, logit_cap: bounds of the logits of attention and of the head, reached smoothly (Gemma 2).
+      attention_softcap, logit_softcap: bounds of the logits of attention and of the head, reached smoothly (Gemma 2).
     """
 
-    vocabulary: int = 32000
-    length: int = 4096
+    vocab_size: int = 32000
+    max_length: int = 4096
     width: int = 4096
     depth: int = 32
-    heads: int = 32
-    mlp_width: int = 11008
-    epsilon: float = 1e-5
-    kv_heads: int | None = None
+    num_heads: int = 32
+    mlp_dim: int = 11008
+    eps: float = 1e-5
+    num_kv_heads: int | None = None
     head_dim: int | None = None
     rope_theta: float = 10000.0
     rope_scaling: tuple[float, ...] = ()
@@ -90,21 +90,21 @@ class Llama(Causal):
     activation: str = "silu"
     norm_offset: float = 0.0
     embedding_scale: float | None = None
-    norms_after: bool = False
+    post_norms: bool = False
     query_scale: int | None = None
-    attention_cap: float | None = None
-    logit_cap: float | None = None
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
 
     def norm(self) -> Callable[..., nn.Module]:
-        return partial(RMSNorm, self.epsilon, offset=self.norm_offset, dtype=self.dtype)
+        return partial(RMSNorm, self.eps, offset=self.norm_offset, dtype=self.dtype)
 
     def layer(self, i: int) -> Callable[..., nn.Module]:
         attention = partial(
             layers.Attention,
-            self.heads,
+            self.num_heads,
             self.dtype,
             causal=True,
-            kv_heads=self.kv_heads,
+            num_kv_heads=self.num_kv_heads,
             head_dim=self.head_dim,
             use_bias=self.qkv_bias,
             out_bias=self.out_bias,
@@ -114,20 +114,20 @@ class Llama(Causal):
             kernel_init=_init,
             norm=self.norm() if self.qk_norm else None,
             window=self.window if i % self.window_every == 0 else None,
-            cap=self.attention_cap,
+            softcap=self.attention_softcap,
         )
-        size = (self.mlp_width, self.activation, self.mlp_bias, self.norms_after)
+        size = (self.mlp_dim, self.activation, self.mlp_bias, self.post_norms)
         return partial(Layer, attention, self.norm(), *size, dtype=self.dtype)
 
 
 def _gemma(width: int, **fields) -> dict:
     return {
-        "vocabulary": 256000,
-        "length": 8192,
+        "vocab_size": 256000,
+        "max_length": 8192,
         "width": width,
         "embedding_scale": width**0.5,
         "head_dim": 256,
-        "epsilon": 1e-6,
+        "eps": 1e-6,
         "activation": "gelu_tanh",
         "norm_offset": 1.0,
         "tied": True,
@@ -136,44 +136,44 @@ def _gemma(width: int, **fields) -> dict:
     }
 
 
-_LLAMA3 = {"vocabulary": 128256, "kv_heads": 8, "mlp_width": 14336, "rope_theta": 500000.0}
-_LONG = {"length": 131072, "tied": True}
+_LLAMA3 = {"vocab_size": 128256, "num_kv_heads": 8, "mlp_dim": 14336, "rope_theta": 500000.0}
+_LONG = {"max_length": 131072, "tied": True}
 _LLAMA32 = {**_LLAMA3, **_LONG, "rope_scaling": (32.0, 1.0, 4.0, 8192)}
-_QWEN2 = {"vocabulary": 151936, "length": 32768, "epsilon": 1e-6, "rope_theta": 1e6, "qkv_bias": True, "pad": 151643}
-_QWEN3 = {**_QWEN2, "length": 40960, "qkv_bias": False, "qk_norm": True, "head_dim": 128}
-_GEMMA2 = {"norms_after": True, "window": 4096, "window_every": 2, "attention_cap": 50.0, "logit_cap": 30.0}
+_QWEN2 = {"vocab_size": 151936, "max_length": 32768, "eps": 1e-6, "rope_theta": 1e6, "qkv_bias": True, "pad": 151643}
+_QWEN3 = {**_QWEN2, "max_length": 40960, "qkv_bias": False, "qk_norm": True, "head_dim": 128}
+_GEMMA2 = {"post_norms": True, "window": 4096, "window_every": 2, "attention_softcap": 50.0, "logit_softcap": 30.0}
 
 MODELS = {
     "llama2_7b": partial(Llama),
-    "llama3_8b": partial(Llama, **_LLAMA3, length=8192),
-    "llama3_1_8b": partial(Llama, **_LLAMA3, length=131072, rope_scaling=(8.0, 1.0, 4.0, 8192)),
-    "llama3_2_1b": partial(Llama, **{**_LLAMA32, "width": 2048, "depth": 16, "mlp_width": 8192}),
+    "llama3_8b": partial(Llama, **_LLAMA3, max_length=8192),
+    "llama3_1_8b": partial(Llama, **_LLAMA3, max_length=131072, rope_scaling=(8.0, 1.0, 4.0, 8192)),
+    "llama3_2_1b": partial(Llama, **{**_LLAMA32, "width": 2048, "depth": 16, "mlp_dim": 8192}),
     "llama3_2_3b": partial(
-        Llama, **{**_LLAMA32, "width": 3072, "depth": 28, "heads": 24, "mlp_width": 8192, "head_dim": 128}
+        Llama, **{**_LLAMA32, "width": 3072, "depth": 28, "num_heads": 24, "mlp_dim": 8192, "head_dim": 128}
     ),
-    "tinyllama_1b": partial(Llama, length=2048, width=2048, depth=22, kv_heads=4, mlp_width=5632),
+    "tinyllama_1b": partial(Llama, max_length=2048, width=2048, depth=22, num_kv_heads=4, mlp_dim=5632),
     "smollm2_135m": partial(
         Llama,
-        vocabulary=49152,
-        length=8192,
+        vocab_size=49152,
+        max_length=8192,
         width=576,
         depth=30,
-        heads=9,
-        kv_heads=3,
-        mlp_width=1536,
+        num_heads=9,
+        num_kv_heads=3,
+        mlp_dim=1536,
         rope_theta=100000.0,
         tied=True,
     ),
-    "qwen2_0_5b": partial(Llama, **_QWEN2, width=896, depth=24, heads=14, kv_heads=2, mlp_width=4864, tied=True),
-    "qwen2_1_5b": partial(Llama, **_QWEN2, width=1536, depth=28, heads=12, kv_heads=2, mlp_width=8960, tied=True),
+    "qwen2_0_5b": partial(Llama, **_QWEN2, width=896, depth=24, num_heads=14, num_kv_heads=2, mlp_dim=4864, tied=True),
+    "qwen2_1_5b": partial(Llama, **_QWEN2, width=1536, depth=28, num_heads=12, num_kv_heads=2, mlp_dim=8960, tied=True),
     "qwen2_7b": partial(
-        Llama, **{**_QWEN2, "vocabulary": 152064}, width=3584, depth=28, heads=28, kv_heads=4, mlp_width=18944
+        Llama, **{**_QWEN2, "vocab_size": 152064}, width=3584, depth=28, num_heads=28, num_kv_heads=4, mlp_dim=18944
     ),
-    "qwen3_0_6b": partial(Llama, **_QWEN3, width=1024, depth=28, heads=16, kv_heads=8, mlp_width=3072, tied=True),
-    "mistral_7b": partial(Llama, length=32768, kv_heads=8, mlp_width=14336, window=4096),
-    "gemma_2b": partial(Llama, **_gemma(2048, depth=18, heads=8, kv_heads=1, mlp_width=16384)),
-    "gemma_7b": partial(Llama, **_gemma(3072, depth=28, heads=16, mlp_width=24576)),
+    "qwen3_0_6b": partial(Llama, **_QWEN3, width=1024, depth=28, num_heads=16, num_kv_heads=8, mlp_dim=3072, tied=True),
+    "mistral_7b": partial(Llama, max_length=32768, num_kv_heads=8, mlp_dim=14336, window=4096),
+    "gemma_2b": partial(Llama, **_gemma(2048, depth=18, num_heads=8, num_kv_heads=1, mlp_dim=16384)),
+    "gemma_7b": partial(Llama, **_gemma(3072, depth=28, num_heads=16, mlp_dim=24576)),
     "gemma2_2b": partial(
-        Llama, **_gemma(2304, depth=26, heads=8, kv_heads=4, mlp_width=9216, query_scale=256, **_GEMMA2)
+        Llama, **_gemma(2304, depth=26, num_heads=8, num_kv_heads=4, mlp_dim=9216, query_scale=256, **_GEMMA2)
     ),
 }

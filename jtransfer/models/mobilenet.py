@@ -80,7 +80,7 @@ class Wide(nn.Module):
 class MobileNetV3(Inverted):
     """stem → stage1 … → conv_head → pool → fc → head.
 
-    torchvision's weights want the defaults, timm's `mobilenetv3_…` `epsilon=1e-5`, timm's `tf_mobilenetv3_…`
+    torchvision's weights want the defaults, timm's `mobilenetv3_…` `eps=1e-5`, timm's `tf_mobilenetv3_…`
     `symmetric=False`.
 
     Attributes:
@@ -88,7 +88,7 @@ class MobileNetV3(Inverted):
     """
 
     large: bool = True
-    epsilon: float | None = 1e-3
+    eps: float | None = 1e-3
 
     @property
     def rows(self):

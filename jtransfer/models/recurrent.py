@@ -19,14 +19,14 @@ INPUTS = ("input_ids", "attention_mask")
 class Embed(nn.Module):
     """Token embeddings."""
 
-    vocabulary: int
+    vocab_size: int
     width: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
         check(inputs, INPUTS)
-        tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, name="tokens")
+        tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, name="tokens")
         return {"x": tokens(inputs["input_ids"]), "mask": mask_of(inputs)}
 
 
@@ -93,7 +93,7 @@ class Recurrent(Chain):
         what stands for the text, of length 1. All float32.
       cell: "lstm" or "gru".
       pooling: what "classify" and "embed" see of the text, see `Pool`.
-      vocabulary: number of tokens.
+      vocab_size: number of tokens.
       width: of the embeddings.
       features: of the state, of one direction.
       depth: number of layers.
@@ -107,7 +107,7 @@ class Recurrent(Chain):
     head: str = "classify"
     cell: str = "lstm"
     pooling: str = "last"
-    vocabulary: int = 30522
+    vocab_size: int = 30522
     width: int = 128
     features: int = 128
     depth: int = 1
@@ -134,7 +134,7 @@ class Recurrent(Chain):
         size = (self.cell, self.features, self.bidirectional, self.biases, self.reset_after)
         pooling = "tokens" if self.head == "tag" else self.pooling
         return {
-            "embed": partial(Embed, self.vocabulary, self.width, self.dtype),
+            "embed": partial(Embed, self.vocab_size, self.width, self.dtype),
             **{f"layer_{i}": partial(Layer, *size, self.dropout, self.dtype) for i in range(self.depth)},
             "pool": partial(Pool, pooling, self.bidirectional),
             "head": Normalize

@@ -13,30 +13,30 @@ class RoBERTa(Encoder):
     """embed → layer_0 … → pool → head.
 
     The position of a token is pad + 1 plus the number of tokens before it that are no padding, as `input_ids` show
-    it; so the table of positions has pad + 1 rows more than `length`, and `position_ids` count from pad + 1.
+    it; so the table of positions has pad + 1 rows more than `max_length`, and `position_ids` count from pad + 1.
 
     Attributes, beside those of `Encoder`:
       kind: "roberta" or "xlm-roberta", which compute the same and differ in their tokenizers.
     """
 
-    vocabulary: int = 50265
-    epsilon: float = 1e-5
+    vocab_size: int = 50265
+    eps: float = 1e-5
     pad: int = 1
     segments: int = 1
     kind: str = "roberta"
 
     def embedding(self) -> Callable[..., nn.Module]:
-        size = (self.vocabulary, self.width, self.length + self.pad + 1, self.segments)
-        more = {"length": self.length, "pad": self.pad, "dtype": self.dtype}
-        return partial(Embed, *size, self.epsilon, self.dropout, **more)
+        size = (self.vocab_size, self.width, self.max_length + self.pad + 1, self.segments)
+        more = {"max_length": self.max_length, "pad": self.pad, "dtype": self.dtype}
+        return partial(Embed, *size, self.eps, self.dropout, **more)
 
     def classifier(self) -> Callable[..., nn.Module]:
         rates = (self.last_dropout, self.last_dropout)
         return partial(DeepClassify, self.num_classes, jnp.tanh, rates, dtype=self.dtype)
 
 
-_XLM = {"kind": "xlm-roberta", "vocabulary": 250002}
-_LARGE = {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
+_XLM = {"kind": "xlm-roberta", "vocab_size": 250002}
+_LARGE = {"width": 1024, "depth": 24, "num_heads": 16, "mlp_dim": 4096}
 
 MODELS = {
     "roberta_base": partial(RoBERTa),

@@ -20,7 +20,7 @@ class Seq2Seq(Chain):
 
     Its input is {"input_ids": int32 [b, n], "decoder_input_ids": int32 [b, k]}, with `attention_mask` [b, n],
     `decoder_attention_mask` [b, k] (default: all ones) and `decoder_position_ids` [b, k] (default: 0, 1, …; without
-    meaning where positions are relative) if wanted. Logits are float32 [b, k, vocabulary], of each next token.
+    meaning where positions are relative) if wanted. Logits are float32 [b, k, vocab_size], of each next token.
 
     The stages before "decoder_embed" do without the decoder's inputs, and pass them on if they are there. Those after
     it pass on "encoded" [b, n, d] and "encoded_mask" bool [b, 1, 1, n] beside what `text.Stream` has.
@@ -30,7 +30,7 @@ class Seq2Seq(Chain):
 
     Attributes:
       num_classes: unused; the head is as wide as the vocabulary.
-      vocabulary: number of tokens, of both languages.
+      vocab_size: number of tokens, of both languages.
       width: features of a token.
       depth, decoder_depth: number of layers of the encoder and of the decoder; None is as many.
       dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
@@ -39,7 +39,7 @@ class Seq2Seq(Chain):
       end: last token of a text, likewise.
     """
 
-    vocabulary: int = 32128
+    vocab_size: int = 32128
     width: int = 512
     depth: int = 6
     decoder_depth: int | None = None
@@ -88,27 +88,29 @@ class Places(nn.Module):
         return first
 
 
-def open_encoder(inputs: dict[str, Array], length: int | None = None) -> Stream:
+def open_encoder(inputs: dict[str, Array], max_length: int | None = None) -> Stream:
     """What the encoder passes on beside "x": the mask, with its default, and the decoder's inputs.
 
     Raises:
-      InputError: an input that the model does not know, none at all, or more tokens than `length`.
+      InputError: an input that the model does not know, none at all, or more tokens than `max_length`.
     """
     text.check(inputs, (*ENCODER_INPUTS, *DECODER_INPUTS))
     kept = {name: inputs[name] for name in DECODER_INPUTS if name in inputs}
-    return {"mask": _mask(inputs, "", length), **kept}
+    return {"mask": _mask(inputs, "", max_length), **kept}
 
 
-def open_decoder(stream: Stream, length: int | None = None) -> tuple[Int[Array, "b k"], Stream]:
+def open_decoder(stream: Stream, max_length: int | None = None) -> tuple[Int[Array, "b k"], Stream]:
     """The decoder's tokens, and what it passes on beside "x". Raises as `open_encoder`."""
     if "decoder_input_ids" not in stream:
         raise InputError("the decoder needs the input decoder_input_ids: its texts, which begin with the start token")
-    kept = {"mask": _mask(stream, "decoder_", length), "encoded": stream["x"], "encoded_mask": stream["mask"]}
+    kept = {"mask": _mask(stream, "decoder_", max_length), "encoded": stream["x"], "encoded_mask": stream["mask"]}
     return stream["decoder_input_ids"], kept
 
 
-def _mask(inputs: dict[str, Array], prefix: str, length: int | None) -> Bool[Array, "b 1 1 m"]:
+def _mask(inputs: dict[str, Array], prefix: str, max_length: int | None) -> Bool[Array, "b 1 1 m"]:
     mask = text.mask_of(inputs, prefix)
-    if length is not None and mask.shape[-1] > length:
-        raise InputError(f"{prefix}input_ids: {mask.shape[-1]} tokens, but the model has {length} positions; truncate")
+    if max_length is not None and mask.shape[-1] > max_length:
+        raise InputError(
+            f"{prefix}input_ids: {mask.shape[-1]} tokens, but the model has {max_length} positions; truncate"
+        )
     return mask

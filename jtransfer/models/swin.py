@@ -57,7 +57,7 @@ class Block(nn.Module):
       shrink, roll_first: see `Swin`.
     """
 
-    heads: int
+    num_heads: int
     window: int
     shifted: bool
     shrink: bool
@@ -84,9 +84,9 @@ class Block(nn.Module):
         x = _pad(_roll(x, shift, -1), padding) if self.roll_first else _roll(_pad(x, padding), shift, -1)
         mask = jnp.tile(jnp.asarray(seen(padded, window, shift))[:, None], (len(x), 1, 1, 1)) if any(shift) else None
         rows = math.prod(2 * side - 1 for side in window)
-        table = self.param("relative_bias", _init, (rows, self.heads))
+        table = self.param("relative_bias", _init, (rows, self.num_heads))
         bias = table[relative_index(window)].transpose(2, 0, 1)[None]
-        attention = layers.Attention(self.heads, self.dtype, kernel_init=_init, name="attention")
+        attention = layers.Attention(self.num_heads, self.dtype, kernel_init=_init, name="attention")
         y = join(attention(split(x, window), mask=mask, bias=bias), window, padded)
         return _roll(_crop(y, sides), shift, 1) if self.roll_first else _crop(_roll(y, shift, 1), sides)
 
@@ -177,7 +177,7 @@ class Swin(ImageChain):
       patch: side of a patch in pixels.
       width: channels of the first stage; each later one has twice those before.
       depths: blocks of each stage.
-      heads: of each stage.
+      num_heads: of each stage.
       window: side of the windows, in places of the map.
       shrink: a window is no larger than the map (timm, transformers, microsoft), and the table of relative biases is
         that of the smaller window; False: the map is padded up to the window (torchvision).
@@ -188,7 +188,7 @@ class Swin(ImageChain):
     patch: int = 4
     width: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
-    heads: tuple[int, ...] = (3, 6, 12, 24)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
     window: int = 7
     shrink: bool = True
     roll_first: bool = True
@@ -197,8 +197,8 @@ class Swin(ImageChain):
 
     def parts(self):
         stages, first, last = {}, 0, max(sum(self.depths) - 1, 1)
-        for i, (depth, heads) in enumerate(zip(self.depths, self.heads, strict=True)):
-            block = partial(Block, heads, self.window, shrink=self.shrink, roll_first=self.roll_first)
+        for i, (depth, num_heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
+            block = partial(Block, num_heads, self.window, shrink=self.shrink, roll_first=self.roll_first)
             rates = tuple(self.drop_path * n / last for n in range(first, first + depth))
             stages[f"stage{i + 1}"] = partial(Stage, self.width * 2**i, block, rates, i > 0, self.dtype)
             first += depth
@@ -215,7 +215,7 @@ _DEEP = (2, 2, 18, 2)
 MODELS = {
     "swin_tiny": partial(Swin),
     "swin_small": partial(Swin, depths=_DEEP, drop_path=0.3),
-    "swin_base": partial(Swin, depths=_DEEP, width=128, heads=(4, 8, 16, 32), drop_path=0.5),
-    "swin_large": partial(Swin, depths=_DEEP, width=192, heads=(6, 12, 24, 48), drop_path=0.5),
+    "swin_base": partial(Swin, depths=_DEEP, width=128, num_heads=(4, 8, 16, 32), drop_path=0.5),
+    "swin_large": partial(Swin, depths=_DEEP, width=192, num_heads=(6, 12, 24, 48), drop_path=0.5),
 }
 MODELS |= {f"{name}_384": partial(MODELS[name], window=12, image_size=384) for name in ("swin_base", "swin_large")}

@@ -29,7 +29,7 @@ def _for_each(x: Float[Array, "b n d"], bias: Float[Array, "1 h q m"]) -> Float[
 class Embed(nn.Module):
     """Token embeddings, and the bias of the encoder's attention; there are no other positions."""
 
-    vocabulary: int
+    vocab_size: int
     width: int
     bias: Callable[..., nn.Module]
     dropout: float
@@ -37,7 +37,7 @@ class Embed(nn.Module):
 
     def setup(self):
         init = nn.initializers.normal(1.0)
-        self.tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=init)
+        self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=init)
         self.relative = self.bias()
         self.drop = nn.Dropout(self.dropout)
 
@@ -69,7 +69,7 @@ class Layer(nn.Module):
     Attributes:
       attention, norm: constructors.
       decoder: which of the two it is of.
-      mlp_width: features inside of the network.
+      mlp_dim: features inside of the network.
       gated: its activation is a GELU with a gate, in place of a ReLU.
       dropout: rate of what is dropped inside of the network and of what is added.
     """
@@ -77,7 +77,7 @@ class Layer(nn.Module):
     attention: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     decoder: bool
-    mlp_width: int
+    mlp_dim: int
     gated: bool
     dropout: float
     dtype: jnp.dtype = jnp.float32
@@ -99,9 +99,9 @@ class Layer(nn.Module):
             x = x + drop(self.attention(name="cross")(y, stream["encoded"], mask=stream["encoded_mask"], train=train))
         y = self.norm(name="norm2")(x)
         if self.gated:
-            y = _gelu(dense(self.mlp_width, "gate", y)) * dense(self.mlp_width, "up", y)
+            y = _gelu(dense(self.mlp_dim, "gate", y)) * dense(self.mlp_dim, "up", y)
         else:
-            y = nn.relu(dense(self.mlp_width, "up", y))
+            y = nn.relu(dense(self.mlp_dim, "up", y))
         return {**stream, "x": x + drop(dense(x.shape[-1], "down", drop(y)))}
 
 
@@ -113,7 +113,7 @@ class Head(nn.Module):
       embed: the stage whose token embeddings are the kernel; without, there is one of its own.
     """
 
-    vocabulary: int
+    vocab_size: int
     scaled: bool
     dtype: jnp.dtype = jnp.float32
     embed: Embed | None = None
@@ -124,7 +124,7 @@ class Head(nn.Module):
         x = x * x.shape[-1] ** -0.5 if self.scaled else x
         if self.embed is not None:
             return self.embed.tokens.attend(x).astype(jnp.float32)
-        return nn.Dense(self.vocabulary, False, self.dtype, kernel_init=_init, name="dense")(x).astype(jnp.float32)
+        return nn.Dense(self.vocab_size, False, self.dtype, kernel_init=_init, name="dense")(x).astype(jnp.float32)
 
 
 class T5(Seq2Seq):
@@ -135,9 +135,9 @@ class T5(Seq2Seq):
       num_classes: of "classify" and "tag"; without meaning for other heads.
       head: "lm", as in `Seq2Seq`; of the encoder alone, from the mean over a text, "embed", its embedding [b, width] of
         length 1, or "classify", its logits [b, num_classes]; or "tag", those of each token. All float32.
-      heads, head_dim, mlp_width: of encoder and decoder.
-      epsilon: of the norms.
-      buckets, furthest: of relative positions, see `layers.relative`.
+      num_heads, head_dim, mlp_dim: of encoder and decoder.
+      eps: of the norms.
+      num_buckets, max_distance: of relative positions, see `layers.relative`.
       gated: see `Layer`; the later models are.
       tied: the token embeddings are the head's kernel; those of the first models are.
       scaled: see `Head`; the first models' features are.
@@ -146,12 +146,12 @@ class T5(Seq2Seq):
     attention_dropout: float = 0.1
     start: int | None = 0
     head: str = "lm"
-    heads: int = 8
+    num_heads: int = 8
     head_dim: int = 64
-    mlp_width: int = 2048
-    epsilon: float = 1e-6
-    buckets: int = 32
-    furthest: int = 128
+    mlp_dim: int = 2048
+    eps: float = 1e-6
+    num_buckets: int = 32
+    max_distance: int = 128
     gated: bool = False
     tied: bool = True
     scaled: bool = True
@@ -163,10 +163,10 @@ class T5(Seq2Seq):
     def parts(self):
         if self.head not in HEADS:
             raise unknown("head", self.head, HEADS)
-        norm = partial(RMSNorm, self.epsilon, dtype=self.dtype)
+        norm = partial(RMSNorm, self.eps, dtype=self.dtype)
         attention = partial(
             layers.Attention,
-            self.heads,
+            self.num_heads,
             self.dtype,
             head_dim=self.head_dim,
             use_bias=False,
@@ -175,12 +175,12 @@ class T5(Seq2Seq):
             kernel_init=_init,
             query_init=nn.initializers.variance_scaling(1 / self.head_dim, "fan_in", "normal"),
         )
-        bias = partial(RelativeBias, self.heads, self.buckets, self.furthest)
+        bias = partial(RelativeBias, self.num_heads, self.num_buckets, self.max_distance)
 
-        network = {"mlp_width": self.mlp_width, "gated": self.gated, "dropout": self.dropout, "dtype": self.dtype}
+        network = {"mlp_dim": self.mlp_dim, "gated": self.gated, "dropout": self.dropout, "dtype": self.dtype}
         layer, end = partial(Layer, attention, norm, **network), partial(Norm, norm, self.dropout)
         return {
-            "embed": partial(Embed, self.vocabulary, self.width, bias, self.dropout, self.dtype),
+            "embed": partial(Embed, self.vocab_size, self.width, bias, self.dropout, self.dtype),
             **{f"encoder_{i}": partial(layer, decoder=False) for i in range(self.depth)},
             "encoder_norm": end,
             **(self._decoder(layer, end, bias) if self.head == "lm" else self._pooled()),
@@ -189,7 +189,7 @@ class T5(Seq2Seq):
     def _decoder(self, layer, end, bias):
         """The stages after those of the encoder."""
         embed = partial(DecoderEmbed, bias=partial(bias, both_ways=False), dropout=self.dropout)
-        head = partial(Head, self.vocabulary, self.scaled, self.dtype)
+        head = partial(Head, self.vocab_size, self.scaled, self.dtype)
         return {
             "decoder_embed": Tied(embed, "embed"),
             **{f"decoder_{i}": partial(layer, decoder=True) for i in range(self.decoder_depth or self.depth)},
@@ -207,7 +207,7 @@ class T5(Seq2Seq):
 
 
 _LATER = {"gated": True, "tied": False, "scaled": False}
-_SIZES = {  # of T5; (width, depth, heads, head_dim, mlp_width)
+_SIZES = {  # of T5; (width, depth, num_heads, head_dim, mlp_dim)
     "small": (512, 6, 8, 64, 2048),
     "base": (768, 12, 12, 64, 3072),
     "large": (1024, 24, 16, 64, 4096),
@@ -224,11 +224,13 @@ _LATER_SIZES = {  # of T5 1.1, FLAN-T5 and mT5
 
 
 def _sized(sizes: tuple[int, ...], **fields) -> partial:
-    return partial(T5, **dict(zip(("width", "depth", "heads", "head_dim", "mlp_width"), sizes, strict=True)), **fields)
+    return partial(
+        T5, **dict(zip(("width", "depth", "num_heads", "head_dim", "mlp_dim"), sizes, strict=True)), **fields
+    )
 
 
 MODELS = {
     **{f"t5_{size}": _sized(sizes) for size, sizes in _SIZES.items()},
     **{f"flan_t5_{size}": _sized(sizes, **_LATER) for size, sizes in _LATER_SIZES.items()},
-    **{f"mt5_{size}": _sized(sizes, **_LATER, vocabulary=250112) for size, sizes in _LATER_SIZES.items()},
+    **{f"mt5_{size}": _sized(sizes, **_LATER, vocab_size=250112) for size, sizes in _LATER_SIZES.items()},
 }

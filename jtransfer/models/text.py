@@ -16,7 +16,7 @@ from jtransfer.models.chain import Chain, Tied
 
 HEADS = ("classify", "tag", "embed", "masked_lm")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-POOLINGS = ("token", "pooler", "mean", "unit_mean", "max")
+POOLINGS = ("cls", "pooler", "mean", "unit_mean", "max")
 Stream = dict[str, Any]
 """Between stages: "x" [b, n, d] and "mask" bool [b, 1, 1, n], False where there is padding."""
 _init = nn.initializers.normal(0.02)
@@ -60,32 +60,32 @@ class Embed(nn.Module):
     Attributes:
       rows: of the table of positions.
       kinds: of segments that `token_type_ids` tells apart; 0 for none.
-      length: most tokens that a text may have; None is as many as `rows`.
+      max_length: most tokens that a text may have; None is as many as `rows`.
       pad: token that fills up texts, where positions are counted from pad + 1 on and padding has none (RoBERTa).
     """
 
-    vocabulary: int
+    vocab_size: int
     width: int
     rows: int
     kinds: int
-    epsilon: float
+    eps: float
     dropout: float
-    length: int | None = None
+    max_length: int | None = None
     pad: int | None = None
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        self.tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=_init)
+        self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=_init)
         self.positions = self.param("positions", _init, (self.rows, self.width))
         if self.kinds:
             self.segments = self.param("segments", _init, (self.kinds, self.width))
-        self.norm = layers.LayerNorm(self.epsilon, dtype=self.dtype)
+        self.norm = layers.LayerNorm(self.eps, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
         check(inputs, INPUTS if self.kinds else tuple(name for name in INPUTS if name != "token_type_ids"))
         ids, kinds = inputs["input_ids"], inputs.get("token_type_ids")
-        longest = self.length or self.rows
+        longest = self.max_length or self.rows
         if ids.shape[1] > longest:
             raise InputError(f"input_ids: {ids.shape[1]} tokens, but the model has {longest} positions; truncate")
         x = self.tokens(ids) + self._places(inputs).astype(self.dtype)
@@ -107,7 +107,7 @@ class Pool(nn.Module):
     """What stands for the text.
 
     Attributes:
-      kind: "token", what stands at the first token; "pooler", the same through a dense layer with tanh; "mean" of all
+      kind: "cls", what stands at the first token; "pooler", the same through a dense layer with tanh; "mean" of all
         tokens that are no padding; "unit_mean", the same with a root mean square of 1, which leaves the direction that
         sentence embeddings are compared by; "max" of the same tokens; or "tokens", each of them, [b, n, d].
     """
@@ -127,7 +127,7 @@ class Pool(nn.Module):
         if self.kind in ("mean", "unit_mean"):
             mean = masked_mean(x, seen)
             return mean if self.kind == "mean" else unit_mean_square(mean)
-        if self.kind == "token":
+        if self.kind == "cls":
             return x[:, 0]
         dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.kernel_init, name="dense")
         return jnp.tanh(dense(x[:, 0]))
@@ -208,14 +208,14 @@ class Plain(nn.Module):
 
 class MaskedLM(nn.Module):
     """The logits of the token at each place, float32: a dense layer with an activation and a norm, and the products
-    with the token embeddings, plus `bias` [vocabulary].
+    with the token embeddings, plus `bias` [vocab_size].
 
     Attributes:
       embed: the stage whose `tokens` are the embeddings.
     """
 
     embed: nn.Module
-    epsilon: float
+    eps: float
     activation: Callable
     kernel_init: Callable = _init
     dtype: jnp.dtype = jnp.float32
@@ -223,7 +223,7 @@ class MaskedLM(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n v"]:
         dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.kernel_init, name="dense")
-        x = layers.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(self.activation(dense(x)))
+        x = layers.LayerNorm(self.eps, dtype=self.dtype, name="norm")(self.activation(dense(x)))
         logits = self.embed.tokens.attend(x).astype(jnp.float32)
         return logits + self.param("bias", nn.initializers.zeros, (logits.shape[-1],))
 
@@ -238,14 +238,14 @@ class Encoder(Chain):
       num_classes: of "classify" and "tag"; without meaning for other heads.
       head: "classify", the logits of a text [b, num_classes]; "tag", those of each token [b, n, num_classes]; "embed",
         the text's embedding [b, width], as of a sentence transformer; "masked_lm", the logits of the token at each
-        place [b, n, vocabulary]. All float32.
+        place [b, n, vocab_size]. All float32.
       pooling: what "classify" and "embed" see of the text, see `Pool`; None is the family's own for "classify", and
         "mean" for "embed".
       normalize: whether an embedding has length 1.
-      vocabulary: number of tokens.
-      length: most tokens of a text.
-      width, depth, heads, mlp_width: of the layers.
-      epsilon: of the layer norms.
+      vocab_size: number of tokens.
+      max_length: most tokens of a text.
+      width, depth, num_heads, mlp_dim: of the layers.
+      eps: of the layer norms.
       activation: of the layers, one of `layers.activation.ACTIVATIONS`.
       dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
       head_dropout: rate before the last layer; None is `dropout`.
@@ -255,20 +255,20 @@ class Encoder(Chain):
     head: str = "classify"
     pooling: str | None = None
     normalize: bool = True
-    vocabulary: int = 30522
-    length: int = 512
+    vocab_size: int = 30522
+    max_length: int = 512
     width: int = 768
     depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    epsilon: float = 1e-12
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    eps: float = 1e-12
     activation: str = "gelu"
     dropout: float = 0.1
     attention_dropout: float = 0.1
     head_dropout: float | None = None
     pad: int = 0
 
-    usual_pooling = "token"
+    usual_pooling = "cls"
 
     def embedding(self) -> Callable[..., nn.Module]:
         """The constructor of the stage "embed"."""
@@ -292,7 +292,7 @@ class Encoder(Chain):
 
     def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
         """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
-        return example_input(batch, min(8, self.length))
+        return example_input(batch, min(8, self.max_length))
 
     def parts(self):
         for kind, name, known in (
@@ -304,9 +304,9 @@ class Encoder(Chain):
                 raise unknown(kind, name, known)
         layer = partial(
             layers.PostNorm,
-            self.heads,
-            self.mlp_width,
-            self.epsilon,
+            self.num_heads,
+            self.mlp_dim,
+            self.eps,
             self.activation,
             self.dropout,
             self.attention_dropout,
@@ -322,7 +322,7 @@ class Encoder(Chain):
     def _head(self):
         if self.head == "masked_lm":
             activation = ACTIVATIONS[self.activation]
-            return Tied(partial(MaskedLM, epsilon=self.epsilon, activation=activation, dtype=self.dtype), "embed")
+            return Tied(partial(MaskedLM, eps=self.eps, activation=activation, dtype=self.dtype), "embed")
         if self.head == "embed":
             return Normalize if self.normalize else Plain
         if self.head == "tag":

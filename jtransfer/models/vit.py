@@ -23,18 +23,18 @@ class Embed(nn.Module):
     """Patches as tokens, after the class token and the distillation token if there is one; plus their positions.
 
     Attributes:
-      norm_epsilon: of a layer norm at the end, in which case the patches have no bias (CLIP); None for no norm.
+      norm_eps: of a layer norm at the end, in which case the patches have no bias (CLIP); None for no norm.
     """
 
     patch: int
     width: int
     tokens: tuple[str, ...]
-    norm_epsilon: float | None = None
+    norm_eps: float | None = None
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b n d"]:
-        plain = self.norm_epsilon is None
+        plain = self.norm_eps is None
         size = (self.width, self.patch, self.patch, "VALID")
         x = layers.Conv(*size, use_bias=plain, dtype=self.dtype, name="patches")(x)
         x = x.reshape(x.shape[0], -1, self.width)
@@ -42,7 +42,7 @@ class Embed(nn.Module):
             token = self.param(name, _token_init, (1, 1, self.width))
             x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)).astype(x.dtype), x], axis=1)
         x = x + self.param("positions", _token_init, (1, x.shape[1], self.width)).astype(x.dtype)
-        return x if plain else layers.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        return x if plain else layers.LayerNorm(self.norm_eps, dtype=self.dtype, name="norm")(x)
 
 
 class Layer(nn.Module):
@@ -53,9 +53,9 @@ class Layer(nn.Module):
       causal: see `layers.Attention`.
     """
 
-    heads: int
-    mlp_width: int
-    epsilon: float
+    num_heads: int
+    mlp_dim: int
+    eps: float
     layer_scale: float | None = None
     drop_path: float = 0.0
     activation: str = "gelu"
@@ -69,30 +69,30 @@ class Layer(nn.Module):
                 y = layers.LayerScale(self.layer_scale, self.dtype, name=scale)(y)
             return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
 
-        norm = partial(layers.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
-        attention = layers.Attention(self.heads, self.dtype, self.causal, name="attention")
+        norm = partial(layers.LayerNorm, epsilon=self.eps, dtype=self.dtype)
+        attention = layers.Attention(self.num_heads, self.dtype, self.causal, name="attention")
         x = add(x, attention(norm(name="norm1")(x)), "scale1")
-        y = nn.Dense(self.mlp_width, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
+        y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
         y = nn.Dense(x.shape[-1], dtype=self.dtype, name="fc2")(ACTIVATIONS[self.activation](y))
         return add(x, y, "scale2")
 
 
 class Pool(nn.Module):
-    """A layer norm, and what stands for the image: `kind` "token" (the class token), "tokens" (class and distillation
-    token, [b, 2, d]), "mean" (of the patches; the norm comes after), or "token+mean" ([b, 2·d])."""
+    """A layer norm, and what stands for the image: `kind` "cls" (the class token), "tokens" (class and distillation
+    token, [b, 2, d]), "mean" (of the patches; the norm comes after), or "cls+mean" ([b, 2·d])."""
 
     kind: str
     prefix: int
-    epsilon: float
+    eps: float
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Array:
-        norm = layers.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
+        norm = layers.LayerNorm(epsilon=self.eps, dtype=self.dtype, name="norm")
         if self.kind == "mean":
             return norm(x[:, self.prefix :].mean(axis=1))
         x = norm(x)
-        if self.kind == "token+mean":
+        if self.kind == "cls+mean":
             return jnp.concatenate([x[:, 0], x[:, self.prefix :].mean(axis=1)], axis=-1)
         return x[:, :2] if self.kind == "tokens" else x[:, 0]
 
@@ -101,21 +101,21 @@ class AttentionPool(nn.Module):
     """A layer norm, then attention from a learnt `probe` to all tokens, and a two-layer network beside a residual
     (arXiv:2106.04560, "MAP"). Attributes as of `Layer`."""
 
-    heads: int
-    mlp_width: int
-    epsilon: float
+    num_heads: int
+    mlp_dim: int
+    eps: float
     activation: str = "gelu"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b d"]:
         width = x.shape[-1]
-        norm = partial(layers.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
+        norm = partial(layers.LayerNorm, epsilon=self.eps, dtype=self.dtype)
         x = norm(name="norm")(x)
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, width)).astype(x.dtype)
         probe = jnp.broadcast_to(probe, (len(x), 1, width))
-        x = layers.Attention(self.heads, self.dtype, name="attention")(probe, x)
-        y = nn.Dense(self.mlp_width, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
+        x = layers.Attention(self.num_heads, self.dtype, name="attention")(probe, x)
+        y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
         y = nn.Dense(width, dtype=self.dtype, name="fc2")(ACTIVATIONS[self.activation](y))
         return (x + y)[:, 0]
 
@@ -138,12 +138,12 @@ class ViT(ImageChain):
 
     Attributes:
       patch: side of a patch in pixels; divides `image_size`.
-      width, depth, heads, mlp_width: of the layers.
+      width, depth, num_heads, mlp_dim: of the layers.
       distilled: a second token and head (DeiT).
-      pooling: see `Pool`; timm's DINOv2 has "token", transformers' "token+mean". Or "map": `AttentionPool`, and no
+      pooling: see `Pool`; timm's DINOv2 has "cls", transformers' "cls+mean". Or "map": `AttentionPool`, and no
         class token (SigLIP).
       activation: one of `ACTIVATIONS`: "gelu", or the approximation "gelu_new" of what was trained in JAX.
-      epsilon: of the layer norms: 1e-6 in timm and big_vision, 1e-12 in transformers.
+      eps: of the layer norms: 1e-6 in timm and big_vision, 1e-12 in transformers.
       layer_scale: initial value of the scales (DINOv2); None for none.
       drop_path: stochastic depth of the last layer; it falls linearly to 0 at the first.
     """
@@ -151,12 +151,12 @@ class ViT(ImageChain):
     patch: int = 16
     width: int = 768
     depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
+    num_heads: int = 12
+    mlp_dim: int = 3072
     distilled: bool = False
-    pooling: str = "token"
+    pooling: str = "cls"
     activation: str = "gelu"
-    epsilon: float = 1e-6
+    eps: float = 1e-6
     layer_scale: float | None = None
     drop_path: float = 0.0
     pixels: Pixels = _HALF
@@ -171,13 +171,13 @@ class ViT(ImageChain):
     def parts(self):
         def layer(i):
             rate = self.drop_path * i / max(self.depth - 1, 1)
-            size = (self.heads, self.mlp_width, self.epsilon, self.layer_scale, rate)
+            size = (self.num_heads, self.mlp_dim, self.eps, self.layer_scale, rate)
             return partial(Layer, *size, activation=self.activation, dtype=self.dtype)
 
         kind = "tokens" if self.distilled else self.pooling
-        pool = partial(Pool, kind, len(self.tokens), self.epsilon, self.dtype)
+        pool = partial(Pool, kind, len(self.tokens), self.eps, self.dtype)
         if kind == "map":
-            pool = partial(AttentionPool, self.heads, self.mlp_width, self.epsilon, self.activation, self.dtype)
+            pool = partial(AttentionPool, self.num_heads, self.mlp_dim, self.eps, self.activation, self.dtype)
         head = partial(DistilledHead if self.distilled else Head, self.num_classes, dtype=self.dtype)
         return {
             "embed": partial(Embed, self.patch, self.width, self.tokens, dtype=self.dtype),
@@ -188,10 +188,10 @@ class ViT(ImageChain):
 
 
 _SIZES = {
-    "tiny": {"width": 192, "heads": 3, "mlp_width": 768},
-    "small": {"width": 384, "heads": 6, "mlp_width": 1536},
+    "tiny": {"width": 192, "num_heads": 3, "mlp_dim": 768},
+    "small": {"width": 384, "num_heads": 6, "mlp_dim": 1536},
     "base": {},
-    "large": {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096},
+    "large": {"width": 1024, "depth": 24, "num_heads": 16, "mlp_dim": 4096},
 }
 _DINOV2 = {"patch": 14, "image_size": 518, "layer_scale": 1e-5, "pixels": _IMAGENET}
 

@@ -94,11 +94,11 @@ def example(model: Any) -> Any:
 def _texts(model: Any, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Ids and mask, int32 [2, n] or [1, n]."""
     pad, end = getattr(model, "pad", 0), getattr(model, "end", None)
-    length = min(LENGTH, getattr(model, "length", LENGTH))
-    usual = np.setdiff1d(np.arange(model.vocabulary), [token for token in (pad, end) if token is not None])
+    length = min(LENGTH, getattr(model, "max_length", LENGTH))
+    usual = np.setdiff1d(np.arange(model.vocab_size), [token for token in (pad, end) if token is not None])
     last = np.array([length] if pad is None else [length, length // 2 + 1])[:, None]
     ids, places = random.choice(usual, (len(last), length)), np.arange(length)
-    if end is not None and end < model.vocabulary:
+    if end is not None and end < model.vocab_size:
         ids = np.where(places == last - 1, end, ids)
     mask = places < last
     return np.where(mask, ids, pad or 0).astype(np.int32), mask.astype(np.int32)

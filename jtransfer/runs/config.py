@@ -86,7 +86,7 @@ def default() -> ConfigDict:
 
     config.generate = ConfigDict()
     config.generate.texts = 200  # of a split, evenly spread, that are translated in an evaluation; 0 is none
-    config.generate.fields = ConfigDict()  # beams, length_penalty, …; the others are the weights' own
+    config.generate.fields = ConfigDict()  # num_beams, length_penalty, …; the others are the weights' own
 
     config.batch_size = 32  # over all devices
     config.eval_batch_size = 0  # 0 is batch_size

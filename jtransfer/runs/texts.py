@@ -75,7 +75,7 @@ def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
         if wanted and hasattr(usual, "head"):
             fields.setdefault("head", wanted)
         if config.init == "scratch":
-            fields.setdefault("vocabulary", max(tokenizer.vocabulary, usual.vocabulary))
+            fields.setdefault("vocab_size", max(tokenizer.vocabulary, usual.vocab_size))
     writes = TASKS[task].writes and _generation(config, task) | config.generate.fields.to_dict()
     config = config.copy_and_resolve_references().unlock()
     config.generate.fields = type(config)(writes or {})
@@ -110,7 +110,7 @@ def _generation(config: Any, task: str) -> dict[str, Any]:
 
 def check_length(config: Any, model: Any) -> None:
     """InputError where the texts of a run may be longer than its model takes."""
-    places = getattr(model, "length", None)
+    places = getattr(model, "max_length", None)
     given = {"length": config.data.length}
     if config.task == "seq2seq":
         given["target_length"] = config.data.target_length
@@ -139,7 +139,7 @@ def pack(config: Any, sources: dict[str, data.Source], tokenizer: Any) -> dict[s
 
 def report(source: data.Source, pipeline: text.TextPipeline, tokenizer: Any, model: Any, rows: int) -> None:
     """Prints what becomes of the texts, and of how many rows they make; raises where they or the tokenizer misfit."""
-    line = tokenizers.check(tokenizer, model.vocabulary)
+    line = tokenizers.check(tokenizer, model.vocab_size)
     found = text.survey(source, pipeline)
     if jax.process_index() == 0:
         packing = [f"packed into {rows:,} rows"] if rows != len(source) else []

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
-from jtransfer.layers.frozen import still_modules
+from jtransfer.layers.frozen import frozen_modules
 
 INITIAL = "initial"  # the collection of the parameters that a run began with
 TRAINED = ("adapters", "aux")  # collections that are trained unless a rule says otherwise
@@ -56,7 +56,7 @@ def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
     mask = rules.by_collection(trainable)
     mask |= {name: jax.tree.map(lambda _: True, variables[name]) for name in TRAINED if name in variables.keys() - mask}
     moving, frozen = trees.partition({name: variables[name] for name in mask}, mask)
-    is_frozen = still_modules(mask["params"])
+    is_frozen = frozen_modules(mask["params"])
     rest = {name: tree for name, tree in variables.items() if name not in mask}
     fixed = trees.map_with_path(lambda path, _: _is_fixed(path, is_frozen), rest)
     held, model_state = trees.partition(rest, fixed)

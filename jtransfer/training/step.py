@@ -10,7 +10,7 @@ import optax
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
-from jtransfer.layers.frozen import still_modules
+from jtransfer.layers.frozen import frozen_modules
 from jtransfer.models import forward
 from jtransfer.objectives.task import of_loss
 from jtransfer.objectives.terms import TARGET, Objective, View
@@ -69,7 +69,7 @@ def make_train_step(
       `grad_norm` and `update_norm`, each float32 []. While they are finite, so is the state.
     """
     mask = rules.by_collection(trainable)
-    is_frozen = still_modules(mask["params"])
+    is_frozen = frozen_modules(mask["params"])
     total = objective if isinstance(objective, Objective) else of_loss(objective, accuracy or _accuracy)
     read = streams or {TARGET: StreamStep(preprocess, mix, start)}
 

@@ -41,7 +41,7 @@ def change(path: str, old: Shape, new: Shape, model: Any, sides: Shape | None = 
             return Change(_moved("windows of", *windows), partial(surgery.resize_bias, window=windows[1]))
         case "embedding" if old[1] == new[1] and old[0] < new[0]:
             return _vocabulary(old[0], new[0], axis=0)
-    if path.startswith("head/") and old[:-1] == new[:-1] and old[-1] < new[-1] == getattr(model, "vocabulary", None):
+    if path.startswith("head/") and old[:-1] == new[:-1] and old[-1] < new[-1] == getattr(model, "vocab_size", None):
         return _vocabulary(old[-1], new[-1], axis=-1)
     return None
 

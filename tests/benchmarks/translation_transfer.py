@@ -52,7 +52,7 @@ def translation(folder: Path, language: str, tokenizer: tokenizers.Tokenizer, in
     config = configs.default()
     config.init = init
     config.model.name = "marian"
-    size = {"width": 128, "depth": 2, "heads": 4, "mlp_width": 512, "length": 2 * LENGTH}
+    size = {"width": 128, "depth": 2, "num_heads": 4, "mlp_dim": 512, "max_length": 2 * LENGTH}
     tokens = {"pad": tokenizer.pad, "start": tokenizer.pad, "end": tokenizer.eos}
     config.model.fields.update(size | tokens | {"vocabulary": tokenizer.vocabulary})
     config.data.name = f"parallel:{folder}/en-{language}"

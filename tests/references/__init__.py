@@ -78,9 +78,9 @@ def images(size: int) -> np.ndarray:
 
 def inputs(model: str, fields: dict, size: int) -> Any:
     """What our model called `model` with these fields takes: images of `size` pixels, or texts, or both."""
-    if "vocabulary" not in fields:
+    if "vocab_size" not in fields:
         return images(size)
-    texts = {"input_ids": tokens(fields["vocabulary"], fields["length"])}
+    texts = {"input_ids": tokens(fields["vocab_size"], fields["max_length"])}
     return texts if model.startswith("clip_text_") else {"image": images(size), **texts}
 
 

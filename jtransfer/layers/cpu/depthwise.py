@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jtransfer.layers.cpu import dispatch
-from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, seen_by, taps
+from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, transposed_views, window_views
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -21,20 +21,20 @@ def depthwise(
 
 def _forward(x, kernel, strides, pads):
     padded = pad(x, pads)
-    views = taps(padded, kernel.shape[:2], strides)
+    views = window_views(padded, kernel.shape[:2], strides)
     return reduce(jnp.add, map(jnp.multiply, views, _weights(kernel))), (kernel, padded)
 
 
 def _backward(strides, pads, saved, g):
-    return dispatch.apart(partial(_gradients, strides, pads), *saved, g)
+    return dispatch.fusion_barrier(partial(_gradients, strides, pads), *saved, g)
 
 
 def _gradients(strides, pads, kernel, padded, g):
     window, weights = kernel.shape[:2], _weights(kernel)
     size = tuple(n - sum(ends) for n, ends in zip(padded.shape[1:3], pads, strict=True))
-    seen = seen_by(g, size, window, strides, pads)
+    seen = transposed_views(g, size, window, strides, pads)
     dx = merge([reduce(jnp.add, [view * weights[k] for k, view in phase]) for phase in seen], size, strides)
-    dkernel = _sums([view * g for view in taps(padded, window, strides)])
+    dkernel = _sums([view * g for view in window_views(padded, window, strides)])
     return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 

@@ -49,7 +49,7 @@ def conv(in_channels: int, kernel_shape: tuple[int, ...], pads, groups: int, out
     return "xla"
 
 
-def apart(f: Callable[..., Any], x: jax.Array, *others: jax.Array) -> Any:
+def fusion_barrier(f: Callable[..., Any], x: jax.Array, *others: jax.Array) -> Any:
     """`f(x, *others)`, compiled apart from what computes its arguments.
 
     XLA's CPU compiler fuses elementwise producers into every consumer and computes them again for each; it drops

@@ -26,7 +26,7 @@ def pad(x: Float[Array, "b h w c"], pads: Pads, fill: float = 0.0) -> Float[Arra
     return lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
 
 
-def taps(x: Float[Array, "b H W c"], window: Pair, strides: Pair) -> list[Float[Array, "b i j c"]]:
+def window_views(x: Float[Array, "b H W c"], window: Pair, strides: Pair) -> list[Float[Array, "b i j c"]]:
     """The padded map as seen from each position of the window, row by row."""
     (i, j), (sh, sw), (b, _, _, c) = out_size(x.shape[1:3], window, strides, NO_PADS), strides, x.shape
     return [
@@ -36,14 +36,15 @@ def taps(x: Float[Array, "b H W c"], window: Pair, strides: Pair) -> list[Float[
     ]
 
 
-def seen_by(
+def transposed_views(
     y: Float[Array, "b i j c"], size: Pair, window: Pair, strides: Pair, pads: Pads
 ) -> list[list[tuple[int, Float[Array, "b m n c"]]]]:
-    """What looked at each pixel of a map of `size`: the transpose of `taps`.
+    """What looked at each pixel of a map of `size`: the transpose of `window_views`.
 
     With stride s, the pixels of one phase (row, column modulo s) were seen at the same positions of the window. So each
     of the s² phases, row by row, has pairs (k, view): `view` holds, for each pixel of the phase, the output of the
-    window that saw it at its position k, or zero. The transpose of `taps` is the sum over k in each phase, merged.
+    window that saw it at its position k, or zero. The transpose of `window_views` is the sum over k in each phase,
+    merged.
     """
     rows, columns = (_Axis(*axis) for axis in zip(size, y.shape[1:3], window, strides, pads, strict=True))
     b, _, _, c = y.shape

@@ -84,9 +84,9 @@ class Text(Modality):
         keep(self.vocabulary, folder)
 
     def usual_fields(self, model: Any, init: str) -> dict[str, Any]:
-        if init != "scratch" or not hasattr(model, "vocabulary"):
+        if init != "scratch" or not hasattr(model, "vocab_size"):
             return {}
-        return {"vocabulary": max(self.vocabulary.vocabulary, model.vocabulary)}
+        return {"vocab_size": max(self.vocabulary.vocabulary, model.vocab_size)}
 
     def packs(self, task: Task) -> bool:
         """Whether the texts of this task share rows."""
@@ -112,7 +112,7 @@ class Text(Modality):
         return preprocess
 
     def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
-        line = tokenizers.check(self.vocabulary, model.vocabulary)
+        line = tokenizers.check(self.vocabulary, model.vocab_size)
         whole = dataclasses.replace(self.vocabulary, length=None)
         transform = forms.causal(whole, 2**30) if self.packs(task) else self.make_transform(task, model, train=False)
         found = text_statistics(source, transform)
@@ -134,7 +134,7 @@ class Text(Modality):
         return {"text": " / ".join(texts)} if texts else {"text": " ".join(example["tokens"])}
 
     def _check_length(self, task: Task, model: Any) -> None:
-        positions = getattr(model, "length", None)
+        positions = getattr(model, "max_length", None)
         given = {"length": self.length} | ({"target_length": self.target_length} if task.form == "seq2seq" else {})
         for name, length in given.items():
             if positions and length > positions:

@@ -20,12 +20,12 @@ def settings(modality: Text, model: Any, fields: Mapping[str, Any]) -> generate.
       InputError: no such setting, or a value out of its range.
     """
     produced, most = modality.vocabulary.target or modality.vocabulary, modality.target_length
-    positions = getattr(model, "length", None)
+    positions = getattr(model, "max_length", None)
     own = {
         "max_new_tokens": max(1, min(most, positions - 1)) if positions else most,
-        "eos": () if produced.eos is None else (produced.eos,),
-        "pad": produced.pad or 0,
-        "start": getattr(model, "start", None),
+        "eos_token_id": () if produced.eos is None else (produced.eos,),
+        "pad_token_id": produced.pad or 0,
+        "decoder_start_token_id": getattr(model, "start", None),
     }
     return generate.from_config({}, encoder_decoder=False, **(own | dict(fields)))
 

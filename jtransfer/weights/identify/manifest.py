@@ -103,7 +103,7 @@ def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
     Raises:
       InputError: no such model, or no such field.
     """
-    held = {key: _tuples(value) for key, value in fields.items()} | overrides
+    held = {key: _tuples(value) for key, value in models.upgrade_fields(name, fields).items()} | overrides
     if isinstance(held.get("pixels"), Mapping):
         known = {field.name for field in dataclasses.fields(Pixels)}
         held["pixels"] = Pixels(**{key: _tuples(value) for key, value in held["pixels"].items() if key in known})

@@ -7,8 +7,8 @@ from jtransfer.core.errors import InputError
 
 MODULES, POOLING = "modules.json", "1_Pooling/config.json"
 _KINDS = ("Transformer", "Pooling", "Normalize")
-_OURS = {"mean": None, "cls": "token", "max": "max"}  # their pooling → ours; an embedding's own is the mean
-_THEIRS = {"mean": "mean", "unit_mean": "mean", "token": "cls", "max": "max"}
+_OURS = {"mean": None, "cls": "cls", "max": "max"}  # their pooling → ours; an embedding's own is the mean
+_THEIRS = {"mean": "mean", "unit_mean": "mean", "cls": "cls", "max": "max"}
 _OLD = {
     f"pooling_mode_{name}": mode
     for name, mode in (

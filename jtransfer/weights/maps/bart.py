@@ -75,15 +75,15 @@ def _stated(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
             f"config.json: activation_function={activation!r}; the model here has {', '.join(_ACTIVATIONS)} only"
         )
     return {
-        "vocabulary": config["vocab_size"],
+        "vocab_size": config["vocab_size"],
         "width": config["d_model"],
-        "length": config["max_position_embeddings"],
+        "max_length": config["max_position_embeddings"],
         "depth": config["encoder_layers"],
         "decoder_depth": config["decoder_layers"],
-        "heads": config["encoder_attention_heads"],
-        "decoder_heads": config["decoder_attention_heads"],
-        "mlp_width": config["encoder_ffn_dim"],
-        "decoder_mlp_width": config["decoder_ffn_dim"],
+        "num_heads": config["encoder_attention_heads"],
+        "decoder_num_heads": config["decoder_attention_heads"],
+        "mlp_dim": config["encoder_ffn_dim"],
+        "decoder_mlp_dim": config["decoder_ffn_dim"],
         "activation": _ACTIVATIONS[activation],
         "scaled": config.get("scale_embedding", False),
         "dropout": config.get("dropout", 0.1),
@@ -101,28 +101,28 @@ STATED = {kind: (partial(_stated, kind), _REQUIRED) for kind in _KINDS}
 def transformers(model: Bart) -> dict[str, Any]:
     """The config.json of transformers."""
     found = [kind for kind, fields in _KINDS.items() if all(getattr(model, key) == fields[key] for key in fields)]
-    if not found or model.epsilon != 1e-5:
-        fields = {key: getattr(model, key) for key in (*_KINDS["bart"], "epsilon")}
+    if not found or model.eps != 1e-5:
+        fields = {key: getattr(model, key) for key in (*_KINDS["bart"], "eps")}
         raise InputError(f"transformers has no encoder–decoder with {fields}; it has {', '.join(_KINDS)}")
     kind = found[0]
     return {
         "architectures": [_ARCHITECTURES[kind]],
         "model_type": kind,
         **config_of(model),
-        "max_position_embeddings": model.length,
+        "max_position_embeddings": model.max_length,
         "encoder_layers": model.depth,
         "decoder_layers": model.decoder_depth or model.depth,
-        "encoder_attention_heads": model.heads,
-        "decoder_attention_heads": model.decoder_heads or model.heads,
-        "encoder_ffn_dim": model.mlp_width,
-        "decoder_ffn_dim": model.decoder_mlp_width or model.mlp_width,
+        "encoder_attention_heads": model.num_heads,
+        "decoder_attention_heads": model.decoder_num_heads or model.num_heads,
+        "encoder_ffn_dim": model.mlp_dim,
+        "decoder_ffn_dim": model.decoder_mlp_dim or model.mlp_dim,
         "activation_function": "swish" if model.activation == "silu" else model.activation,
         "scale_embedding": model.scaled,
         "dropout": model.dropout,
         "attention_dropout": model.attention_dropout,
         "activation_dropout": model.mlp_dropout,
         "tie_word_embeddings": True,
-        **({"decoder_vocab_size": model.vocabulary, **_SHARED} if kind == "marian" else {}),
+        **({"decoder_vocab_size": model.vocab_size, **_SHARED} if kind == "marian" else {}),
     }
 
 

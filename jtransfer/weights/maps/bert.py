@@ -141,13 +141,13 @@ def activation_of(name: str) -> str:
 def read(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of BERT that config.json states."""
     return {
-        "vocabulary": config["vocab_size"],
-        "length": config.get("max_position_embeddings", 512),
+        "vocab_size": config["vocab_size"],
+        "max_length": config.get("max_position_embeddings", 512),
         "width": config["hidden_size"],
         "depth": config["num_hidden_layers"],
-        "heads": config["num_attention_heads"],
-        "mlp_width": config["intermediate_size"],
-        "epsilon": config.get("layer_norm_eps", 1e-12),
+        "num_heads": config["num_attention_heads"],
+        "mlp_dim": config["intermediate_size"],
+        "eps": config.get("layer_norm_eps", 1e-12),
         "activation": activation_of(config.get("hidden_act", "gelu")),
         "dropout": config.get("hidden_dropout_prob", 0.1),
         "attention_dropout": config.get("attention_probs_dropout_prob", 0.1),
@@ -170,12 +170,12 @@ STATED = {"bert": (read, REQUIRED)}
 def write(model: Encoder) -> dict[str, Any]:
     """What `read` reads, but for the class and the positions."""
     return {
-        "vocab_size": model.vocabulary,
+        "vocab_size": model.vocab_size,
         "hidden_size": model.width,
         "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.mlp_width,
-        "layer_norm_eps": model.epsilon,
+        "num_attention_heads": model.num_heads,
+        "intermediate_size": model.mlp_dim,
+        "layer_norm_eps": model.eps,
         "hidden_act": model.activation,
         "hidden_dropout_prob": model.dropout,
         "attention_probs_dropout_prob": model.attention_dropout,
@@ -189,4 +189,4 @@ def write(model: Encoder) -> dict[str, Any]:
 def transformers(model: BERT) -> dict[str, Any]:
     """The config.json of transformers. Raises InputError where transformers has no such model."""
     config = {"architectures": architecture("Bert", model), "model_type": "bert"}
-    return {**config, "max_position_embeddings": model.length, **write(model)}
+    return {**config, "max_position_embeddings": model.max_length, **write(model)}

@@ -73,10 +73,10 @@ def _layer(theirs: str, ours: str, model: ViT, numbers: _Numbers) -> Iterator[Ma
 
 def _parts(theirs: str, ours: str, model: ViT, numbers: _Numbers) -> Iterator[Map]:
     """Attention, with [d, heads, d / heads] kernels, and what follows."""
-    heads, width = model.heads, model.width
-    split = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(width, heads, -1))
-    split_bias = Transform(lambda x: x.reshape(width), lambda x: x.reshape(heads, -1))
-    joined = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(heads, -1, width))
+    num_heads, width = model.num_heads, model.width
+    split = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(width, num_heads, -1))
+    split_bias = Transform(lambda x: x.reshape(width), lambda x: x.reshape(num_heads, -1))
+    joined = Transform(lambda x: x.reshape(width, width), lambda x: x.reshape(num_heads, -1, width))
     attention, its = f"{theirs}/{numbers.attention}", f"{ours}/attention"
     for name in ("query", "key", "value"):
         yield Map(f"{attention}/{name}/kernel", f"{its}/{name}/kernel", split)

@@ -145,9 +145,9 @@ def _tower(config: Mapping[str, Any], of_text: bool) -> dict[str, Any]:
     if not of_text:
         others = {"patch": ("patch_size", 32), "image_size": ("image_size", 224), "channels": ("num_channels", 3)}
         return sizes | {ours: config.get(*theirs) for ours, theirs in others.items()}
-    vocabulary, end = config.get("vocab_size", 49408), config.get("eos_token_id", 49407)
-    end = vocabulary - 1 if end == 2 else end  # 2 stands in old configs, whose texts end at the highest token
-    return sizes | {"vocabulary": vocabulary, "length": config.get("max_position_embeddings", 77), "end": end}
+    vocab_size, end = config.get("vocab_size", 49408), config.get("eos_token_id", 49407)
+    end = vocab_size - 1 if end == 2 else end  # 2 stands in old configs, whose texts end at the highest token
+    return sizes | {"vocab_size": vocab_size, "max_length": config.get("max_position_embeddings", 77), "end": end}
 
 
 def _image(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def _pair(config: Mapping[str, Any]) -> dict[str, Any]:
     return image | text | {"projection": shared, "stages": ("image", "text", "head")}  # no tower's are these
 
 
-_SIZES = ("width", "depth", "heads", "mlp_width")
-_COMMON = {"hidden_act": "activation", "layer_norm_eps": "epsilon"}
+_SIZES = ("width", "depth", "num_heads", "mlp_dim")
+_COMMON = {"hidden_act": "activation", "layer_norm_eps": "eps"}
 STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
     "clip": (_pair, {}),
     "clip_vision_model": (_image, {}),
@@ -206,8 +206,8 @@ def transformers(model: CLIP) -> dict[str, Any]:
 
 def _text_config(model: CLIP, prefix: str = "") -> dict[str, Any]:
     return _sizes(model, prefix) | {
-        "vocab_size": model.vocabulary,
-        "max_position_embeddings": model.length,
+        "vocab_size": model.vocab_size,
+        "max_position_embeddings": model.max_length,
         "eos_token_id": model.end,
     }
 
@@ -221,21 +221,21 @@ def _sizes(model: CLIP, prefix: str = "") -> dict[str, Any]:
     return {
         "hidden_size": getattr(model, f"{prefix}width"),
         "num_hidden_layers": getattr(model, f"{prefix}depth"),
-        "num_attention_heads": getattr(model, f"{prefix}heads"),
-        "intermediate_size": getattr(model, f"{prefix}mlp_width"),
+        "num_attention_heads": getattr(model, f"{prefix}num_heads"),
+        "intermediate_size": getattr(model, f"{prefix}mlp_dim"),
         "hidden_act": model.activation,
-        "layer_norm_eps": model.epsilon,
+        "layer_norm_eps": model.eps,
     }
 
 
 def timm(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:
     """timm's name of an image tower, and arguments. Raises InputError where timm has no such model."""
-    if not isinstance(model, CLIPImage) or model.epsilon != 1e-5:
-        raise InputError(f"timm has CLIP's image towers with epsilon=1e-05 only, not {name}")
+    if not isinstance(model, CLIPImage) or model.eps != 1e-5:
+        raise InputError(f"timm has CLIP's image towers with eps=1e-05 only, not {name}")
     size, patch = name.removeprefix("clip_image_").split("_")
     quick = "quickgelu_" if model.activation == "quick_gelu" else ""
     table = vit.TIMM | {"embed_dim": "width"}
-    args = arguments(name, model, table, free=("mlp_width", "activation", "epsilon", "head_bias"))
+    args = arguments(name, model, table, free=("mlp_dim", "activation", "eps", "head_bias"))
     args |= {} if model.image_size == 224 else {"img_size": model.image_size}
-    args |= {} if model.mlp_width == 4 * model.width else {"mlp_ratio": model.mlp_width / model.width}
+    args |= {} if model.mlp_dim == 4 * model.width else {"mlp_ratio": model.mlp_dim / model.width}
     return f"vit_{size}_{patch}_clip_{quick}224", args

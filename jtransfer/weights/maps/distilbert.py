@@ -45,12 +45,12 @@ def _layers(prefix: str) -> list[Map]:
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "vocabulary": config["vocab_size"],
-        "length": config.get("max_position_embeddings", 512),
+        "vocab_size": config["vocab_size"],
+        "max_length": config.get("max_position_embeddings", 512),
         "width": config["dim"],
         "depth": config["n_layers"],
-        "heads": config["n_heads"],
-        "mlp_width": config["hidden_dim"],
+        "num_heads": config["n_heads"],
+        "mlp_dim": config["hidden_dim"],
         "activation": bert.activation_of(config.get("activation", "gelu")),
         "dropout": config.get("dropout", 0.1),
         "attention_dropout": config.get("attention_dropout", 0.1),
@@ -69,12 +69,12 @@ def transformers(model: DistilBERT) -> dict[str, Any]:
     return {
         "architectures": bert.architecture("DistilBert", model),
         "model_type": "distilbert",
-        "vocab_size": model.vocabulary,
-        "max_position_embeddings": model.length,
+        "vocab_size": model.vocab_size,
+        "max_position_embeddings": model.max_length,
         "dim": model.width,
         "n_layers": model.depth,
-        "n_heads": model.heads,
-        "hidden_dim": model.mlp_width,
+        "n_heads": model.num_heads,
+        "hidden_dim": model.mlp_dim,
         "activation": model.activation,
         "dropout": model.dropout,
         "attention_dropout": model.attention_dropout,

@@ -86,13 +86,13 @@ def transformers(model: EfficientNet) -> dict[str, Any]:
         "depth_coefficient": model.depth,
         "hidden_dim": model.ends[1],
         "image_size": model.image_size,
-        "batch_norm_eps": model.epsilon or 1e-3,
+        "batch_norm_eps": model.eps or 1e-3,
         "dropout_rate": model.dropout,
         **_REQUIRED,
     }
 
 
-TIMM = {"bn_eps": "epsilon"}
+TIMM = {"bn_eps": "eps"}
 
 
 def timm(name: str, model: EfficientNet) -> tuple[str, dict[str, Any]]:

@@ -68,13 +68,13 @@ def head_of(config: Mapping[str, Any]) -> str:
 
 def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "vocabulary": config["vocab_size"],
-        "length": config["n_positions"],
+        "vocab_size": config["vocab_size"],
+        "max_length": config["n_positions"],
         "width": config["n_embd"],
         "depth": config["n_layer"],
-        "heads": config["n_head"],
-        "mlp_width": config.get("n_inner") or 4 * config["n_embd"],
-        "epsilon": config.get("layer_norm_epsilon", 1e-5),
+        "num_heads": config["n_head"],
+        "mlp_dim": config.get("n_inner") or 4 * config["n_embd"],
+        "eps": config.get("layer_norm_epsilon", 1e-5),
         "dropout": config.get("resid_pdrop", 0.1),
         "attention_dropout": config.get("attn_pdrop", 0.1),
         "tied": config.get("tie_word_embeddings", True),
@@ -96,17 +96,17 @@ STATED = {"gpt2": (_fields, _REQUIRED)}
 def transformers(model: GPT2) -> dict[str, Any]:
     """The config.json of transformers."""
     architecture = {"lm": "GPT2LMHeadModel", "classify": "GPT2ForSequenceClassification"}[model.head]
-    ends = {} if model.vocabulary > _END else {"bos_token_id": None, "eos_token_id": None}
+    ends = {} if model.vocab_size > _END else {"bos_token_id": None, "eos_token_id": None}
     return {
         "architectures": [architecture],
         "model_type": "gpt2",
-        "vocab_size": model.vocabulary,
-        "n_positions": model.length,
+        "vocab_size": model.vocab_size,
+        "n_positions": model.max_length,
         "n_embd": model.width,
         "n_layer": model.depth,
-        "n_head": model.heads,
-        "n_inner": model.mlp_width,
-        "layer_norm_epsilon": model.epsilon,
+        "n_head": model.num_heads,
+        "n_inner": model.mlp_dim,
+        "layer_norm_epsilon": model.eps,
         "resid_pdrop": model.dropout,
         "embd_pdrop": model.dropout,
         "attn_pdrop": model.attention_dropout,

@@ -66,7 +66,7 @@ TIMM = (
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """Padding and epsilon, which names and shapes can't show.
+    """Padding and `eps`, which names and shapes can't show.
 
     Args:
       scheme: whose names the weights have.
@@ -81,16 +81,16 @@ def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[s
     if scheme != "timm":
         return {}
     if any(re.match(r"(efficientnet|mobilenetv[23])_", name) for name in called):
-        return {"symmetric": True, "epsilon": 1e-5}
-    return {"symmetric": None, "epsilon": None}
+        return {"symmetric": True, "eps": 1e-5}
+    return {"symmetric": None, "eps": None}
 
 
 def tensorflow_or_not(name: str, theirs: str, model: Inverted) -> tuple[str, dict[str, Any]]:
     """timm's name of a model, and arguments.
 
-    Its `tf_` models pad as TensorFlow; epsilon is 1e-3 in these and 1e-5 in all others, whatever B5 has here.
+    Its `tf_` models pad as TensorFlow; `eps` is 1e-3 in these and 1e-5 in all others, whatever B5 has here.
     """
     usual = 1e-5 if model.symmetric else 1e-3
-    args = arguments(name, model, {}, free=("symmetric", "epsilon"))
-    args |= {"bn_eps": model.epsilon} if (model.epsilon or usual) != usual else {}
+    args = arguments(name, model, {}, free=("symmetric", "eps"))
+    args |= {"bn_eps": model.eps} if (model.eps or usual) != usual else {}
     return theirs if model.symmetric else f"tf_{theirs}", args

@@ -17,7 +17,7 @@ Config = Mapping[str, Any]
 
 def schemes(model: Llama) -> tuple[Scheme, ...]:
     """The naming schemes of `model`: those of a model with a head, and of one without."""
-    after = model.norms_after
+    after = model.post_norms
     found = []
     for name, prefix in (("transformers", "model."), ("transformers base", "")):
         theirs = f"{prefix}layers.{{i}}"
@@ -52,20 +52,20 @@ _USUAL = {field.name: field.default for field in dataclasses.fields(Llama) if fi
 
 def _llama(config: Config) -> dict[str, Any]:
     """All fields, as Llama has them."""
-    heads = config["num_attention_heads"]
+    num_heads = config["num_attention_heads"]
     biased = config.get("attention_bias") or False
     theta, scaling = _rope(config)
     return _USUAL | {
-        "vocabulary": config["vocab_size"],
-        "length": config["max_position_embeddings"],
+        "vocab_size": config["vocab_size"],
+        "max_length": config["max_position_embeddings"],
         "width": config["hidden_size"],
         "depth": config["num_hidden_layers"],
-        "heads": heads,
-        "mlp_width": config["intermediate_size"],
-        "epsilon": config["rms_norm_eps"],
+        "num_heads": num_heads,
+        "mlp_dim": config["intermediate_size"],
+        "eps": config["rms_norm_eps"],
         "attention_dropout": config.get("attention_dropout") or 0.0,
-        "kv_heads": config.get("num_key_value_heads") or heads,
-        "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
+        "num_kv_heads": config.get("num_key_value_heads") or num_heads,
+        "head_dim": config.get("head_dim") or config["hidden_size"] // num_heads,
         "rope_theta": theta,
         "rope_scaling": scaling,
         "qkv_bias": biased,
@@ -123,12 +123,12 @@ def _gemma(config: Config) -> dict[str, Any]:
 def _gemma2(config: Config) -> dict[str, Any]:
     _all_layers(config, "sliding_attention", "full_attention")
     return _gemma(config) | {
-        "norms_after": True,
+        "post_norms": True,
         "window": config.get("sliding_window", 4096),
         "window_every": 2,
         "query_scale": config.get("query_pre_attn_scalar", 256),
-        "attention_cap": config.get("attn_logit_softcapping", 50.0),
-        "logit_cap": config.get("final_logit_softcapping", 30.0),
+        "attention_softcap": config.get("attn_logit_softcapping", 50.0),
+        "logit_softcap": config.get("final_logit_softcapping", 30.0),
     }
 
 
@@ -165,16 +165,16 @@ def transformers(model: Llama) -> dict[str, Any]:
     config = {
         "architectures": [name + {"lm": "ForCausalLM", "classify": "ForSequenceClassification"}[model.head]],
         "model_type": kind,
-        "vocab_size": model.vocabulary,
-        "max_position_embeddings": model.length,
+        "vocab_size": model.vocab_size,
+        "max_position_embeddings": model.max_length,
         "hidden_size": model.width,
         "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.mlp_width,
-        "rms_norm_eps": model.epsilon,
+        "num_attention_heads": model.num_heads,
+        "intermediate_size": model.mlp_dim,
+        "rms_norm_eps": model.eps,
         "attention_dropout": model.attention_dropout,
-        "num_key_value_heads": model.kv_heads or model.heads,
-        "head_dim": model.head_dim or model.width // model.heads,
+        "num_key_value_heads": model.num_kv_heads or model.num_heads,
+        "head_dim": model.head_dim or model.width // model.num_heads,
         "rope_parameters": _rope_parameters(model),
         "attention_bias": model.out_bias,
         "mlp_bias": model.mlp_bias,
@@ -188,8 +188,8 @@ def transformers(model: Llama) -> dict[str, Any]:
         config |= {
             "hidden_activation": config.pop("hidden_act"),
             "query_pre_attn_scalar": model.query_scale or config["head_dim"],
-            "attn_logit_softcapping": model.attention_cap,
-            "final_logit_softcapping": model.logit_cap,
+            "attn_logit_softcapping": model.attention_softcap,
+            "final_logit_softcapping": model.logit_softcap,
         }
     for field, value in STATED[kind][0](config).items():
         if getattr(model, field) not in (value, None):
@@ -201,7 +201,7 @@ def transformers(model: Llama) -> dict[str, Any]:
 
 def _kind(model: Llama) -> str:
     if model.activation != "silu":
-        return "gemma2" if model.norms_after else "gemma"
+        return "gemma2" if model.post_norms else "gemma"
     if model.qk_norm:
         return "qwen3"
     if model.qkv_bias and not model.out_bias:

@@ -58,7 +58,7 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     if scaled(32, width) == scaled(16, width):
         raise InputError(f"config.json: depth_multiplier={width}: the first block has a residual here, not there")
     fields = {"width": width, "image_size": config["image_size"]}
-    return fields | {"symmetric": not config.get("tf_padding", True), "epsilon": config.get("layer_norm_eps", 1e-3)}
+    return fields | {"symmetric": not config.get("tf_padding", True), "eps": config.get("layer_norm_eps", 1e-3)}
 
 
 STATED = {"mobilenet_v2": (_stated, {"hidden_act": "relu6", "output_stride": 32, "finegrained_output": True})}
@@ -74,14 +74,14 @@ def transformers(model: MobileNetV2) -> dict[str, Any]:
         "depth_multiplier": model.width,
         "image_size": model.image_size,
         "tf_padding": not model.symmetric,
-        "layer_norm_eps": model.epsilon or (1e-5 if model.symmetric else 1e-3),
+        "layer_norm_eps": model.eps or (1e-5 if model.symmetric else 1e-3),
         "finegrained_output": True,
         "hidden_act": "relu6",
         "classifier_dropout_prob": model.dropout,
     }
 
 
-TIMM = {"bn_eps": "epsilon"}
+TIMM = {"bn_eps": "eps"}
 
 
 def timm(name: str, model: MobileNetV2) -> tuple[str, dict[str, Any]]:

@@ -44,7 +44,7 @@ def _timm(model: MobileNetV3) -> Iterator[Map]:
     yield from dense("classifier", "head/dense")
 
 
-TIMM = {"bn_eps": "epsilon"}
+TIMM = {"bn_eps": "eps"}
 
 
 def timm(name: str, model: MobileNetV3) -> tuple[str, dict[str, Any]]:

@@ -49,25 +49,23 @@ def read(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def named(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:
     """OpenCLIP's class of a model, and its arguments. Raises InputError where it has no such model."""
-    if not isinstance(model, CLIPPair) or model.epsilon != 1e-5 or model.width % model.heads:
-        raise InputError(
-            "OpenCLIP has pairs of towers with epsilon=1e-05 only; take the pair, or store activations.npz"
-        )
+    if not isinstance(model, CLIPPair) or model.eps != 1e-5 or model.width % model.num_heads:
+        raise InputError("OpenCLIP has pairs of towers with eps=1e-05 only; take the pair, or store activations.npz")
     image = {
         "width": model.width,
         "layers": model.depth,
-        "head_width": model.width // model.heads,
-        "mlp_ratio": model.mlp_width / model.width,
+        "head_width": model.width // model.num_heads,
+        "mlp_ratio": model.mlp_dim / model.width,
         "patch_size": model.patch,
         "image_size": model.image_size,
     }
     text = {
         "width": model.text_width,
         "layers": model.text_depth,
-        "heads": model.text_heads,
-        "mlp_ratio": model.text_mlp_width / model.text_width,
-        "vocab_size": model.vocabulary,
-        "context_length": model.length,
+        "heads": model.text_num_heads,
+        "mlp_ratio": model.text_mlp_dim / model.text_width,
+        "vocab_size": model.vocab_size,
+        "context_length": model.max_length,
     }
     quick = model.activation == "quick_gelu"
     return "CLIP", {"embed_dim": model.projection, "vision_cfg": image, "text_cfg": text, "quick_gelu": quick}

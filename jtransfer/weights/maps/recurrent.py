@@ -87,7 +87,7 @@ def reference(torch: Any, model: Recurrent, names: Collection[str]) -> Any:
     both = model.bidirectional
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[model.cell]
     parts = {
-        tokens: torch.nn.Embedding(model.vocabulary, model.width),
+        tokens: torch.nn.Embedding(model.vocab_size, model.width),
         layers: kind(model.width, model.features, model.depth, model.biases > 0, batch_first=True, bidirectional=both),
     }
     if head:
@@ -130,9 +130,9 @@ def _torch_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     states = [shape for name, shape in shapes.items() if re.search(r"weight_hh_l0$", name)]
     if not tables or not states:
         return {}
-    (vocabulary, width), (wide, features) = tables[0], states[0]
+    (vocab_size, width), (wide, features) = tables[0], states[0]
     return {
-        "vocabulary": vocabulary,
+        "vocab_size": vocab_size,
         "width": width,
         "features": features,
         "cell": "lstm" if wide == 4 * features else "gru",
@@ -147,12 +147,12 @@ def _keras_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     states = {name: shape for name, shape in shapes.items() if name.endswith("cell/vars/1")}
     if "layers/embedding/vars/0" not in shapes or not states:
         return {}
-    vocabulary, width = shapes["layers/embedding/vars/0"]
+    vocab_size, width = shapes["layers/embedding/vars/0"]
     features, wide = next(iter(states.values()))
     biases = [shape for name, shape in shapes.items() if name.endswith("cell/vars/2")]
     cell = "lstm" if wide == 4 * features else "gru"
     return {
-        "vocabulary": vocabulary,
+        "vocab_size": vocab_size,
         "width": width,
         "features": features,
         "cell": cell,

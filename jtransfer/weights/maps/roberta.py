@@ -33,8 +33,8 @@ _KINDS = {"roberta": "Roberta", "xlm-roberta": "XLMRoberta"}  # transformers' mo
 
 def _read(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     pad = config.get("pad_token_id", 1)
-    length = config.get("max_position_embeddings", 514) - pad - 1
-    found = bert.read(config) | {"pad": pad, "length": length, "kind": kind}
+    max_length = config.get("max_position_embeddings", 514) - pad - 1
+    found = bert.read(config) | {"pad": pad, "max_length": max_length, "kind": kind}
     return {key: value for key, value in found.items() if key != "activation"}
 
 
@@ -47,4 +47,4 @@ def transformers(model: RoBERTa) -> dict[str, Any]:
     if model.kind not in _KINDS:
         raise unknown("kind", model.kind, _KINDS)
     config = {"architectures": bert.architecture(_KINDS[model.kind], model), "model_type": model.kind}
-    return {**config, "max_position_embeddings": model.length + model.pad + 1, **bert.write(model)}
+    return {**config, "max_position_embeddings": model.max_length + model.pad + 1, **bert.write(model)}

@@ -25,11 +25,11 @@ def config_of(model: Seq2Seq) -> dict[str, Any]:
     """
     for name in ("pad", "start", "end"):
         token = getattr(model, name)
-        if token is not None and token >= model.vocabulary:
-            raise InputError(f"{name}={token} is no token of a vocabulary of {model.vocabulary}; give another {name}")
+        if token is not None and token >= model.vocab_size:
+            raise InputError(f"{name}={token} is no token of a vocabulary of {model.vocab_size}; give another {name}")
     return {
         "is_encoder_decoder": True,
-        "vocab_size": model.vocabulary,
+        "vocab_size": model.vocab_size,
         "d_model": model.width,
         "pad_token_id": model.pad,
         "decoder_start_token_id": model.start,

@@ -129,7 +129,7 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "patch": config["patch_size"],
         "width": config["embed_dim"],
         "depths": config["depths"],
-        "heads": config["num_heads"],
+        "num_heads": config["num_heads"],
         "window": config["window_size"],
         "image_size": size,
         "drop_path": config.get("drop_path_rate", 0.1),
@@ -159,7 +159,7 @@ def transformers(model: Swin) -> dict[str, Any]:
         "patch_size": model.patch,
         "embed_dim": model.width,
         "depths": list(model.depths),
-        "num_heads": list(model.heads),
+        "num_heads": list(model.num_heads),
         "window_size": model.window,
         "image_size": model.image_size,
         "drop_path_rate": model.drop_path,
@@ -167,7 +167,7 @@ def transformers(model: Swin) -> dict[str, Any]:
     }
 
 
-TIMM = {"depths": "depths", "num_heads": "heads", "window_size": "window", "patch_size": "patch"}
+TIMM = {"depths": "depths", "num_heads": "num_heads", "window_size": "window", "patch_size": "patch"}
 _NAMES = {
     **{f"swin_{size}": f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base", "large")},
     **{f"swin_{size}_384": f"swin_{size}_patch4_window12_384" for size in ("base", "large")},

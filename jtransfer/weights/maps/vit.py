@@ -144,11 +144,11 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "width": width,
         "depth": config["num_hidden_layers"],
-        "heads": config["num_attention_heads"],
-        "mlp_width": config.get("intermediate_size") or round(config["mlp_ratio"] * width),
+        "num_heads": config["num_attention_heads"],
+        "mlp_dim": config.get("intermediate_size") or round(config["mlp_ratio"] * width),
         "patch": config["patch_size"],
         "image_size": config["image_size"],
-        "epsilon": config.get("layer_norm_eps", 1e-12),
+        "eps": config.get("layer_norm_eps", 1e-12),
         "activation": _activation(config.get("hidden_act", "gelu"), "config.json: hidden_act"),
     }
 
@@ -173,7 +173,7 @@ def _deit(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dinov2(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _stated(config) | {"layer_scale": config["layerscale_value"], "pooling": "token+mean"}
+    return _stated(config) | {"layer_scale": config["layerscale_value"], "pooling": "cls+mean"}
 
 
 _TEACHER = "DeiTForImageClassificationWithTeacher"
@@ -189,22 +189,22 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
 def transformers(model: ViT) -> dict[str, Any]:
     """The config.json of transformers."""
     kind = _kind(model)
-    pooling = "token+mean" if kind == "dinov2" else "token"
+    pooling = "cls+mean" if kind == "dinov2" else "cls"
     if model.pooling != pooling:
         raise InputError(f"transformers' {kind} has pooling={pooling!r}; this model has {model.pooling!r}")
-    if kind == "dinov2" and model.mlp_width % model.width:
-        raise InputError(f"transformers' dinov2 has an mlp_width that is a multiple of the width {model.width}")
-    mlp = {"mlp_ratio": model.mlp_width // model.width, "layerscale_value": model.layer_scale}
+    if kind == "dinov2" and model.mlp_dim % model.width:
+        raise InputError(f"transformers' dinov2 has an mlp_dim that is a multiple of the width {model.width}")
+    mlp = {"mlp_ratio": model.mlp_dim // model.width, "layerscale_value": model.layer_scale}
     return {
         "architectures": [_ARCHITECTURES[kind]],
         "model_type": kind,
         "hidden_size": model.width,
         "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
-        **(mlp if kind == "dinov2" else {"intermediate_size": model.mlp_width}),
+        "num_attention_heads": model.num_heads,
+        **(mlp if kind == "dinov2" else {"intermediate_size": model.mlp_dim}),
         "patch_size": model.patch,
         "image_size": model.image_size,
-        "layer_norm_eps": model.epsilon,
+        "layer_norm_eps": model.eps,
         "hidden_act": model.activation,
         **_REQUIRED,
     }
@@ -212,7 +212,7 @@ def transformers(model: ViT) -> dict[str, Any]:
 
 def _widths(args: Mapping[str, Any]) -> dict[str, Any]:
     width = args.get("embed_dim")
-    return {"width": width, "mlp_width": round(args.get("mlp_ratio", 4) * width)} if width else {}
+    return {"width": width, "mlp_dim": round(args.get("mlp_ratio", 4) * width)} if width else {}
 
 
 def _image_size(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,12 +226,12 @@ def _pooling(args: Mapping[str, Any]) -> dict[str, Any]:
     return {"pooling": _POOLINGS[args["global_pool"]]}
 
 
-_POOLINGS = {"token": "token", "avg": "mean", "map": "map"}
+_POOLINGS = {"token": "cls", "avg": "mean", "map": "map"}
 TIMM = {
     "patch_size": "patch",
     "embed_dim": _widths,
     "depth": "depth",
-    "num_heads": "heads",
+    "num_heads": "num_heads",
     "img_size": _image_size,
     "mlp_ratio": _widths,
     "global_pool": _pooling,
@@ -242,7 +242,7 @@ TIMM = {
 def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
     """timm's name, and arguments."""
     pools = {ours: theirs for theirs, ours in _POOLINGS.items()}
-    able = ("map",) if name.endswith("_siglip") else ("token", "mean")
+    able = ("map",) if name.endswith("_siglip") else ("cls", "mean")
     if model.pooling not in able:
         raise InputError(f"timm's {name} has pooling={' or '.join(map(repr, able))}; this model has {model.pooling!r}")
     dino = name.startswith("dinov2_")
@@ -251,9 +251,9 @@ def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
         name,
         model,
         TIMM | {"embed_dim": "width"},
-        free=("mlp_width", "pooling", "layer_scale", "epsilon", "activation"),
+        free=("mlp_dim", "pooling", "layer_scale", "eps", "activation"),
     )
-    args |= {} if model.pooling in ("token", "map") else {"global_pool": pools[model.pooling]}
+    args |= {} if model.pooling in ("cls", "map") else {"global_pool": pools[model.pooling]}
     args |= {} if model.activation == "gelu" else {"act_layer": model.activation.replace("gelu_new", "gelu_tanh")}
     args |= {} if model.image_size == (518 if dino else 224) else {"img_size": model.image_size}
-    return theirs, args | ({} if model.mlp_width == 4 * model.width else {"mlp_ratio": model.mlp_width / model.width})
+    return theirs, args | ({} if model.mlp_dim == 4 * model.width else {"mlp_ratio": model.mlp_dim / model.width})

@@ -1,0 +1,127 @@
+"""The settings of generation that a `generation_config.json` of Hugging Face's transformers states."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from jtransfer.core.errors import InputError
+from jtransfer.generate.settings import Settings, make
+from jtransfer.weights.formats import json_header
+from jtransfer.weights.formats.lazy import Malformed
+from jtransfer.weights.source import fetch_beside
+
+_MAX_BYTES = 10_000_000
+_OTHERWISE = {"eos_token_id", "suppress_tokens", "forced_eos_token_id"}  # in another form there than in `Settings`
+_SAME = {field.name for field in dataclasses.fields(Settings)} - _OTHERWISE
+_READ = {*_SAME, *_OTHERWISE, "max_length", "min_length", "bos_token_id", "bad_words_ids"}
+_SILENT = {  # fields that do not change the text
+    "_from_model_config",
+    "assistant_confidence_threshold",
+    "assistant_lookbehind",
+    "cache_implementation",
+    "is_assistant",
+    "low_memory",
+    "num_assistant_tokens",
+    "num_assistant_tokens_schedule",
+    "output_attentions",
+    "output_hidden_states",
+    "output_logits",
+    "output_scores",
+    "remove_invalid_values",
+    "return_dict_in_generate",
+    "target_lookbehind",
+    "transformers_version",
+    "use_cache",
+}
+_NEUTRAL = {  # rules that do not exist here, at the value with which they do nothing
+    "diversity_penalty": 0.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "num_beam_groups": 1,
+    "num_return_sequences": 1,
+    "typical_p": 1.0,
+}
+
+
+def from_config(config: Mapping[str, Any], *, encoder_decoder: bool, **overrides: Any) -> Settings:
+    """The settings that the content of a `generation_config.json` states.
+
+    `max_length` counts the first token of the decoder if there is an encoder. For a decoder alone it counts the prompt,
+    whose length is not known here, so it is left out: give `max_new_tokens`. A config that draws tokens and does not
+    state `top_k` means 50, as in transformers.
+
+    Args:
+      config: The content of the file.
+      encoder_decoder: Whether the model has an encoder and a decoder.
+      **overrides: Fields of `Settings` that win over the config.
+
+    Raises:
+      InputError: The config states a rule or a value that does not exist here, or there is no such field.
+    """
+    config = {key: value for key, value in config.items() if value is not None and key not in _SILENT}
+    for key, value in config.items():
+        if key not in _READ and value != _NEUTRAL.get(key, False):
+            raise InputError(f"generation_config.json: {key}={value!r}, which is not possible here; remove it")
+    found = {key: config[key] for key in _SAME if key in config}
+    found["eos_token_id"] = _listed(config, "eos_token_id")
+    found["suppress_tokens"] = _single_words(config, found["eos_token_id"]) + _listed(config, "suppress_tokens")
+    ends = _listed(config, "forced_eos_token_id")
+    if len(ends) > 1:
+        raise InputError(f"generation_config.json: forced_eos_token_id={list(ends)}; here it is one token")
+    if ends:
+        found["forced_eos_token_id"] = ends[0]
+    if found["eos_token_id"]:
+        found.setdefault("pad_token_id", found["eos_token_id"][0])
+    if found.get("do_sample"):
+        found.setdefault("top_k", 50)
+    if encoder_decoder:
+        lengths = {"max_new_tokens": config.get("max_length"), "min_new_tokens": config.get("min_length")}
+        found = {key: max(0, length - 1) for key, length in lengths.items() if length is not None} | found
+        if "bos_token_id" in config:
+            found.setdefault("decoder_start_token_id", config["bos_token_id"])
+    return make(**found | overrides)
+
+
+def read(source: str | os.PathLike, *, encoder_decoder: bool, **overrides: Any) -> Settings:
+    """The settings that the files beside a checkpoint state.
+
+    They are in its `generation_config.json`, or in its `config.json` where there is no such file.
+
+    Args:
+      source: A checkpoint, as `weights.restore` takes it.
+      encoder_decoder: Whether the model has an encoder and a decoder.
+      **overrides: Fields of `Settings` that win over the file.
+
+    Raises:
+      InputError: As `from_config`, or the file is no JSON.
+    """
+    for name in ("generation_config.json", "config.json"):
+        path = fetch_beside(source, name)
+        if path is None:
+            continue
+        try:
+            with path.open("rb") as file:
+                config = json_header.parse(file.read(_MAX_BYTES))
+        except Malformed as error:
+            raise InputError(f"{path}: {error}") from None
+        if name == "config.json":
+            config = {key: value for key, value in config.items() if key in _READ}
+        return from_config(config, encoder_decoder=encoder_decoder, **overrides)
+    return make(**overrides)
+
+
+def _listed(config: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    given = config.get(key, ())
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
+
+
+def _single_words(config: Mapping[str, Any], eos: tuple[int, ...]) -> tuple[int, ...]:
+    """The forbidden words, each of one token; a token that ends a text can't be forbidden."""
+    words = [tuple(word) for word in config.get("bad_words_ids", ())]
+    long = [list(word) for word in words if len(word) != 1]
+    if long:
+        raise InputError(f"generation_config.json: bad_words_ids has {long[0]}; here each is one token")
+    return tuple(word[0] for word in words if word[0] not in eos)
