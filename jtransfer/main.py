@@ -12,10 +12,10 @@ import jax
 from absl import flags
 
 from jtransfer import train
-from jtransfer.runs import config_file
 from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
 from jtransfer.reporting import page
+from jtransfer.runs import config_file
 
 
 def main(argv: list[str]) -> None:

@@ -1,119 +1,96 @@
-"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best] [--save=FILE.npz] IMAGE_OR_TEXT…
+"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best] [--save=FILE.npz] EXAMPLE…
 
-One line for each image or text: what it is, then the most probable classes with their probabilities; or the number, the
-classes of its words, the text that is most like it among the others, or the text that the model writes. A pair of texts
-is given as one argument with a tab in between. FILE.npz gets the same as arrays: probs, logits, embeddings, ….
+One line for each example (an image file, a text, a vector's file, …): what it is, then the most probable classes with
+their probabilities; or the number, the classes of its words, the text that is most like it among the others, or the
+text that the model writes. A pair of texts is given as one argument with a tab in between. FILE.npz gets the same as
+arrays: probs, logits, embeddings, ….
+
+In Python, a model that is loaded and compiled once serves any number of calls:
+
+    predictor = predict.load("RUN")
+    table = predictor(["photo.jpg", "other.jpg"])    # {"probs": float32 [2, C], …}
+    predictor.class_names                            # the C names
 """
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import jax
-import numpy as np
 from absl import flags
-from etils import epath
 
-from jtransfer import data, evaluators, generate, tasks
-from jtransfer.runs import config as configs
 from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
-from jtransfer.evaluators import generation
-from jtransfer.modalities.image.pixels import decode
-from jtransfer.runs import build, feed, texts
-from jtransfer.runs import folder as workdir
-from jtransfer.tasks import Table
-from jtransfer.training import checkpoint
-from jtransfer.training import step as steps
 
-BATCH = 16  # images at once, at most
+if TYPE_CHECKING:
+    import numpy as np
 
-_FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string("workdir", "", "the folder of a run", flag_values=_FLAGS)
-_STEP = flags.DEFINE_string("step", "", 'a step that was kept, or "best"; the last by default', flag_values=_FLAGS)
-_SAVE = flags.DEFINE_string("save", "", "a file of arrays, .npz", flag_values=_FLAGS)
+    from jtransfer.runs.predictor import Predictor
+    from jtransfer.tasks import Table
 
 
-def table(folder: str | os.PathLike, given: Sequence[str], step: int | str | None = None) -> tuple[Table, list[str]]:
-    """What a run's model makes of images or texts, as arrays [N, …], and the names of its classes.
+def load(folder: str | os.PathLike, step: int | str | None = None) -> "Predictor":
+    """The model of a run, ready to predict: `predictor(examples) -> {name: [N, …]}`.
 
     Args:
       folder: of a run.
-      given: paths of image files, or texts. Each is prepared as the run prepared its examples for evaluation.
-      step: as `checkpoint.load_params` takes it.
-
-    Returns:
-      What the run's task keeps of each example: `probs` float32 [N, C] of classes, `logits`, `predicted`, `embeddings`;
-      or `written`, strings [N], where it writes.
+      step: a step that was kept, "best" (by the validation split), or None for the last.
 
     Raises:
-      InputError: the folder is no run or has no such step, or an image is missing or cannot be read.
+      InputError: the folder is no run, or has no such step.
     """
-    config = configs.complete(workdir.read_json(epath.Path(folder) / "config.json"))
-    names = workdir.read_json(epath.Path(folder) / "classes.json")["class_names"]
-    model, task = build.create_model(config, len(names)), tasks.TASKS[config.task or "images"]
-    if task.pipeline is None:
-        for path in given:
-            if not os.path.isfile(path):
-                raise InputError(f"{path}: there is no such image")
-    tokenizer = texts.tokenizer(config, folder) if task.pipeline else None
-    make = _written if task.writes else _evaluated
-    return make(config, model, task, tokenizer, given, names, lambda: checkpoint.load_params(folder, step)), names
+    from jtransfer.runs import predictor
+
+    return predictor.load(folder, step)
+
+
+def table(folder: str | os.PathLike, given: Sequence[str], step: int | str | None = None) -> tuple["Table", list[str]]:
+    """What a run's model makes of examples, as arrays [N, …], and the names of its classes; see `load` for many calls.
+
+    Raises:
+      InputError: the folder is no run or has no such step, or an example is missing or cannot be read.
+    """
+    predictor = load(folder, step)
+    return predictor(given), predictor.class_names
 
 
 def predict(
-    folder: str | os.PathLike, images: Sequence[str], step: int | str | None = None
-) -> tuple[np.ndarray, list[str]]:
-    """Probabilities float32 `[N, C]` of images or texts by a run of classes, and the names of the C classes.
+    folder: str | os.PathLike, given: Sequence[str], step: int | str | None = None
+) -> tuple["np.ndarray", list[str]]:
+    """Probabilities float32 `[N, C]` of examples by a run of classes, and the names of the C classes.
 
     Arguments and errors as for `table`.
     """
-    found, names = table(folder, images, step)
-    if "probs" not in found:
-        raise InputError(f"{folder} is no run of classes; take predict.table, which gives {', '.join(found)}")
-    return found["probs"], names
-
-
-def _evaluated(config: Any, model: Any, task: tasks.Task, tokenizer: Any, given, names, load) -> Table:
-    transform = build.transforms(config, model, task, tokenizer)["eval"]
-    source = data.Source(
-        size=len(given),
-        read=lambda i: task.example(given[i], len(names)) if tokenizer else _image(given[i], config.data.channels),
-        class_names=names,
-        read_labels=lambda start, stop: np.zeros(stop - start, np.int32),
-    )
-    inputs = feed.preprocess(transform, model.dtype)
-    eval_step = jax.jit(steps.make_eval_step(model, preprocess=inputs, keep=task.keep))
-    batches = data.eval_batches(source, transform, min(BATCH, len(given)), threads=config.data.threads)
-    return evaluators.run(eval_step, load(), batches, lambda kept: ())[1]
-
-
-def _image(path: str, channels: int) -> dict:
-    return {"image": decode(path, channels), "label": 0}
-
-
-def _written(config: Any, model: Any, task: tasks.Task, tokenizer: Any, given, names, load) -> Table:
-    inputs = generation.inputs(config, tokenizer, given)
-    how, key = generation.settings(config, model, tokenizer), jax.random.key(config.seed)
-    found = generate.generate(model, load(), inputs, how, key)
-    return {"written": generation.decoded(tokenizer, *map(np.asarray, (found.tokens, found.lengths)))}
+    kept, names = table(folder, given, step)
+    if "probs" not in kept:
+        raise InputError(f"{folder} is no run of classes; take predict.table, which gives {', '.join(kept)}")
+    return kept["probs"], names
 
 
 def main(argv: list[str]) -> None:
-    """Prints the predictions for the images or texts of a command line."""
-    given = parse_flags(_FLAGS, argv)
-    if not _WORKDIR.value or not given:
-        raise InputError("give a run's folder and images or texts: python -m jtransfer.predict --workdir=DIR IMAGE…")
-    if _SAVE.value and not _SAVE.value.endswith(".npz"):
-        raise InputError(f"--save={_SAVE.value}: give a file that ends in .npz")
+    """Prints the predictions for the examples of a command line."""
+    values = flags.FlagValues()
+    workdir = flags.DEFINE_string("workdir", "", "the folder of a run", flag_values=values)
+    step = flags.DEFINE_string("step", "", 'a step that was kept, or "best"; else the last', flag_values=values)
+    save = flags.DEFINE_string("save", "", "a file of arrays, .npz", flag_values=values)
+    given = parse_flags(values, argv)
+    if not workdir.value or not given:
+        raise InputError("give a run's folder and examples: python -m jtransfer.predict --workdir=DIR IMAGE_OR_TEXT…")
+    if save.value and not save.value.endswith(".npz"):
+        raise InputError(f"--save={save.value}: give a file that ends in .npz")
     cache_compilations()
-    step = int(_STEP.value) if _STEP.value.isdigit() else _STEP.value or None
-    found, names = table(_WORKDIR.value, given, step)
-    task = workdir.read_json(epath.Path(_WORKDIR.value) / "config.json").get("task") or "images"
-    print("\n".join(tasks.TASKS[task].lines(given, found, names)))
-    if _SAVE.value:
-        kept = {name: array for name, array in found.items() if name not in ("label", "index")}
-        np.savez(_SAVE.value, given=np.array(given), class_names=np.array(names), **kept)
+    predictor = load(workdir.value, int(step.value) if step.value.isdigit() else step.value or None)
+    found = predictor(given)
+    print("\n".join(predictor.lines(given, found)))
+    if save.value:
+        _save(save.value, given, predictor, found)
+
+
+def _save(file: str, given: Sequence[str], predictor: "Predictor", found: "Table") -> None:
+    import numpy as np
+
+    from jtransfer.runs.predictor import as_arrays
+
+    np.savez(file, given=np.array(given), class_names=np.array(predictor.class_names), **as_arrays(found))
 
 
 if __name__ == "__main__":

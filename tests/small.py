@@ -46,7 +46,7 @@ def batch_of(size=8, pixels=32):
     return {"inputs": image, "label": jnp.arange(size) % 4, "mask": jnp.ones(size, bool)}
 
 
-def training(model, variables, spec, *, accumulate=1, ema=0.9, steps=10, births=None, **changes):
+def training(model, variables, spec, *, accumulate=1, ema=0.9, steps=10, trained_since=None, **changes):
     """(state, jitted train step) with `spec` trained."""
     params = variables["params"]
     mask = rules.trainable(spec, params, model.stages)
@@ -56,7 +56,7 @@ def training(model, variables, spec, *, accumulate=1, ema=0.9, steps=10, births=
         total_steps=steps,
         trainable={"params": mask},
         stages=model.stages,
-        births={"params": births} if births else None,
+        trained_since={"params": trained_since} if trained_since else None,
     )
     begun = state.create(variables, mask, tx, seed=0, ema=ema > 0)
     train_step = step.make_train_step(model, tx, OBJECTIVE, trainable=mask, accumulate=accumulate, ema=ema)

@@ -13,8 +13,8 @@ import pytest
 import references
 from safetensors.numpy import load_file
 
-from jtransfer import data, models, weights
 from jtransfer import config as configs
+from jtransfer import data, models, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError

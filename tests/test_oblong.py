@@ -9,10 +9,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from jtransfer import convert, models, predict, train, weights
-from jtransfer.runs import config_file, sharding
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
-from jtransfer.runs import build, initialize
+from jtransfer.runs import build, config_file, initialize, sharding
 from jtransfer.weights import libraries, surgery
 
 THIN = {"patch": 8, "width": 8, "depth": 1, "num_heads": 2, "mlp_dim": 8}

@@ -111,8 +111,8 @@ def test_moments_of_what_stays_trainable_cross_a_border_bit_for_bit():
     model, variables = small.model_of("resnet"), small.variables_of("resnet")
     specs = ["head/.*", "(stage4|head)/.*", "(stage4|stage3)/.*"]
     masks = [rules.trainable(spec, variables["params"], model.stages) for spec in specs]
-    born = optim.births(masks)
-    head, train_step = small.training(model, variables, specs[0], births=born[0])
+    born = optim.trained_since(masks)
+    head, train_step = small.training(model, variables, specs[0], trained_since=born[0])
     for _ in range(2):
         head, _ = train_step(head, small.batch_of())
 
@@ -124,7 +124,7 @@ def test_moments_of_what_stays_trainable_cross_a_border_bit_for_bit():
             total_steps=9,
             trainable={"params": masks[i]},
             stages=model.stages,
-            births={"params": born[i]},
+            trained_since={"params": born[i]},
         )
 
     wider = state.repartition(head, masks[1], transform(1), optim.carry)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jtransfer import data, evaluators, predict
 from jtransfer import config as configs
+from jtransfer import data, evaluators, predict
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.runs import build

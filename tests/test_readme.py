@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jtransfer import models, weights
 from jtransfer import config as configs
+from jtransfer import models, weights
 from jtransfer.core import rules
 from jtransfer.training import checkpoint, optim, state
 from jtransfer.weights.identify import manifest

@@ -16,11 +16,10 @@ import jax
 import pytest
 from etils import epath
 
-from jtransfer import evaluators, train
 from jtransfer import config as configs
-from jtransfer.runs import config_file
+from jtransfer import evaluators, train
 from jtransfer.core import tree as trees
-from jtransfer.runs import build, feed, log
+from jtransfer.runs import build, config_file, feed, log
 from jtransfer.runs import folder as workdir
 from jtransfer.training import checkpoint
 from jtransfer.training import step as steps

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jtransfer import generate, metrics, predict, train
 from jtransfer import config as configs
+from jtransfer import generate, metrics, predict, train
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export

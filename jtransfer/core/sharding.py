@@ -74,10 +74,10 @@ def of_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(DATA))
 
 
-def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's part of a batch, [B / processes, …] → the global batch [B, …] on the devices."""
+def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
+    """This process's part of a batch, a pytree of [B / processes, …] → the global batch [B, …] on the devices."""
     sharding = of_batch(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), dict(batch))
 
 
 def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:

@@ -17,6 +17,10 @@ _WITHOUT = {
 }
 
 
+class Declined(InputError):
+    """What a reader raises over data that are of another modality than its own; another reader may take them."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """`len(source)` examples; `source[i]` is a dict such as `{"image": uint8 [H, W, C], "label": int}`.

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from jtransfer.core import registry
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.core.registry import Registry
 from jtransfer.data import splits
-from jtransfer.data.source import Source, concatenate
+from jtransfer.data.source import Declined, Source, concatenate
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -20,7 +20,9 @@ def open(spec: Mapping, split: str) -> Source:
         `name` is a TFDS name (`cifar10`, `mnist:3.0.1`), `folder:/path` (a folder of class folders), `npz:/path.npz`
         or `embedded:fashion_mnist`. Texts: a TFDS name, `csv:`, `jsonl:` or `parquet:` with a file, a folder of files
         or `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. Their columns are
-        `text_key`, `pair_key`, `target_key` and `label_key`; those that go without saying need no name.
+        `text_key`, `pair_key`, `target_key` and `label_key`; those that go without saying need no name. Vectors:
+        `npz:`, `csv:`, `parquet:` and `sklearn:iris`. An address (`"package.module:attribute"`) is a function of the
+        spec that gives a dict of sources. `modality` says which reader is meant, where several could be.
       split: a split expression, such as `train[:90%]`; see `splits.select`.
 
     Returns:
@@ -34,12 +36,26 @@ def open(spec: Mapping, split: str) -> Source:
         raise InputError(f"data.name={name!r}: give a TFDS name, folder:/path, npz:/path.npz or embedded:fashion_mnist")
     if spec.get("channels", 3) not in (1, 3):
         raise InputError(f"data.channels={spec.get('channels')!r}: 3 or 1")
+    opened = _splits(name, spec)
+    pieces = splits.select(split, {part: len(source) for part, source in opened.items()}, name)
+    return concatenate([(opened[part], start, stop) for part, start, stop in pieces])
+
+
+def _splits(name: str, spec: Mapping) -> dict[str, Source]:
     kind, _, location = name.partition(":")
     if kind == "embedded":
         kind, location = "npz", _embedded(location)
-    opened = READERS[kind](location, spec) if kind in READERS else READERS["tfds"](name, spec)
-    pieces = splits.select(split, {part: len(source) for part, source in opened.items()}, name)
-    return concatenate([(opened[part], start, stop) for part, start, stop in pieces])
+    if kind not in READERS and registry.is_address(name):
+        return registry.load(name, "data set")(spec)
+    kind, location = (kind, location) if kind in READERS else ("tfds", name)
+    readers, wanted = READERS[kind], spec.get("modality")
+    declined: list[Declined] = []
+    for address in [readers[wanted]] if wanted in readers else readers.values():
+        try:
+            return registry.load(address)(location, spec)
+        except Declined as error:
+            declined.append(error)
+    raise declined[0]
 
 
 def _embedded(location: str) -> str:
@@ -50,16 +66,32 @@ def _embedded(location: str) -> str:
     return str(path)
 
 
-READERS = Registry(
-    "kind of data",
-    {
-        "tfds": "jtransfer.modalities.image.tfds:tfds_splits",
-        "folder": "jtransfer.modalities.image.folder:folder_splits",
-        "npz": "jtransfer.modalities.image.arrays:npz_splits",
-        "csv": "jtransfer.modalities.text.text_tables:csv_splits",
-        "jsonl": "jtransfer.modalities.text.text_tables:jsonl_splits",
-        "parquet": "jtransfer.modalities.text.text_tables:parquet_splits",
-        "parallel": "jtransfer.modalities.text.parallel:parallel_splits",
-        "text": "jtransfer.modalities.text.parallel:text_splits",
+READERS: dict[str, dict[str, str]] = {
+    "tfds": {
+        "image": "jtransfer.modalities.image.tfds:tfds_splits",
+        "text": "jtransfer.modalities.text.tfds_text:tfds_splits",
     },
-)
+    "folder": {"image": "jtransfer.modalities.image.folder:folder_splits"},
+    "npz": {
+        "image": "jtransfer.modalities.image.arrays:npz_splits",
+        "vector": "jtransfer.modalities.vector.arrays:npz_splits",
+    },
+    "csv": {
+        "text": "jtransfer.modalities.text.text_tables:csv_splits",
+        "vector": "jtransfer.modalities.vector.tables:csv_splits",
+    },
+    "parquet": {
+        "text": "jtransfer.modalities.text.text_tables:parquet_splits",
+        "vector": "jtransfer.modalities.vector.tables:parquet_splits",
+    },
+    "jsonl": {"text": "jtransfer.modalities.text.text_tables:jsonl_splits"},
+    "parallel": {"text": "jtransfer.modalities.text.parallel:parallel_splits"},
+    "text": {"text": "jtransfer.modalities.text.parallel:text_splits"},
+    "sklearn": {
+        "vector": "jtransfer.modalities.vector.sklearn_sets:sklearn_splits",
+        "image": "jtransfer.modalities.image.sklearn_sets:sklearn_splits",
+    },
+}
+"""Kind of data → modality → its reader, `read(location, spec) -> {split: Source}`. They are asked in this order, and
+one whose modality the data are not of declines (`Declined`); where the config names a modality, its reader alone is
+asked."""

@@ -1,11 +1,45 @@
-"""The records of a prepared TFDS split: whole, or one feature of them alone."""
+"""Data sets that TensorFlow Datasets has prepared as array_record files, read without TensorFlow.
 
+Only the prepared files are read: a data set's own Python code never runs, nothing is downloaded.
+"""
+
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from jtransfer.core.errors import InputError
+import numpy as np
+
+from jtransfer.core.errors import InputError, nearest
 
 _READ_AT_ONCE = 4096
+
+
+def builder(name: str, spec: Mapping) -> Any:
+    """TFDS's read-only builder of `name[/config][:version]`, under `spec.dir` or TFDS_DATA_DIR.
+
+    Raises:
+      InputError: it is not prepared there.
+    """
+    from tensorflow_datasets.core import read_only_builder  # half a second, for those who use it
+
+    directory = os.path.expanduser(spec.get("dir") or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    try:
+        return read_only_builder.builder_from_files(name, data_dir=directory)
+    except ValueError:
+        raise InputError(_not_found(name, directory)) from None
+
+
+def _not_found(name: str, directory: str) -> str:
+    given = os.environ.get("TFDS_DATA_DIR")
+    source = f"TFDS_DATA_DIR={given}" if given else "TFDS_DATA_DIR is not set"
+    prepared = sorted(path.name for path in Path(directory).glob("*/")) if os.path.isdir(directory) else []
+    close = nearest(name, prepared) or prepared[:5]
+    return (
+        f"unknown data set {name!r}; nearest in {directory}: {', '.join(close) or 'none'} ({source}). Prepare it with "
+        f"`tfds build {name} --file_format=array_record`, set data.dir, or use folder:/path, npz:/path.npz or "
+        "embedded:fashion_mnist"
+    )
 
 
 def opened(builder: Any, split: str) -> tuple[Any, Any]:
@@ -40,3 +74,17 @@ def one_feature(records: Any, features: Mapping[str, Any], key: str, start: int,
     for first in range(start, stop, _READ_AT_ONCE):
         for record in records.__getitems__(list(range(first, min(first + _READ_AT_ONCE, stop)))):
             yield decode(record)[key]
+
+
+def names_of(feature: Any) -> list[str] | None:
+    """The names of the classes of a feature, or of those in its lists; None where it names none."""
+    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+    return list(names) if names else None
+
+
+def plain(value: Any) -> Any:
+    """A feature's value as Python's own: str, int, float, bool, or a list of them."""
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,8 +1,8 @@
 """Evaluators: what a model is measured by during a run, each on a split and at an interval of its own.
 
 An evaluator is a function `make(context, split, **fields) -> evaluate`, and `evaluate(variables)` gives pairs
-`(name, value)`: numbers are logged, arrays [N, …] are kept as the predictions of the split. It is one file, and one entry
-here; a user's is an address.
+`(name, value)`: numbers are logged, arrays [N, …] are kept as the predictions of the split. It is one file, and one
+entry here; a user's is an address.
 """
 
 from jtransfer.core.registry import Registry

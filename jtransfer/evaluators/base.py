@@ -20,9 +20,9 @@ class Context(NamedTuple):
       model: the Linen module.
       task, modality, class_names: of the examples.
       source: split → its examples. A split is a name such as "test", or any expression such as "train[:500]".
-      batches: source → its batches on the devices, every example once, as the model takes them.
-      step: `(variables, batch) -> {name: [B, …]}`, jitted: what the task keeps of a batch (`Task.keep`).
-      examples: split → batches for `step`. They hold cached features where the phase trains on such.
+      batches: source → its batches on the devices, every example once, as the host prepares them for evaluation.
+      table: `(variables, split) -> {name: [N, …]}`: what the task keeps of the model's outputs for all examples of a
+        split (`Task.keep`), with `label` and `index`, in order. It uses cached features where the phase has some.
     """
 
     config: Any
@@ -32,5 +32,4 @@ class Context(NamedTuple):
     class_names: Sequence[str]
     source: Callable[[str], Source]
     batches: Callable[[Source], Iterator[dict]]
-    step: Callable[[Any, dict], dict]
-    examples: Callable[[str], Iterator[dict]]
+    table: Callable[[Mapping[str, Any], str], dict[str, Any]]

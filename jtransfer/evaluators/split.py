@@ -7,7 +7,6 @@ import numpy as np
 
 from jtransfer import metrics
 from jtransfer.evaluators.base import Context, Evaluate
-from jtransfer.evaluators.gather import gather
 
 
 def make(context: Context, split: str) -> Evaluate:
@@ -20,7 +19,7 @@ def make(context: Context, split: str) -> Evaluate:
     more = [metrics.load(name) for name in context.config.metrics]
 
     def evaluate(variables: Mapping[str, Any]) -> Iterator[tuple[str, float | np.ndarray]]:
-        table = gather(context.step, variables, context.examples(split))
+        table = context.table(variables, split)
         yield from task.score(table, names)
         for metric in more:
             assert metric.compute is not None

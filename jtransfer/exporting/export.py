@@ -15,15 +15,16 @@ import numpy as np
 from etils import epath
 
 from jtransfer import weights
-from jtransfer.runs import config as configs
 from jtransfer.core import new_folder
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.cpu import dispatch
+from jtransfer.modalities.image.modality import normalize
+from jtransfer.modalities.text.modality import FOLDER
+from jtransfer.models import forward
 from jtransfer.models.chain import Pixels
-from jtransfer.runs import build, texts
-from jtransfer.runs import folder as workdir
-from jtransfer.training import checkpoint, step
+from jtransfer.runs import folder as folders
+from jtransfer.runs.open import open as open_run
 from jtransfer.weights import libraries
 from jtransfer.weights.identify import manifest, sentence_transformers, sidecar_files
 from jtransfer.weights.restore import Described, describe
@@ -71,22 +72,18 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
 
 def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
     """A run's model as it was last saved, or at `step`; or that of a checkpoint. Errors as for `export`."""
-    if not workdir.is_run(source):
+    if not folders.is_run(source):
         if step is not None:
             raise InputError(f"{source} is not the folder of a run; leave --step out")
         described = describe(source)
         variables, _ = weights.load(source, described.model)
         return Trained(described, variables, str(source), (source,))
-    config = configs.complete(workdir.read_json(epath.Path(source) / "config.json"))
-    names = tuple(workdir.read_json(epath.Path(source) / "classes.json")["class_names"])
-    model = build.create_model(config, len(names))
-    if model.preprocessing:
-        pipeline = build.transforms(config, model)["eval"]
-        pixels = dataclasses.replace(model.pixels, mean=tuple(pipeline.mean), std=tuple(pipeline.std))
-        model = model.clone(pixels=pixels)
-    kept = os.fspath(epath.Path(source) / texts.FOLDER)
-    variables = jax.tree.map(lambda x: np.asarray(x, np.float32), checkpoint.load_params(source, step))
-    return Trained(Described(config.model.name, model, names), variables, str(source), (kept, config.init))
+    run = open_run(source)
+    model = run.modality.with_preprocessing(run.model)
+    kept = os.fspath(epath.Path(source) / FOLDER)
+    variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
+    described = Described(run.config.model.name, model, tuple(run.class_names))
+    return Trained(described, variables, str(source), (kept, run.config.init))
 
 
 def _library(library: str) -> Callable[[Trained, Path], None]:
@@ -124,11 +121,11 @@ def _stablehlo(trained: Trained, dest: Path) -> None:
     """
     model = trained.described.model
     pixels = getattr(model, "pixels", Pixels())
-    prepare = step.pixels(mean=np.float32(pixels.mean), std=np.float32(pixels.std), dtype=model.dtype)
+    prepare = normalize(pixels.mean, pixels.std, model.dtype)
 
     def on(platform: str, flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
         with dispatch.platform(platform):
-            return model.apply(trees.unflatten(flat), jax.tree.map(prepare, inputs))
+            return forward.apply(model, trees.unflatten(flat), jax.tree.map(prepare, inputs))[0]
 
     def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
         return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "tpu"))

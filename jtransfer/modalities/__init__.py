@@ -1,7 +1,7 @@
 """Modalities: kinds of input. Each is one folder or file with all that is known of it, and one entry here.
 
-A modality has readers, transforms, preprocessing, the files that a run keeps, and how an example is given to `predict` and
-shown in a report. Nothing outside of its folder asks which one it is.
+A modality has readers, transforms, preprocessing, the files that a run keeps, and how an example is given to `predict`
+and shown in a report. Nothing outside of its folder asks which one it is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,8 +23,8 @@ MODALITIES = Registry(
 __all__ = ["MODALITIES", "Modality", "fields", "foreign_fields", "of_config", "told"]
 
 
-def told(name: str, example: Mapping[str, Any]) -> type[Modality]:
-    """The modality called `name`, or, where that is empty, the one that an example is of.
+def told(name: str, example: Mapping[str, Any]) -> tuple[str, type[Modality]]:
+    """The modality called `name`, or, where that is empty, the one that an example is of; and its name.
 
     Raises:
       InputError: no such modality, or none that has such examples.
@@ -33,10 +33,10 @@ def told(name: str, example: Mapping[str, Any]) -> type[Modality]:
         chosen = MODALITIES[name]
         if not chosen.accepts(example):
             raise InputError(f"modality={name!r} does not have examples with {', '.join(example)}")
-        return chosen
-    for known in MODALITIES.values():
+        return name, chosen
+    for name, known in MODALITIES.items():
         if known.accepts(example):
-            return known
+            return name, known
     raise InputError(
         f"no modality has examples with {', '.join(example)}; name one in config.modality: {', '.join(MODALITIES)}, "
         "or an address"

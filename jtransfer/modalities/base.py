@@ -45,6 +45,10 @@ class Modality:
         """The name of the task of examples without labels."""
         return "embed"
 
+    @classmethod
+    def check(cls, task: Task, example: Mapping[str, Any]) -> None:
+        """Nothing, if an example has what the task's form needs. Raises InputError where it lacks something."""
+
     def open(self, places: Sequence[str | os.PathLike], source: Source) -> "Modality":
         """This modality with its files read; pure statistics may be computed from the training examples instead.
 
@@ -111,6 +115,9 @@ class Modality:
     def read(self, given: str, task: Task) -> dict[str, Any]:
         """The example, without a label, that someone gives to `predict`."""
         raise InputError(f"{self.nouns[1]} can't be given to predict")
+
+    def check_given(self, given: Sequence[str]) -> None:
+        """Nothing, if all that someone gives to `predict` is there. Raises InputError where something is missing."""
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         """What a report shows of an example: `{"picture": uint8 [H, W, C]}`, `{"text": str}`, or both."""

@@ -17,8 +17,8 @@ TRAIN = {"train": False, "training": False, "is_training": False, "deterministic
 Interceptor = Callable[[Any], contextlib.AbstractContextManager]
 
 INTERCEPTORS: dict[str, Interceptor] = {}
-"""Collection of variables → `enter(variables of the collection)`, a context in which the model is run. Adapters are such
-a collection: what they add to a module's output is told by their variables alone."""
+"""Collection of variables → `enter(variables of the collection)`, a context in which the model is run. Adapters are
+such a collection: what they add to a module's output is told by their variables alone."""
 
 
 def stages(model: nn.Module) -> tuple[str, ...]:

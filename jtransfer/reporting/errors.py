@@ -10,45 +10,49 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from jtransfer import data, metrics
+from jtransfer import metrics
 from jtransfer.reporting import figures
+from jtransfer.runs.open import StoredRun
 
 MISTAKES = 24  # pictures
 CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
 PICTURE = 160  # pixels of the longer side, at most
 
 
-def describe(
-    config: Mapping[str, Any], classes: Sequence[str], predictions: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    """What the report says of them.
+def describe(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What the report says of a run's predictions, in the sections that the run's task has.
 
     Args:
-      config: the run's, as plain data.
-      classes: the names.
+      run: the run.
       predictions: the arrays of `predictions.npz`; none where there was no evaluation yet.
     """
-    nothing = {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
-    written = _texts(predictions)
-    if "probs" not in predictions:
-        return nothing | {"written": written, "furthest": _furthest(config, predictions)}
+    parts = {"classes": (_classes, "probs"), "numbers": (_numbers, "logits"), "texts": (_texts, "written")}
+    found = {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
+    found |= {"furthest": [], "written": []}
+    for section in run.task.sections:
+        make, needed = parts[section]
+        if needed in predictions:
+            found |= make(run, predictions)
+    return found
+
+
+def _classes(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """How often each class is right, what it is taken for, and how sure the model is of itself."""
     probs, label = predictions["probs"], predictions["label"]
     predicted, number = probs.argmax(1), probs.shape[1]
+    names = _named(run.class_names, number)
     counts = metrics.confusion(predicted, label, number)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     calibration = metrics.calibration(probs, label)
+    per_class = metrics.per_class(predicted, label, number)._asdict()
     return {
-        "written": written,
-        "furthest": [],
         "classes": [
-            {"name": classes[i], **{key: values[i].item() for key, values in per_class.items()}}
-            for per_class in [metrics.per_class(predicted, label, number)._asdict()]
-            for i in range(number)
+            {"name": names[i], **{key: values[i].item() for key, values in per_class.items()}} for i in range(number)
         ],
         "confusion": [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)],
         "matrix": Markup(figures.matrix(shares)) if number > CELLS else None,
-        "pairs": _pairs(counts, shares, classes),
-        "mistakes": _mistakes(config, classes, predictions),
+        "pairs": _pairs(counts, shares, names),
+        "mistakes": _mistakes(run, names, predictions),
         "calibration": {
             "figure": Markup(figures.reliability(calibration)),
             "ece": calibration.ece,
@@ -56,6 +60,11 @@ def describe(
             "accuracy": (predicted == label).mean().item(),
         },
     }
+
+
+def _named(names: Sequence[str], number: int) -> list[str]:
+    """The names that are known, and the number of each class that has none."""
+    return [str(name) for name in names] + [str(i) for i in range(len(names), number)]
 
 
 def _pairs(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> list[dict]:
@@ -70,12 +79,12 @@ def _pairs(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> li
     ]
 
 
-def _mistakes(config: Mapping, classes: Sequence[str], predictions: Mapping[str, np.ndarray]) -> list[dict]:
+def _mistakes(run: StoredRun, classes: Sequence[str], predictions: Mapping[str, np.ndarray]) -> list[dict]:
     """The wrong predictions with the highest probability, with their pictures while the data is still there."""
     probs, label, index = (predictions[key] for key in ("probs", "label", "index"))
     wrong = np.flatnonzero(probs.argmax(1) != label)
     worst = wrong[np.argsort(-probs[wrong].max(1), kind="stable")][:MISTAKES]
-    shown = _examples(config)
+    shown = _examples(run)
     return [
         {
             **shown(int(index[i])),
@@ -89,44 +98,40 @@ def _mistakes(config: Mapping, classes: Sequence[str], predictions: Mapping[str,
     ]
 
 
-def _furthest(config: Mapping, predictions: Mapping[str, np.ndarray]) -> list[dict]:
-    """The texts whose predicted numbers are furthest from the true ones; none where the labels are no numbers."""
-    if config.get("task") != "regress" or "logits" not in predictions:
-        return []
+def _numbers(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The examples whose predicted numbers are furthest from the true ones."""
     predicted, label = predictions["logits"][:, 0], predictions["label"]
     worst = np.argsort(-np.abs(predicted - label), kind="stable")[:MISTAKES]
-    shown = _examples(config)
-    return [
+    shown = _examples(run)
+    rows = [
         {**shown(int(predictions["index"][i])), "predicted": f"{predicted[i]:.3f}", "true": f"{label[i]:.3f}"}
         for i in worst
     ]
+    return {"furthest": rows}
 
 
-def _texts(predictions: Mapping[str, np.ndarray]) -> list[dict]:
-    """Texts, what was wanted, and what the model wrote for them."""
+def _texts(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Texts, what was wanted, and what the model generated for them."""
     names = ("text", "target", "written")
-    if not set(names) <= set(predictions):
-        return []
     rows = zip(*(predictions[name][:MISTAKES].tolist() for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return {"written": [dict(zip(names, row, strict=True)) for row in rows]}
 
 
-def _examples(config: Mapping) -> Callable[[int], dict]:
-    """`index -> {"picture": data URI, "text": str}` of the test split's examples; None for what one has not, or where
-    the data is gone."""
+def _examples(run: StoredRun) -> Callable[[int], dict]:
+    """`index -> {"picture": data URI, "text": str}` of the test split's examples, as the modality shows them; None for
+    what one has not, or where the data is gone."""
     nothing = {"picture": None, "text": None}
     try:
-        source = data.open(config["data"], config["data"]["test"])
+        source, modality = run.source("test"), run.modality
     except Exception as error:
         print(f"report: no examples, the data cannot be opened: {error}", file=sys.stderr)
         return lambda index: nothing
 
     def example(index: int) -> dict:
         try:
-            found = source[index]
-            picture = _data_uri(found["image"]) if "image" in found else None
-            text = " / ".join(found[name] for name in ("text", "text_pair") if name in found) or None
-            return {"picture": picture, "text": text}
+            shown = nothing | modality.show(source[index])
+            picture = None if shown["picture"] is None else _data_uri(shown["picture"])
+            return {"picture": picture, "text": shown["text"] or None}
         except Exception as error:
             print(f"report: example {index} cannot be shown: {error}", file=sys.stderr)
             return nothing

@@ -2,7 +2,7 @@
 
 It says how good the model is and what each phase changed, what was trained, where the model errs and how sure it is of
 itself, and what the run cost. It can be written while the run goes on, and again afterwards. A `baseline` event in
-`log.jsonl` (`{"event": "baseline", "name": …, "accuracy": …, "macro_f1": …}`) is compared with too.
+`metrics.jsonl` (`{"event": "baseline", "name": …, "accuracy": …, "macro_f1": …}`) is compared with too.
 """
 
 import json
@@ -10,81 +10,32 @@ import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
-import numpy as np
 from etils import epath
 from markupsafe import Markup
 
-from jtransfer import tasks
-from jtransfer.core.errors import InputError
-from jtransfer.reporting import errors as mistakes
-from jtransfer.reporting import figures
-from jtransfer.runs import folder as workdir
-from jtransfer.runs import log
-
-SHARE, SCORE, NUMBER, PERCENT = "share", "score", "number", "percent"
-METRICS = {  # what a task may show: its title, and how it is written
-    "accuracy": ("accuracy", SHARE),
-    "retrieval": ("own partner nearest", SHARE),
-    "macro_f1": ("macro-F1", SCORE),
-    "micro_f1": ("micro-F1", SCORE),
-    "entity_f1": ("entity-F1", SCORE),
-    "ece": ("ECE", SHARE),
-    "loss": ("loss", NUMBER),
-    "spearman": ("Spearman", NUMBER),
-    "pearson": ("Pearson", NUMBER),
-    "mae": ("mean error", NUMBER),
-    "perplexity": ("perplexity", NUMBER),
-    "bleu": ("BLEU", PERCENT),
-    "chrf": ("chrF", PERCENT),
-}
-
-
-class Run(NamedTuple):
-    """What a run's folder holds; None or empty for what it lacks."""
-
-    config: dict
-    environment: dict
-    lines: list[dict]
-    classes: list[str]
-    predictions: dict[str, np.ndarray] | None
+from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
+from jtransfer.reporting import errors, figures
+from jtransfer.runs.open import StoredRun
+from jtransfer.runs.open import open as open_run
 
 
 def write(folder: str | os.PathLike) -> epath.Path:
     """Writes `report.html` into a run's folder and returns its path.
 
     Raises:
-      InputError: the folder, its `log.jsonl` or `config.json` is missing or broken.
+      InputError: the folder, its `metrics.jsonl` or `config.json` is missing or broken.
     """
-    path = epath.Path(folder)
-    page = render(read(path), title=path.resolve().name)
-    new = path / "report.html.tmp"
+    run = open_run(folder)
+    page = render(run, title=run.folder.resolve().name)
+    new = run.folder / "report.html.tmp"
     new.write_text(page)
-    return new.replace(path / "report.html")
+    return new.replace(run.folder / "report.html")
 
 
-def read(folder: epath.Path) -> Run:
-    """The contents of a run's folder; InputError where it is none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder of a run")
-    config = workdir.read_json(folder / "config.json")
-    try:
-        lines = log.read(folder)
-    except FileNotFoundError:
-        raise InputError(f"{folder} is not the folder of a run: {log.FILE} is missing") from None
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    predictions = _predictions(folder / "predictions.npz")
-    environment, classes = (
-        workdir.read_json(path) if path.exists() else {}
-        for path in (folder / "environment.json", folder / "classes.json")
-    )
-    return Run(config, environment, lines, _class_names(classes.get("class_names", []), predictions), predictions)
-
-
-def render(run: Run, *, title: str) -> str:
+def render(run: StoredRun, *, title: str) -> str:
     """The page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -99,9 +50,10 @@ def render(run: Run, *, title: str) -> str:
         "bytes": _bytes,
         "seconds": _seconds,
     }
-    shown = _shown(run)
-    phases = list(_phases(run.lines, shown))
-    headline = _headline(run, phases, shown[0])
+    lines, predictions = run.lines, run.predictions
+    shown = _shown(run, lines)
+    phases = list(_phases(lines, shown))
+    headline = _headline(run, phases, shown[0], predictions)
     return environment.get_template("report.html.jinja").render(
         title=title,
         run=run,
@@ -110,59 +62,42 @@ def render(run: Run, *, title: str) -> str:
         baselines=[
             {
                 "name": line.get("name"),
-                "cells": [_cell(key, line.get(key), None) for key in shown],
-                "gain": _cell(shown[0], headline["value"], line.get(shown[0])),
+                "cells": [_cell(metric, line.get(metric.name), None) for metric in shown],
+                "gain": _cell(shown[0], headline["value"], line.get(shown[0].name)),
             }
-            for line in _events(run.lines, "baseline")
+            for line in _events(lines, "baseline")
         ],
-        init=next(reversed(_events(run.lines, "init")), None),
-        stops=_events(run.lines, "early_stop"),
-        shown=[METRICS[name][0] for name in shown],
-        curves=Markup(_curves(run, phases, shown[0])),
-        config=_flat(run.config),
+        init=next(reversed(_events(lines, "init")), None),
+        stops=_events(lines, "early_stop"),
+        shown=[metric.title for metric in shown],
+        curves=Markup(_curves(lines, phases, shown[0])),
+        config=_flat(json.loads(run.config.to_json())),
         environment=_flat(run.environment),
-        **mistakes.describe(run.config, run.classes, run.predictions or {}),
+        **errors.describe(run, predictions),
     )
-
-
-def _predictions(path: epath.Path) -> dict[str, np.ndarray] | None:
-    if not path.exists():
-        return None
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise InputError(f"{path} cannot be read: {error}") from None
-
-
-def _class_names(names: Sequence[str], predictions: Mapping | None) -> list[str]:
-    """The names that are known, and the number of each class that has none."""
-    number = max(len(names), predictions["probs"].shape[1] if predictions and "probs" in predictions else 0)
-    return [str(name) for name in names] + [str(i) for i in range(len(names), number)]
 
 
 def _events(lines: Sequence[dict], name: str) -> list[dict]:
     return [line for line in lines if line.get("event") == name]
 
 
-def _shown(run: Run) -> list[str]:
-    """The metrics that are compared: of those that the task shows, those that there are."""
-    task = tasks.TASKS.get(run.config.get("task") or "images", tasks.TASKS["images"])
-    logged = {name for line in run.lines if line.get("split") == "test" for name in line}
-    return [name for name in task.shown if name in logged] or list(task.shown)
+def _shown(run: StoredRun, lines: Sequence[dict]) -> list[Metric]:
+    """The metrics that are compared: of those that the task shows and the config adds, those that there are."""
+    logged = {name for line in lines if line.get("split") == "test" for name in line}
+    wanted = [*map(run.metric, run.task.shown), *run.added_metrics]
+    return [metric for metric in wanted if metric.name in logged] or wanted
 
 
-def _cell(name: str, value: float | None, before: float | None) -> dict:
+def _cell(metric: Metric, value: float | None, before: float | None) -> dict:
     """A metric as it is written, with its change from a value before and whether that is for the better."""
-    kind = METRICS[name][1]
     change = _difference(value, before)
-    factor = 100 if kind in (SHARE, SCORE) else 1
+    factor = 100 if metric.kind in (SHARE, SCORE) else 1
     near = change is None or abs(change) * factor < 0.05
     return {
-        "text": _written(value, kind),
-        "change": None if change is None else _signed(change * factor, 2 if kind == NUMBER else 1),
+        "text": _written(value, metric.kind),
+        "change": None if change is None else _signed(change * factor, 2 if metric.kind == NUMBER else 1),
         "unit": " points" if factor == 100 else "",
-        "better": None if near else (change < 0) == (name in tasks.LESS_IS_BETTER),
+        "better": None if near else (change < 0) == metric.less_is_better,
     }
 
 
@@ -172,14 +107,14 @@ def _written(value: float | None, kind: str) -> str:
     return {SHARE: f"{100 * value:.1f}\u202f%", PERCENT: f"{value:.1f}"}.get(kind, f"{value:.3f}")
 
 
-def _curves(run: Run, phases: Sequence[dict], first: str) -> str:
+def _curves(lines: Sequence[dict], phases: Sequence[dict], first: Metric) -> str:
     """The learning curves, with the metric that the task shows first."""
-    title = METRICS[first][0]
     spans = [figures.Span(phase["name"], phase["start"], phase["end"]) for phase in phases]
-    return figures.curves(run.lines, spans, (first, title.capitalize() if title.islower() else title))
+    title = first.title.capitalize() if first.title.islower() else first.title
+    return figures.curves(lines, spans, (first.name, title))
 
 
-def _phases(lines: Sequence[dict], shown: Sequence[str]) -> Iterator[dict]:
+def _phases(lines: Sequence[dict], shown: Sequence[Metric]) -> Iterator[dict]:
     """Each phase in order: its steps, what it trained, the last evaluation and its change from the phase before."""
     names = dict.fromkeys(
         line["phase"] for line in lines if "split" in line or line.get("event") in ("phase_start", "phase_end")
@@ -196,7 +131,7 @@ def _phases(lines: Sequence[dict], shown: Sequence[str]) -> Iterator[dict]:
             "end": end.get("step", max(steps)),
             "done": bool(end),
             "test": test,
-            "cells": [_cell(key, test.get(key), before.get(key)) for key in shown],
+            "cells": [_cell(metric, test.get(metric.name), before.get(metric.name)) for metric in shown],
             "trainable": start.get("trainable"),
             "table": start.get("table", []),
             "examples_per_second": _speed(own),
@@ -215,22 +150,22 @@ def _difference(new: float | None, old: float | None) -> float | None:
     return None if new is None or old is None else new - old
 
 
-def _headline(run: Run, phases: Sequence[dict], metric: str) -> dict:
+def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, predictions: Mapping) -> dict:
     """The numbers of the last evaluation, and what the whole run cost."""
-    tested = [phase for phase in phases if phase["test"].get(metric) is not None]
+    tested = [phase for phase in phases if phase["test"].get(metric.name) is not None]
     first, last = (tested[0], tested[-1]) if tested else (None, None)
-    value = last and last["test"][metric]
-    examples = len(run.predictions["label"]) if run.predictions else None
+    value = last and last["test"][metric.name]
+    examples = len(predictions["label"]) if "label" in predictions else None
     return {
         "data": _name(run.config.get("data")),
         "model": _name(run.config.get("model")),
-        "metric": METRICS[metric][0],
+        "metric": metric.title,
         "first": first if len(tested) > 1 else None,
         "last": last,
         "value": value,
-        "since": _cell(metric, value, first["test"][metric]) if last else None,
+        "since": _cell(metric, value, first["test"][metric.name]) if last else None,
         "examples": examples,
-        "interval": _wilson(value, examples) if metric == "accuracy" and last and examples else None,
+        "interval": _wilson(value, examples) if metric.name == "accuracy" and last and examples else None,
         "seconds": _total(phases, "seconds", sum),
         "peak_rss_mb": _total(phases, "peak_rss_mb", max),
         "device_memory_mb": _total(phases, "device_memory_mb", max),

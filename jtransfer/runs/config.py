@@ -8,16 +8,33 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.registry import is_address
+from jtransfer.modalities import MODALITIES, fields
+
+VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions stored
 
 PHASE = {
     "name": "finetune",
     "trainable": ".*",  # a regular expression over parameter paths; or k, the last k stages; or a table of bools
     "steps": 0,  # either steps
     "epochs": 0.0,  # or epochs
-    "cache": False,  # compute the frozen prefix once, on images without random augmentation
+    "cache": False,  # compute the frozen prefix once, on inputs without random augmentation
     "optim": {},  # fields of `optim` that differ in this phase
 }
-
+EVALUATION = {
+    "name": "split",  # "split": the task's metrics; "generation"; or an address
+    "split": "test",  # of `data`, by name, or any expression such as "train[:500]"
+    "every": 0,  # steps; 0 is as often as `eval_every` says; -1 is at the end of each phase alone
+    "fields": {},  # of the evaluator
+}
+STREAM = {
+    "data": {},  # as `config.data`; fields of the modality that are left out are those of the target
+    "share": 0.0,  # of each batch, or of the steps; 0 is told by the sizes of the data sets
+    "weight": 1.0,  # of its loss
+    "task": "",  # "" is told by its data
+    "modality": "",
+    "head": "",  # "shared" or "own"; "" is shared where the classes are the target's
+}
 
 BOUNDS = {  # of fields: at least the first, below the second
     "seed": (0, 2**63),
@@ -28,7 +45,8 @@ BOUNDS = {  # of fields: at least the first, below the second
     "data.threads": (0, None),
     "data.length": (1, None),
     "data.target_length": (1, None),
-    "generate.texts": (0, None),
+    "generate.num_examples": (0, None),
+    "mixing.temperature": (0, None),
     "optim.lr": (0, None),
     "optim.warmup": (0, None),
     "optim.weight_decay": (0, None),
@@ -42,7 +60,8 @@ BOUNDS = {  # of fields: at least the first, below the second
     "early_stop.patience": (0, None),
 }
 
-FREE = frozenset(("fields", "kwargs", "mesh"))  # sections that may have any key
+FREE = frozenset(("fields", "kwargs", "mesh", "streams"))  # sections that may have any key
+LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
 
 def phase(name: str, **fields: Any) -> ConfigDict:
@@ -50,47 +69,51 @@ def phase(name: str, **fields: Any) -> ConfigDict:
     return ConfigDict(_fill(PHASE, {"name": name, **fields}, "phase", FREE | {"optim"}))
 
 
+def evaluation(name: str, split: str = "test", every: int = 0, **fields: Any) -> ConfigDict:
+    """One entry of `config.evals`: an evaluator, the split that it looks at, how often, and its own fields."""
+    return ConfigDict(_fill(EVALUATION, {"name": name, "split": split, "every": every, "fields": fields}, "evals"))
+
+
 def default() -> ConfigDict:
     """All fields and their defaults."""
     config = ConfigDict()
+    config.version = VERSION
     config.seed = 0
-    config.task = ""  # "" is told by the data: "images", "classify", "multi_label", "regress", "tag", "embed", …
+    config.modality = ""  # "" is told by the data: "image", "text", "vector"; or an address
+    config.task = ""  # "" is told by the data: "classify", "multi_label", "regress", "tag", "embed", …; or an address
     config.init = "scratch"  # or a path, hf://org/name, pypi://distribution, gs://…, or the folder of another run
     config.reinit = ()  # parameters drawn anew although `init` has them: regular expressions
 
     config.model = ConfigDict()
-    config.model.name = "resnet18"  # "" is what `init` is of
+    config.model.name = "resnet18"  # "" is what `init` is of; or an address
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.fields = ConfigDict()  # any other field of the model, as image_size: 224, or (224, 448)
 
     config.data = ConfigDict()
-    config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, embedded:…
+    config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
     config.data.dir = ""  # of TFDS data; "" is $TFDS_DATA_DIR
     config.data.train = "train"
     config.data.validation = ""  # early stopping and the best checkpoint are decided here, never on the test split
     config.data.test = "test"
-    config.data.image_key = "image"
     config.data.label_key = "label"
-    config.data.channels = 3
-    config.data.text_key = ""  # columns of texts; "" is the one that goes without saying
-    config.data.pair_key = ""
-    config.data.target_key = ""
-    config.data.tokenizer = ""  # a folder or address of the tokenizer's files; "" is `init`
-    config.data.length = 128  # tokens of a text, at most; longer texts are cut, and counted
-    config.data.packing = "apart"  # language models' texts share rows of `length`; "joined": and see each other; "": no
-    config.data.target_length = 64  # tokens that a decoder gets, at most
-    config.data.transform = ""  # of training images; "" is the model's own size, mean and std with crops and flips
-    config.data.eval_transform = ""  # of all other images; "" is the model's own
     config.data.sampling = "shuffle"  # or "balanced": every class equally often
     config.data.threads = 2
+    for modality in MODALITIES.values():  # each describes its fields: modalities/…/modality.py
+        config.data.update(fields(modality))
+
+    config.streams = ConfigDict()  # name → see STREAM: other data sets that are trained on beside `data`
+    config.mixing = ConfigDict()
+    config.mixing.mode = "batch"  # each batch has examples of all streams; "alternate": each step has one stream
+    config.mixing.temperature = 1.0  # shares that are told by sizes are proportional to size ** (1 / temperature)
 
     config.generate = ConfigDict()
-    config.generate.texts = 200  # of a split, evenly spread, that are translated in an evaluation; 0 is none
+    config.generate.num_examples = 200  # of a split, evenly spread, that are generated for in an evaluation; 0 is none
     config.generate.fields = ConfigDict()  # num_beams, length_penalty, …; the others are the weights' own
 
-    config.batch_size = 32  # over all devices
+    config.batch_size = 32  # over all devices and streams
     config.eval_batch_size = 0  # 0 is batch_size
 
+    config.objective = [("task", 1.0)]  # terms and their weights: a number, or a schedule; fields beside "weight"
     config.loss = ConfigDict()
     config.loss.name = ""  # "" is the task's; "softmax", "sigmoid", "focal", "mse", "huber", "contrastive"
     config.loss.fields = ConfigDict()  # label_smoothing, gamma
@@ -118,6 +141,8 @@ def default() -> ConfigDict:
     config.sharding = "replicate"  # "fsdp", or a table of rules
 
     config.log_every = 10  # steps
+    config.evals = [evaluation("split", "validation"), evaluation("split", "test")]
+    config.metrics = ()  # beside the task's: addresses of a `metrics.Metric`
     config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps
     config.checkpoint_every = 200  # steps; beside those after each evaluation
     config.early_stop = ConfigDict()
@@ -141,36 +166,70 @@ def complete(config: Mapping[str, Any]) -> ConfigDict:
     """The config with all fields, checked and locked.
 
     Raises:
-      InputError: an unknown field, or a value of another type than the default's.
+      InputError: an unknown field, or a value of another type than the default's, or out of its bounds.
     """
     full = ConfigDict(fill(config))
-    full.phases = [ConfigDict(p) for p in full.phases]
+    for name in LISTS:
+        full[name] = [ConfigDict(section) for section in full[name]]
     names = [p.name for p in full.phases]
     if not names or len(set(names)) < len(names):
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
     _check_bounds(full)
     for p in full.phases:
-        if not re.fullmatch(r"\w[\w.-]*", p.name):
-            raise InputError(f"phase name {p.name!r}: give letters, digits, '_', '-' and '.'; a folder gets this name")
-        changed = _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")
-        _check_bounds({"optim": changed}, f"phase {p.name}: ")
-        if changed["ema"] != full.optim.ema:
-            raise InputError(f"phase {p.name}: optim.ema is one for the whole run; set it in config.optim")
-        if min(p.steps, p.epochs) < 0 or (p.steps > 0) == (p.epochs > 0):
-            raise InputError(f"phase {p.name}: give either steps or epochs, more than 0")
+        _check_phase(p, full)
     for split in ("train", "test"):
         if not full.data[split]:
             raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
     if full.early_stop.patience and not full.data.validation:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
+    if full.mixing.mode not in ("batch", "alternate"):
+        raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
     return full.lock()
+
+
+def _check_phase(p: ConfigDict, full: ConfigDict) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", p.name):
+        raise InputError(f"phase name {p.name!r}: give letters, digits, '_', '-' and '.'; a folder gets this name")
+    changed = _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")
+    _check_bounds({"optim": changed}, f"phase {p.name}: ")
+    if changed["ema"] != full.optim.ema:
+        raise InputError(f"phase {p.name}: optim.ema is one for the whole run; set it in config.optim")
+    if min(p.steps, p.epochs) < 0 or (p.steps > 0) == (p.epochs > 0):
+        raise InputError(f"phase {p.name}: give either steps or epochs, more than 0")
 
 
 def fill(config: Any) -> dict[str, Any]:
     """The config as plain dicts with all fields; a field is unknown or of another type: InputError."""
-    full = _fill(default().to_dict(), _plain(config, "the config"), "config")
-    full["phases"] = [_fill(PHASE, _plain(p, "a phase"), "phase", FREE | {"optim"}) for p in full["phases"]]
+    given = _plain(config, "the config")
+    defaults = default().to_dict()
+    if isinstance(modality := given.get("modality"), str) and is_address(modality):
+        defaults["data"] |= fields(MODALITIES[modality])
+    full = _fill(defaults, given, "config")
+    for name, section in LISTS.items():
+        one = name.removesuffix("s") if name == "phases" else name
+        full[name] = [_fill(section, _plain(p, f"an entry of {name}"), one, FREE | {"optim"}) for p in full[name]]
+    full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
     return full
+
+
+def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
+    """A stream's section; its data have the target's fields of the modality where it gives none."""
+    where = f"streams.{name}"
+    if name == "target" or not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise InputError(f"{where}: a stream's name is of letters, digits and '_', and not 'target'")
+    stream = _fill(STREAM, _plain(given, where), where, FREE | {"data"})
+    modality = stream["modality"] or full["modality"]
+    own = default().to_dict()["data"] | {"train": "train", "test": ""}
+    if is_address(modality):
+        own |= fields(MODALITIES[modality])
+    inherited = {key: full["data"][key] for key in own if key in full["data"] and key not in _OWN}
+    stream["data"] = _fill(own | inherited, stream["data"], f"{where}.data")
+    if not 0 <= stream["share"] < 1 or stream["weight"] < 0:
+        raise InputError(f"{where}: share must be at least 0 and below 1, and weight at least 0")
+    return stream
+
+
+_OWN = frozenset(("name", "train", "validation", "test", "label_key", "sampling"))  # a stream's data have their own
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -180,9 +239,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         a, b = old.get(key), new.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{prefix}{key}.")
-        elif key == "phases" and a and b and len(a) == len(b):
+        elif key in LISTS and a and b and len(a) == len(b):
             for i, (x, y) in enumerate(zip(a, b, strict=True)):
-                lines += differences(x, y, f"{prefix}phases[{i}].")
+                lines += differences(x, y, f"{prefix}{key}[{i}].")
         elif a != b:
             lines.append(f"{prefix}{key}: {a!r} → {b!r}")
     return lines

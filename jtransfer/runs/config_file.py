@@ -10,8 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jtransfer.runs import config as configs
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.runs import config as configs
 
 _KEY = re.compile(r"\.(\w+)|\[(\d+)\]")
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}

@@ -1,156 +1,153 @@
-"""What a phase trains and evaluates on: images, or the cached outputs of the model's frozen prefix."""
+"""What a phase trains and evaluates on: the examples of its streams, or cached outputs of the model's frozen prefix."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jtransfer import data, evaluators
-from jtransfer.core import sharding
-from jtransfer.core.errors import unknown
-from jtransfer.evaluators import generation
-from jtransfer.features import prefix as features
-from jtransfer.modalities.image import transforms
-from jtransfer.runs import build as setup
-from jtransfer.runs.build import Run
+from jtransfer import data, features
+from jtransfer.data import Source
+from jtransfer.evaluators import Context, gather
+from jtransfer.features import prefix
+from jtransfer.models import forward
+from jtransfer.objectives import TARGET
+from jtransfer.runs import assemble, batches
 from jtransfer.training import step as steps
 from jtransfer.training.phases import Phase
 from jtransfer.training.state import TrainState
+from jtransfer.training.streams import StreamStep
+
+Run = Any  # build.Run
 
 
-class View(NamedTuple):
-    """Sources and transforms by split, and the stage that their examples are the input of (None: the first)."""
+class Feed(NamedTuple):
+    """The examples of a phase.
+
+    Attributes:
+      run: the run.
+      phase: the phase; None where nothing is trained.
+      start: the stage that the examples are the input of; None: the first.
+      cached: stream → split → cached features, where `start` is a stage.
+    """
 
     run: Run
-    sources: dict
-    transforms: dict
+    phase: Phase | None = None
     start: str | None = None
+    cached: Mapping[str, Mapping[str, Source]] | None = None
 
     def train_batches(self, step: int) -> Iterator[dict]:
-        """This process's part of the batches from number `step` on, on the host."""
-        config = self.run.config
-        return data.train_batches(
-            self.sources["train"],
-            self.transforms["train"],
-            config.batch_size,
-            seed=config.seed,
-            start=step,
-            threads=config.data.threads,
-            sampling=config.data.sampling,
-            **setup.processes(),
+        """This process's part of the batches from number `step` on, on the host (`batches.of_training`)."""
+        assert self.phase is not None, "nothing is trained"
+        streams = self.run.streams
+        if self.cached is not None:
+            sources = {name: self.cached[name]["train"] for name in streams}
+            transforms: dict[str, Any] = dict.fromkeys(streams)
+        else:
+            sources = {name: stream.sources["train"] for name, stream in streams.items()}
+            transforms = {name: stream.transform(self.run.model, train=True) for name, stream in streams.items()}
+        return batches.of_training(self.run, sources, transforms, self.phase.optim["accumulate"], step)
+
+    def train_step(self, variables: dict) -> Callable:
+        """The jitted step of the phase. `variables` are read for their paths alone."""
+        run, phase = self.run, self.phase
+        assert phase is not None, "nothing is trained"
+        number, heads = run.phases.index(phase), assemble.heads(run)
+        streams = {
+            name: StreamStep(
+                preprocess=stream.preprocess(run.model, train=True),
+                mix=assemble.mixer(run.config, stream, run.model, phase),
+                start=self.start,
+                head=heads.get(name),
+            )
+            for name, stream in run.streams.items()
+        }
+        train_step = steps.make_train_step(
+            run.model,
+            assemble.optimizer(run, number, variables),
+            assemble.objective(run),
+            trainable=phase.trainable,
+            streams=streams,
+            accumulate=phase.optim["accumulate"],
+            ema=run.config.optim.ema,
+        )
+        return jax.jit(train_step, donate_argnums=0)
+
+    def context(self) -> Context:
+        """What evaluators of the target's splits are made from."""
+        run, target = self.run, self.run.target
+        transform = target.transform(run.model, train=False)
+        preprocess = target.preprocess(run.model, train=False)
+        of_batches = functools.partial(batches.of_evaluation, run, transform=transform)
+        make = functools.partial(steps.make_eval_step, run.model, preprocess=preprocess, keep=target.task.keep)
+        whole, rest = jax.jit(make()), jax.jit(make(start=self.start))
+        cached = {} if self.cached is None else self.cached[TARGET]
+
+        def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+            if split in cached:
+                return gather(rest, variables, batches.of_evaluation(run, cached[split], None))
+            return gather(whole, variables, of_batches(self.source(split)))
+
+        return Context(
+            config=run.config,
+            model=run.model,
+            task=target.task,
+            modality=target.modality,
+            class_names=target.class_names,
+            source=self.source,
+            batches=of_batches,
+            table=table,
         )
 
-    def eval_batches(self, split: str) -> Iterator[dict]:
-        """Every example of a split once, on the devices."""
-        config = self.run.config
-        batches = data.eval_batches(
-            self.sources[split],
-            self.transforms["eval"],
-            setup.eval_batch_size(config),
-            threads=config.data.threads,
-            **setup.processes(),
-        )
-        for batch in batches:
-            yield sharding.put_batch(batch, self.run.mesh)
-
-    def evaluator(self):
-        """`evaluate(state, split) -> (scalars, predictions)` with the moving average where there is one."""
-        run = self.run
-        inputs = preprocess(run.transforms["eval"], run.model.dtype)
-        eval_step = jax.jit(steps.make_eval_step(run.model, preprocess=inputs, keep=run.task.keep, start=self.start))
-        write = _writer(run)
-
-        def score(table: dict):
-            return run.task.score(table, run.sources["train"].class_names)
-
-        def evaluate(state: TrainState, split: str):
-            variables = state.variables(average=True)
-            scalars, table = evaluators.run(eval_step, variables, self.eval_batches(split), score)
-            if not write:
-                return scalars, table
-            more, written = write(variables, split)
-            return scalars | more, table | written
-
-        return evaluate
+    def source(self, split: str) -> Source:
+        """The target's examples of a split, by name or as an expression of splits."""
+        target = self.run.target
+        return target.sources[split] if split in target.sources else opened(self.run, split)
 
 
-def _writer(run: Run):
-    """`write(variables, split) -> (scalars, texts)` of the texts of a split that a run translates, or None."""
-    config = run.config
-    if run.task.writes != "targets" or not config.generate.texts:
-        return None
-    step = generation.make_step(run.model, generation.settings(config, run.model, run.tokenizer), config.seed)
-    some = {split: data.subsample(source, config.generate.texts) for split, source in run.sources.items()}
-    whole = images(run)._replace(sources=some)
-
-    def write(variables: dict, split: str):
-        _, table = evaluators.run(step, variables, whole.eval_batches(split), lambda table: ())
-        found = generation.compare(table, some[split], run.tokenizer)
-        return dict(generation.score(found)), found
-
-    return write
+@functools.lru_cache(8)
+def _packed(source: Source, modality: Any, task: Any) -> Source:
+    return modality.pack(source, task)
 
 
-def images(run: Run) -> View:
-    """The view of the whole model."""
-    return View(run, run.sources, run.transforms)
+def opened(run: Run, split: str) -> Source:
+    """The target's examples of any split expression, such as "train[:500]"."""
+    target = run.target
+    spec = run.config.data.to_dict() | {"modality": run.config.modality}
+    return _packed(data.open(spec, split), target.modality, target.task)
 
 
-def check_metric(run: Run) -> None:
-    """InputError where `early_stop.metric` is none that an evaluation gives; nothing is computed."""
-    wanted, task = run.config.early_stop.metric, run.task
-    if not wanted:
-        return
-    model, source = run.model, run.sources["train"]
-    variables = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))
-    batches = data.eval_batches(source, run.transforms["eval"], setup.eval_batch_size(run.config), **setup.processes())
-    batch = next(batches)
-    batches.close()
-    step = steps.make_eval_step(model, preprocess=preprocess(run.transforms["eval"], run.model.dtype), keep=task.keep)
-    kept = {"label": batch["label"]} | jax.eval_shape(step, variables, batch)
-    blank = {name: np.zeros(array.shape, array.dtype) for name, array in kept.items()}
-    known = [name for name, _ in task.score(blank, source.class_names)]
-    known += ["bleu", "chrf"] if _writer(run) else []
-    if wanted not in known:
-        raise unknown("early_stop.metric", wanted, known)
+def blank_table(run: Run) -> dict[str, np.ndarray]:
+    """Zeros of the shapes of what the task keeps of one batch; nothing is computed."""
+    target, model = run.target, run.model
+    example = next(iter(data.eval_batches(target.sources["train"], target.transform(model, train=False), 1)))
+    step = steps.make_eval_step(model, preprocess=target.preprocess(model, train=False), keep=target.task.keep)
+    variables = jax.eval_shape(lambda: assemble.initial_variables(run))
+    kept = {"label": example["label"]} | jax.eval_shape(step, variables, example)
+    return {name: np.zeros(array.shape, array.dtype) for name, array in kept.items()}
 
 
-def of_phase(run: Run, phase: Phase, state: TrainState) -> View:
-    """The view of a phase; with `cache`, the frozen prefix is run here, once over each split."""
-    whole = images(run)
+def of_phase(run: Run, phase: Phase, state: TrainState) -> Feed:
+    """The feed of a phase; with `cache`, the frozen prefix is run here, once over each split of each stream."""
     if not phase.cache:
-        return whole
-    stage = features.first_trained(phase.trainable, run.model.stages)
-    prefix = jax.jit(
-        steps.make_eval_step(run.model, preprocess=preprocess(run.transforms["eval"], run.model.dtype), stop=stage)
-    )
-    if run.tokenizer and (stage != "head" or run.task.by_token):
-        whole = whole._replace(transforms={"eval": run.transforms["eval"].of_one_width()})
+        return Feed(run, phase)
+    stage = prefix.first_trained(phase.trainable["params"], forward.stages(run.model))
     variables = state.variables()
-    cached = {
-        split: features.Features(*features.extract(prefix, variables, whole.eval_batches(split)), source)
-        for split, source in run.sources.items()
+    cached = {name: _extracted(run, name, stage, variables) for name in run.streams}
+    return Feed(run, phase, stage, cached)
+
+
+def _extracted(run: Run, name: str, stage: str, variables: dict) -> dict[str, features.Features]:
+    stream = run.streams[name]
+    transform = stream.transform(run.model, train=False)
+    if hasattr(transform, "of_one_width") and (stage != forward.OUTPUT or stream.task.by_token):
+        transform = transform.of_one_width()
+    preprocess = stream.preprocess(run.model, train=False)
+    step = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess, stop=stage))
+    return {
+        split: features.Features(
+            *prefix.extract(step, variables, batches.of_evaluation(run, source, transform)), source
+        )
+        for split, source in stream.sources.items()
     }
-    return View(run, cached, {"train": None, "eval": None}, stage)
-
-
-def preprocess(transform: Any, dtype: Any):
-    """What the step does to the inputs that a transform makes: images are normalised, pairs [B, 2, n] become texts
-    [2·B, n], and texts that share a row see themselves alone."""
-    if not isinstance(transform, transforms.Pipeline):
-        return _texts
-    return steps.pixels(**setup.statistics(transform), dtype=dtype)
-
-
-def _texts(inputs: Any) -> Any:
-    if isinstance(inputs, dict) and "text_number" in inputs:
-        number = inputs["text_number"]
-        same = number[:, :, None] == number[:, None, :]
-        inputs = {k: v for k, v in inputs.items() if k != "text_number"} | {"attention_mask": same}
-    return jax.tree.map(_single, inputs)
-
-
-def _single(x: jax.Array) -> jax.Array:
-    return x.reshape(-1, x.shape[-1]) if x.ndim == 3 and jnp.issubdtype(x.dtype, jnp.integer) else x

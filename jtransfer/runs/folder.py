@@ -13,21 +13,19 @@ import jax
 import numpy as np
 from etils import epath
 
-from jtransfer.runs import config as configs
+from jtransfer import models
 from jtransfer.core.errors import InputError
+from jtransfer.core.place import place_of
+from jtransfer.runs import config as configs
+from jtransfer.runs.upgrade import upgrade
 
+_ABSENT = object()
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def is_run(source: str | os.PathLike) -> bool:
     """Is this the folder of a run of ours?"""
     return (place := place_of(source)) is not None and (place / "checkpoints").exists()
-
-
-def place_of(source: str | os.PathLike) -> epath.Path | None:
-    """The folder, here or in a bucket, that a source may be; None for other addresses."""
-    known = "://" not in str(source) or str(source).startswith("gs://")
-    return epath.Path(source) if known else None
 
 
 def check(workdir: str | os.PathLike, config: Any) -> None:
@@ -39,13 +37,22 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
     folder = epath.Path(workdir)
     path = folder / "config.json"
     if path.exists():
-        changed = configs.differences(read_json(path), json.loads(config.to_json()))
+        changed = configs.differences(_comparable(upgrade(read_json(path))), _comparable(config))
         if changed:
             raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(changed))
     elif folder.exists() and not folder.is_dir():
         raise InputError(f"{workdir} is a file; give a folder")
     elif folder.exists() and any(found.name != _new(path).name for found in folder.iterdir()):
         raise InputError(f"{workdir} is not empty and holds no run (no config.json); take another workdir")
+
+
+def _comparable(config: Any) -> dict[str, Any]:
+    """A config as plain JSON in which every field stands, those that only repeat the model's own default left out."""
+    full = json.loads(configs.complete(config).to_json())
+    usual = models.create(full["model"]["name"]) if full["model"]["name"] in models.names() else None
+    fields = full["model"]["fields"].items()
+    full["model"]["fields"] = {name: value for name, value in fields if getattr(usual, name, _ABSENT) != value}
+    return full
 
 
 def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str]) -> None:

@@ -4,9 +4,8 @@ Resuming (1) is the loop's: it finds a checkpoint in the workdir. Otherwise `con
 run is restored (2), any other path or address is a pretrained checkpoint (3), "scratch" draws everything anew (4).
 """
 
-from collections import defaultdict
+import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,14 +15,17 @@ from jtransfer import weights
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.models import forward
 from jtransfer.runs import folder as workdir
 from jtransfer.training import checkpoint
+from jtransfer.training.state import AUXILIARY
 from jtransfer.weights.report import Report
 
 
 def variables(
     source: str,
     model: Any,
+    sample: Any,
     mesh: Any,
     table: Any,
     *,
@@ -35,7 +37,8 @@ def variables(
 
     Args:
       source: "scratch", the folder of a run, or what `weights.load` takes.
-      model: a model of `jtransfer.models`.
+      model: a Linen module.
+      sample: an input to initialise with.
       mesh, table: see `sharding.of_params`.
       reinit: regular expressions of parameters drawn anew although the source has them.
       class_names: of the model's head, where known; it keeps those that the source's has, too.
@@ -45,11 +48,11 @@ def variables(
       (variables, report), where report is None for "scratch".
     """
     rng = jax.random.key(seed)
-    sample = model.example_input(1)
-    shapes = jax.eval_shape(model.init, rng, sample)
+    draw = functools.partial(forward.initialize, model)
+    shapes = jax.eval_shape(draw, rng, sample)
     shardings = sharding.of_params(shapes, mesh, table)
     if source == "scratch":
-        return jax.jit(model.init, out_shardings=shardings)(rng, sample), None
+        return jax.jit(draw, out_shardings=shardings)(rng, sample), None
     flat = trees.flatten(shardings)
     return weights.load(
         run_tensors(source) if workdir.is_run(source) else source,
@@ -58,6 +61,7 @@ def variables(
         adapt=True,
         classes=_classes(source, class_names),
         sides=_sides(source),
+        sample=sample,
         rng=rng,
         place=lambda path, leaf: sharding.place(leaf, flat[path]),
     )
@@ -87,7 +91,8 @@ def _sides(source: str) -> tuple[int, int] | None:
 
 
 def run_tensors(folder: str) -> dict[str, Any]:
-    held = checkpoint.load_params(folder)
+    loaded = checkpoint.load_params(folder)
+    held = {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
     return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
 
 
@@ -103,65 +108,3 @@ def counts(report: Report | None) -> dict[str, Any]:
         "reinitialised": [path for path, _ in report.reinitialised],
         "ignored": [name for name, _ in report.ignored],
     }
-
-
-def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
-    """The rows of `table` as text."""
-    cells = [("group", "shape", "source", "status", "parameters", "KiB")]
-    cells += [
-        (r["group"], r["shape"], r["source"], r["status"], f"{r['params']:,}", f"{r['bytes'] / 1024:,.1f}")
-        for r in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    moving = sum(r["params"] for r in rows if r["status"] == "trainable")
-    total = sum(r["params"] for r in rows)
-    lines = [
-        "  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in cells
-    ]
-    return "\n".join(
-        [f"phase {title}: {moving:,} of {total:,} parameters are trained", *(f"  {line}" for line in lines)]
-    )
-
-
-def table(
-    params: trees.Tree, trainable: trees.Tree, stages: Sequence[str], source: str, report: Report | None
-) -> list[dict[str, Any]]:
-    """One row for each group of parameters, block or stage, and status; for the terminal and the report.
-
-    Args:
-      params: arrays or shapes.
-      trainable: bools of the same paths.
-      stages: the model's stage names, in order.
-      source: `config.init`.
-      report: of the load, or None where it is not at hand (after the first phase).
-
-    Returns:
-      Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "adapted" | "re-initialised" |
-      "initialised"), `status` ("trainable" | "frozen"), `params`, `bytes`.
-    """
-    moves = trees.flatten(trainable)
-    drawn = dict.fromkeys((path for path, _ in report.reinitialised), "re-initialised") if report else {}
-    changed = dict.fromkeys((path for path, _ in report.adapted), "adapted") if report else {}
-    ordered = sorted(trees.flatten(params).items(), key=lambda item: stages.index(item[0].split("/")[0]))
-    origin = "initialised" if source == "scratch" else "loaded"
-    groups: dict[tuple, list] = defaultdict(list)
-    for path, leaf in ordered:
-        came = (drawn | changed).get(path, origin)
-        groups[_group(path), came, "trainable" if moves[path] else "frozen"].append(leaf)
-    return [
-        {
-            "group": group,
-            "shape": " × ".join(map(str, max(leaves, key=trees.count).shape)),
-            "source": came,
-            "status": status,
-            "params": trees.count(leaves),
-            "bytes": trees.nbytes(leaves),
-        }
-        for (group, came, status), leaves in groups.items()
-    ]
-
-
-def _group(path: str) -> str:
-    keys = Path(path).parts
-    return "/".join(keys[:2]) if len(keys) > 2 and keys[1].startswith("block") else keys[0]

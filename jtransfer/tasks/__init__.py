@@ -1,7 +1,7 @@
 """Tasks: what a model is trained to do. A task is one file, and one entry here; a user's is an address.
 
-The data tell the task where the config leaves it open: by the kind of their labels (`told`), and where they have none, by
-what the modality does with such examples.
+The data tell the task where the config leaves it open: by the kind of their labels (`told`), and where they have none,
+by what the modality does with such examples.
 """
 
 from typing import Any

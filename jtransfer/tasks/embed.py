@@ -23,7 +23,7 @@ def _wrap(loss: Callable) -> Callable:
 
 
 def _score(table: Table, names: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """How often an example's own partner is the nearest of all; where labels say how alike they are, the correlation."""
+    """How often an example's partner is the nearest of all; where labels say how alike they are, the correlation."""
     a, b = (
         x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in np.moveaxis(table["embeddings"], 1, 0)
     )

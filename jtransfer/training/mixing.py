@@ -1,5 +1,7 @@
 """Batch augmentations on the device that mix images with others of the batch, and labels by the same weights."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
@@ -63,3 +65,24 @@ def _interval(key: Array, share: Array, length: int) -> Array:
     half = jnp.floor(share * length).astype(jnp.int32) // 2
     places = jnp.arange(length)
     return (places >= centre - half) & (places < centre + half)
+
+
+def mixer(num_classes: int, mixup: float = 0.0, cutmix: float = 0.0) -> Callable[..., tuple[Array, Array]]:
+    """`(key, x, labels) -> (x, soft labels)` that does mixup or CutMix to a batch, either with the same probability.
+
+    Args:
+      num_classes: of labels that are classes (int [B]), which become distributions; other labels are mixed as they are.
+      mixup, cutmix: alpha of each; 0 is off, and at least one is on.
+    """
+    kinds = [(fn, alpha) for fn, alpha in ((_mixup, mixup), (_cutmix, cutmix)) if alpha]
+
+    def mix(key: Array, x: Array, labels: Array) -> tuple[Array, Array]:
+        choose, draw = jax.random.split(key)
+        soft = jax.nn.one_hot(labels, num_classes) if jnp.issubdtype(labels.dtype, jnp.integer) else labels
+        branches = [lambda x, soft, fn=fn, alpha=alpha: fn(draw, x, soft, alpha) for fn, alpha in kinds]
+        return jax.lax.switch(jax.random.randint(choose, (), 0, len(branches)), branches, x, soft)
+
+    return mix
+
+
+_mixup, _cutmix = mixup, cutmix

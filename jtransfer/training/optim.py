@@ -27,7 +27,7 @@ def make(
     total_steps: int,
     trainable: trees.Tree | None = None,
     stages: Sequence[str] = (),
-    births: trees.Tree | None = None,
+    trained_since: trees.Tree | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer of one phase.
 
@@ -38,14 +38,14 @@ def make(
       total_steps: the schedule's length.
       trainable: bools of the same paths; None trains everything.
       stages: the model's stage names in order, for `layer_decay`.
-      births: the phase in which each leaf began to be trained. Leaves born together share one optimizer
-        state, whose step count is theirs.
+      trained_since: the phase since which each leaf is trained. Leaves of the same phase share one optimizer state,
+        whose step count is theirs.
 
     Returns:
       A transform over `params` or over its trainable part alone.
     """
     mask = trees.flatten(trainable) if trainable is not None else dict.fromkeys(trees.flatten(params), True)
-    since = trees.flatten(births) if births is not None else dict.fromkeys(mask, 0)
+    since = trees.flatten(trained_since) if trained_since is not None else dict.fromkeys(mask, 0)
     decays = trees.flatten(rules.match(config["decay_rules"], params, name="optim.decay_rules"))
     rates = trees.flatten(leaf_rates(config, params, stages))
     groups = {p: f"{config['name']}_{since[p]}" for p, moves in mask.items() if moves}
@@ -117,7 +117,7 @@ def _layer_of(path: str) -> tuple[str, int]:
     return path.split("/", 1)[0], int(block[1]) if block else -1
 
 
-def births(phases: Sequence[trees.Tree]) -> list[dict]:
+def trained_since(phases: Sequence[trees.Tree]) -> list[dict]:
     """For each phase (bools by path), a tree of the phase since which each leaf is trained without a break."""
     result: list[dict] = []
     for i, mask in enumerate(phases):

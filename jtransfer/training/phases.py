@@ -16,9 +16,9 @@ class Phase(NamedTuple):
     Attributes:
       name: unique in the run.
       steps: its length.
-      trainable: bools over the parameters' paths.
-      births: the phase since which each leaf is trained.
-      later: bools: the leaf is trained in this phase or a later one.
+      trainable: bools over the paths of the variables that may be trained: `{"params": …}`, and "aux" where there is.
+      trained_since: of the same paths, the phase since which each leaf is trained without a break.
+      trained_later: bools: the leaf is trained in this phase or a later one.
       optim: the whole optimizer config.
       cache: compute the frozen prefix once.
     """
@@ -26,25 +26,25 @@ class Phase(NamedTuple):
     name: str
     steps: int
     trainable: dict
-    births: dict
-    later: dict
+    trained_since: dict
+    trained_later: dict
     optim: dict
     cache: bool
 
 
-def plan(config: Mapping, params: trees.Tree, stages: Sequence[str], examples: int) -> list[Phase]:
+def plan(config: Mapping, variables: trees.Tree, stages: Sequence[str], examples: int) -> list[Phase]:
     """The phases of a complete config.
 
     Args:
       config: with `phases`, `optim`, `batch_size`.
-      params: the model's parameters or their shapes.
+      variables: the collections of variables that may be trained, or their shapes.
       stages: the model's stage names, in order.
       examples: of the training split, for lengths in epochs.
 
     Raises:
       InputError: a rule matches nothing, or a phase trains nothing.
     """
-    masks = [rules.trainable(phase.trainable, params, stages) for phase in config.phases]
+    masks = [rules.trainable(phase.trainable, variables, stages) for phase in config.phases]
     for phase, mask in zip(config.phases, masks, strict=True):
         if not any(trees.flatten(mask).values()):
             raise InputError(f"phase {phase.name}: trainable={phase.trainable!r} trains nothing")
@@ -53,12 +53,12 @@ def plan(config: Mapping, params: trees.Tree, stages: Sequence[str], examples: i
             name=phase.name,
             steps=phase.steps or num_steps(examples, config.batch_size, phase.epochs),
             trainable=mask,
-            births=born,
-            later=_any(masks[i:]),
+            trained_since=since,
+            trained_later=_any(masks[i:]),
             optim={**config.optim.to_dict(), **phase.optim.to_dict()},
             cache=phase.cache,
         )
-        for i, (phase, mask, born) in enumerate(zip(config.phases, masks, optim.births(masks), strict=True))
+        for i, (phase, mask, since) in enumerate(zip(config.phases, masks, optim.trained_since(masks), strict=True))
     ]
 
 

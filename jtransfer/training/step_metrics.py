@@ -1,6 +1,7 @@
 """The metrics of the last steps: looked at one step late, so that the device never waits, and averaged for the log."""
 
 import collections
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,33 +10,33 @@ import numpy as np
 from jtransfer.core.errors import InputError
 
 
-class Window:
+class StepMetrics:
     """Collects each step's metrics and stops the run at the first that is not finite."""
 
     def __init__(self, phase: str):
         self._phase = phase
-        self._pending: tuple[int, np.ndarray, dict] | None = None
+        self._pending: tuple[int, Any, Mapping[str, Any]] | None = None
         self._values: dict[str, list[float]] = collections.defaultdict(list)
 
-    def push(self, step: int, index: np.ndarray, metrics: dict[str, Any]) -> None:
+    def push(self, step: int, batch: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         """Takes the metrics of a step, still on the device, and looks at those of the step before.
 
         Raises:
           InputError: one is not finite; the text names the step and the examples of its batch.
         """
         self.flush()
-        self._pending = (step, index, metrics)
+        self._pending = (step, _indices(batch), metrics)
 
     def flush(self) -> None:
         """Looks at the metrics that are still on the device; raises as `push` does."""
         if self._pending is None:
             return
-        (step, index, metrics), self._pending = self._pending, None
+        (step, examples, metrics), self._pending = self._pending, None
         for name, value in jax.device_get(metrics).items():
             if not np.isfinite(value):
                 raise InputError(
                     f"{name} is {value} at step {step} of phase {self._phase!r}, on the batch of examples "
-                    f"{', '.join(map(str, index.tolist()))}; lower optim.lr, set optim.clip, or look at those examples"
+                    f"{_listed(examples)}; lower optim.lr, set optim.clip, or look at those examples"
                 )
             self._values[name].append(float(value))
 
@@ -45,3 +46,14 @@ class Window:
         means = {name: sum(values) / len(values) for name, values in self._values.items()}
         self._values.clear()
         return means
+
+
+def _indices(batch: Mapping[str, Any]) -> Any:
+    """The numbers of a batch's examples, or stream → those of its examples."""
+    return batch["index"] if "index" in batch else {name: part["index"] for name, part in batch.items()}
+
+
+def _listed(indices: Any) -> str:
+    if isinstance(indices, Mapping):
+        return "; ".join(f"{name} {_listed(part)}" for name, part in indices.items())
+    return ", ".join(map(str, indices.tolist()))

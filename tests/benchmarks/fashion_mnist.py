@@ -9,8 +9,8 @@ import sys
 import tempfile
 import time
 
-from jtransfer import train
 from jtransfer import config as configs
+from jtransfer import train
 from jtransfer.core.command import cache_compilations
 from jtransfer.reporting import page
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import catalogues
 import tokenizers as hf
 
-from jtransfer import train
 from jtransfer import config as configs
+from jtransfer import train
 from jtransfer.core.command import cache_compilations
 from jtransfer.modalities.text import tokenizers
 from jtransfer.reporting import page

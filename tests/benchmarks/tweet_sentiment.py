@@ -27,9 +27,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
 from jtransfer import data, metrics, train
-from jtransfer.runs import config_file
 from jtransfer.core.command import cache_compilations
-from jtransfer.runs import log
+from jtransfer.runs import config_file, log
 
 CONFIG = Path(__file__).parents[2] / "configs" / "text.py"
 HOW = ("probe", "finetune", "lp-ft", "scratch")

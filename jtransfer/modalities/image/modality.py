@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -79,9 +79,12 @@ class Image(Modality):
             )
         return found
 
+    def check_given(self, given: Sequence[str]) -> None:
+        for path in given:
+            if not os.path.isfile(path):
+                raise InputError(f"{path}: there is no such image")
+
     def read(self, given: str, task: Task) -> dict[str, Any]:
-        if not os.path.isfile(given):
-            raise InputError(f"{given}: there is no such image")
         return {"image": decode(given, self.channels)}
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:

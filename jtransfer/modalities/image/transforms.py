@@ -29,6 +29,9 @@ class Statistics(NamedTuple):
     std: tuple[float, ...] = (1.0,)
 
 
+SCALED = Statistics()
+
+
 @dataclasses.dataclass(frozen=True)
 class Call:
     """One name of a transform with its arguments, and the function they make."""
@@ -86,7 +89,7 @@ class Pipeline:
         return parse, (self.text, Statistics(self.mean, self.std))
 
 
-def parse(text: str, usual: Statistics = Statistics()) -> Pipeline:
+def parse(text: str, usual: Statistics = SCALED) -> Pipeline:
     """The pipeline that a text such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"` describes.
 
     Names and arguments are those of `image_ops`; a name without arguments needs no parentheses. `normalize` takes

@@ -1,4 +1,5 @@
-"""The forms of an example of text, as pipelines to token ids: one text, its words, a pair, text to text, what comes next."""
+"""The forms of an example of text, as pipelines to token ids: a text, its words, a pair, text to text, what comes
+next."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -69,7 +70,8 @@ def seq2seq(tokenizer: Tokenizer, length: int, target_length: int, start: int) -
 
 
 def causal(tokenizer: Tokenizer, length: int) -> TextPipeline:
-    """Texts to be continued: each token's label is the one after it. With `target` the loss is taken over the target alone."""
+    """Texts to be continued: each token's label is the token after it. Where there is a target, the loss is over it
+    alone."""
     end = end_of_text(tokenizer)
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:

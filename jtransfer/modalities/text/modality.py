@@ -64,6 +64,13 @@ class Text(Modality):
             return "seq2seq"
         return "embed" if "text_pair" in example else "lm"
 
+    @classmethod
+    def check(cls, task: Task, example: Mapping[str, Any]) -> None:
+        needed = {"seq2seq": "target", "pair": "text_pair", "tokens": "tokens"}.get(task.form)
+        if needed and needed not in example:
+            has = ", ".join(example)
+            raise InputError(f"task={task.name!r} needs examples with {needed!r}; these have {has}")
+
     @property
     def vocabulary(self) -> Tokenizer:
         """The tokenizer, which `open` has read."""
@@ -175,8 +182,8 @@ def keep(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
 
 
 def preprocess(inputs: Any) -> Any:
-    """Pairs [B, 2, n] as texts [2·B, n]; of texts that share a row, an attention mask [B, n, n] in which each sees itself
-    alone."""
+    """Pairs [B, 2, n] as texts [2·B, n]; of texts that share a row, an attention mask [B, n, n] in which each text sees
+    itself alone."""
     if isinstance(inputs, dict) and "segment_ids" in inputs:
         segments = inputs["segment_ids"]
         same = segments[:, :, None] == segments[:, None, :]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jtransfer.core.errors import InputError
+from jtransfer.data.source import Declined
 
 _TEXTS = ("text", "sentence")
 _PAIRS = (
@@ -108,7 +109,7 @@ def _text(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[str, str
     found += [(a, b) for a, b in _PAIRS if a in columns and b in columns]
     if len(found) != 1:
         many = f"{', '.join(text for text, _ in found)} could each be the text" if found else "which column is the text"
-        raise InputError(f"{where}: {many}; set data.text_key to one of: {_listed(columns)}")
+        raise Declined(f"{where}: {many}; set data.text_key to one of: {_listed(columns)}")
     return found[0]
 
 

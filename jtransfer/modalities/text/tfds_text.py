@@ -6,25 +6,25 @@ from typing import Any
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.data import labels
+from jtransfer.data import labels, tfds_records
 from jtransfer.data.labels import labelled
-from jtransfer.data.source import Source, unlabelled
-from jtransfer.data.tfds_records import decoder, one_feature, opened
+from jtransfer.data.source import Declined, Source, unlabelled
+from jtransfer.data.tfds_records import decoder, names_of, one_feature, opened, plain
 from jtransfer.modalities.text.table import Columns, choose
 
 
-def has_text(features: Mapping) -> bool:
-    """Whether a data set has a feature that is a text, or a list of texts."""
-    return any(_is_text(feature) for feature in features.values())
+def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
+    """The splits of a prepared data set of texts (`data.tfds_records`).
 
-
-def text_splits(builder: Any, name: str, spec: Mapping) -> dict[str, Source]:
-    """The splits of a data set of texts; which features are meant is as for the columns of a file (`table.choose`).
+    Which features are meant is as for the columns of a file (`table.choose`).
 
     Raises:
-      InputError: no such feature, or it is none that can be a text or a label.
+      InputError: not prepared, no such feature, or it is none that can be a text or a label.
     """
+    builder = tfds_records.builder(name, spec)
     features = builder.info.features
+    if not spec.get("text_key") and not any(_is_text(feature) for feature in features.values()):
+        raise Declined(f"{name} has no feature that is a text, only {', '.join(sorted(features))}")
     lists = [key for key, feature in features.items() if feature.shape == (None,)]
     chosen = choose(sorted(features), lists, spec, name)
     for column in chosen.texts.values():
@@ -36,9 +36,9 @@ def text_splits(builder: Any, name: str, spec: Mapping) -> dict[str, Source]:
     if not chosen.labels:
         return {s: unlabelled(len(some), _reader(some, features, chosen.texts)) for s, some in records.items()}
     key = chosen.labels[0]
-    names = getattr(features[key], "names", None) or getattr(getattr(features[key], "feature", None), "names", None)
+    names = names_of(features[key])
     if features[key].shape == () and names and not chosen.words:
-        return {s: _classes(some, features, chosen, list(names)) for s, some in records.items()}
+        return {s: _classes(some, features, chosen, names) for s, some in records.items()}
     return _encoded(records, features, chosen, names, name)
 
 
@@ -52,7 +52,7 @@ def _reader(records: Any, features: Mapping, columns: Mapping[str, str]) -> Call
     def read(i: int) -> dict:
         example = decode(records[i])
         try:
-            return {ours: _plain(example[column]) for ours, column in columns.items()}
+            return {ours: plain(example[column]) for ours, column in columns.items()}
         except UnicodeDecodeError as error:
             raise InputError(f"example {i}: a text is not UTF-8 ({error.reason}); prepare the data set again") from None
 
@@ -73,7 +73,7 @@ def _encoded(records: Mapping, features: Mapping, chosen: Columns, names: Any, n
     if features[key].shape not in ((), (None,)):
         raise InputError(f"{name}: the feature {key!r} is no label: {features[key]}; set data.label_key")
     columns = {
-        split: [([_plain(v) for v in one_feature(some, features, key, 0, len(some))], _where(name, split))]
+        split: [([plain(v) for v in one_feature(some, features, key, 0, len(some))], _where(name, split))]
         for split, some in records.items()
     }
     found = labels.encode(columns, key, names, chosen.words)
@@ -87,11 +87,3 @@ def _encoded(records: Mapping, features: Mapping, chosen: Columns, names: Any, n
 
 def _where(name: str, split: str) -> Callable[[int], str]:
     return lambda i: f"{name}, {split}, example {i}"
-
-
-def _plain(value: Any) -> Any:
-    """A feature's value as Python's own: str, int, float, bool, or a list of them."""
-    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.decode() if isinstance(value, bytes) else value

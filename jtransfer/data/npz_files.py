@@ -1,0 +1,141 @@
+"""`.npz` files of arrays and labels: `x_train`, `y_train`, `x_test`, `y_test` as in Keras, or all examples in two
+arrays."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.data.source import Source
+
+_SPLITS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+class Arrays(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      where: the data set, for errors.
+      inputs: split → array [N, …].
+      labels: split → array [N] or [N, C].
+      class_names: the array of that name; None where there is none.
+      held: the names of all arrays of the file.
+    """
+
+    where: str
+    inputs: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    class_names: np.ndarray | None
+    held: Sequence[str]
+
+
+class Labels(NamedTuple):
+    """The labels of all splits: their kind (`Source.label_kind`), the names of the classes, and split → values."""
+
+    kind: str
+    class_names: list[str]
+    values: dict[str, np.ndarray]
+
+
+def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
+    """The arrays of a file; pickled objects in it are refused.
+
+    Args:
+      location: its path.
+      pairs: names of an array of inputs and one of labels that may hold all examples, which make the split "all".
+
+    Raises:
+      InputError: no such file, not an `.npz` file, or arrays of different lengths.
+    """
+    path, where = Path(location).expanduser(), f"npz:{location}"
+    if not path.is_file():
+        raise InputError(f"{where}: there is no such file")
+    found, held = _read(path, {"class_names", *(name for pair in (*_SPLITS.values(), *pairs) for name in pair)})
+    named = [*_SPLITS.items(), *(("all", pair) for pair in pairs)]
+    splits = {split: (found[x], found[y]) for split, (x, y) in named if x in found and y in found}
+    for split, (x, y) in splits.items():
+        if x.ndim and y.ndim and len(x) != len(y):
+            raise InputError(f"{where}, split {split}: {len(x)} examples but {len(y)} labels")
+    inputs, labels = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
+    return Arrays(where, inputs, labels, found.get("class_names"), held)
+
+
+def encode(arrays: Arrays) -> Labels:
+    """The labels as a run needs them.
+
+    Whole numbers [N] or [N, 1] from 0 are classes, and so are strings, in sorted order; decimal numbers [N] are numbers
+    to predict; [N, C] of 0 to 1 has a number for each class that an example may have.
+
+    Raises:
+      InputError: labels of another kind, or out of range.
+    """
+    where, names = arrays.where, arrays.class_names
+    labels = {split: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for split, y in arrays.labels.items()}
+    every = np.concatenate([y.reshape(-1) for y in labels.values()])
+    if every.dtype.kind not in "biufU" or {y.ndim for y in labels.values()} - {1, 2}:
+        raise InputError(
+            f"{where}: labels must be integers, strings or numbers [N], or 0 to 1 [N, C], not {every.dtype}"
+        )
+    if any(y.ndim == 2 for y in labels.values()):
+        return _several(labels, names, where)
+    if every.dtype.kind == "f":
+        return Labels("number", ["label"], {split: y.astype(np.float32) for split, y in labels.items()})
+    return _classes(labels, names, where, every)
+
+
+def source(inputs: np.ndarray, labels: Labels, split: str, example: Callable[[np.ndarray], dict[str, Any]]) -> Source:
+    """The examples of a split.
+
+    Args:
+      inputs: [N, …].
+      labels: of all splits.
+      split: its name.
+      example: what an example holds beside its label, from its input.
+    """
+    values, plain = labels.values[split], {"class": int, "number": float}.get(labels.kind, np.asarray)
+
+    def read(index: int) -> dict[str, Any]:
+        return {**example(inputs[index]), "label": plain(values[index])}
+
+    return Source(len(inputs), read, labels.class_names, lambda start, stop: values[start:stop], labels.kind)
+
+
+def _read(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"npz:{path}: cannot be read as an .npz file: it is no zip archive, or not whole")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
+            return {key: loaded[key] for key in loaded.files if key in wanted}, sorted(loaded.files)
+    except _UNREADABLE as error:
+        raise InputError(f"npz:{path}: cannot be read as an .npz file without pickled objects: {error}") from None
+
+
+def _several(labels: Mapping[str, np.ndarray], names: np.ndarray | None, where: str) -> Labels:
+    widths = {y.shape[1:] for y in labels.values()}
+    if len(widths) > 1 or not all(y.dtype.kind != "U" and ((y >= 0) & (y <= 1)).all() for y in labels.values()):
+        raise InputError(f"{where}: labels [N, C] must have a number from 0 to 1 for each of the same C classes")
+    (width,) = next(iter(widths))
+    known = [str(i) for i in range(width)] if names is None else [str(name) for name in names]
+    if len(known) != width:
+        raise InputError(f"{where}: {len(known)} class_names for labels of {width} classes")
+    return Labels("classes", known, {split: y.astype(np.float32) for split, y in labels.items()})
+
+
+def _classes(labels: Mapping[str, np.ndarray], names: np.ndarray | None, where: str, every: np.ndarray) -> Labels:
+    if every.dtype.kind == "U":
+        known = sorted(set(every.tolist())) if names is None else [str(name) for name in names]
+        if missing := set(every.tolist()) - set(known):
+            raise InputError(f"{where}: label {min(missing)!r} is not among class_names")
+        number = {name: i for i, name in enumerate(known)}
+        values = {split: np.array([number[name] for name in y.tolist()], np.int32) for split, y in labels.items()}
+        return Labels("class", known, values)
+    every = every.astype(np.int64)
+    known = [str(i) for i in range(int(every.max(initial=-1)) + 1)] if names is None else [str(name) for name in names]
+    if every.size and not 0 <= every.min() <= every.max() < len(known):
+        raise InputError(f"{where}: labels from {every.min()} to {every.max()}; they must be 0 to {len(known) - 1}")
+    return Labels("class", known, {split: y.astype(np.int32) for split, y in labels.items()})

@@ -1,0 +1,172 @@
+"""What a run's phases are made of: objective, optimizer, heads, mixing, and the states that they begin with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jtransfer import data, objectives
+from jtransfer.core import sharding
+from jtransfer.core.errors import InputError
+from jtransfer.models import forward
+from jtransfer.objectives import TARGET
+from jtransfer.runs.stream import Stream
+from jtransfer.training import mixing, optim
+from jtransfer.training import state as states
+from jtransfer.training.phases import Phase
+from jtransfer.training.streams import HEADS, Head
+
+Run = Any  # build.Run
+
+
+def objective(run: Run) -> objectives.Objective:
+    """The objective of a run: the terms of `config.objective`.
+
+    Raises:
+      InputError: no such term, loss or field, or classes that can't be balanced.
+    """
+    streams = {
+        name: objectives.Stream(_loss(run.config.loss, stream), stream.task.accuracy, stream.weight)
+        for name, stream in run.streams.items()
+    }
+    context = objectives.Context(run.model, streams, sum(phase.steps for phase in run.phases))
+    return objectives.make(run.config.objective, context)
+
+
+def _loss(config: Any, stream: Stream) -> Callable[..., jax.Array]:
+    """The loss of a stream: that of the config where it is for the stream's task, else the task's usual one."""
+    fields = config.fields.to_dict()
+    if config.balanced:
+        fields["class_weights"] = data.class_weights(stream.sources["train"].labels, len(stream.class_names))
+    return stream.task.objective(objectives.create(config.name or stream.task.loss, **fields))
+
+
+def heads(run: Run) -> dict[str, Head]:
+    """The heads of streams that have one of their own.
+
+    A stream shares the model's head if its classes are the target's, unless its `head` says otherwise.
+
+    Raises:
+      InputError: a head is to be shared by other classes, or the model's can't be made twice.
+    """
+    found = {}
+    for name, stream in run.streams.items():
+        if name == TARGET or not _has_own_head(run, name, stream):
+            continue
+        if not forward.stages(run.model) or not hasattr(run.model, "num_classes"):
+            raise InputError(
+                f"streams.{name}: a head of its own needs a model with stages and num_classes, which "
+                f"{type(run.model).__name__} has not; give it the target's classes and head='shared'"
+            )
+        found[name] = Head(name, run.model.clone(num_classes=len(stream.class_names)))
+    return found
+
+
+def _has_own_head(run: Run, name: str, stream: Stream) -> bool:
+    same = stream.class_names == run.target.class_names and stream.task_name == run.target.task_name
+    if stream.head not in ("", "own", "shared"):
+        raise InputError(f"streams.{name}.head={stream.head!r}: give 'own' or 'shared'")
+    if stream.head == "shared" and not same:
+        ours, theirs = (", ".join(names[:5]) for names in (run.target.class_names, stream.class_names))
+        raise InputError(f"streams.{name}.head='shared' needs the target's task and classes: {ours}; not {theirs}")
+    return stream.head == "own" or not same
+
+
+def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | None:
+    """`(key, x, labels) -> (x, soft labels)` by `mixup` and `cutmix`, or None; with both, a batch gets one of them.
+
+    Raises:
+      InputError: the inputs of the stream, or of the phase, can't be mixed so.
+    """
+    asked = {name: config[name] for name in ("mixup", "cutmix") if config[name]}
+    for name in asked:
+        if name not in stream.modality.mixes:
+            raise InputError(f"{name}={asked[name]} can't be done with {stream.modality.nouns[1]}; set {name}=0")
+        if stream.task.form != "single":
+            raise InputError(f"{name}={asked[name]} can't be done for task={stream.task_name!r}; set {name}=0")
+        if name == "cutmix" and phase.cache:
+            raise InputError(
+                f"cutmix={asked[name]} cuts boxes out of images, but phase {phase.name} is trained on cached features; "
+                "set cache=False there, or cutmix=0"
+            )
+    return mixing.mixer(len(stream.class_names), **asked) if asked else None
+
+
+def optimizer(run: Run, number: int, variables: Any) -> Any:
+    """The transform of a phase, over the collections of a `TrainState`'s `trainable`."""
+    phase = run.phases[number]
+    return optim.make(
+        phase.optim,
+        {name: variables[name] for name in phase.trainable},
+        total_steps=phase.steps,
+        trainable=phase.trainable,
+        stages=forward.stages(run.model),
+        trained_since=phase.trained_since,
+    )
+
+
+def initial_variables(run: Run) -> dict:
+    """The model's variables, drawn anew. Pure."""
+    return forward.initialize(run.model, jax.random.key(run.config.seed), run.sample)
+
+
+def with_auxiliary(run: Run, variables: dict) -> dict:
+    """The variables with those of auxiliary modules, drawn anew, and what the objective needs to keep. Pure."""
+    key = jax.random.fold_in(jax.random.key(run.config.seed), 1)
+    auxiliary = _auxiliary(run, variables, key)
+    kept = {}
+    if run.phases and "initial" in objective(run).needs:
+        kept = {states.INITIAL: jax.tree.map(jnp.copy, variables["params"])}
+    return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
+
+
+def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
+    own, terms = heads(run), {n: t for n, t in objective(run).terms.items() if t.init is not None}
+    if not own and not terms:
+        return {}
+    outputs = jax.eval_shape(lambda: _outputs(run, variables))
+    stages = forward.stages(run.model)
+    found = {}
+    if own:
+        trunk = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs[stages[-2]])
+        found[HEADS] = {
+            name: head.initialize(jax.random.fold_in(key, i), trunk) for i, (name, head) in enumerate(own.items())
+        }
+    for i, (name, term) in enumerate(terms.items()):
+        shapes = dict.fromkeys(run.streams, outputs)
+        found[name] = term.init(jax.random.fold_in(key, len(own) + i), shapes)
+    return found
+
+
+def _outputs(run: Run, variables: dict) -> dict[str, Any]:
+    """What every stage returns for the sample; of a model without stages, what the terms need."""
+    names = forward.stages(run.model) or (*objective(run).features, forward.OUTPUT)
+    return forward.apply(run.model, variables, run.sample, outputs=names)[0]
+
+
+def begin(run: Run, number: int, variables: dict) -> states.TrainState:
+    """Variables → the state that a phase would begin with if it were the first. Pure."""
+    phase, variables = run.phases[number], with_auxiliary(run, variables)
+    tx = optimizer(run, number, variables)
+    state = states.create(variables, phase.trainable, tx, seed=run.config.seed, ema=run.config.optim.ema > 0)
+    return states.cast_frozen(state, phase.trained_later, _dtype(run))
+
+
+def enter(run: Run, number: int, state: states.TrainState) -> states.TrainState:
+    """The last state of the phase before → the first of this one; moments of what stays trainable are kept. Pure."""
+    phase = run.phases[number]
+    tx = optimizer(run, number, state.variables())
+    state = states.repartition(state, phase.trainable, tx, optim.carry)
+    return states.cast_frozen(state, phase.trained_later, _dtype(run))
+
+
+def abstract(run: Run, number: int) -> states.TrainState:
+    """The state of a phase as `jax.ShapeDtypeStruct`s with shardings."""
+    shapes = jax.eval_shape(lambda: begin(run, number, initial_variables(run)))
+    placed = sharding.of_state(shapes, run.mesh, run.config.sharding)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed)
+
+
+def _dtype(run: Run) -> Any:
+    return getattr(run.model, "dtype", None) or jnp.float32

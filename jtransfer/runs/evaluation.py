@@ -1,0 +1,158 @@
+"""The evaluators of a run: which are due at a step, and what they say, by split."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jtransfer import metrics
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.data import num_steps
+from jtransfer.evaluators import EVALUATORS, Context, Evaluate
+from jtransfer.runs.feed import Feed, blank_table
+
+Run = Any  # build.Run
+
+VALIDATION, TEST = "validation", "test"
+ENDS = -1  # `every`, of evaluators that are asked at the end of each phase alone
+
+
+class Evaluator(NamedTuple):
+    """One entry of `config.evals`.
+
+    Attributes:
+      name, split, every: as in the config.
+      evaluate: `variables -> (name, value)…`.
+    """
+
+    name: str
+    split: str
+    every: int
+    evaluate: Evaluate
+
+
+class Outcome(NamedTuple):
+    """What the evaluators of one split said: numbers to log, and arrays [N, …] to keep."""
+
+    scalars: dict[str, float]
+    table: dict[str, np.ndarray]
+
+
+def make(context: Context) -> list[Evaluator]:
+    """The evaluators of a run, in order.
+
+    They are those of `config.evals` whose splits there are and, for a task that generates what is wanted, the
+    evaluation of that on the same splits.
+
+    Raises:
+      InputError: no such evaluator or field.
+    """
+    entries = [entry for entry in context.config.evals if _is_there(context, entry.split)]
+    made = [_make(context, entry.name, entry.split, entry.every, entry.fields.to_dict()) for entry in entries]
+    if context.task.writes == "targets" and context.config.generate.num_examples:
+        splits = {entry.split: entry.every for entry in entries if entry.name == "split"}
+        asked = {(entry.name, entry.split) for entry in entries}
+        made += [
+            _make(context, "generation", split, every, {})
+            for split, every in splits.items()
+            if ("generation", split) not in asked
+        ]
+    return made
+
+
+def _is_there(context: Context, split: str) -> bool:
+    return split not in (VALIDATION, TEST) or bool(context.config.data[split])
+
+
+def _make(context: Context, name: str, split: str, every: int, fields: Mapping[str, Any]) -> Evaluator:
+    if every < ENDS:
+        raise InputError(f"evals: every={every} must be a number of steps, 0 for eval_every, or -1 for ends of phases")
+    build = EVALUATORS[name]
+    try:
+        return Evaluator(name, split, every, build(context, split, **fields))
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise InputError(f"evals: {name!r}: {error}") from None
+
+
+def interval(run: Run) -> int:
+    """Steps between evaluations: `config.eval_every`, by default an epoch, but at least 50."""
+    return run.config.eval_every or max(50, num_steps(len(run.target.sources["train"]), run.config.batch_size))
+
+
+def due(evaluators: list[Evaluator], run: Run, since: int, *, last: bool) -> list[Evaluator]:
+    """The evaluators that are due after so many steps of a phase.
+
+    Args:
+      evaluators: of the run.
+      run: the run.
+      since: steps of the phase that are done.
+      last: whether these are all; then every evaluator is due.
+    """
+    held = VALIDATION in run.target.sources
+
+    def is_due(one: Evaluator) -> bool:
+        if last or one.every > 0:
+            return last or since % one.every == 0
+        rarely = one.every == ENDS or (one.split == TEST and held)
+        return not rarely and since % interval(run) == 0
+
+    return [one for one in evaluators if is_due(one)]
+
+
+def ask(evaluators: list[Evaluator], variables: Mapping[str, Any]) -> dict[str, Outcome]:
+    """Split → what its evaluators say, in order."""
+    outcomes: dict[str, Outcome] = {}
+    for one in evaluators:
+        outcome = outcomes.setdefault(one.split, Outcome({}, {}))
+        for name, value in one.evaluate(variables):
+            if isinstance(value, np.ndarray) and value.ndim:
+                outcome.table[name] = value
+            else:
+                outcome.scalars[name] = float(value)
+    return outcomes
+
+
+def score(run: Run, scalars: Mapping[str, float]) -> float:
+    """What tells a better model, the larger, the better.
+
+    Raises:
+      InputError: the metric of `early_stop` is none of those that the validation split's evaluators give.
+    """
+    name = metric(run)
+    if name not in scalars:
+        raise unknown("early_stop.metric", name, scalars)
+    return scalars[name] * (-1 if _declared(run, name).less_is_better else 1)
+
+
+def metric(run: Run) -> str:
+    """The name of the metric that tells a better model."""
+    return run.config.early_stop.metric or run.target.task.metric
+
+
+def _declared(run: Run, name: str) -> metrics.Metric:
+    own = {found.name: found for found in map(metrics.load, run.config.metrics)}
+    return own.get(name) or metrics.get(name)
+
+
+def check(run: Run) -> None:
+    """Makes the evaluators, and asks them of a table of zeros; nothing is computed.
+
+    Raises:
+      InputError: there is no such evaluator, or `early_stop.metric` is none that an evaluation of the validation split
+        gives.
+    """
+    context = Feed(run).context()
+    evaluators = [one for one in make(context) if one.split == VALIDATION]
+    wanted, patience = run.config.early_stop.metric, run.config.early_stop.patience
+    if patience and not evaluators:
+        raise InputError("early_stop needs an evaluator of the split 'validation' in config.evals")
+    if not wanted or any(one.name not in EVALUATORS for one in evaluators):
+        return
+    blank = blank_table(run)
+    split = EVALUATORS["split"](context._replace(table=lambda variables, split: blank), VALIDATION)
+    known = [name for name, value in split({}) if np.ndim(value) == 0]
+    known += ["bleu", "chrf"] if any(one.name == "generation" for one in make(context)) else []
+    if wanted not in known:
+        raise unknown("early_stop.metric", wanted, known)

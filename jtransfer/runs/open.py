@@ -1,0 +1,141 @@
+"""`runs.open`: the one reader of a run's folder."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from jtransfer import data, metrics, modalities
+from jtransfer.core.errors import InputError
+from jtransfer.data import Source
+from jtransfer.modalities import Modality
+from jtransfer.runs import config as configs
+from jtransfer.runs import log
+from jtransfer.runs import model as models
+from jtransfer.runs.folder import read_json
+from jtransfer.runs.upgrade import upgrade
+from jtransfer.tasks import TASKS, Task
+from jtransfer.training import checkpoint
+from jtransfer.training.state import AUXILIARY
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRun:
+    """What a run's folder holds, each part read when it is first asked for, and then kept.
+
+    Attributes:
+      folder: the run's folder.
+      config: the run's complete config; that of an earlier version with the names of today's fields.
+    """
+
+    folder: epath.Path
+    config: Any
+
+    @functools.cached_property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in order."""
+        return read_json(self.folder / "classes.json")["class_names"]
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What the model was trained to do."""
+        return TASKS[self.config.task]
+
+    @functools.cached_property
+    def modality(self) -> Modality:
+        """The kind of input, with its files read from the folder."""
+        kind = modalities.MODALITIES[self.config.modality]
+        return modalities.of_config(kind, self.config.data).open((self.folder, self.config.init), NO_EXAMPLES)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The model, without variables."""
+        return models.create(self.config, self.modality, len(self.class_names))
+
+    def variables(self, step: int | str | None = None) -> dict:
+        """The model's variables as host arrays, merged with what was frozen; arguments as `checkpoint.load_params`."""
+        loaded = checkpoint.load_params(self.folder, step)
+        return {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
+
+    @property
+    def lines(self) -> list[dict]:
+        """The lines of the run's log, in order.
+
+        Raises:
+          InputError: there is no log, or a line of it is broken.
+        """
+        try:
+            return log.read(self.folder)
+        except FileNotFoundError:
+            raise InputError(f"{self.folder} is not the folder of a run: {log.FILE} is missing") from None
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, devices and the command line; empty where that is not known."""
+        path = self.folder / "environment.json"
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """The arrays of the last evaluation on the test split; none before there was one.
+
+        Raises:
+          InputError: the file can't be read.
+        """
+        path = self.folder / "predictions.npz"
+        if not path.exists():
+            return {}
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except Exception as error:  # zipfile, zlib and numpy each have their own
+            raise InputError(f"{path} cannot be read: {error}") from None
+
+    @functools.cached_property
+    def added_metrics(self) -> list[metrics.Metric]:
+        """The metrics of `config.metrics`; a user's file that is gone is passed over."""
+        found = []
+        for name in self.config.metrics:
+            with contextlib.suppress(InputError):
+                found.append(metrics.load(name))
+        return found
+
+    def metric(self, name: str) -> metrics.Metric:
+        """What is known of a metric of this run by its name."""
+        return next((metric for metric in self.added_metrics if metric.name == name), metrics.get(name))
+
+    def source(self, split: str) -> Source:
+        """The examples of a split of `config.data`, by name; before they are packed.
+
+        Raises:
+          InputError: the data set is gone, or has no such split.
+        """
+        spec = self.config.data.to_dict() | {"modality": self.config.modality}
+        if self.task.form == "causal":
+            spec["label_key"] = ""
+        return data.open(spec, self.config.data[split])
+
+
+def _none(*_: Any) -> Any:
+    raise InputError("a run's folder holds no examples")
+
+
+NO_EXAMPLES = Source(0, _none, [], _none, "none")
+
+
+def open(folder: str | os.PathLike) -> StoredRun:
+    """A run's folder, here or in a bucket; its config is read and completed at once.
+
+    Raises:
+      InputError: the folder is no run's, or its config is damaged or of a later version.
+    """
+    path = epath.Path(folder)
+    if not path.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of a run")
+    return StoredRun(path, configs.complete(upgrade(read_json(path / "config.json"))))

@@ -1,0 +1,79 @@
+"""A stream of examples: a data set with its modality and task, as a run reads it."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jtransfer import data, modalities, tasks
+from jtransfer.core.errors import InputError
+from jtransfer.data import Source
+from jtransfer.modalities import Modality
+from jtransfer.tasks import TASKS, Task
+
+SPLITS = ("train", "validation", "test")
+
+
+class Stream(NamedTuple):
+    """One data set of a run.
+
+    Attributes:
+      data: its `config.data`.
+      whole: split → examples, before they are packed.
+      sources: split → examples, as they are trained and evaluated on.
+      modality, task: of the examples.
+      modality_name, task_name: their names or addresses in a config.
+      share, weight, head: see `config.STREAM`; those of the target are 0, 1 and "".
+    """
+
+    data: Any
+    whole: Mapping[str, Source]
+    sources: Mapping[str, Source]
+    modality: Modality
+    modality_name: str
+    task: Task
+    task_name: str
+    share: float = 0.0
+    weight: float = 1.0
+    head: str = ""
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in order."""
+        return self.sources["train"].class_names
+
+    def transform(self, model: Any, *, train: bool) -> Callable[..., dict]:
+        """What the host does to an example; see `Modality.make_transform`."""
+        return self.modality.make_transform(self.task, model, train=train)
+
+    def preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
+        """What the device does to a batch's inputs; see `Modality.make_preprocess`."""
+        return self.modality.make_preprocess(model, train=train)
+
+
+def open_stream(spec: Any, modality: str, task: str, places: Sequence[str | os.PathLike], **section: Any) -> Stream:
+    """The stream of a `config.data`.
+
+    Args:
+      spec: the section `data`.
+      modality, task: names or addresses; "" is told by the data.
+      places: where the modality's files may be, in order (`Modality.open`).
+      **section: `share`, `weight` and `head`, of streams that are not the target.
+
+    Raises:
+      InputError: the data set, or what is asked of it, is wrong.
+    """
+    causal = bool(task) and TASKS[task].form == "causal"
+    read = spec.to_dict() | {"modality": modality} | ({"label_key": ""} if causal else {})
+    whole = {split: data.open(read, spec[split]) for split in SPLITS if spec[split]}
+    train = whole["train"]
+    example = train[0]
+    modality, kind = modalities.told(modality, example)
+    for name, other in modalities.foreign_fields(kind, spec):
+        raise InputError(f"data.{name} is for {other.nouns[1]}, and these are {kind.nouns[1]}; leave it out")
+    task = task or tasks.told(train, kind.unlabelled(example))
+    chosen = TASKS[task]
+    kind.check(chosen, example)
+    tasks.check(task, chosen, train)
+    opened = modalities.of_config(kind, spec).open(places, train)
+    sources = {split: opened.pack(source, chosen) for split, source in whole.items()}
+    return Stream(spec, whole, sources, opened, modality, chosen, task, **section)

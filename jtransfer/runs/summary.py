@@ -1,0 +1,76 @@
+"""A table of a run's parameters by group: where they come from, and whether they are trained."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.weights.report import Report
+
+
+def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of `table` as text."""
+    cells = [("group", "shape", "source", "status", "parameters", "KiB")]
+    cells += [
+        (r["group"], r["shape"], r["source"], r["status"], f"{r['params']:,}", f"{r['bytes'] / 1024:,.1f}")
+        for r in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    moving = sum(r["params"] for r in rows if r["status"] == "trainable")
+    total = sum(r["params"] for r in rows)
+    lines = [
+        "  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+    return "\n".join(
+        [f"phase {title}: {moving:,} of {total:,} parameters are trained", *(f"  {line}" for line in lines)]
+    )
+
+
+def table(
+    variables: trees.Tree, trainable: trees.Tree, stages: Sequence[str], source: str, report: Report | None
+) -> list[dict[str, Any]]:
+    """One row for each group of parameters, block or stage, and status; for the terminal and the report.
+
+    Args:
+      variables: the collections of variables that may be trained, arrays or shapes.
+      trainable: bools of the same paths.
+      stages: the model's stage names, in order; none for a model without stages.
+      source: `config.init`.
+      report: of the load, or None where it is not at hand (after the first phase).
+
+    Returns:
+      Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "adapted" | "re-initialised" |
+      "initialised"), `status` ("trainable" | "frozen"), `params`, `bytes`.
+    """
+    paths = rules.names(variables)
+    moves = {paths[full]: value for full, value in trees.flatten(trainable).items()}
+    order = {stage: i for i, stage in enumerate(stages)}
+    drawn = dict.fromkeys((path for path, _ in report.reinitialised), "re-initialised") if report else {}
+    changed = dict.fromkeys((path for path, _ in report.adapted), "adapted") if report else {}
+    leaves = {paths[full]: leaf for full, leaf in trees.flatten(variables).items()}
+    ordered = sorted(leaves.items(), key=lambda item: order.get(item[0].split("/")[0], len(order)))
+    origin = "initialised" if source == "scratch" else "loaded"
+    groups: dict[tuple, list] = defaultdict(list)
+    for path, leaf in ordered:
+        came = "initialised" if path.startswith("aux/") else (drawn | changed).get(path, origin)
+        groups[_group(path), came, "trainable" if moves[path] else "frozen"].append(leaf)
+    return [
+        {
+            "group": group,
+            "shape": " × ".join(map(str, max(leaves, key=trees.count).shape)),
+            "source": came,
+            "status": status,
+            "params": trees.count(leaves),
+            "bytes": trees.nbytes(leaves),
+        }
+        for (group, came, status), leaves in groups.items()
+    ]
+
+
+def _group(path: str) -> str:
+    keys = path.split("/")
+    if keys[0] == "aux":
+        return "/".join(keys[:3])
+    return "/".join(keys[:2]) if len(keys) > 2 and keys[1].startswith("block") else keys[0]
