@@ -13,7 +13,7 @@ if __name__ == "__main__":
 import jax.numpy as jnp
 import numpy as np
 
-from jtransfer import evaluators, metrics
+from jtransfer import evaluators
 from jtransfer.core import sharding
 
 N, C, LOCAL = 37, 8, 8
@@ -41,11 +41,10 @@ def main():
     logits, labels = split()
     whole = (sharding.put_batch(batch, mesh) for batch in batches(jax.process_index()))
     for parts in (whole, batches(jax.process_index())):
-        scalars, predictions = evaluators.run(eval_step, {}, parts)
-        assert scalars == dict(metrics.classification(logits, labels)), scalars
-        np.testing.assert_array_equal(predictions["index"], np.arange(N))
-        np.testing.assert_array_equal(predictions["label"], labels)
-        np.testing.assert_array_equal(predictions["probs"], metrics.softmax(logits))
+        table = evaluators.gather(eval_step, {}, parts)
+        np.testing.assert_array_equal(table["index"], np.arange(N))
+        np.testing.assert_array_equal(table["label"], labels)
+        np.testing.assert_array_equal(table["logits"], logits)
 
 
 if __name__ == "__main__":

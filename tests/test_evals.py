@@ -11,6 +11,7 @@ import pytest
 from sklearn import metrics as sk
 
 from jtransfer import evaluators, metrics
+from jtransfer.tasks.classify import CLASSIFY
 
 N, C = 57, 8
 RNG = np.random.default_rng(1)
@@ -103,18 +104,39 @@ def eval_step(variables, batch):
 @pytest.mark.parametrize(("sizes", "padding"), [([N], 0), ([20, 20, 17], 0), ([20, 20, 17, 0], 3)])
 def test_run_is_the_same_however_the_split_is_cut(sizes, padding):
     order = RNG.permutation(N)
-    got, predictions = evaluators.run(eval_step, {"shift": np.float32(0)}, batches(sizes, padding, order))
-    assert got == scalars()
-    np.testing.assert_array_equal(predictions["index"], np.arange(N))
-    np.testing.assert_array_equal(predictions["label"], LABELS)
-    np.testing.assert_array_equal(predictions["probs"], metrics.softmax(LOGITS))
-    assert {k: v.dtype.name for k, v in predictions.items()} == {"probs": "float32", "label": "int32", "index": "int64"}
+    table = evaluators.gather(eval_step, {"shift": np.float32(0)}, batches(sizes, padding, order))
+    np.testing.assert_array_equal(table["index"], np.arange(N))
+    np.testing.assert_array_equal(table["label"], LABELS)
+    np.testing.assert_array_equal(table["logits"], LOGITS)
+    assert {k: v.dtype.name for k, v in table.items()} == {"logits": "float32", "label": "int32", "index": "int64"}
+
+
+def test_classes_are_scored_from_logits_and_kept_as_probabilities():
+    table = {"logits": LOGITS, "label": LABELS, "index": np.arange(N)}
+    scores = dict(CLASSIFY.score(table, ()))
+    assert {name: scores[name] for name in scalars()} == scalars()
+    expected = np.exp(LOGITS.astype(np.float64))
+    kept = CLASSIFY.finish(table)
+    np.testing.assert_allclose(kept["probs"], expected / expected.sum(1, keepdims=True), rtol=1e-6)
+    assert kept.keys() == {"probs", "label", "index"}
+
+
+def test_rows_of_any_shape_are_filled_up_to_the_largest():
+    def step(variables, batch):
+        side = int(batch["index"].max()) + 1
+        return {"grid": np.full((len(batch["index"]), side, 2, side), batch["index"][:, None, None, None])}
+
+    table = evaluators.gather(step, {}, batches([2, 3], 0))
+    assert table["grid"].shape == (5, 5, 2, 5)
+    assert (table["grid"][1, :2, :, :2] == 1).all()
+    assert (table["grid"][1, 2:] == -1).all()
+    assert (table["grid"][1, :, :, 2:] == -1).all()
 
 
 @pytest.mark.parametrize("cut", [[], [0, 0]], ids=["no batch", "padding alone"])
 def test_run_refuses_a_split_without_examples(cut):
     with pytest.raises(ValueError, match="without an example"):
-        evaluators.run(eval_step, {"shift": np.float32(0)}, batches(cut, 2))
+        evaluators.gather(eval_step, {"shift": np.float32(0)}, batches(cut, 2))
 
 
 def test_two_processes_find_what_one_finds():

@@ -9,9 +9,12 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from jtransfer import convert, models, predict, train, weights
+from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
-from jtransfer.runs import build, config_file, initialize, sharding
+from jtransfer.modalities.image.modality import Image as Images
+from jtransfer.runs import config_file, initialize
+from jtransfer.runs import model as runs_model
 from jtransfer.weights import libraries, surgery
 
 THIN = {"patch": 8, "width": 8, "depth": 1, "num_heads": 2, "mlp_dim": 8}
@@ -59,7 +62,9 @@ def test_a_run_keeps_its_shape_and_goes_on(config, run):
 
 
 def test_what_the_model_looks_at_has_its_shape(config, run):
-    made = build.transforms(config, build.create_model(config, 10))
+    modality = Images(transform=config.data.transform)
+    model = runs_model.create(config, modality, 10)
+    made = {name: modality.pipeline(model, train=name == "train") for name in ("train", "eval")}
     assert made["train"].size == made["eval"].size == (16, 32)
     image = np.zeros((80, 160, 3), np.uint8)
     image[2:78, 4:156] = 255

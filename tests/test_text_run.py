@@ -14,7 +14,7 @@ from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
 from jtransfer.reporting import page as report
-from jtransfer.runs import build, feed, log
+from jtransfer.runs import assemble, build, feed, log
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
 TINY = {"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16}
@@ -225,11 +225,12 @@ def test_rare_classes_of_texts_are_seen_or_weighed_as_often(tmp_path, tokenizer)
     (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config.data.sampling, config.loss.balanced = "balanced", True
     run = build.prepare(config, tmp_path / "run")
-    batch = next(feed.images(run).train_batches(0))
+    batch = next(feed.Feed(run, run.phases[0]).train_batches(0))
     assert (batch["label"] == 0).sum() == len(batch["label"]) // 2
-    labels = run.sources["train"].labels
+    labels = run.target.sources["train"].labels
     assert sorted(np.bincount(labels)) == [3, 21]
-    gradient = jax.grad(lambda x: build.objective(run)(x, labels, labels >= 0))(jnp.zeros((24, 2)))
+    loss = assemble.loss(config.loss, run.target)
+    gradient = jax.grad(lambda x: loss(x, labels, labels >= 0))(jnp.zeros((24, 2)))
     np.testing.assert_allclose(gradient.sum(0), 0, atol=1e-6)
     assert np.isfinite(list(train.run(config, tmp_path / "run").values())).all()
     tags = config_of("tag", tmp_path, tokenizer)

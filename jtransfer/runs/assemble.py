@@ -27,14 +27,14 @@ def objective(run: Run) -> objectives.Objective:
       InputError: no such term, loss or field, or classes that can't be balanced.
     """
     streams = {
-        name: objectives.Stream(_loss(run.config.loss, stream), stream.task.accuracy, stream.weight)
+        name: objectives.Stream(loss(run.config.loss, stream), stream.task.accuracy, stream.weight)
         for name, stream in run.streams.items()
     }
     context = objectives.Context(run.model, streams, sum(phase.steps for phase in run.phases))
     return objectives.make(run.config.objective, context)
 
 
-def _loss(config: Any, stream: Stream) -> Callable[..., jax.Array]:
+def loss(config: Any, stream: Stream) -> Callable[..., jax.Array]:
     """The loss of a stream: that of the config where it is for the stream's task, else the task's usual one."""
     fields = config.fields.to_dict()
     if config.balanced:

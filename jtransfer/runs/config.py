@@ -206,8 +206,9 @@ def fill(config: Any) -> dict[str, Any]:
         defaults["data"] |= fields(MODALITIES[modality])
     full = _fill(defaults, given, "config")
     for name, section in LISTS.items():
-        one = name.removesuffix("s") if name == "phases" else name
-        full[name] = [_fill(section, _plain(p, f"an entry of {name}"), one, FREE | {"optim"}) for p in full[name]]
+        one = {"phases": "phase"}.get(name, name)
+        what = {"phases": "a phase"}.get(name, f"an entry of {name}")
+        full[name] = [_fill(section, _plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
     full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
     return full
 

@@ -71,7 +71,7 @@ def _override(config: dict, override: str) -> None:
     for depth, key in enumerate(keys[:-1]):
         node = _child(node, key, _is_free(keys[:depth]), name, config)
     old = _child(node, keys[-1], _is_free(keys[:-1]), name, config)
-    if isinstance(old, Mapping) or name == "--config.phases":
+    if isinstance(old, Mapping) or where.removeprefix(".") in configs.LISTS:
         raise InputError(f"{override}: set its fields one by one, such as {next(_names(old, name), name + '.field')}=…")
     node[keys[-1]] = _parse(override, text, old, _is_free(keys[:-1]))
 

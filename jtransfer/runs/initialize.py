@@ -25,10 +25,10 @@ from jtransfer.weights.report import Report
 def variables(
     source: str,
     model: Any,
-    sample: Any,
     mesh: Any,
     table: Any,
     *,
+    sample: Any = None,
     reinit: Sequence[str] = (),
     class_names: Sequence[str] = (),
     seed: int = 0,
@@ -38,8 +38,8 @@ def variables(
     Args:
       source: "scratch", the folder of a run, or what `weights.load` takes.
       model: a Linen module.
-      sample: an input to initialise with.
       mesh, table: see `sharding.of_params`.
+      sample: an input to initialise with; by default the model's own `example_input`.
       reinit: regular expressions of parameters drawn anew although the source has them.
       class_names: of the model's head, where known; it keeps those that the source's has, too.
       seed: of what is drawn.
@@ -47,7 +47,7 @@ def variables(
     Returns:
       (variables, report), where report is None for "scratch".
     """
-    rng = jax.random.key(seed)
+    rng, sample = jax.random.key(seed), model.example_input(1) if sample is None else sample
     draw = functools.partial(forward.initialize, model)
     shapes = jax.eval_shape(draw, rng, sample)
     shardings = sharding.of_params(shapes, mesh, table)
