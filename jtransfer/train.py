@@ -76,7 +76,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
 def _load(this: Run):
     config = this.config
     asked = {"reinit": config.reinit, "class_names": this.sources["train"].class_names, "seed": config.seed}
-    return initialize.variables(config.init, this.model, this.mesh, config.sharding, **asked)
+    return initialize.variables(this.init, this.model, this.mesh, config.sharding, **asked)
 
 
 def _begin(this: Run, variables: dict, report: Any, writer: log.Writer) -> tuple[TrainState, Position]:

@@ -131,10 +131,10 @@ def test_a_grid_that_no_file_tells_has_to_be_given(source):
     path = folder / "model.safetensors"
     with pytest.raises(InputError, match=r"! embed/positions: the model has \[1, 17, 8\], the source .*\[1, 9, 8\]"):
         weights.load(path, vit(32), adapt=True)
-    variables, _ = weights.load(path, vit(32), adapt=True, sides=(16, 32))
+    variables, _ = weights.load(path, vit(32), adapt=True, source_image_size=(16, 32))
     np.testing.assert_array_equal(positions(variables), surgery.resize_positions(table, (2, 4), (4, 4), prefix=1))
     with pytest.raises(InputError, match="embed/positions"):
-        weights.load(path, vit(32), adapt=True, sides=(16, 48))
+        weights.load(path, vit(32), adapt=True, source_image_size=(16, 48))
 
 
 def test_a_processor_tells_the_shape_where_the_config_does_not(tmp_path):

@@ -1,16 +1,12 @@
 """How text is generated, and what a generation_config.json says of it."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.weights.formats import json_header
-from jtransfer.weights.formats.lazy import Malformed
-from jtransfer.weights.source import fetch_beside
-
-_MAX_BYTES = 10_000_000
+from jtransfer.weights import checkpoint as checkpoints
+from jtransfer.weights.identify import sidecar_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,26 +202,23 @@ def from_config(config: Mapping[str, Any], *, encoder_decoder: bool, **overrides
     return _made(**found | overrides)
 
 
-def read(source: str | os.PathLike, *, encoder_decoder: bool, **overrides: Any) -> Settings:
+def read(source: checkpoints.Source, *, encoder_decoder: bool, **overrides: Any) -> Settings:
     """The settings beside a checkpoint: of its generation_config.json, or of its config.json where there is none.
 
     Args:
-      source: as `weights.restore` takes it.
+      source: an address or an open checkpoint; see `weights.open`.
       encoder_decoder: whether the model has an encoder and a decoder.
       **overrides: fields of `Settings`.
 
     Raises:
       InputError: as `from_config`, or the file is no JSON.
     """
-    for name in ("generation_config.json", "config.json"):
-        path = fetch_beside(source, name)
+    checkpoint = checkpoints.open(source)
+    for name in (sidecar_files.GENERATION, "config.json"):
+        path = checkpoint.file(name)
         if path is None:
             continue
-        try:
-            with path.open("rb") as file:
-                config = json_header.parse(file.read(_MAX_BYTES))
-        except Malformed as error:
-            raise InputError(f"{path}: {error}") from None
+        config = sidecar_files.read_json(path)
         if name == "config.json":
             config = {key: value for key, value in config.items() if key in _READ}
         return from_config(config, encoder_decoder=encoder_decoder, **overrides)

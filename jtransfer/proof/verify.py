@@ -14,11 +14,9 @@ import numpy as np
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
+from jtransfer.core.text_table import lay_out
 from jtransfer.proof import reference
 from jtransfer.weights import formats
-from jtransfer.weights.report import Report
-from jtransfer.weights.restore import Described
-from jtransfer.weights.source import fetch_beside
 
 FILE = "activations.npz"
 TOLERANCE = 1e-4  # of what a stage gives, absolute or relative to the largest number
@@ -41,29 +39,34 @@ class Difference(NamedTuple):
         return bool(self.relative <= TOLERANCE or (self.absolute <= TOLERANCE and self.relative <= SMALL))
 
 
-def check(source: str | os.PathLike, dest: str | os.PathLike, described: Described, report: Report) -> bool:
-    """Compares the checkpoint `dest` with the reference of `source` and prints a table; True if within tolerance.
+def check(source: weights.Source, dest: str | os.PathLike, spec: weights.ModelSpec, report: weights.Report) -> bool:
+    """Compares a converted checkpoint with the reference of its source, and prints a table.
 
     Args:
-      described, report: what the conversion returned.
+      source: what was converted: an address or an open checkpoint.
+      dest: the folder of the converted checkpoint.
+      spec, report: what the conversion returned.
+
+    Returns:
+      Whether they are the same within the tolerance.
 
     Raises:
       InputError: there is nothing to compare with, or it does not fit.
     """
     model, variables, _ = weights.restore(dest)
-    if stored := fetch_beside(source, FILE):
+    checkpoint = weights.open(source)
+    if stored := checkpoint.file(FILE):
         inputs, expected = _stored(stored, model)
         origin = FILE
     else:
         inputs = example(model)
-        expected, origin = reference.run(source, described, report, inputs)
+        expected, origin = reference.run(checkpoint, spec, report, inputs)
     differences = list(compare(activations(model, variables, inputs), expected, _seen(inputs)))
     if not differences:
         raise InputError(f"{origin} has none of {', '.join((*_ENDS, *model.stages))}")
     print(f"compared with {origin} on {_shapes(inputs)}:")
-    width = max(len(found.stage) for found in differences)
-    for found in differences:
-        print(f"  {found.stage:<{width}}  absolute {found.absolute:.1e}  relative {found.relative:.1e}")
+    rows = [(x.stage, f"absolute {x.absolute:.1e}", f"relative {x.relative:.1e}") for x in differences]
+    print("\n".join(lay_out(rows)))
     departing = [found.stage for found in differences if not found.within]
     if departing:
         print(f"departs first at {departing[0]}")

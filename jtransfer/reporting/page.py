@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from jtransfer import tasks
 from jtransfer.core.errors import InputError
+from jtransfer.core.text_table import format_bytes
 from jtransfer.reporting import errors as mistakes
 from jtransfer.reporting import figures
 from jtransfer.runs import folder as workdir
@@ -271,12 +272,7 @@ def _megabytes(number: float | None) -> str:
 
 
 def _bytes(number: float | None) -> str:
-    if number is None:
-        return "–"
-    for size, unit, decimals in ((2**30, "GiB", 2), (2**20, "MiB", 1), (2**10, "KiB", 1)):
-        if number >= size:
-            return f"{number / size:.{decimals}f} {unit}"
-    return f"{number:.0f} B"
+    return "–" if number is None else format_bytes(number)
 
 
 def _seconds(number: float | None) -> str:

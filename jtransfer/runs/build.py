@@ -18,6 +18,7 @@ from jtransfer.training import phases
 from jtransfer.core import rules
 from jtransfer.core import sharding
 from jtransfer import tasks
+from jtransfer.runs import initialize
 from jtransfer.runs import texts
 from jtransfer.evaluators import generation
 from jtransfer.training import state as states
@@ -41,6 +42,7 @@ class Run(NamedTuple):
     task: tasks.Task
     tokenizer: Any
     phases: list[phases.Phase]
+    init: Any = None
 
 
 def prepare(config: Any, folder: str | os.PathLike) -> Run:
@@ -56,14 +58,15 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     sources = {split: data.open(spec, config.data[split]) for split in SPLITS if config.data[split]}
     name = tasks.choose(config.task, sources["train"])
     task = tasks.TASKS[name]
-    tokenizer = texts.tokenizer(config, folder) if task.pipeline else None
-    config = texts.describe(config, name, tokenizer, len(sources["train"].class_names))
+    init = initialize.open(config.init)
+    tokenizer = texts.tokenizer(config, folder, init) if task.pipeline else None
+    config = texts.describe(config, name, tokenizer, len(sources["train"].class_names), init)
     model = create_model(config, len(sources["train"].class_names))
     params = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))["params"]
     whole, sources = sources["train"], texts.pack(config, sources, tokenizer)
     plan = phases.plan(config, params, model.stages, len(sources["train"]))
     made = transforms(config, model, task, tokenizer)
-    run = Run(config, str(folder), mesh, model, sources, made, task, tokenizer, plan)
+    run = Run(config, str(folder), mesh, model, sources, made, task, tokenizer, plan, init)
     _check(run, params, whole)
     return run
 

@@ -4,6 +4,7 @@ Resuming (1) is the loop's: it finds a checkpoint in the workdir. Otherwise `con
 run is restored (2), any other path or address is a pretrained checkpoint (3), "scratch" draws everything anew (4).
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +19,13 @@ from jtransfer import weights
 from jtransfer.runs import folder as workdir
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import height_width
+from jtransfer.core.text_table import lay_out
 from jtransfer.weights.report import Report
 
 
 def variables(
-    source: str,
+    source: weights.Source,
     model: Any,
     mesh: Any,
     table: Any,
@@ -31,18 +34,23 @@ def variables(
     class_names: Sequence[str] = (),
     seed: int = 0,
 ):
-    """A model's variables, each leaf made or read straight into its sharding.
+    """Returns a model's variables, each of them made, or read, straight into its sharding.
+
+    With several JAX processes, each reads the parts that its devices hold.
 
     Args:
-      source: "scratch", the folder of a run, or what `weights.load` takes.
+      source: "scratch", the folder of a run, or an address or an open checkpoint (see `weights.open`).
       model: a model of `jtransfer.models`.
       mesh, table: see `sharding.of_params`.
-      reinit: regular expressions of parameters drawn anew although the source has them.
-      class_names: of the model's head, where known; it keeps those that the source's has, too.
+      reinit: regular expressions over the paths of parameters that are drawn anew although the source has them.
+      class_names: the names of the model's classes, where they are known; the head keeps those that the source has.
       seed: of what is drawn.
 
     Returns:
-      (variables, report), where report is None for "scratch".
+      The variables, and the report of the load, which is None for "scratch".
+
+    Raises:
+      InputError: the source is not there, is damaged, or does not fit the model.
     """
     rng = jax.random.key(seed)
     sample = model.example_input(1)
@@ -51,48 +59,51 @@ def variables(
     if source == "scratch":
         return jax.jit(model.init, out_shardings=shardings)(rng, sample), None
     flat = trees.flatten(shardings)
+    tensors, source_class_names, source_image_size = _of_run(source) if workdir.is_run(source) else _of_weights(source)
+    known = source_class_names and not all(name.isdigit() for name in (*source_class_names, *class_names))
     return weights.load(
-        run_tensors(source) if workdir.is_run(source) else source,
+        tensors,
         model,
         reinit=reinit,
         adapt=True,
-        classes=_classes(source, class_names),
-        sides=_sides(source),
+        class_names=tuple(class_names) if known else None,
+        source_class_names=source_class_names,
+        source_image_size=source_image_size,
         rng=rng,
-        place=lambda path, leaf: sharding.place(leaf, flat[path]),
+        place=lambda path, param: sharding.place(param, flat[path]),
     )
 
 
-def _classes(source: str, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]] | None:
-    """The names of the source's classes and of ours; None where they are not known, or mere numbers."""
+def open(init: str) -> weights.Source:
+    """Returns `config.init` as a checkpoint that is opened once; "scratch" and the folder of a run as they are."""
+    return init if init == "scratch" or workdir.is_run(init) else weights.open(init)
+
+
+def _of_run(folder: str | os.PathLike) -> tuple[dict[str, Any], tuple[str, ...], tuple[int, int] | None]:
+    """The parameters of another run, the names of its classes, and the size of its images where it is known."""
+    names = workdir.read_json(epath.Path(folder) / "classes.json")["class_names"]
+    size = workdir.read_json(epath.Path(folder) / "config.json")["model"]["fields"].get("image_size")
+    return run_tensors(folder), tuple(names), height_width(size) if size else None
+
+
+def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, ...], tuple[int, int] | None]:
+    """A checkpoint, the names of its classes, and the size of its images, as far as files beside it say them."""
+    checkpoint = weights.open(source)
+    names = checkpoint.class_names
     try:
-        if workdir.is_run(source):
-            theirs = workdir.read_json(epath.Path(source) / "classes.json")["class_names"]
-        else:
-            theirs = weights.class_names(source)
-    except InputError:
-        return None
-    return None if all(name.isdigit() for name in (*theirs, *names)) else (tuple(theirs), tuple(names))
+        return checkpoint, names, checkpoint.image_size
+    except InputError:  # they state what no model here has, and the model was given
+        return checkpoint, names, None
 
 
-def _sides(source: str) -> tuple[int, int] | None:
-    """Height and width of the images that the source's model takes; None where they are not known."""
-    try:
-        if not workdir.is_run(source):
-            return weights.sides(source)
-    except InputError:
-        return None
-    size = workdir.read_json(epath.Path(source) / "config.json")["model"]["fields"].get("image_size")
-    return tuple(size) if isinstance(size, list) else size and (size, size)
-
-
-def run_tensors(folder: str) -> dict[str, Any]:
+def run_tensors(folder: str | os.PathLike) -> dict[str, Any]:
+    """Returns the parameters of a run as lazy tensors, by their paths without the variable collection."""
     held = checkpoint.load_params(folder)
     return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
 
 
 def counts(report: Report | None) -> dict[str, Any]:
-    """What the run's log says of a load."""
+    """Returns what the log of a run says of a load."""
     if report is None:
         return {}
     return {
@@ -106,28 +117,22 @@ def counts(report: Report | None) -> dict[str, Any]:
 
 
 def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
-    """The rows of `table` as text."""
+    """Returns the rows of `table` as text, below a title with the name of a phase."""
     cells = [("group", "shape", "source", "status", "parameters", "KiB")]
     cells += [
         (r["group"], r["shape"], r["source"], r["status"], f"{r['params']:,}", f"{r['bytes'] / 1024:,.1f}")
         for r in rows
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     moving = sum(r["params"] for r in rows if r["status"] == "trainable")
     total = sum(r["params"] for r in rows)
-    lines = [
-        "  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in cells
-    ]
-    return "\n".join(
-        [f"phase {title}: {moving:,} of {total:,} parameters are trained", *(f"  {line}" for line in lines)]
-    )
+    first = f"phase {title}: {moving:,} of {total:,} parameters are trained"
+    return "\n".join([first, *lay_out(cells, align="<<<<>>")])
 
 
 def table(
     params: trees.Tree, trainable: trees.Tree, stages: Sequence[str], source: str, report: Report | None
 ) -> list[dict[str, Any]]:
-    """One row for each group of parameters, block or stage, and status; for the terminal and the report.
+    """Returns a row for each group of parameters, which is a block or a stage, and status.
 
     Args:
       params: arrays or shapes.

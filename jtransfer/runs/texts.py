@@ -20,14 +20,18 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.tasks import TASKS
 from jtransfer.weights.identify import sidecar_files
 from jtransfer.weights.identify import manifest
-from jtransfer.weights.source import fetch_beside
 
 PACKINGS = ("apart", "joined")
 FOLDER = "tokenizer"  # in a run's folder
 
 
-def tokenizer(config: Any, folder: str | os.PathLike) -> Any:
-    """The tokenizer of a run: the one in its folder, else that of `data.tokenizer`, else that of `init`.
+def tokenizer(config: Any, folder: str | os.PathLike, init: weights.Source | None = None) -> Any:
+    """Returns the tokenizer of a run: the one in its folder, else that of `data.tokenizer`, else that of `init`.
+
+    Args:
+      config: the run's config.
+      folder: the run's folder, which may not exist yet.
+      init: the checkpoint of `config.init`, where the caller has opened it.
 
     Raises:
       InputError: there are no files of a tokenizer.
@@ -35,13 +39,14 @@ def tokenizer(config: Any, folder: str | os.PathLike) -> Any:
     for place in (folder, config.init):
         if found := kept(place):
             return tokenizers.open(found)
-    source = config.data.tokenizer or config.init
+    source = config.data.tokenizer or init or config.init
     if source == "scratch":
         raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
-    found = [path for name in sidecar_files.TOKENIZER if (path := fetch_beside(source, name))]
-    if not found:
-        raise InputError(f"{source} has no tokenizer's files beside it; give data.tokenizer a folder that has")
-    return tokenizers.open(found[0].parent)
+    checkpoint = weights.open(source)
+    files = [path for name in sidecar_files.TOKENIZER if (path := checkpoint.file(name))]
+    if not files:
+        raise InputError(f"{checkpoint.name} has no tokenizer's files beside it; give data.tokenizer a folder that has")
+    return tokenizers.open(files[0].parent)
 
 
 def kept(folder: str | os.PathLike) -> Path | None:
@@ -63,15 +68,25 @@ def keep(found: Any, folder: str | os.PathLike) -> None:
     partial.rename(dest)
 
 
-def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
-    """The config with the task and the model's name and fields filled in: those of the weights where the name is empty,
-    the head by the task, and the vocabulary of a new model by the tokenizer."""
+def describe(config: Any, task: str, tokenizer: Any, num_classes: int, init: weights.Source | None = None) -> Any:
+    """Returns a config with the task and the model's name and fields filled in.
+
+    They are those of the weights if the name is empty; the head is the task's, and the vocabulary of a new model is the
+    tokenizer's.
+
+    Args:
+      config: the run's config.
+      task: the name of the task.
+      tokenizer: the run's tokenizer, or None.
+      num_classes: the number of classes in the data.
+      init: the checkpoint of `config.init`, where the caller has opened it.
+    """
     wanted = TASKS[task].head
     name, fields = config.model.name, config.model.fields.to_dict()
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
     if not name:
-        name, fields = _described(config.init, wanted, num_classes, fields)
+        name, fields = _described(init or config.init, wanted, num_classes, fields)
     elif tokenizer is not None and not models.of_images(name):
         usual = models.create(name)
         if task in ("lm", "seq2seq") and getattr(usual, "head", "lm") != "lm":
@@ -80,7 +95,7 @@ def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
             fields.setdefault("head", wanted)
         if config.init == "scratch":
             fields.setdefault("vocabulary", max(tokenizer.vocabulary, usual.vocabulary))
-    writes = TASKS[task].writes and _generation(config, task) | config.generate.fields.to_dict()
+    writes = TASKS[task].writes and _generation(config, task, init or config.init) | config.generate.fields.to_dict()
     config = config.copy_and_resolve_references().unlock()
     config.generate.fields = type(config)(writes or {})
     config.task = task
@@ -89,25 +104,25 @@ def describe(config: Any, task: str, tokenizer: Any, num_classes: int) -> Any:
     return config.lock()
 
 
-def _described(source: str, head: str, num_classes: int, fields: dict) -> tuple[str, dict]:
+def _described(source: weights.Source, head: str, num_classes: int, fields: dict) -> tuple[str, dict]:
     """The name and fields of a source's model, with the head that the task wants where it has one to choose."""
     if workdir.is_run(source):
         model = configs.complete(workdir.read_json(epath.Path(source) / "config.json")).model
         chosen = {"head": head} if head and hasattr(models.create(model.name), "head") else {}
         return model.name, model.fields.to_dict() | chosen | fields
-    described = weights.describe(source, num_classes=num_classes, **(({"head": head} if head else {}) | fields))
-    fields = manifest.fields(described.name, described.model)
-    return described.name, {key: value for key, value in fields.items() if key not in ("num_classes", "channels")}
+    spec = weights.describe(source, num_classes=num_classes, **(({"head": head} if head else {}) | fields))
+    fields = manifest.fields(spec.name, spec.model)
+    return spec.name, {key: value for key, value in fields.items() if key not in ("num_classes", "channels")}
 
 
-def _generation(config: Any, task: str) -> dict[str, Any]:
+def _generation(config: Any, task: str, init: weights.Source) -> dict[str, Any]:
     """What the weights' own files say of how to write, but for the length; nothing for another tokenizer's weights."""
     if config.init == "scratch" or config.data.tokenizer not in ("", config.init):
         return {}
     if workdir.is_run(config.init):
         kept = configs.complete(workdir.read_json(epath.Path(config.init) / "config.json"))
         return kept.generate.fields.to_dict() if kept.task == task else {}
-    found = dataclasses.asdict(generate.read(config.init, encoder_decoder=task == "seq2seq"))
+    found = dataclasses.asdict(generate.read(init, encoder_decoder=task == "seq2seq"))
     usual = dataclasses.asdict(generate.Settings())
     return {name: value for name, value in found.items() if value != usual[name] and name != "max_new_tokens"}
 

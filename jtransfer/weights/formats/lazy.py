@@ -43,6 +43,11 @@ class Lazy:
         return self.window(index) if self.window else self.read()[index]
 
 
+def read(tensor: Any) -> np.ndarray:
+    """Returns the values of a tensor, which is a `Lazy` or an array already."""
+    return np.asarray(tensor.read() if hasattr(tensor, "read") else tensor)
+
+
 @dataclass(frozen=True)
 class Opened(Mapping[str, Lazy]):
     """The tensors of one checkpoint by name, and what else was found.

@@ -18,7 +18,7 @@ import numpy as np
 
 from jtransfer.weights.formats.orbax import METADATA
 from jtransfer.weights.streaming import ocdbt_writer
-from jtransfer.weights.streaming.lazy_param import ordered
+from jtransfer.weights.streaming.lazy_param import in_order
 
 PART = 2 << 20  # bytes of the largest chunk
 SPLIT = 1 << 20  # smaller arrays are one chunk
@@ -62,7 +62,7 @@ def write_leaf(put: Callable[[str, Any], None], path: str, leaf: Any) -> None:
     for near in _parts(leaf.shape, chunk, slowest):
         for place, index in near:
             view = read(index)
-            part = _padded(ordered(view, dtype, buffer if view.shape == chunk else None), chunk)
+            part = _padded(in_order(view, dtype, buffer if view.shape == chunk else None), chunk)
             put(f"{key}/{'.'.join(map(str, place or (0,)))}", part.reshape(-1).view(np.uint8))
         release()
 

@@ -1,0 +1,26 @@
+"""The size of images, written as a number of pixels or as a pair."""
+
+from collections.abc import Sequence
+
+
+def height_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns an image size as the pair (height, width), in pixels.
+
+    Args:
+      size: the side of square images, or a pair (height, width).
+
+    Raises:
+      ValueError: the size is a sequence, but not of two numbers.
+    """
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return int(height), int(width)
+
+
+def shortest(size: int | Sequence[int]) -> int | tuple[int, int]:
+    """Returns an image size in its shortest form: one number if images are square, or else (height, width).
+
+    Args:
+      size: as for `height_width`.
+    """
+    height, width = height_width(size)
+    return height if height == width else (height, width)
