@@ -82,14 +82,14 @@ def test_exported_and_converted_it_keeps_its_shape(format, run, tmp_path):
         model, variables, report = weights.restore(tmp_path / folder)
         assert model.sides == (16, 32)
         assert (report.adapted, report.reinitialised) == ((), ())
-        np.testing.assert_array_equal(positions(variables), initialize.run_tensors(run)["embed/positions"])
+        np.testing.assert_array_equal(positions(variables), initialize.run_tensors(run)["embed/positions"].read())
 
 
 def test_the_grid_of_a_run_is_resized_for_another(run):
     mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1])
     variables, report = initialize.variables(str(run), vit((24, 16)), mesh, "replicate")
     assert report.adapted == (("embed/positions", "a grid of 2×4 → 3×2"),)
-    table = np.asarray(initialize.run_tensors(run)["embed/positions"])
+    table = initialize.run_tensors(run)["embed/positions"].read()
     expected = surgery.resize_positions(table, (2, 4), (3, 2), prefix=1)
     np.testing.assert_array_equal(positions(variables), expected)
 

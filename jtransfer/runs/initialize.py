@@ -98,8 +98,7 @@ def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, 
 
 def run_tensors(folder: str | os.PathLike) -> dict[str, Any]:
     """Returns the parameters of a run as lazy tensors, by their paths without the variable collection."""
-    held = checkpoint.load_params(folder)
-    return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
+    return {path.split("/", 1)[1]: tensor for path, tensor in checkpoint.lazy_params(folder).items()}
 
 
 def counts(report: Report | None) -> dict[str, Any]:

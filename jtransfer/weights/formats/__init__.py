@@ -19,7 +19,7 @@ from jtransfer.weights.formats import folders, msgpack, npz, safetensors, torch_
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
 
-__all__ = ["Lazy", "Opened", "open", "shards", "split"]
+__all__ = ["Lazy", "Opened", "open", "open_own", "shards", "split"]
 
 
 def open(path: str | os.PathLike) -> Opened:
@@ -37,6 +37,22 @@ def open(path: str | os.PathLike) -> Opened:
     path, branch = split(path)
     opened = _open(path)
     return _branch(opened, path, branch) if branch else opened
+
+
+def open_own(root: str | os.PathLike) -> Opened:
+    """Opens the arrays of one tree of an Orbax checkpoint that was written here, such as a run's, by their whole paths.
+
+    Args:
+      root: the folder of the tree, local or an address such as `gs://bucket/path`.
+
+    Raises:
+      InputError: it is damaged; the text names the folder and the reason.
+    """
+    from jtransfer.weights.formats import orbax
+
+    root = os.fspath(root)
+    with _naming(root):
+        return _named(orbax.read_own(root), root)
 
 
 def split(path: str | os.PathLike) -> tuple[str, str]:
