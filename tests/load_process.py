@@ -5,7 +5,6 @@ of what this process's devices hold.
 """
 
 import json
-import os
 import sys
 
 import jax
@@ -36,11 +35,8 @@ def model():
 def variables():
     """Numbers that depend on their place alone, so that every process has the same."""
     shapes = trees.flatten(jax.eval_shape(lambda: model().init(jax.random.key(0), model().example_input(1))))
-    flat = {
-        path: np.random.default_rng(i).standard_normal(x.shape, np.float32)
-        for i, (path, x) in enumerate(shapes.items())
-    }
-    return trees.unflatten(flat)
+    numbers = {path: np.random.default_rng(i) for i, path in enumerate(shapes)}
+    return trees.unflatten({path: numbers[path].standard_normal(x.shape, np.float32) for path, x in shapes.items()})
 
 
 def lazy(array, read):
@@ -50,8 +46,7 @@ def lazy(array, read):
         read[kind] += found.nbytes
         return found
 
-    window = lambda index: count("parts", array[index])  # noqa: E731
-    return Lazy(array.shape, array.dtype, lambda: count("whole", array), window)
+    return Lazy(array.shape, array.dtype, lambda: count("whole", array), lambda index: count("parts", array[index]))
 
 
 def counted(tensors, read):
@@ -87,4 +82,4 @@ def main(run):
 
 if __name__ == "__main__":
     main(sys.argv[3])
-    print("done on process", jax.process_index(), "of", jax.process_count(), "with", os.getpid() > 0)
+    print("done on process", jax.process_index(), "of", jax.process_count())

@@ -49,10 +49,10 @@ class Trained(NamedTuple):
 
 
 def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
-    """Writes the new folder `dest`, which appears when it is whole.
+    """Exports a run or a checkpoint to a new folder, which appears when it is whole.
 
     Args:
-      source: the folder of a run, or what `weights.restore` takes.
+      source: the folder of a run, or an address of a checkpoint (see `weights.open`).
       dest: a local folder that is new or empty.
       format: "hf", "timm", "torchvision", "safetensors", "npz" or "stablehlo".
       step: of a run, as `checkpoint.load_params` takes it.
@@ -76,7 +76,14 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
 
 
 def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
-    """A run's model as it was last saved, or at `step`; or that of a checkpoint. Errors as for `export`."""
+    """Returns the model of a run as it was last saved, or at a step; or the model of a checkpoint.
+
+    Args:
+      source, step: as for `export`.
+
+    Raises:
+      InputError: there is no such source, step or checkpoint.
+    """
     if not workdir.is_run(source):
         if step is not None:
             raise InputError(f"{source} is not the folder of a run; leave --step out")

@@ -1,4 +1,4 @@
-"""What the stages of a model give, seen in a module of torch's that holds the same parameters under other names."""
+"""What the stages of a model give, watched in a torch module that holds the same parameters under other names."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +17,16 @@ Seen = dict[str, list[np.ndarray]]
 
 @contextmanager
 def record(module: Any, model: Any) -> Iterator[Seen]:
-    """Watches a call of `module`, a `torch.nn.Module`, and fills in what it sees of the stages of `model`.
+    """Watches a call of a torch module, and yields a dict that the call fills with what the stages of a model give.
 
-    A stage's name, or "features" for what the head takes, → arrays that may be what the stage gives: what the module
-    returns that holds the last of the stage's tensors, and what the first module takes that holds some of the next
-    stage's, unless it takes maps whose places are flattened, in another order than here. Of four axes, they are there
-    with the second one as it is and as the last.
+    For each stage's name, and for "features", which is what the head takes, it lists arrays that may be what the stage
+    gives: what the module returns that holds the last of the stage's tensors, and what the first module takes that
+    holds some of the next stage's. The latter is left out where that module takes maps whose places are flattened, in
+    another order than here. An array with four axes is listed as it is, and with the second axis as the last.
+
+    Args:
+      module: a `torch.nn.Module` with the model's parameters under the names of a scheme.
+      model: a model of `jtransfer.models`.
     """
     seen, begun, hooks = {}, set(), []
     modules, stages = dict(module.named_modules()), model.stages

@@ -29,11 +29,12 @@ _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FL
 
 
 def is_keras(names: dict[str, zips.Member]) -> bool:
+    """Returns whether the members of a zip archive are those of a `.keras` file."""
     return WEIGHTS in names
 
 
 def read_archive(file: File, members: dict[str, zips.Member]) -> Opened:
-    """The weights in a `.keras` archive."""
+    """Opens the weights in a `.keras` archive. Raises `Malformed` if they are damaged or unpack to too many bytes."""
     member = members[WEIGHTS]
     if member.stored:
         return read(file, member.start, member.length)
@@ -45,7 +46,16 @@ def read_archive(file: File, members: dict[str, zips.Member]) -> Opened:
 
 
 def read(file: File, start: int = 0, length: int | None = None) -> Opened:
-    """The weights of an HDF5 file that is `length` bytes of `file` from `start`."""
+    """Opens the weights of an HDF5 file, which may be a part of another file.
+
+    Args:
+      file: the file.
+      start: where the HDF5 file begins in it.
+      length: the bytes of the HDF5 file; by default, all of the file.
+
+    Raises:
+      Malformed: it is damaged, or has links, storage or filters that are not read.
+    """
     length = file.size if length is None else length
     stream = io.BufferedReader(_Range(file, start, length))
     with _damage():

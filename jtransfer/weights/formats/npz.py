@@ -20,11 +20,16 @@ _DESCR = re.compile(r"([<>|=])([biufc])(1|2|4|8|16)")
 
 
 def is_npz(names: dict[str, zips.Member]) -> bool:
+    """Returns whether the members of a zip archive are arrays of NumPy."""
     return any(name.endswith(".npy") for name in names)
 
 
 def read(file: File, members: dict[str, zips.Member]) -> Opened:
-    """The arrays of an `.npz` by member name, big_vision's prefixes taken off."""
+    """Opens the arrays of an `.npz` by the names of its members, without the prefixes that big_vision writes.
+
+    Raises:
+      Malformed: the archive is damaged, or declares far more bytes than it has.
+    """
     arrays = {name.removesuffix(".npy"): member for name, member in members.items() if name.endswith(".npy")}
     left_out = [name for name in members if not name.endswith(".npy")]
     found = {name: _array(file, name, member) for name, member in arrays.items()}

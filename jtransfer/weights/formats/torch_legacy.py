@@ -1,4 +1,4 @@
-"""torch.save before 1.6: five pickles in a row, then each storage's element count and numbers."""
+"""Files of torch.save before torch 1.6: five pickles in a row, then the size and the numbers of each storage."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ PROTOCOL = 1001
 
 
 def is_legacy(head: bytes) -> bool:
-    """Whether the first bytes of a file are the pickled magic number."""
+    """Returns whether the first bytes of a file are the pickled magic number of such files."""
     return head[:1] == b"\x80" and MAGIC.to_bytes(10, "little") in head[:32]
 
 
 def read(file: File) -> Opened:
-    """The state dict of a pre-zip checkpoint."""
+    """Opens the state dict of such a file. Raises `Malformed` if it is damaged or hostile."""
     used: dict[str, torch_pickle.Storage] = {}
 
     def persistent(identity: Any) -> torch_pickle.Storage:
