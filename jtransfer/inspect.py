@@ -66,17 +66,19 @@ def _recognised(checkpoint: weights.Checkpoint) -> Iterator[str]:
     """What the tensors and the files beside them are of."""
     given = sidecar_files.preprocessing(checkpoint.configs)
     try:
-        found = recognise(checkpoint)
+        detection = recognise(checkpoint)
     except InputError as error:
         yield f"model: {error}"
-        found = None
+        detection = None
     else:
-        yield from _model(found) if found else [f"model: its names fit no model here{_parts(checkpoint.tensors)}"]
+        yield from (
+            _model(detection) if detection else [f"model: its names fit no model here{_parts(checkpoint.tensors)}"]
+        )
     if given:
         yield from _preprocessing(*given)
-    elif found:
-        own = models.create(found.model).preprocessing
-        yield from _preprocessing(own, f"none beside the weights; {found.model}'s own")
+    elif detection:
+        own = models.create(detection.model).preprocessing
+        yield from _preprocessing(own, f"none beside the weights; {detection.model}'s own")
 
 
 def _parts(opened: formats.Opened) -> str:
@@ -85,13 +87,13 @@ def _parts(opened: formats.Opened) -> str:
     return f"; look at one of its parts, SOURCE:{_some(tuple(parts))}" if 1 < len(parts) <= SHOWN else ""
 
 
-def _model(found: Detection) -> Iterator[str]:
-    fits = "every tensor has its place" if not found.misfits else f"the nearest, with {found.misfits} misfits"
-    yield f"model: {found.model}{_fields(found.fields)} ({found.scheme} names): {fits}"
-    if found.unsure:
-        yield f"  {' and '.join(found.unsure)} can't be told from the file: see where the weights come from"
-    for kind, names in (("missing", found.missing), ("unexpected", found.unexpected), ("reshaped", found.reshaped)):
-        if names:
+def _model(detection: Detection) -> Iterator[str]:
+    fits = "every tensor has its place" if not detection.misfits else f"the nearest, with {detection.misfits} misfits"
+    yield f"model: {detection.model}{_fields(detection.fields)} ({detection.scheme} names): {fits}"
+    if detection.unsure:
+        yield f"  {' and '.join(detection.unsure)} can't be told from the file: see where the weights come from"
+    for kind in ("missing", "unexpected", "reshaped"):
+        if names := getattr(detection, kind):
             yield f"  {kind}: {_some(names)}"
 
 

@@ -42,11 +42,7 @@ def tokenizer(config: Any, folder: str | os.PathLike, init: weights.Source | Non
     source = config.data.tokenizer or init or config.init
     if source == "scratch":
         raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
-    checkpoint = weights.open(source)
-    files = [path for name in sidecar_files.TOKENIZER if (path := checkpoint.file(name))]
-    if not files:
-        raise InputError(f"{checkpoint.name} has no tokenizer's files beside it; give data.tokenizer a folder that has")
-    return tokenizers.open(files[0].parent)
+    return tokenizers.open(weights.open(source))
 
 
 def kept(folder: str | os.PathLike) -> Path | None:

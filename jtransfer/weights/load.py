@@ -98,7 +98,7 @@ def load(
                 placed.append((path, assignment.source_names, shape, place(full[path], param)))
         return sums.result() if sums else {}, placed
 
-    used = [found for found in plan.match.assignments if not plan.drawn.keys() >= set(found.param_paths)]
+    used = [assignment for assignment in plan.match.assignments if not plan.drawn.keys() >= set(assignment.param_paths)]
     loaded, sums = [], {}
     with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(WORKERS) as hashing:
         for some, placed in pool.map(fill, range(len(used)), used):
@@ -106,7 +106,7 @@ def load(
             flat |= {full[path]: array for path, _, _, array in placed}
             loaded += [entry[:3] for entry in placed]
     if not recorded:
-        sums = digests.gather(sums, [name for found in used for name in found.source_names])
+        sums = digests.gather(sums, [name for assignment in used for name in assignment.source_names])
     report = Report(
         source=checkpoint.name,
         scheme=plan.match.scheme.name,

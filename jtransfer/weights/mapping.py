@@ -245,7 +245,7 @@ def _assignment(row: Map, numbers: dict[str, int]) -> Assignment:
 
 def unique(assignments: Iterable[Assignment]) -> list[Assignment]:
     """Returns the assignments without repetitions, in order."""
-    return list({(found.source_names, found.param_paths): found for found in assignments}.values())
+    return list({(a.source_names, a.param_paths): a for a in assignments}.values())
 
 
 @cache

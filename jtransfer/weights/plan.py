@@ -174,10 +174,10 @@ def _complaints(
 
 def ignored(plan: Plan, tensors: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Returns the names of the tensors that fill nothing, each with the reason."""
-    replaced = [found for found in plan.match.assignments if plan.drawn.keys() >= set(found.param_paths)]
+    replaced = [assignment for assignment in plan.match.assignments if plan.drawn.keys() >= set(assignment.param_paths)]
     return (
         *((name, "carries nothing") for name in plan.match.ignored),
-        *((name, "re-initialised instead") for found in replaced for name in found.source_names),
+        *((name, "re-initialised instead") for assignment in replaced for name in assignment.source_names),
         *((name, "no tensor") for name in getattr(tensors, "left_out", ())),
     )
 

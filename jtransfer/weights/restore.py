@@ -85,15 +85,15 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
         name = model or own["model"]["name"]
         made = manifest.create(name, own["model"]["fields"], **overrides)
         return ModelSpec(name, made, checkpoint.class_names)
-    found = recognise(checkpoint, model, **overrides)
-    if found is None:
+    detection = recognise(checkpoint, model, **overrides)
+    if detection is None:
         names = sidecar_files.names(checkpoint.configs)
         said = f"config.json calls it {', '.join(names)}; " if names else ""
         first = next(iter(checkpoint.tensors))
         raise InputError(f"{checkpoint.name}: no model here has tensors of these names ({said}first {first!r})")
-    made = models.create(found.model, **found.fields)
+    made = models.create(detection.model, **detection.fields)
     names = checkpoint.class_names if len(checkpoint.class_names) == made.num_classes else ()
-    return ModelSpec(found.model, made, names, checkpoint.aliases, found.unsure)
+    return ModelSpec(detection.model, made, names, checkpoint.aliases, detection.unsure)
 
 
 def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **overrides: Any) -> Detection | None:
@@ -128,7 +128,7 @@ def _with_fields(
 ) -> Detection:
     """How the tensors fit a model, with the fields that are asked for, stated, or shown by names and shapes."""
     fields = own_fields(name, stated) | overrides
-    found = compare(name, tensors, aliases, **fields)
-    shown = {key: value for key, value in found.fields.items() if key not in stated}
-    unsure = tuple(key for key in found.unsure if key not in stated | fields)
-    return dataclasses.replace(found, fields=shown | fields, unsure=unsure)
+    detection = compare(name, tensors, aliases, **fields)
+    shown = {key: value for key, value in detection.fields.items() if key not in stated}
+    unsure = tuple(key for key in detection.unsure if key not in stated | fields)
+    return dataclasses.replace(detection, fields=shown | fields, unsure=unsure)

@@ -65,13 +65,15 @@ def to_tensors(variables: Mapping[str, Any], model: Any, *, scheme: str | None =
     table = _scheme(model, scheme)
     params = {path: trees.flatten(variables)[full] for full, path in rules.names(variables).items()}
     assignment_of = finder(table.rows, "params")
-    found = {path: assignment_of(path) for path in params}
-    nameless = [path for path, a in found.items() if a is None or any(part not in params for part in a.param_paths)]
+    assignments = {path: assignment_of(path) for path in params}
+    nameless = [
+        path for path, a in assignments.items() if a is None or any(part not in params for part in a.param_paths)
+    ]
     if nameless:
         listed = "\n".join(f" + {path}" for path in nameless)
         raise InputError(f"{table.name} has no names for these parameters of {type(model).__name__}:\n{listed}")
     tensors: dict[str, np.ndarray] = {}
-    for assignment in unique(found.values()):
+    for assignment in unique(assignments.values()):
         arrays = assignment.save(*(np.asarray(params[path]) for path in assignment.param_paths))
         names = assignment.source_names
         tensors |= {name: np.asarray(array, order="C") for name, array in zip(names, arrays, strict=True)}

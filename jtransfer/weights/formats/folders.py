@@ -31,8 +31,8 @@ def weights_file(folder: str) -> str:
     weights = [name for name in names if name.endswith(SUFFIXES)]
     chosen = indexes[:1] or usual[:1] or weights
     if len(chosen) != 1:
-        found = f"several: {', '.join(weights[:8])}; name one" if chosen else f"none ending in {', '.join(SUFFIXES)}"
-        raise Malformed(f"is a folder without an index or a single weights file; found {found}")
+        listed = f"several: {', '.join(weights[:8])}; name one" if chosen else f"none ending in {', '.join(SUFFIXES)}"
+        raise Malformed(f"is a folder without an index or a single weights file; found {listed}")
     return os.path.join(folder, chosen[0])
 
 

@@ -74,7 +74,7 @@ def _opened(file: File, h5: h5py.File, size: int, start: int | None) -> Opened:
     return Opened(tensors, "keras_h5", (root,) if alone else (), tuple(left_out))
 
 
-def _collect(group: h5py.Group, prefix: str, found: dict, seen: set[int], depth: int) -> None:
+def _collect(group: h5py.Group, prefix: str, datasets: dict, seen: set[int], depth: int) -> None:
     """Every dataset below a group; each object may be reached by one path."""
     if depth > _MAX_DEPTH:
         raise Malformed(f"HDF5 groups are nested over {_MAX_DEPTH} deep")
@@ -89,9 +89,9 @@ def _collect(group: h5py.Group, prefix: str, found: dict, seen: set[int], depth:
             raise Malformed(f"{path!r} is reached by two paths, or there are over {_MAX_OBJECTS:,} objects")
         seen.add(address)
         if isinstance(item, h5py.Group):
-            _collect(item, path + "/", found, seen, depth + 1)
+            _collect(item, path + "/", datasets, seen, depth + 1)
         elif isinstance(item, h5py.Dataset):
-            found[path] = item
+            datasets[path] = item
 
 
 def _numeric(dataset: h5py.Dataset) -> bool:

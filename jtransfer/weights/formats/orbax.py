@@ -33,7 +33,7 @@ def item(folder: str) -> str | None:
         return names[0]
     steps = sorted((name for name in os.listdir(folder) if name.isdecimal()), key=int, reverse=True)
     inside = [(step, item(os.path.join(folder, step))) for step in steps[:1]]
-    return next((os.path.join(step, found) for step, found in inside if found), None)
+    return next((os.path.join(step, place) for step, place in inside if place), None)
 
 
 def read(folder: str) -> Opened:

@@ -124,13 +124,13 @@ class _Machine:
         self.push(self.source.integer(size, signed=True))
 
     def lookup(self, name: str) -> None:
-        found = self.globals.get(name)
-        if found is None:
+        known = self.globals.get(name)
+        if known is None:
             raise Malformed(
                 f"refused: the pickle asks for {name[:200]!r}, which is not part of a state dict; "
                 "save model.state_dict() alone, or safetensors"
             )
-        self.push(found)
+        self.push(known)
 
     def global_line(self) -> None:
         self.lookup(f"{self.line()}.{self.line()}")

@@ -36,10 +36,11 @@ def read(file: File) -> Opened:
     content, at = load(file, at, torch_pickle.GLOBALS, persistent)
     keys, at = load(file, at, {}, _refuse)
     places = _places(file, at, keys, used)
-    found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
+    state_dict, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
     swapped = isinstance(system, dict) and system.get("little_endian") is False
     tensors = {
-        name: torch_pickle.lazy(file, tensor, *places[tensor.storage.key], swapped) for name, tensor in found.items()
+        name: torch_pickle.lazy(file, tensor, *places[tensor.storage.key], swapped)
+        for name, tensor in state_dict.items()
     }
     check_total(tensors, file.size)
     return Opened(tensors, "torch_legacy", unwrapped, left_out)

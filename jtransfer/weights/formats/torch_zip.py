@@ -18,8 +18,8 @@ def read(file: File, members: dict[str, zips.Member]) -> Opened:
     pickled = zips.unpack(file, _stored(members[f"{root}/data.pkl"]), MAX_BYTES)
     content, _ = load(pickled, 0, torch_pickle.GLOBALS, torch_pickle.storage)
     swapped = _big_endian(file, members.get(f"{root}/byteorder"))
-    found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
-    tensors = {name: _tensor(file, members, root, tensor, swapped) for name, tensor in found.items()}
+    state_dict, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
+    tensors = {name: _tensor(file, members, root, tensor, swapped) for name, tensor in state_dict.items()}
     check_total(tensors, file.size)
     return Opened(tensors, "torch_zip", unwrapped, left_out)
 

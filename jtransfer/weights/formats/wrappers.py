@@ -56,15 +56,15 @@ def unwrap(content: Any, kind: type) -> tuple[dict[str, Any], tuple[str, ...], t
 
 def strip(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns tensors without the prefixes that DataParallel and torch.compile put before every name; and these."""
-    found: list[str] = []
+    prefixes: list[str] = []
     names = dict(tensors)
     for _ in range(_MAX_PREFIXES):
         prefix = next((p for p in PREFIXES if names and all(n.startswith(p) and n != p for n in names)), None)
         if prefix is None:
             break
         names = {name.removeprefix(prefix): value for name, value in names.items()}
-        found.append(prefix)
-    return names, tuple(found)
+        prefixes.append(prefix)
+    return names, tuple(prefixes)
 
 
 def _named(key: Any, value: Any, kind: type) -> bool:
@@ -113,7 +113,7 @@ def unwrap_paths(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str,
       The tensors by their shorter names, the prefixes that were taken off, and the names that were left out.
     """
     left: tuple[str, ...] = ()
-    found: list[str] = []
+    prefixes: list[str] = []
     names = dict(tensors)
     for prefix in ("opt/target/", "optimizer/target/"):
         chosen = {name: value for name, value in names.items() if name.startswith(prefix)}
@@ -124,8 +124,8 @@ def unwrap_paths(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str,
         names = {name: value for name, value in names.items() if name.split("/")[0] not in _STATES}
     while prefix := next((p for p in _ROOTS if names and all(name.startswith(p) for name in names)), None):
         names = {name.removeprefix(prefix): value for name, value in names.items()}
-        found.append(prefix)
-    return names, tuple(found), left
+        prefixes.append(prefix)
+    return names, tuple(prefixes), left
 
 
 _STATES = ("opt_state", "opt", "optimizer", "step", "rng", "extra", "chrono")

@@ -55,20 +55,20 @@ def members(file: File) -> dict[str, Member]:
       Malformed: the archive is damaged or hostile.
     """
     count, size, offset = _directory(file)
-    raw, at, found = file.read(offset, size), 0, {}
+    raw, at, by_name = file.read(offset, size), 0, {}
     for _ in range(count):
         if at + _CENTRAL.size > size:
             raise Malformed("zip directory ends early")
         member, at = _entry(file, raw, at, offset)
-        if member.name in found:
+        if member.name in by_name:
             raise Malformed(f"zip archive has two members named {member.name!r}")
-        found[member.name] = member
+        by_name[member.name] = member
     end = 0
-    for member in sorted(found.values(), key=lambda m: m.header):
+    for member in sorted(by_name.values(), key=lambda m: m.header):
         if member.header < end:
             raise Malformed(f"zip member {member.name!r} overlaps another")
         end = member.start + member.length
-    return found
+    return by_name
 
 
 def unpack(file: File, member: Member, limit: int) -> bytes:

@@ -140,8 +140,8 @@ class _Table:
 
     def against(self, model: Any, names: Collection[str]) -> int:
         """How many names are absent, and how many blocks are too many or too few."""
-        found = [assignment for name in names if (assignment := find(self.patterned, name, "source"))]
-        paths = [path for assignment in found for path in assignment.param_paths]
+        assignments = [assignment for name in names if (assignment := find(self.patterned, name, "source"))]
+        paths = [path for assignment in assignments for path in assignment.param_paths]
         blocks = {block[0] for path in paths if (block := re.match(r"stage\d+/block\d+", path))}
         depths = enumerate(getattr(model, "depths", ()), 1)
         wanted = {f"stage{i}/block{j}" for i, depth in depths for j in range(depth)}

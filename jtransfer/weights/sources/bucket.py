@@ -22,20 +22,20 @@ def folder(address: str) -> Location:
 
     @functools.cache
     def fetch(file: str) -> Path | None:
-        found = stat(file)
-        return None if found is None or found.is_directory else _copied(file, found)
+        entry = stat(file)
+        return None if entry is None or entry.is_directory else _copied(file, entry)
 
     def weights() -> Path:
-        found = stat(path)
-        if found is None:
+        entry = stat(path)
+        if entry is None:
             raise InputError(f"no weights at 'gs://{path}': it does not exist, or your credentials don't reach it")
-        for file in _files(path, stat) if found.is_directory else (path,):
+        for file in _files(path, stat) if entry.is_directory else (path,):
             fetch(file)
         return _local(path)
 
     def beside(name: str) -> Path | None:
-        found = stat(path)
-        place = path if found is not None and found.is_directory else path.rpartition("/")[0]
+        entry = stat(path)
+        place = path if entry is not None and entry.is_directory else path.rpartition("/")[0]
         return fetch(f"{place}/{name}")
 
     return Location(weights, beside, subtree)
@@ -56,20 +56,20 @@ def _files(path: str, stat: Callable[[str], Any]) -> Iterator[str]:
         if name in (".", ".."):
             raise InputError(f"gs://{path} has an object called {name!r}; rename it")
         below = f"{path}/{name}"
-        found = stat(below)
-        yield from _files(below, stat) if found is not None and found.is_directory else (below,)
+        entry = stat(below)
+        yield from _files(below, stat) if entry is not None and entry.is_directory else (below,)
 
 
-def _copied(path: str, found: Any) -> Path:
+def _copied(path: str, entry: Any) -> Path:
     """The local copy of a file, which has the file's time."""
     local = _local(path)
-    if local.is_file() and (local.stat().st_size, local.stat().st_mtime) == (found.length, found.mtime):
+    if local.is_file() and (local.stat().st_size, local.stat().st_mtime) == (entry.length, entry.mtime):
         return local
     local.parent.mkdir(parents=True, exist_ok=True)
     partial = local.with_name(f"{local.name}.{os.getpid()}.part")
     with _failures(path):
         _remote(path).copy(partial, overwrite=True)
-    os.utime(partial, (found.mtime, found.mtime))
+    os.utime(partial, (entry.mtime, entry.mtime))
     partial.rename(local)
     return local
 

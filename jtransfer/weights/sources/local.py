@@ -14,12 +14,12 @@ from jtransfer.weights.sources.location import Location
 
 def path(address: str | os.PathLike) -> Location:
     """Returns the location of a file or folder, `PATH` or `PATH:SUBTREE`."""
-    found, subtree = formats.split(Path(address).expanduser())
+    file, subtree = formats.split(Path(address).expanduser())
 
     def weights() -> Path:
-        if not os.path.exists(found):
+        if not os.path.exists(file):
             raise InputError(f"no weights at {str(address)!r}: the path does not exist")
-        return Path(found)
+        return Path(file)
 
     return _at(weights, subtree)
 
@@ -32,8 +32,8 @@ def distribution(address: str) -> Location:
 
 def _at(weights: Callable[[], Path], subtree: str) -> Location:
     def file(name: str) -> Path | None:
-        found = weights()
-        beside = (found if found.is_dir() else found.parent) / name
+        place = weights()
+        beside = (place if place.is_dir() else place.parent) / name
         return beside if beside.is_file() else None
 
     return Location(weights, file, subtree)
