@@ -32,9 +32,9 @@ def open(source: str | os.PathLike | Checkpoint) -> Tokenizer:
     """Opens the tokenizer whose files lie in a folder or beside a checkpoint; its ids are those of `AutoTokenizer`.
 
     These files are looked for, and the first that is there is taken: `source.spm`, `target.spm` and `vocab.json`
-    (Marian); `tokenizer.json`; `vocab.txt` (WordPiece: BERT); `vocab.json` and `merges.txt` (bytes: GPT-2, RoBERTa, BART); `sentencepiece.bpe.model` (XLM-R),
-    `spiece.model` (T5), `tokenizer.model` (Llama, Gemma). `tokenizer_config.json` and `special_tokens_map.json` are
-    followed where they are there.
+    (Marian); `tokenizer.json`; `vocab.txt` (WordPiece: BERT); `vocab.json` and `merges.txt` (bytes: GPT-2, RoBERTa,
+    BART); `sentencepiece.bpe.model` (XLM-R), `spiece.model` (T5), `tokenizer.model` (Llama, Gemma).
+    `tokenizer_config.json` and `special_tokens_map.json` are followed where they are there.
 
     Args:
       source: a local folder, or a file in it, such as the weights; or an address or an open checkpoint (see
