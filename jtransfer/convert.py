@@ -21,41 +21,38 @@ from jtransfer.core.errors import InputError
 from jtransfer.proof import verify
 from jtransfer.weights import libraries
 from jtransfer.weights.identify import manifest, sidecar_files
-from jtransfer.weights.report import Report
-from jtransfer.weights.restore import Described
-from jtransfer.weights.source import fetch_beside
 from jtransfer.weights.streaming import orbax_writer
 
 COPIED = (*sidecar_files.TOKENIZER, *sidecar_files.PROCESSOR, sidecar_files.GENERATION)
 
 
 def convert(
-    source: str | os.PathLike, dest: str | os.PathLike, *, model: str | None = None
-) -> tuple[Described, Report]:
-    """Writes the Orbax checkpoint `dest`, which appears when it is whole.
+    source: weights.Source, dest: str | os.PathLike, *, model: str | None = None
+) -> tuple[weights.ModelSpec, weights.Report]:
+    """Converts a checkpoint to an Orbax checkpoint in a new folder, which appears when it is whole.
 
     Args:
-      source: as `weights.resolve` takes it.
+      source: an address or an open checkpoint; see `weights.open`.
       dest: a local folder that is new or empty.
-      model: one of `models.names()`; by default what the source says or fits.
+      model: a name of `models.names()`; by default what the source says or fits.
 
     Returns:
-      The model that the source describes, and the report of every tensor and parameter.
+      The model that the checkpoint is of, and the report of every tensor and parameter.
 
     Raises:
       InputError: `dest` is taken, no model here fits, or the tensors don't fit it; nothing is written then.
     """
     new_folder.check_new(dest)
-    described = weights.describe(source, model=model)
+    checkpoint = weights.open(source)
+    spec = weights.describe(checkpoint, model=model)
     with new_folder.new(dest) as partial:
         with orbax_writer.new(partial) as place:
-            _, report = weights.load(source, described.model, place=place)
+            _, report = weights.load(checkpoint, spec.model, place=place)
         for name in COPIED:
-            if found := fetch_beside(source, name):
-                shutil.copyfile(found, partial / name)
-        content = manifest.describe(described.name, described.model, report, described.class_names)
-        manifest.write(partial, content)
-    return described, report
+            if file := checkpoint.file(name):
+                shutil.copyfile(file, partial / name)
+        manifest.write(partial, manifest.describe(spec.name, spec.model, report, spec.class_names))
+    return spec, report
 
 
 def main(argv: Sequence[str]) -> None:
@@ -66,13 +63,13 @@ def main(argv: Sequence[str]) -> None:
     rest = parse_flags(values, argv)
     if len(rest) != 2:
         raise InputError("give a source and a new folder: python -m jtransfer.convert SOURCE DEST [--model=NAME]")
-    source, dest = rest
-    described, report = convert(source, dest, model=name.value or None)
+    checkpoint, dest = weights.open(rest[0]), rest[1]
+    spec, report = convert(checkpoint, dest, model=name.value or None)
     print(report)
-    if described.unsure:
-        print(f"{' and '.join(described.unsure)} can't be told from the source; the model has its own: --verify tells")
-    print(f"{described.name} with {_head(described.model)} → {dest}")
-    if check.value and not verify.check(source, dest, described, report):
+    if spec.unsure:
+        print(f"{' and '.join(spec.unsure)} can't be told from the source; the model has its own: --verify tells")
+    print(f"{spec.name} with {_head(spec.model)} → {dest}")
+    if check.value and not verify.check(checkpoint, dest, spec, report):
         sys.exit(1)
 
 

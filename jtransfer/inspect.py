@@ -4,7 +4,7 @@ A table of its tensors, the model that they fit, how images are prepared for it,
 read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from absl import flags
@@ -12,25 +12,31 @@ from absl import flags
 from jtransfer import models, weights
 from jtransfer.core.command import parse_flags, run_command
 from jtransfer.core.errors import InputError
+from jtransfer.core.text_table import format_bytes, lay_out
 from jtransfer.weights import formats
 from jtransfer.weights.identify import manifest, sidecar_files
-from jtransfer.weights.identify.detect import Guess
-from jtransfer.weights.restore import beside_source, calls, recognise
-from jtransfer.weights.source import fetch_beside
+from jtransfer.weights.identify.detect import Detection
+from jtransfer.weights.restore import recognise
 
 SHOWN = 5  # problems of each kind
 
 
-def lines(source: str) -> Iterator[str]:
-    """The text for a source, as `weights.resolve` takes it, line by line.
+def lines(source: weights.Source) -> Iterator[str]:
+    """Yields the text for a checkpoint, line by line.
+
+    Args:
+      source: an address or an open checkpoint; see `weights.open`.
 
     Raises:
       InputError: there is no such source, or it can't be read.
     """
-    opened, files = formats.open(weights.resolve(source)), beside_source(source)
-    own, named = manifest.read(source), sidecar_files.names(files)
-    yield f"{_printable(source)}: {opened.format}, {len(opened)} tensors, {_size(_total(opened))}"
-    yield from _table([(_printable(name), t.dtype.name, str(list(t.shape)), t.nbytes) for name, t in opened.items()])
+    checkpoint = weights.open(source)
+    opened, own = checkpoint.tensors, checkpoint.manifest
+    named = sidecar_files.names(checkpoint.configs)
+    total = sum(tensor.nbytes for tensor in opened.values())
+    yield f"{_printable(checkpoint.name)}: {opened.format}, {len(opened)} tensors, {format_bytes(total)}"
+    rows = [(_printable(name), t.dtype.name, str(list(t.shape)), f"{t.nbytes:,}") for name, t in opened.items()]
+    yield from lay_out([("name", "dtype", "shape", "bytes"), *rows], align="<<<>")
     if opened.unwrapped:
         yield f"taken off around the tensors: {', '.join(map(_printable, opened.unwrapped))}"
     if opened.left_out:
@@ -42,9 +48,9 @@ def lines(source: str) -> Iterator[str]:
         yield f"model: {own['model']['name']}{_fields(own['model']['fields'])}"
         yield from _preprocessing(own["preprocessing"], manifest.FILE)
     else:
-        yield from _guessed(opened, files, calls(source, files))
-    if found := [name for name in sidecar_files.TOKENIZER if fetch_beside(source, name)]:
-        yield f"tokenizer: {', '.join(found)}"
+        yield from _recognised(checkpoint)
+    if names := [name for name in sidecar_files.TOKENIZER if checkpoint.file(name)]:
+        yield f"tokenizer: {', '.join(names)}"
 
 
 def main(argv: list[str]) -> None:
@@ -56,21 +62,23 @@ def main(argv: list[str]) -> None:
         print(line)
 
 
-def _guessed(opened: formats.Opened, files: Mapping[str, Any], called: Sequence[str]) -> Iterator[str]:
+def _recognised(checkpoint: weights.Checkpoint) -> Iterator[str]:
     """What the tensors and the files beside them are of."""
-    given = sidecar_files.preprocessing(files)
+    given = sidecar_files.preprocessing(checkpoint.configs)
     try:
-        found = recognise(opened, files, called)
+        detection = recognise(checkpoint)
     except InputError as error:
         yield f"model: {error}"
-        found = None
+        detection = None
     else:
-        yield from _model(found) if found else [f"model: its names fit none of ours{_parts(opened)}"]
+        yield from (
+            _model(detection) if detection else [f"model: its names fit no model here{_parts(checkpoint.tensors)}"]
+        )
     if given:
         yield from _preprocessing(*given)
-    elif found:
-        own = models.create(found.model).preprocessing
-        yield from _preprocessing(own, f"none beside the weights; {found.model}'s own")
+    elif detection:
+        own = models.create(detection.model).preprocessing
+        yield from _preprocessing(own, f"none beside the weights; {detection.model}'s own")
 
 
 def _parts(opened: formats.Opened) -> str:
@@ -79,13 +87,13 @@ def _parts(opened: formats.Opened) -> str:
     return f"; look at one of its parts, SOURCE:{_some(tuple(parts))}" if 1 < len(parts) <= SHOWN else ""
 
 
-def _model(found: Guess) -> Iterator[str]:
-    fits = "every tensor has its place" if not found.misfits else f"the nearest, with {found.misfits} misfits"
-    yield f"model: {found.model}{_fields(found.fields)} ({found.scheme} names): {fits}"
-    if found.unsure:
-        yield f"  {' and '.join(found.unsure)} can't be told from the file: see where the weights come from"
-    for kind, names in (("missing", found.missing), ("unexpected", found.unexpected), ("reshaped", found.reshaped)):
-        if names:
+def _model(detection: Detection) -> Iterator[str]:
+    fits = "every tensor has its place" if not detection.misfits else f"the nearest, with {detection.misfits} misfits"
+    yield f"model: {detection.model}{_fields(detection.fields)} ({detection.scheme} names): {fits}"
+    if detection.unsure:
+        yield f"  {' and '.join(detection.unsure)} can't be told from the file: see where the weights come from"
+    for kind in ("missing", "unexpected", "reshaped"):
+        if names := getattr(detection, kind):
             yield f"  {kind}: {_some(names)}"
 
 
@@ -97,25 +105,6 @@ def _fields(fields: Mapping[str, Any]) -> str:
 def _preprocessing(content: Mapping[str, Any], where: str) -> Iterator[str]:
     if content:
         yield f"preprocessing ({where}): " + ", ".join(f"{key} {_text(value)}" for key, value in content.items())
-
-
-def _table(rows: list[tuple[str, str, str, int]]) -> Iterator[str]:
-    cells = [(*row[:3], f"{row[3]:,}") for row in rows]
-    widths = [max(map(len, column)) for column in zip(("name", "dtype", "shape", "bytes"), *cells, strict=True)]
-    for name, dtype, shape, size in [("name", "dtype", "shape", "bytes"), *cells]:
-        yield f"  {name:<{widths[0]}}  {dtype:<{widths[1]}}  {shape:<{widths[2]}}  {size:>{widths[3]}}"
-
-
-def _total(opened: formats.Opened) -> int:
-    return sum(tensor.nbytes for tensor in opened.values())
-
-
-def _size(nbytes: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if nbytes < 1000 or unit == "GB":
-            return f"{nbytes:.0f} {unit}" if unit == "bytes" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    raise AssertionError
 
 
 def _some(names: tuple[str, ...]) -> str:

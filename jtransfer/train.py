@@ -73,7 +73,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
 def _load(run: Run):
     config = run.config
     asked = {"reinit": config.reinit, "class_names": run.target.class_names, "seed": config.seed}
-    return initialize.variables(config.init, run.model, run.mesh, config.sharding, sample=run.sample, **asked)
+    return initialize.variables(run.init, run.model, run.mesh, config.sharding, sample=run.sample, **asked)
 
 
 def _begin(run: Run, variables: dict, report: Any, writer: log.Writer) -> tuple[TrainState, Position]:

@@ -1,5 +1,6 @@
 """A bucket is a source as a folder is: here, one that fsspec serves from a folder."""
 
+import collections
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from jtransfer.core import config
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.runs import texts
+from jtransfer.weights import sources
 
 
 class Bucket(LocalFileSystem):
@@ -84,7 +86,9 @@ def test_a_converted_checkpoint_is_itself(source, bucket, tmp_path):
 def test_nothing_is_fetched_twice_until_it_changes(bucket):
     folder = write(bucket / "hub", "convnext_timm_75", {"config.json": TIMM})
     assert weights.class_names("gs://bucket/hub") == tuple(CLASSES)
-    fetched()
+    assert fetched() == ["hub/config.json"]
+    weights.restore("gs://bucket/hub")
+    assert fetched() == ["hub/model.safetensors"]
     weights.restore("gs://bucket/hub")
     assert fetched() == []
     pretrained = TIMM["pretrained_cfg"] | {"label_names": [f"other {i}" for i in range(references.CLASSES)]}
@@ -97,6 +101,39 @@ def test_nothing_is_fetched_twice_until_it_changes(bucket):
     os.utime(folder / "model.safetensors", (later, later))
     assert_same(weights.restore("gs://bucket/hub")[1], weights.restore(folder)[1])
     assert fetched() == ["hub/model.safetensors"]
+
+
+USES = {
+    "restore": lambda source, folder: weights.restore(source, classes=CLASSES[:2], adapt=True),
+    "convert": lambda source, folder: convert.convert(source, folder / "new"),
+    "inspect": lambda source, folder: list(inspect.lines(source)),
+}
+
+
+@pytest.mark.parametrize("source", ["gs://bucket/hub", "gs://bucket/hub/model.safetensors"])
+@pytest.mark.parametrize("use", USES)
+def test_each_file_is_asked_for_once(use, source, bucket, tmp_path, monkeypatch):
+    asked = collections.Counter()
+    stat = sources.bucket._stat
+    monkeypatch.setattr(sources.bucket, "_stat", lambda path: asked.update([path]) or stat(path))
+    write(bucket / "hub", "convnext_timm_75", {"config.json": TIMM})
+    USES[use](source, tmp_path)
+    assert {"bucket/hub/config.json", "bucket/hub/model.safetensors", "bucket/hub/source.json"} <= set(asked)
+    assert set(asked.values()) == {1}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
+def test_a_bucket_that_fails_is_no_bucket_without_the_file(name, bucket, monkeypatch):
+    write(bucket / "hub", "convnext_timm_75", {"config.json": TIMM})
+
+    def info(self, path, **options):
+        if path.endswith(name):
+            raise OSError("403 Forbidden\nfor you")
+        return LocalFileSystem.info(self, path, **options)
+
+    monkeypatch.setattr(Bucket, "info", info)
+    with pytest.raises(InputError, match=f"gs://bucket/hub/{name} can't be read: 403 Forbidden$"):
+        weights.restore("gs://bucket/hub/model.safetensors")
 
 
 def test_a_part_of_a_file(bucket, tmp_path):

@@ -25,7 +25,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
 from jtransfer.proof import verify
 from jtransfer.runs import initialize
-from jtransfer.weights import formats
+from jtransfer.weights import digests, formats
 from jtransfer.weights.identify import hf_config, manifest
 from jtransfer.weights.restore import describe
 from jtransfer.weights.streaming import lazy_param, orbax_writer
@@ -235,7 +235,7 @@ def test_the_folder_says_where_it_came_from_and_keeps_the_tokenizers_files(sourc
     assert content["source"] == str(source)
     assert content["digest"] == report.digest
     stem = references.load("convnext_timm_75").tensors["stem.0.weight"].read()
-    assert content["tensors"]["stem.0.weight"] == lazy_param.digest(stem)
+    assert content["tensors"]["stem.0.weight"] == digests.digest(stem)
     assert content["parameters"]["stem/conv/kernel"] == ["stem.0.weight"]
     assert content["class_names"] == CLASSES
     assert content["preprocessing"]["mean"] == [0.5, 0.4, 0.3]
@@ -277,10 +277,10 @@ def test_the_weights_file_in_a_folder_is_of_what_the_folder_is_of(source, conver
 def test_a_file_beside_other_weights_is_not_taken_for_them(converted, tmp_path):
     export.export(converted[0], tmp_path / "saved", "safetensors")
     other = (tmp_path / "saved" / "model.safetensors").rename(tmp_path / "saved" / "other.safetensors")
-    assert manifest.read(other)
+    assert weights.open(other).manifest
     write(tmp_path / "saved", "convnext_timm_75", {})
-    assert manifest.read(other) is None
-    assert manifest.read(tmp_path / "saved" / "model.safetensors")
+    assert weights.open(other).manifest is None
+    assert weights.open(tmp_path / "saved" / "model.safetensors").manifest
 
 
 def test_fields_survive_the_round_trip_through_json():
@@ -300,7 +300,7 @@ def small_parts(monkeypatch):
     """Arrays are cut into parts of a few kilobytes, as large ones are into megabytes."""
     monkeypatch.setattr(orbax_writer, "SPLIT", 1 << 9)
     monkeypatch.setattr(orbax_writer, "PART", 1 << 10)
-    monkeypatch.setattr(lazy_param, "BLOCK", 1 << 10)
+    monkeypatch.setattr(digests, "BLOCK", 1 << 10)
     monkeypatch.setattr(lazy_param, "ROWS", 1 << 17)
 
 
@@ -332,8 +332,8 @@ def test_cut_into_parts_nothing_changes(case, dtype, small_parts, monkeypatch, t
 def test_any_order_of_axes_is_copied_right(axes, dtype):
     view = np.arange(37 * 5 * 41, dtype=np.float32).reshape(37, 5, 41).transpose(axes)
     out = np.empty(view.shape, dtype)
-    np.testing.assert_array_equal(lazy_param.ordered(view, dtype, out), view.astype(dtype))
-    found = lazy_param.ordered(view[1:, :, ::2], dtype)
+    np.testing.assert_array_equal(lazy_param.in_order(view, dtype, out), view.astype(dtype))
+    found = lazy_param.in_order(view[1:, :, ::2], dtype)
     np.testing.assert_array_equal(found, view[1:, :, ::2].astype(dtype))
     assert found.flags.c_contiguous
 
@@ -341,8 +341,8 @@ def test_any_order_of_axes_is_copied_right(axes, dtype):
 def test_memory_does_not_grow_with_the_tensor(monkeypatch, tmp_path):
     for name, size in {"SPLIT": 1 << 16, "PART": 1 << 18}.items():
         monkeypatch.setattr(orbax_writer, name, size)
-    for name, size in {"BLOCK": 1 << 18, "ROWS": 1 << 20}.items():
-        monkeypatch.setattr(lazy_param, name, size)
+    monkeypatch.setattr(digests, "BLOCK", 1 << 18)
+    monkeypatch.setattr(lazy_param, "ROWS", 1 << 20)
     model = models.create("vgg11", 10, width=256)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), model.example_input(1)))
     zeros = jax.tree.map(lambda x: np.broadcast_to(np.float32(1), x.shape), shapes)

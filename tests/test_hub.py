@@ -16,9 +16,9 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 CHILD = """
 import json, sys
 from pathlib import Path
-from jtransfer import config, convert, weights
+from jtransfer import convert, weights
 from jtransfer.core.errors import InputError
-from jtransfer.runs import texts
+from jtransfer.modalities.text.modality import Text
 
 def described(source):
     found = weights.describe(source)
@@ -30,8 +30,8 @@ def converted(source):
     return [sorted(path.name for path in dest.iterdir() if path.suffix in (".txt", ".json")), described(dest)]
 
 def tokenized(source):
-    given = config.complete({"init": "scratch", "data": {"tokenizer": source}})
-    return texts.tokenizer(given, sys.argv[1])(["a b a"], length=8)["input_ids"][0].tolist()
+    opened = Text(tokenizer=source).open((sys.argv[1], "scratch"), None)
+    return opened.vocabulary(["a b a"], length=8)["input_ids"][0].tolist()
 
 ASKED = {"described": described, "converted": converted, "tokenized": tokenized}
 for line in sys.stdin:

@@ -13,7 +13,7 @@ from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 from jtransfer.weights.identify import sidecar_files
-from jtransfer.weights.identify.detect import guess
+from jtransfer.weights.identify.detect import detect
 
 SAME, UNKNOWN = {"symmetric": False}, ("symmetric", "eps")
 PYTORCH = {"symmetric": True, "eps": 1e-5}
@@ -34,18 +34,18 @@ PYTORCH = {"symmetric": True, "eps": 1e-5}
     ],
 )
 def test_the_model_is_told_by_names_and_shapes(case, called, model, scheme, fields, unsure):
-    found = guess(references.load(case).tensors, called)
+    found = detect(references.load(case).tensors, called)
     assert (found.model, found.scheme, found.unsure, found.misfits) == (model, scheme, unsure, 0)
     assert found.fields == {"num_classes": references.CLASSES, **fields}
 
 
 def test_what_fits_no_model_exactly_is_called_the_nearest_and_what_is_foreign_nothing():
-    near = guess(references.load("convnext_timm_75").tensors, ("convnext_tiny",))
+    near = detect(references.load("convnext_timm_75").tensors, ("convnext_tiny",))
     assert (near.model, near.scheme) == ("convnext_tiny", "timm")
     assert "stage1/block2/conv/kernel" in near.missing
     assert "stem/conv/kernel" in near.reshaped
     assert not near.unexpected
-    assert guess({f"encoder.{i}.weight": np.zeros(1) for i in range(9)}) is None
+    assert detect({f"encoder.{i}.weight": np.zeros(1) for i in range(9)}) is None
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_table_is_made_without_reading_a_tensor(checkpoint, monkeypatch):
     config["pretrained_cfg"] |= {"input_size": [3, 288, 288], "crop_pct": 0.95, "interpolation": "bicubic"}
     (checkpoint / "config.json").write_text(json.dumps(config))
     title, header, *rows = inspect.lines(str(checkpoint))
-    assert re.search(r"safetensors, 128 tensors, \d+\.\d kB$", title)
+    assert re.search(r"safetensors, 128 tensors, \d+\.\d KiB$", title)
     assert header.split() == ["name", "dtype", "shape", "bytes"]
     assert next(row for row in rows if "conv0" in row).split() == [
         *("features.conv0.weight", "float32", "[16,", "3,", "7,", "7]", "9,408")

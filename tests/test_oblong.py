@@ -86,14 +86,14 @@ def test_exported_and_converted_it_keeps_its_shape(format, run, tmp_path):
         model, variables, report = weights.restore(tmp_path / folder)
         assert model.sides == (16, 32)
         assert (report.adapted, report.reinitialised) == ((), ())
-        np.testing.assert_array_equal(positions(variables), initialize.run_tensors(run)["embed/positions"])
+        np.testing.assert_array_equal(positions(variables), initialize.run_tensors(run)["embed/positions"].read())
 
 
 def test_the_grid_of_a_run_is_resized_for_another(run):
     mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1])
     variables, report = initialize.variables(str(run), vit((24, 16)), mesh, "replicate")
     assert report.adapted == (("embed/positions", "a grid of 2×4 → 3×2"),)
-    table = np.asarray(initialize.run_tensors(run)["embed/positions"])
+    table = initialize.run_tensors(run)["embed/positions"].read()
     expected = surgery.resize_positions(table, (2, 4), (3, 2), prefix=1)
     np.testing.assert_array_equal(positions(variables), expected)
 
@@ -135,10 +135,10 @@ def test_a_grid_that_no_file_tells_has_to_be_given(source):
     path = folder / "model.safetensors"
     with pytest.raises(InputError, match=r"! embed/positions: the model has \[1, 17, 8\], the source .*\[1, 9, 8\]"):
         weights.load(path, vit(32), adapt=True)
-    variables, _ = weights.load(path, vit(32), adapt=True, sides=(16, 32))
+    variables, _ = weights.load(path, vit(32), adapt=True, source_image_size=(16, 32))
     np.testing.assert_array_equal(positions(variables), surgery.resize_positions(table, (2, 4), (4, 4), prefix=1))
     with pytest.raises(InputError, match="embed/positions"):
-        weights.load(path, vit(32), adapt=True, sides=(16, 48))
+        weights.load(path, vit(32), adapt=True, source_image_size=(16, 48))
 
 
 def test_a_processor_tells_the_shape_where_the_config_does_not(tmp_path):

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from jtransfer import models, weights
 from jtransfer.core.errors import InputError
 from jtransfer.weights import maps
-from jtransfer.weights.save import to_foreign
+from jtransfer.weights.save import to_tensors
 
 CASES = sorted(path.stem for path in (encoders.FOLDER.parent / "recurrent").glob("*.npz"))
 TINY = {"vocab_size": 61, "width": 5, "features": 4, "depth": 2}
@@ -65,7 +65,7 @@ def test_what_is_saved_is_what_was_there(case):
     spec, _, tensors = load(case)
     model = models.create("lstm", references.CLASSES, **spec["fields"])
     variables, _ = weights.load(tensors, model)
-    again = to_foreign(variables, model, scheme=case.split("_")[0])
+    again = to_tensors(variables, model, scheme=case.split("_")[0])
     assert again.keys() == tensors.keys()
     assert all(np.array_equal(again[name], tensors[name]) for name in tensors)
 

@@ -11,7 +11,7 @@ from test_weights import THIN, forward, numbered, tiny
 from jtransfer import models, weights
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
-from jtransfer.runs import initialize
+from jtransfer.runs import initialize, summary
 from jtransfer.weights import surgery
 from jtransfer.weights.identify import manifest
 
@@ -104,7 +104,7 @@ def vit(name="vit_tiny_patch16", **fields):
 @functools.cache
 def source():
     """A ViT's tensors by timm's names, of a grid of 4×4 patches."""
-    return weights.to_foreign(numbered(vit()), vit())
+    return weights.to_tensors(numbered(vit()), vit())
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_model_of_grey_images_sees_in_them_what_that_of_colours_saw():
 def test_a_head_keeps_the_classes_that_it_knows_by_name():
     model, tensors = tiny(classes=3)
     names = [f"class {i}" for i in range(10)], ["class 7", "new", "class 2"]
-    variables, report = weights.load(tensors, model, classes=names)
+    variables, report = weights.load(tensors, model, source_class_names=names[0], class_names=names[1])
     what = "2 of 3 classes kept by name"
     assert set(report.adapted) == {("head/dense/kernel", what), ("head/dense/bias", what)}
     assert not report.reinitialised
@@ -166,7 +166,9 @@ def test_a_head_keeps_the_classes_that_it_knows_by_name():
 def test_a_head_without_a_known_class_or_that_is_not_wanted_is_drawn_anew(reinit):
     model, tensors = tiny(classes=3)
     known = ["0", "1", "2"] if reinit else ["a", "b", "c"]
-    _, report = weights.load(tensors, model, reinit=reinit, classes=([str(i) for i in range(10)], known))
+    _, report = weights.load(
+        tensors, model, reinit=reinit, source_class_names=[str(i) for i in range(10)], class_names=known
+    )
     assert not report.adapted
     assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
 
@@ -208,7 +210,7 @@ def test_a_run_starts_from_another_input_and_keeps_the_classes_that_it_knows(nam
     variables, report = initialize.variables(str(named), model, mesh, "replicate", class_names=("kind 7", "new"))
     assert dict(report.adapted)["embed/positions"] == "a grid of 4×4 → 6×6"
     assert dict(report.adapted)["head/dense/bias"] == "1 of 2 classes kept by name"
-    rows = initialize.table(
+    rows = summary.table(
         variables["params"], jax.tree.map(lambda _: True, variables["params"]), model.stages, "x", report
     )
     assert {row["group"]: row["source"] for row in rows if row["group"] == "head"} == {"head": "adapted"}
@@ -219,7 +221,7 @@ def test_a_run_starts_from_another_input_and_keeps_the_classes_that_it_knows(nam
 def test_a_language_models_head_is_extended_with_its_embedding():
     fields = {"max_length": 16, "width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32, "tied": False}
     old, new = (models.create("gpt2", vocab_size=size, **fields) for size in (50, 53))
-    variables, report = weights.load(weights.to_foreign(numbered(old), old), new, adapt=True)
+    variables, report = weights.load(weights.to_tensors(numbered(old), old), new, adapt=True)
     assert dict(report.adapted) == dict.fromkeys(
         ("embed/tokens/embedding", "head/dense/kernel"), "a vocabulary of 50 → 53"
     )
@@ -231,5 +233,5 @@ def test_a_language_models_head_is_extended_with_its_embedding():
 def test_classes_in_another_order_are_put_in_order():
     model, tensors = tiny()
     names = [str(i) for i in range(10)]
-    variables, _ = weights.load(tensors, model, classes=(names, names[::-1]))
+    variables, _ = weights.load(tensors, model, source_class_names=names, class_names=names[::-1])
     np.testing.assert_array_equal(variables["params"]["head"]["dense"]["bias"], tensors["fc.bias"].read()[::-1])

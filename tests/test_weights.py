@@ -17,7 +17,7 @@ from jtransfer import models, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.weights import libraries, maps
-from jtransfer.weights.mapping import Map, Scheme, Transform, fit
+from jtransfer.weights.mapping import Map, Scheme, Transform, match
 from jtransfer.weights.restore import describe
 
 
@@ -141,7 +141,7 @@ def test_what_goes_out_comes_back_bit_for_bit(name):
     model = models.create(name, 3, **fields | ({"image_size": 64} if name in small.IMAGE_MODELS else {}))
     variables = numbered(model)
     for scheme in maps.schemes(model):
-        tensors = weights.to_foreign(variables, model, scheme=scheme.name)
+        tensors = weights.to_tensors(variables, model, scheme=scheme.name)
         back, report = weights.load(tensors, model)
         assert not report.reinitialised
         assert not report.ignored
@@ -155,7 +155,7 @@ SAME_TABLES = ("resnet101_torchvision", "resnet152_torchvision", "vgg11_bn_full"
 def test_what_comes_in_goes_back_under_the_same_names(case):
     reference = references.load(case)
     variables, report = weights.load(reference.tensors, build(reference))
-    tensors = weights.to_foreign(variables, build(reference), scheme=report.scheme)
+    tensors = weights.to_tensors(variables, build(reference), scheme=report.scheme)
     assert set(tensors) == set(reference.tensors) - {name for name, _ in report.ignored}
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(tensor, reference.tensors[name].read(), err_msg=name)
@@ -177,10 +177,10 @@ def test_the_digest_is_that_of_the_tensors_not_of_the_file(tmp_path):
     model, _ = tiny()
     variables = numbered(model)
     path = weights.save(variables, model, tmp_path / "a.safetensors")
-    digests = {weights.load(source, model)[1].digest for source in (path, weights.to_foreign(variables, model))}
+    digests = {weights.load(source, model)[1].digest for source in (path, weights.to_tensors(variables, model))}
     variables["params"]["head"]["dense"]["bias"][0] += 1
     assert len(digests) == 1
-    assert weights.load(weights.to_foreign(variables, model), model)[1].digest not in digests
+    assert weights.load(weights.to_tensors(variables, model), model)[1].digest not in digests
 
 
 def test_a_head_for_other_classes_is_drawn_anew_and_the_report_says_so():
@@ -267,9 +267,9 @@ def test_a_model_without_a_map_or_a_scheme_without_its_name_is_refused():
         weights.load({}, nn.Dense(3), sample=np.zeros((1, 2), np.float32))
     model, _ = tiny()
     with pytest.raises(InputError, match="unknown naming scheme of ResNet 'torchvison'; nearest: torchvision"):
-        weights.to_foreign(numbered(model), model, scheme="torchvison")
+        weights.to_tensors(numbered(model), model, scheme="torchvison")
     with pytest.raises(InputError, match=r" \+ extra/kernel"):
-        weights.to_foreign({"params": {"extra": {"kernel": np.zeros(1)}}}, model)
+        weights.to_tensors({"params": {"extra": {"kernel": np.zeros(1)}}}, model)
 
 
 def test_rows_may_split_and_join_tensors():
@@ -277,14 +277,14 @@ def test_rows_may_split_and_join_tensors():
     rows = (Map("{i}.qkv", ("block{i+1}/query", "block{i+1}/key", "block{i+1}/value"), split),)
     scheme = Scheme("fused", rows)
     paths = [f"block1/{name}" for name in ("query", "key", "value")]
-    found = fit(scheme, ["0.qkv"], paths)
+    found = match(scheme, ["0.qkv"], paths)
     assert found.misfits == 0
     array = np.arange(6.0)
-    parts = found.links[0].load(array)
+    parts = found.assignments[0].load(array)
     assert [list(part) for part in parts] == [[0, 1], [2, 3], [4, 5]]
-    np.testing.assert_array_equal(found.links[0].save(*parts)[0], array)
-    assert fit(scheme, ["0.qkv"], paths[:2]).unexpected == ("0.qkv",)
-    assert fit(scheme, ["00.qkv"], paths).unexpected == ("00.qkv",)
+    np.testing.assert_array_equal(found.assignments[0].save(*parts)[0], array)
+    assert match(scheme, ["0.qkv"], paths[:2]).unexpected == ("0.qkv",)
+    assert match(scheme, ["00.qkv"], paths).unexpected == ("00.qkv",)
 
 
 @pytest.mark.parametrize(
@@ -400,13 +400,13 @@ def test_clips_qkv_is_fused_and_split(scheme):
     reference = references.load("clip_image_openai_32")
     model = build(reference)
     variables, _ = weights.load(reference.tensors, model)
-    tensors = weights.to_foreign(variables, model, scheme=scheme)
+    tensors = weights.to_tensors(variables, model, scheme=scheme)
     fused = any("qkv" in name or "in_proj" in name for name in tensors)
     assert fused == (scheme != "transformers")
     back, report = weights.load(tensors, model)
     assert report.scheme == scheme
     assert_same(variables, back)
-    again = weights.to_foreign(back, model, scheme="openai")
+    again = weights.to_tensors(back, model, scheme="openai")
     for name, tensor in again.items():
         np.testing.assert_array_equal(tensor, reference.tensors[name].read(), err_msg=name)
 
@@ -515,7 +515,7 @@ def test_positions_of_big_vision_may_lack_the_class_tokens_row(case, name):
     with_row[:, 0] = 0
     bare, _ = weights.load({**tensors, name: with_row[:, 1:]}, model)
     np.testing.assert_array_equal(bare["params"]["embed"]["positions"], with_row)
-    back = weights.to_foreign(bare, model, scheme="big_vision")
+    back = weights.to_tensors(bare, model, scheme="big_vision")
     np.testing.assert_array_equal(back["pos_embedding"], with_row[:, 1:])
 
 

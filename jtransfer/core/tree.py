@@ -54,6 +54,11 @@ def select(tree: Tree, like: Tree) -> dict:
     return unflatten({path: flat[path] for path in flatten(like)})
 
 
+def as_tuples(value: Any) -> Any:
+    """Returns a value in which every list, however deep in lists and tuples, is a tuple, so that it can be hashed."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
 def count(tree: Any) -> int:
     """The number of parameters (array elements)."""
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))

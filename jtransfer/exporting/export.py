@@ -1,6 +1,7 @@
 """What an export writes: another library's names and files, or a program."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -27,27 +28,32 @@ from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
 from jtransfer.weights import libraries
 from jtransfer.weights.identify import manifest, sentence_transformers, sidecar_files
-from jtransfer.weights.restore import Described, describe
-from jtransfer.weights.save import OWN, WRITERS, to_foreign
-from jtransfer.weights.source import fetch_beside
+from jtransfer.weights.save import OWN, WRITERS, to_tensors
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 
 
 class Trained(NamedTuple):
-    """What is exported: the model, its variables (host arrays), where they come from, and beside what files may lie."""
+    """What is exported.
 
-    described: Described
+    Attributes:
+      spec: the model.
+      variables: its variables, with arrays on the host.
+      name: where they come from.
+      sources: checkpoints or addresses, beside which may lie the tokenizer's files.
+    """
+
+    spec: weights.ModelSpec
     variables: dict
-    label: str
-    sources: tuple[str | os.PathLike, ...]
+    name: str
+    sources: tuple[weights.Source, ...]
 
 
 def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
-    """Writes the new folder `dest`, which appears when it is whole.
+    """Exports a run or a checkpoint to a new folder, which appears when it is whole.
 
     Args:
-      source: the folder of a run, or what `weights.restore` takes.
+      source: the folder of a run, or an address of a checkpoint (see `weights.open`).
       dest: a local folder that is new or empty.
       format: "hf", "timm", "torchvision", "safetensors", "npz" or "stablehlo".
       step: of a run, as `checkpoint.load_params` takes it.
@@ -62,35 +68,43 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
     with new_folder.new(dest) as partial:
         FORMATS[format](trained, partial)
         flat = trees.flatten(trained.variables)
-        _, report = weights.load(flat, trained.described.model)
-        report = dataclasses.replace(report, source=trained.label)
-        name, model, classes, *_ = trained.described
+        _, report = weights.load(flat, trained.spec.model)
+        report = dataclasses.replace(report, source=trained.name)
+        name, model, classes, *_ = trained.spec
         manifest.write(partial, manifest.describe(name, model, report, classes))
         for file in _beside(trained.sources):
             shutil.copyfile(file, partial / file.name)
 
 
 def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
-    """A run's model as it was last saved, or at `step`; or that of a checkpoint. Errors as for `export`."""
+    """Returns the model of a run as it was last saved, or at a step; or the model of a checkpoint.
+
+    Args:
+      source, step: as for `export`.
+
+    Raises:
+      InputError: there is no such source, step or checkpoint.
+    """
     if not folders.is_run(source):
         if step is not None:
             raise InputError(f"{source} is not the folder of a run; leave --step out")
-        described = describe(source)
-        variables, _ = weights.load(source, described.model)
-        return Trained(described, variables, str(source), (source,))
+        opened = weights.open(source)
+        spec = weights.describe(opened)
+        variables, _ = weights.load(opened, spec.model)
+        return Trained(spec, variables, opened.name, (opened,))
     run = open_run(source)
-    model = run.modality.with_preprocessing(run.model)
     kept = os.fspath(epath.Path(source) / FOLDER)
+    model = run.modality.with_preprocessing(run.model)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
-    described = Described(run.config.model.name, model, tuple(run.class_names))
-    return Trained(described, variables, str(source), (kept, run.config.init))
+    spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))
+    return Trained(spec, variables, str(source), (kept, run.config.init))
 
 
 def _library(library: str) -> Callable[[Trained, Path], None]:
     """Tensors under the names of a library of torch's."""
 
     def write(trained: Trained, dest: Path) -> None:
-        name, model, classes, *_ = trained.described
+        name, model, classes, *_ = trained.spec
         if library != "torchvision":
             content = getattr(libraries, library)(name, model, classes)
             (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
@@ -108,7 +122,7 @@ def _own(suffix: str) -> Callable[[Trained, Path], None]:
     """Tensors under our own names."""
 
     def write(trained: Trained, dest: Path) -> None:
-        tensors = to_foreign(trained.variables, trained.described.model, scheme=OWN)
+        tensors = to_tensors(trained.variables, trained.spec.model, scheme=OWN)
         WRITERS[suffix](tensors, dest / f"model.{suffix}")
 
     return write
@@ -119,7 +133,7 @@ def _stablehlo(trained: Trained, dest: Path) -> None:
 
     It holds the computation twice, with the layers' routes for the CPU and without.
     """
-    model = trained.described.model
+    model = trained.spec.model
     pixels = getattr(model, "pixels", Pixels())
     prepare = normalize(pixels.mean, pixels.std, model.dtype)
 
@@ -148,7 +162,7 @@ def _inputs(model: Any) -> Any:
         args[name] = jax.ShapeDtypeStruct(x.shape, x.dtype if text else jnp.uint8)
         rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
         axes[name] = ", ".join([batch, *rest])
-    length = getattr(model, "max_length", None)
+    length = getattr(model, "length", None)
     symbols = {symbol for spec in axes.values() for symbol in spec.split(", ")} & {"n", "m"}
     limits = [f"{symbol} <= {length}" for symbol in sorted(symbols)] if length else ()
     found = jax.export.symbolic_args_specs(args, axes, constraints=limits)
@@ -162,17 +176,19 @@ def _leaves(inputs: Any) -> dict[str, Any]:
     return {name.replace("input_ids", "attention_mask"): x for name, x in inputs.items()} | inputs
 
 
-def _beside(sources: Sequence[str | os.PathLike]) -> Iterator[Path]:
+def _beside(sources: Sequence[weights.Source]) -> Iterator[Path]:
     """The tokenizer's files, and what generation they are for, beside the first source that has each."""
     for name in (*sidecar_files.TOKENIZER, sidecar_files.GENERATION):
-        for source in sources:
-            try:
-                found = fetch_beside(source, name)
-            except InputError:  # the source of a run may be gone
-                continue
-            if found:
-                yield found
-                break
+        files = (file for source in sources if (file := _file(source, name)))
+        yield from itertools.islice(files, 1)
+
+
+def _file(source: weights.Source, name: str) -> Path | None:
+    """A file beside a checkpoint; None also where the checkpoint is gone, as the source of a run may be."""
+    try:
+        return weights.open(source).file(name)
+    except InputError:
+        return None
 
 
 FORMATS: dict[str, Callable[[Trained, Path], None]] = {

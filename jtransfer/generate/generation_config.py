@@ -1,17 +1,14 @@
 """The settings of generation that a `generation_config.json` of Hugging Face's transformers states."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.generate.settings import Settings, make
-from jtransfer.weights.formats import json_header
-from jtransfer.weights.formats.lazy import Malformed
-from jtransfer.weights.source import fetch_beside
+from jtransfer.weights import checkpoint as checkpoints
+from jtransfer.weights.identify import sidecar_files
 
-_MAX_BYTES = 10_000_000
 _OTHERWISE = {"eos_token_id", "suppress_tokens", "forced_eos_token_id"}  # in another form there than in `Settings`
 _SAME = {field.name for field in dataclasses.fields(Settings)} - _OTHERWISE
 _READ = {*_SAME, *_OTHERWISE, "max_length", "min_length", "bos_token_id", "bad_words_ids"}
@@ -85,28 +82,25 @@ def from_config(config: Mapping[str, Any], *, encoder_decoder: bool, **overrides
     return make(**found | overrides)
 
 
-def read(source: str | os.PathLike, *, encoder_decoder: bool, **overrides: Any) -> Settings:
+def read(source: checkpoints.Source, *, encoder_decoder: bool, **overrides: Any) -> Settings:
     """The settings that the files beside a checkpoint state.
 
     They are in its `generation_config.json`, or in its `config.json` where there is no such file.
 
     Args:
-      source: A checkpoint, as `weights.restore` takes it.
+      source: An address or an open checkpoint; see `weights.open`.
       encoder_decoder: Whether the model has an encoder and a decoder.
       **overrides: Fields of `Settings` that win over the file.
 
     Raises:
       InputError: As `from_config`, or the file is no JSON.
     """
-    for name in ("generation_config.json", "config.json"):
-        path = fetch_beside(source, name)
+    checkpoint = checkpoints.open(source)
+    for name in (sidecar_files.GENERATION, "config.json"):
+        path = checkpoint.file(name)
         if path is None:
             continue
-        try:
-            with path.open("rb") as file:
-                config = json_header.parse(file.read(_MAX_BYTES))
-        except Malformed as error:
-            raise InputError(f"{path}: {error}") from None
+        config = sidecar_files.read_json(path)
         if name == "config.json":
             config = {key: value for key, value in config.items() if key in _READ}
         return from_config(config, encoder_decoder=encoder_decoder, **overrides)

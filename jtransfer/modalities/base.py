@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
+from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.tasks.base import Task
@@ -49,11 +50,12 @@ class Modality:
     def check(cls, task: Task, example: Mapping[str, Any]) -> None:
         """Nothing, if an example has what the task's form needs. Raises InputError where it lacks something."""
 
-    def open(self, places: Sequence[str | os.PathLike], source: Source) -> "Modality":
+    def open(self, places: Sequence[weights.Source], source: Source) -> "Modality":
         """This modality with its files read; pure statistics may be computed from the training examples instead.
 
         Args:
-          places: where the files may be, in order: the run's folder, the weights that the run begins with.
+          places: where the files may be, in order: the run's folder, and what the run begins with ("scratch", another
+            run's folder or a checkpoint).
           source: the training examples.
         """
         return self

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from jtransfer.core import tree as trees
 from jtransfer.core.errors import unknown
 from jtransfer.models import (
     bart,
@@ -72,16 +73,12 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> Chain:
     for field in fields:
         if field not in known:
             raise unknown(f"field of {name}", field, known)
-    return build(num_classes=num_classes, **{field: _tuples(value) for field, value in fields.items()})
+    return build(num_classes=num_classes, **{field: trees.as_tuples(value) for field, value in fields.items()})
 
 
 def of_images(name: str) -> bool:
     """Is this the name of a model of images?"""
     return name in _table() and issubclass(_table()[name].func, ImageChain)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _table() -> dict:

@@ -1,6 +1,5 @@
 """The model of a library of torch's that a checkpoint is for, run live."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,21 +8,20 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.proof import traces
-from jtransfer.weights import formats, maps, resolve
+from jtransfer.weights import Checkpoint, ModelSpec, formats, maps
 from jtransfer.weights.maps.open_clip import SIZES
 from jtransfer.weights.report import Report
-from jtransfer.weights.restore import Described, beside_source
 
 _LOGITS = ("logits", "prediction_logits", "logits_per_image", "image_embeds", "text_embeds", "sentence_embedding")
 
 
-class Theirs(NamedTuple):
-    """A model of theirs.
+class Reference(NamedTuple):
+    """A library's own model.
 
     Attributes:
-      module: of torch's, with the names of a scheme of ours.
-      call: what the model takes, as tensors → logits, or a dict with some.
-      name: what to call it.
+      module: a `torch.nn.Module`, whose tensors have the names of a scheme that is known here.
+      call: a function of what the model takes, as torch tensors, to logits, or to a dict that has them.
+      name: what to call the model, such as "timm's ResNet".
     """
 
     module: Any
@@ -32,13 +30,13 @@ class Theirs(NamedTuple):
 
 
 def run(
-    source: str | os.PathLike, described: Described, report: Report, inputs: Any
+    checkpoint: Checkpoint, spec: ModelSpec, report: Report, inputs: Any
 ) -> tuple[dict[str, list[np.ndarray]], str]:
-    """What the reference computes, and its name.
+    """Runs the model of the library that a checkpoint comes from, and returns what its stages give, and its name.
 
     Args:
-      source: with the reference's own tensors; all must be taken by it (`strict=True`).
-      described: the model that the source describes.
+      checkpoint: the reference's own tensors; it must take all of them (`strict=True`).
+      spec: the model that the checkpoint is of.
       report: of the load.
       inputs: what the model takes: images [B, H, W, C], or a dict of arrays by name.
 
@@ -49,23 +47,22 @@ def run(
       InputError: torch or the library can't be imported or run, or the source does not say which model it is of.
     """
     torch = _import("torch")
-    files = beside_source(source)
-    path, _ = formats.split(resolve(source))
-    theirs = _builder(report.scheme, files)(Path(path), described, files.get("config.json", {}))
-    theirs.module.eval()
-    with torch.no_grad(), traces.record(theirs.module, described.model) as seen:
+    files = checkpoint.configs
+    reference = _builder(report.scheme, files)(checkpoint.path, spec, files.get("config.json", {}))
+    reference.module.eval()
+    with torch.no_grad(), traces.record(reference.module, spec.model) as seen:
         try:
-            given = theirs.call(_tensors(inputs, torch))
+            given = reference.call(_tensors(inputs, torch))
         except (RuntimeError, ValueError) as error:
-            raise InputError(f"{theirs.name} can't be run on what the model takes: {error}") from None
+            raise InputError(f"{reference.name} can't be run on what the model takes: {error}") from None
     if torch.is_tensor(given):
         given = {"logits": given}
-    found = {name: [given[name].numpy()] for name in (*described.model.stages, "features") if name in given}
+    found = {name: [given[name].numpy()] for name in (*spec.model.stages, "features") if name in given}
     logits = next((given[name] for name in _LOGITS if given.get(name) is not None), None)
-    return seen | found | ({} if logits is None else {"logits": [logits.numpy()]}), theirs.name
+    return seen | found | ({} if logits is None else {"logits": [logits.numpy()]}), reference.name
 
 
-def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, Described, Mapping[str, Any]], Theirs]:
+def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, ModelSpec, Mapping[str, Any]], Reference]:
     config = files.get("config.json", {})
     if scheme in _BY_NAMES:
         return _BY_NAMES[scheme]
@@ -80,53 +77,53 @@ def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, Described
     return _LIBRARIES[scheme]
 
 
-def _timm(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+def _timm(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     timm = _import("timm")
-    called = (name.split(".")[0] for name in (*described.called, described.name))
-    known = [name for name in called if timm.is_model(name)]
-    name, args = (known[0], config.get("model_args") or {}) if known else _named("timm", described)
-    return _filled(timm.create_model(name, **args | {"num_classes": described.model.num_classes}), path)
+    names = (name.split(".")[0] for name in (*spec.aliases, spec.name))
+    known = [name for name in names if timm.is_model(name)]
+    name, args = (known[0], config.get("model_args") or {}) if known else _named("timm", spec)
+    return _filled(timm.create_model(name, **args | {"num_classes": spec.model.num_classes}), path)
 
 
-def _timm_of_jax(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+def _timm_of_jax(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     """timm reads the .npz files of ViT-AugReg and big_vision itself."""
     timm = _import("timm")
-    name, args = _named("timm", described)
-    model = timm.create_model(name, **args | {"num_classes": described.model.num_classes})
+    name, args = _named("timm", spec)
+    model = timm.create_model(name, **args | {"num_classes": spec.model.num_classes})
     model.load_pretrained(str(path))
-    return Theirs(model, model, f"timm's {type(model).__name__}")
+    return Reference(model, model, f"timm's {type(model).__name__}")
 
 
-def _torchvision(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+def _torchvision(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     models = _import("torchvision").models
-    known = described.name in models.list_models()
-    name, args = (described.name, {}) if known else _named("torchvision", described)
-    return _filled(models.get_model(name, num_classes=described.model.num_classes, weights=None, **args), path)
+    known = spec.name in models.list_models()
+    name, args = (spec.name, {}) if known else _named("torchvision", spec)
+    return _filled(models.get_model(name, num_classes=spec.model.num_classes, weights=None, **args), path)
 
 
-def _named(library: str, described: Described) -> tuple[str, dict[str, Any]]:
+def _named(library: str, spec: ModelSpec) -> tuple[str, dict[str, Any]]:
     """What the library calls a model, and its arguments."""
-    family = maps.family(described.model)
+    family = maps.family(spec.model)
     if not hasattr(family, library):
         raise InputError(f"the source does not say which of {library}'s models it is of; store activations.npz")
-    return getattr(family, library)(described.name, described.model)
+    return getattr(family, library)(spec.name, spec.model)
 
 
-def _lite(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+def _lite(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     package = _import("efficientnet_lite_pytorch").EfficientNet
-    name = described.name.replace("_", "-")
-    return _filled(package.from_name(name, num_classes=described.model.num_classes), path)
+    name = spec.name.replace("_", "-")
+    return _filled(package.from_name(name, num_classes=spec.model.num_classes), path)
 
 
-def _torch(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+def _torch(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     """A model of torch's own layers, which the family puts together."""
-    family = maps.family(described.model)
-    return _filled(family.reference(_import("torch"), described.model, formats.open(path)), path)
+    family = maps.family(spec.model)
+    return _filled(family.reference(_import("torch"), spec.model, formats.open(path)), path)
 
 
-def _transformers(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+def _transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     transformers = _import("transformers")
-    stated = config.get("architectures") or maps.family(described.model).transformers(described.model)["architectures"]
+    stated = config.get("architectures") or maps.family(spec.model).transformers(spec.model)["architectures"]
     known = getattr(transformers, str(stated[0]), None)
     if not (isinstance(known, type) and issubclass(known, transformers.PreTrainedModel)):
         raise InputError(f"transformers has no class {stated[0]!r}, which config.json names; store activations.npz")
@@ -141,20 +138,20 @@ def _transformers(path: Path, described: Described, config: Mapping[str, Any]) -
         named = inputs if isinstance(inputs, dict) else {"image": inputs}
         return model(**{{"image": "pixel_values"}.get(name, name): x for name, x in named.items()})
 
-    return Theirs(model, call, f"transformers' {type(model).__name__}")
+    return Reference(model, call, f"transformers' {type(model).__name__}")
 
 
-def _sentence_transformers(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
+def _sentence_transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     package, folder = _import("sentence_transformers"), path if path.is_dir() else path.parent
     model = package.SentenceTransformer(
         str(folder), device="cpu", local_files_only=True, model_kwargs={"attn_implementation": "eager"}
     ).eval()
     inner = next(module for module in model.modules() if isinstance(module, _import("transformers").PreTrainedModel))
-    return Theirs(inner, lambda inputs: model(dict(inputs)), "sentence_transformers' SentenceTransformer")
+    return Reference(inner, lambda inputs: model(dict(inputs)), "sentence_transformers' SentenceTransformer")
 
 
-def _open_clip(path: Path, described: Described, config: Mapping[str, Any]) -> Theirs:
-    name, args = _named("open_clip", described)
+def _open_clip(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
+    name, args = _named("open_clip", spec)
     found = _filled(getattr(_import("open_clip"), name)(**args), path, without=SIZES)
 
     def call(inputs: Any) -> dict[str, Any]:
@@ -174,7 +171,7 @@ _BY_NAMES = {  # that no other library has
 }
 
 
-def _filled(model: Any, path: Path, without: Sequence[str] = ()) -> Theirs:
+def _filled(model: Any, path: Path, without: Sequence[str] = ()) -> Reference:
     torch = _import("torch")
     tensors = {name: tensor for name, tensor in formats.open(path).items() if name not in without}
     tensors = {name: torch.from_numpy(np.array(tensor.read())) for name, tensor in tensors.items()}
@@ -182,7 +179,7 @@ def _filled(model: Any, path: Path, without: Sequence[str] = ()) -> Theirs:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise InputError(f"{path}: the reference does not take these tensors: {error}") from None
-    return Theirs(model, model, f"{type(model).__module__.split('.')[0]}'s {type(model).__name__}")
+    return Reference(model, model, f"{type(model).__module__.split('.')[0]}'s {type(model).__name__}")
 
 
 def _tensors(inputs: Any, torch: Any) -> Any:

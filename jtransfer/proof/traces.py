@@ -1,4 +1,4 @@
-"""What the stages of a model give, seen in a module of torch's that holds the same parameters under other names."""
+"""What the stages of a model give, watched in a torch module that holds the same parameters under other names."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ import numpy as np
 
 from jtransfer.core import rules
 from jtransfer.weights import maps
-from jtransfer.weights.load import abstract
-from jtransfer.weights.mapping import Link, best
+from jtransfer.weights.mapping import Assignment, best
+from jtransfer.weights.shapes import abstract
 
 _NEVER_CALLED = ("NoneType", "ModuleList", "ModuleDict")
 Seen = dict[str, list[np.ndarray]]
@@ -17,18 +17,22 @@ Seen = dict[str, list[np.ndarray]]
 
 @contextmanager
 def record(module: Any, model: Any) -> Iterator[Seen]:
-    """Watches a call of `module`, a `torch.nn.Module`, and fills in what it sees of the stages of `model`.
+    """Watches a call of a torch module, and yields a dict that the call fills with what the stages of a model give.
 
-    A stage's name, or "features" for what the head takes, → arrays that may be what the stage gives: what the module
-    returns that holds the last of the stage's tensors, and what the first module takes that holds some of the next
-    stage's, unless it takes maps whose places are flattened, in another order than here. Of four axes, they are there
-    with the second one as it is and as the last.
+    For each stage's name, and for "features", which is what the head takes, it lists arrays that may be what the stage
+    gives: what the module returns that holds the last of the stage's tensors, and what the first module takes that
+    holds some of the next stage's. The latter is left out where that module takes maps whose places are flattened, in
+    another order than here. An array with four axes is listed as it is, and with the second axis as the last.
+
+    Args:
+      module: a `torch.nn.Module` with the model's parameters under the names of a scheme.
+      model: a model of `jtransfer.models`.
     """
     seen, begun, hooks = {}, set(), []
     modules, stages = dict(module.named_modules()), model.stages
-    links = _links(module, model)
-    held = _held(links)
-    flattened = {name.rpartition(".")[0] for link in links if link.transform.axis for name in link.foreign}
+    assignments = _assignments(module, model)
+    held = _held(assignments)
+    flattened = {name.rpartition(".")[0] for a in assignments if a.transform.axis for name in a.source_names}
 
     def keep(stage: str, value: Any) -> None:
         array = _array(value)
@@ -60,17 +64,17 @@ def record(module: Any, model: Any) -> Iterator[Seen]:
         seen["features"] = seen[stages[-2]]
 
 
-def _links(module: Any, model: Any) -> tuple[Link, ...]:
+def _assignments(module: Any, model: Any) -> tuple[Assignment, ...]:
     names, paths = dict(module.state_dict()), rules.names(abstract(model)).values()
-    return best(maps.schemes(model), names, paths).links
+    return best(maps.schemes(model), names, paths).assignments
 
 
-def _held(links: Iterable[Link]) -> dict[str, list[list[str]]]:
+def _held(assignments: Iterable[Assignment]) -> dict[str, list[list[str]]]:
     """Stage → the parts of the names of the modules that hold its tensors; of copies, the first."""
     found: dict[str, list[list[str]]] = {}
-    for link in links:
-        for name in link.foreign[:1] if len(link.ours) == 1 else link.foreign:
-            for stage in dict.fromkeys(path.split("/")[0] for path in link.ours):
+    for names, paths, _ in assignments:
+        for name in names[:1] if len(paths) == 1 else names:
+            for stage in dict.fromkeys(path.split("/")[0] for path in paths):
                 found.setdefault(stage, []).append(name.split(".")[:-1])
     return found
 

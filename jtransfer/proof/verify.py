@@ -14,11 +14,9 @@ import numpy as np
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
+from jtransfer.core.text_table import lay_out
 from jtransfer.proof import reference
 from jtransfer.weights import formats
-from jtransfer.weights.report import Report
-from jtransfer.weights.restore import Described
-from jtransfer.weights.source import fetch_beside
 
 FILE = "activations.npz"
 TOLERANCE = 1e-4  # of what a stage gives, absolute or relative to the largest number
@@ -29,7 +27,13 @@ _IDS, _MASK = "input_ids", "attention_mask"
 
 
 class Difference(NamedTuple):
-    """Of one stage: the largest absolute difference, and that over the reference's largest number."""
+    """How far a stage is from its reference.
+
+    Attributes:
+      stage: its name, or "features" or "logits".
+      absolute: the largest absolute difference.
+      relative: that, divided by the largest absolute number of the reference.
+    """
 
     stage: str
     absolute: float
@@ -37,33 +41,38 @@ class Difference(NamedTuple):
 
     @property
     def within(self) -> bool:
-        """Is it small enough? Not where either has a NaN."""
+        """Whether the difference is small enough. It is not if either array has a NaN."""
         return bool(self.relative <= TOLERANCE or (self.absolute <= TOLERANCE and self.relative <= SMALL))
 
 
-def check(source: str | os.PathLike, dest: str | os.PathLike, described: Described, report: Report) -> bool:
-    """Compares the checkpoint `dest` with the reference of `source` and prints a table; True if within tolerance.
+def check(source: weights.Source, dest: str | os.PathLike, spec: weights.ModelSpec, report: weights.Report) -> bool:
+    """Compares a converted checkpoint with the reference of its source, and prints a table.
 
     Args:
-      described, report: what the conversion returned.
+      source: what was converted: an address or an open checkpoint.
+      dest: the folder of the converted checkpoint.
+      spec, report: what the conversion returned.
+
+    Returns:
+      Whether they are the same within the tolerance.
 
     Raises:
       InputError: there is nothing to compare with, or it does not fit.
     """
     model, variables, _ = weights.restore(dest)
-    if stored := fetch_beside(source, FILE):
+    checkpoint = weights.open(source)
+    if stored := checkpoint.file(FILE):
         inputs, expected = _stored(stored, model)
         origin = FILE
     else:
         inputs = example(model)
-        expected, origin = reference.run(source, described, report, inputs)
+        expected, origin = reference.run(checkpoint, spec, report, inputs)
     differences = list(compare(activations(model, variables, inputs), expected, _seen(inputs)))
     if not differences:
         raise InputError(f"{origin} has none of {', '.join((*_ENDS, *model.stages))}")
     print(f"compared with {origin} on {_shapes(inputs)}:")
-    width = max(len(found.stage) for found in differences)
-    for found in differences:
-        print(f"  {found.stage:<{width}}  absolute {found.absolute:.1e}  relative {found.relative:.1e}")
+    rows = [(x.stage, f"absolute {x.absolute:.1e}", f"relative {x.relative:.1e}") for x in differences]
+    print("\n".join(lay_out(rows)))
     departing = [found.stage for found in differences if not found.within]
     if departing:
         print(f"departs first at {departing[0]}")
@@ -72,7 +81,7 @@ def check(source: str | os.PathLike, dest: str | os.PathLike, described: Describ
 
 
 def example(model: Any) -> Any:
-    """Random inputs of a model: two images, standard normal, or two texts, or both.
+    """Returns random inputs of a model: two images of standard normal numbers, or two texts, or both.
 
     The tokens of a text are any of the model's but for its `pad` and `end`; `end` is the last one, after which the
     second text is filled up with `pad`. Where there is no `pad`, there is one text alone.
@@ -105,9 +114,9 @@ def _texts(model: Any, random: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 
 def activations(model: Any, variables: Mapping[str, Any], inputs: Any) -> dict[str, np.ndarray]:
-    """What each stage returns for `inputs`, by its name, with `features` and `logits`.
+    """Returns what each stage of a model gives for some inputs, by its name, and also `features` and `logits`.
 
-    Of a stage that returns a dict it is the entry "x", or the one of the stage's name.
+    If a stage returns a dict, its entry "x" is taken, or else the entry with the stage's name.
     """
 
     @jax.jit
@@ -125,45 +134,47 @@ def activations(model: Any, variables: Mapping[str, Any], inputs: Any) -> dict[s
 
 
 def compare(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, Sequence[np.ndarray]], seen: Sequence[np.ndarray] = ()
+    actual: Mapping[str, np.ndarray], expected: Mapping[str, Sequence[np.ndarray]], seen: Sequence[np.ndarray] = ()
 ) -> Iterator[Difference]:
-    """The differences of all stages that both have, in our order.
+    """Yields the differences of all stages that both have, in the order of the model.
 
-    Axes of length 1 aside, shapes must agree, where the places of a map may come in a row.
+    Axes of length 1 aside, shapes must agree, but the places of a feature map may come in a row.
 
     Args:
-      theirs: what may be what the stage gives; the nearest counts.
-      seen: masks bool [B, n] of texts: of arrays [B, n, …], only what a mask of its shape has is compared.
+      actual: what each stage returns here, by the stage's name.
+      expected: arrays of the reference that may be what the stage returns; the nearest of them counts.
+      seen: masks of texts, bool [B, n]. Of arrays [B, n, …], only the tokens that a mask of their shape has are
+        compared.
 
     Raises:
       InputError: logits of another shape.
     """
-    for stage in (name for name in ours if name in theirs):
-        found = [_difference(stage, a, b) for a, b in _alike(ours[stage], theirs[stage], seen)]
+    for stage in (name for name in actual if name in expected):
+        found = [_difference(stage, a, b) for a, b in _alike(actual[stage], expected[stage], seen)]
         if found:
             yield min(found, key=lambda found: found.absolute if found.absolute == found.absolute else np.inf)
         elif stage == "logits":
-            shapes = [list(x.shape) for x in (theirs[stage][0], ours[stage])]
+            shapes = [list(x.shape) for x in (expected[stage][0], actual[stage])]
             raise InputError(f"{stage} has the shape {shapes[0]} in the reference, {shapes[1]} here")
 
 
-def _difference(stage: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
-    largest = np.abs(ours.astype(np.float64) - theirs).max()
-    return Difference(stage, float(largest), float(largest / max(np.abs(theirs).max(), 1e-30)))
+def _difference(stage: str, actual: np.ndarray, expected: np.ndarray) -> Difference:
+    largest = np.abs(actual.astype(np.float64) - expected).max()
+    return Difference(stage, float(largest), float(largest / max(np.abs(expected).max(), 1e-30)))
 
 
 def _alike(
-    ours: np.ndarray, theirs: Sequence[np.ndarray], seen: Sequence[np.ndarray]
+    actual: np.ndarray, expected: Sequence[np.ndarray], seen: Sequence[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Our array and each of theirs that is of its shape, as far as they are compared."""
-    masks = [mask for mask in seen if ours.ndim > 2 and mask.shape == ours.shape[:2]]
-    for other in theirs:
-        if ours.ndim == 4 and other.shape == (len(ours), ours.shape[1] * ours.shape[2], ours.shape[3]):
-            other = other.reshape(ours.shape)
-        if np.squeeze(other).shape == np.squeeze(ours).shape:
-            other = other.reshape(ours.shape)
+    """Our array and each of expected that is of its shape, as far as they are compared."""
+    masks = [mask for mask in seen if actual.ndim > 2 and mask.shape == actual.shape[:2]]
+    for other in expected:
+        if actual.ndim == 4 and other.shape == (len(actual), actual.shape[1] * actual.shape[2], actual.shape[3]):
+            other = other.reshape(actual.shape)
+        if np.squeeze(other).shape == np.squeeze(actual).shape:
+            other = other.reshape(actual.shape)
             where = np.logical_and.reduce(masks) if masks else ...
-            yield ours[where], other[where]
+            yield actual[where], other[where]
 
 
 def _seen(inputs: Any) -> list[np.ndarray]:

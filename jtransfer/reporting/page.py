@@ -16,6 +16,7 @@ import jinja2
 from etils import epath
 from markupsafe import Markup
 
+from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
 from jtransfer.reporting import errors, figures
 from jtransfer.runs.open import StoredRun
@@ -206,12 +207,7 @@ def _megabytes(number: float | None) -> str:
 
 
 def _bytes(number: float | None) -> str:
-    if number is None:
-        return "–"
-    for size, unit, decimals in ((2**30, "GiB", 2), (2**20, "MiB", 1), (2**10, "KiB", 1)):
-        if number >= size:
-            return f"{number / size:.{decimals}f} {unit}"
-    return f"{number:.0f} B"
+    return "–" if number is None else format_bytes(number)
 
 
 def _seconds(number: float | None) -> str:

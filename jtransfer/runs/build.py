@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer import objectives
+from jtransfer import objectives, weights
 from jtransfer.core import rules, sharding
 from jtransfer.core.errors import InputError
 from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zeros_like_batch
 from jtransfer.models import forward
-from jtransfer.runs import assemble, batches, evaluation
+from jtransfer.runs import assemble, batches, evaluation, initialize
 from jtransfer.runs import config as configs
 from jtransfer.runs import model as models
 from jtransfer.runs.stream import Stream, open_stream
@@ -34,6 +34,7 @@ class Run(NamedTuple):
       streams: name → stream, "target" first.
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
+      init: `config.init`, opened once.
     """
 
     config: Any
@@ -44,6 +45,7 @@ class Run(NamedTuple):
     streams: Mapping[str, Stream]
     shares: Mapping[str, float]
     phases: list[phases.Phase]
+    init: weights.Source
 
     @property
     def target(self) -> Stream:
@@ -60,15 +62,16 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     config = configs.complete(config)
     mesh = sharding.make_mesh(config.mesh)
     sharding.check_batch(batches.eval_batch_size(config), mesh)
-    places = (folder, config.init)
+    init = initialize.open(config.init)
+    places = (folder, init)
     streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}
     for name, section in config.streams.items():
         given = {key: section[key] for key in ("share", "weight", "head")}
         streams[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
     target = streams[TARGET]
-    config = described(config, target)
+    config = described(config, init, target)
     model = models.create(config, target.modality, len(target.class_names))
-    run = Run(config, str(folder), mesh, model, _sample(model, target), streams, _shares(config, streams), [])
+    run = Run(config, str(folder), mesh, model, _sample(model, target), streams, _shares(config, streams), [], init)
     variables = trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
     run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
@@ -76,10 +79,10 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     return run
 
 
-def described(config: Any, target: Stream) -> Any:
+def described(config: Any, init: weights.Source, target: Stream) -> Any:
     """The config with the task, the model's name and fields, and the settings of generation filled in."""
-    name, fields = models.describe(config, target.task, target.modality, len(target.class_names))
-    generation = models.generation(config, target.task) if target.task.writes else {}
+    name, fields = models.describe(config, init, target.task, target.modality, len(target.class_names))
+    generation = models.generation(config, init, target.task) if target.task.writes else {}
     config = config.copy_and_resolve_references().unlock()
     config.modality = target.modality_name
     config.task = target.task_name

@@ -23,9 +23,13 @@ _ABSENT = object()
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def is_run(source: str | os.PathLike) -> bool:
-    """Is this the folder of a run of ours?"""
-    return (place := place_of(source)) is not None and (place / "checkpoints").exists()
+def is_run(source: Any) -> bool:
+    """Returns whether a path or an address is the folder of a run; anything else, such as an open checkpoint, is not."""
+    return (
+        isinstance(source, str | os.PathLike)
+        and (place := place_of(source)) is not None
+        and (place / "checkpoints").exists()
+    )
 
 
 def check(workdir: str | os.PathLike, config: Any) -> None:

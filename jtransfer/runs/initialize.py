@@ -1,10 +1,11 @@
 """Where the variables come from, in one order: 1 resume, 2 restore, 3 pretrained, 4 scratch; and one printed table.
 
-Resuming (1) is the loop's: it finds a checkpoint in the workdir. Otherwise `config.init` says it: the folder of another
+Resuming (1) is the loop's: it finds a checkpoint in the folders. Otherwise `config.init` says it: the folder of another
 run is restored (2), any other path or address is a pretrained checkpoint (3), "scratch" draws everything anew (4).
 """
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,15 +16,16 @@ from jtransfer import weights
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import height_width
 from jtransfer.models import forward
-from jtransfer.runs import folder as workdir
+from jtransfer.runs import folder as folders
 from jtransfer.training import checkpoint
 from jtransfer.training.state import AUXILIARY
 from jtransfer.weights.report import Report
 
 
 def variables(
-    source: str,
+    source: weights.Source,
     model: Any,
     mesh: Any,
     table: Any,
@@ -33,19 +35,24 @@ def variables(
     class_names: Sequence[str] = (),
     seed: int = 0,
 ):
-    """A model's variables, each leaf made or read straight into its sharding.
+    """Returns a model's variables, each of them made, or read, straight into its sharding.
+
+    With several JAX processes, each reads the parts that its devices hold.
 
     Args:
-      source: "scratch", the folder of a run, or what `weights.load` takes.
+      source: "scratch", the folder of a run, or an address or an open checkpoint (see `weights.open`).
       model: a Linen module.
       mesh, table: see `sharding.of_params`.
       sample: an input to initialise with; by default the model's own `example_input`.
-      reinit: regular expressions of parameters drawn anew although the source has them.
-      class_names: of the model's head, where known; it keeps those that the source's has, too.
+      reinit: regular expressions over the paths of parameters that are drawn anew although the source has them.
+      class_names: the names of the model's classes, where they are known; the head keeps those that the source has.
       seed: of what is drawn.
 
     Returns:
-      (variables, report), where report is None for "scratch".
+      The variables, and the report of the load, which is None for "scratch".
+
+    Raises:
+      InputError: the source is not there, is damaged, or does not fit the model.
     """
     rng, sample = jax.random.key(seed), model.example_input(1) if sample is None else sample
     draw = functools.partial(forward.initialize, model)
@@ -54,50 +61,53 @@ def variables(
     if source == "scratch":
         return jax.jit(draw, out_shardings=shardings)(rng, sample), None
     flat = trees.flatten(shardings)
+    tensors, source_class_names, source_image_size = _of_run(source) if folders.is_run(source) else _of_weights(source)
+    known = source_class_names and not all(name.isdigit() for name in (*source_class_names, *class_names))
     return weights.load(
-        run_tensors(source) if workdir.is_run(source) else source,
+        tensors,
         model,
         reinit=reinit,
         adapt=True,
-        classes=_classes(source, class_names),
-        sides=_sides(source),
         sample=sample,
+        class_names=tuple(class_names) if known else None,
+        source_class_names=source_class_names,
+        source_image_size=source_image_size,
         rng=rng,
-        place=lambda path, leaf: sharding.place(leaf, flat[path]),
+        place=lambda path, param: sharding.place(param, flat[path]),
     )
 
 
-def _classes(source: str, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]] | None:
-    """The names of the source's classes and of ours; None where they are not known, or mere numbers."""
+def open(init: str) -> weights.Source:
+    """Returns `config.init` as a checkpoint that is opened once; "scratch" and the folder of a run as they are."""
+    return init if init == "scratch" or folders.is_run(init) else weights.open(init)
+
+
+def _of_run(folder: str | os.PathLike) -> tuple[dict[str, Any], tuple[str, ...], tuple[int, int] | None]:
+    """The parameters of another run, the names of its classes, and the size of its images where it is known."""
+    names = folders.read_json(epath.Path(folder) / "classes.json")["class_names"]
+    size = folders.read_json(epath.Path(folder) / "config.json")["model"]["fields"].get("image_size")
+    return run_tensors(folder), tuple(names), height_width(size) if size else None
+
+
+def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, ...], tuple[int, int] | None]:
+    """A checkpoint, the names of its classes, and the size of its images, as far as files beside it say them."""
+    checkpoint = weights.open(source)
+    names = checkpoint.class_names
     try:
-        if workdir.is_run(source):
-            theirs = workdir.read_json(epath.Path(source) / "classes.json")["class_names"]
-        else:
-            theirs = weights.class_names(source)
-    except InputError:
-        return None
-    return None if all(name.isdigit() for name in (*theirs, *names)) else (tuple(theirs), tuple(names))
+        return checkpoint, names, checkpoint.image_size
+    except InputError:  # they state what no model here has, and the model was given
+        return checkpoint, names, None
 
 
-def _sides(source: str) -> tuple[int, int] | None:
-    """Height and width of the images that the source's model takes; None where they are not known."""
-    try:
-        if not workdir.is_run(source):
-            return weights.sides(source)
-    except InputError:
-        return None
-    size = workdir.read_json(epath.Path(source) / "config.json")["model"]["fields"].get("image_size")
-    return tuple(size) if isinstance(size, list) else size and (size, size)
-
-
-def run_tensors(folder: str) -> dict[str, Any]:
-    loaded = checkpoint.load_params(folder)
-    held = {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
-    return {path.split("/", 1)[1]: leaf for path, leaf in trees.flatten(held).items()}
+def run_tensors(folder: str | os.PathLike) -> dict[str, Any]:
+    """Returns the parameters of a run as lazy tensors, by their paths without the variable collection."""
+    held = checkpoint.lazy_params(folder)
+    parts = {tuple(path.split("/", 1)): tensor for path, tensor in held.items()}
+    return {path: tensor for (collection, path), tensor in parts.items() if collection not in AUXILIARY}
 
 
 def counts(report: Report | None) -> dict[str, Any]:
-    """What the run's log says of a load."""
+    """Returns what the log of a run says of a load."""
     if report is None:
         return {}
     return {

@@ -18,11 +18,18 @@ from jtransfer.tasks import Task
 from jtransfer.weights.identify import manifest
 
 
-def describe(config: Any, task: Task, modality: Modality, num_classes: int) -> tuple[str, dict[str, Any]]:
+def describe(
+    config: Any, init: weights.Source, task: Task, modality: Modality, num_classes: int
+) -> tuple[str, dict[str, Any]]:
     """The name and fields of a run's model.
 
     Where `model.name` is empty they are those of the weights. The head is the one that the task needs, if the model has
     one to choose; what the modality says counts where the config says nothing.
+
+    Args:
+      config: the complete config.
+      init: `config.init`, opened.
+      task, modality, num_classes: of the target.
 
     Raises:
       InputError: there is no such model, or it can't do the task.
@@ -31,7 +38,7 @@ def describe(config: Any, task: Task, modality: Modality, num_classes: int) -> t
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
     if not name:
-        return _of_weights(config.init, head, num_classes, fields)
+        return _of_weights(init, head, num_classes, fields)
     usual = models.create(name, num_classes, **fields)
     if task.writes and getattr(usual, "head", "lm") != "lm":
         raise InputError(f"model.name={name!r} is no model for task={task.name!r}, which needs one that generates")
@@ -40,7 +47,7 @@ def describe(config: Any, task: Task, modality: Modality, num_classes: int) -> t
     return name, modality.usual_fields(usual, config.init) | fields
 
 
-def _of_weights(source: str, head: str, num_classes: int, fields: dict) -> tuple[str, dict]:
+def _of_weights(source: weights.Source, head: str, num_classes: int, fields: dict) -> tuple[str, dict]:
     """The name and fields of a source's model, with the head that the task needs where it has one to choose."""
     if folders.is_run(source):
         model = configs.complete(upgrade(folders.read_json(epath.Path(source) / "config.json"))).model
@@ -51,14 +58,14 @@ def _of_weights(source: str, head: str, num_classes: int, fields: dict) -> tuple
     return described.name, {key: value for key, value in found.items() if key not in ("num_classes", "channels")}
 
 
-def generation(config: Any, task: Task) -> dict[str, Any]:
+def generation(config: Any, init: weights.Source, task: Task) -> dict[str, Any]:
     """What the weights' own files say of how to generate, but for the length; nothing for another tokenizer's."""
     if config.init == "scratch" or config.data.tokenizer not in ("", config.init):
         return {}
-    if folders.is_run(config.init):
+    if folders.is_run(init):
         kept = configs.complete(upgrade(folders.read_json(epath.Path(config.init) / "config.json")))
         return kept.generate.fields.to_dict() if kept.task == config.task else {}
-    found = dataclasses.asdict(generate.read(config.init, encoder_decoder=task.form == "seq2seq"))
+    found = dataclasses.asdict(generate.read(init, encoder_decoder=task.form == "seq2seq"))
     usual = dataclasses.asdict(generate.Settings())
     return {name: value for name, value in found.items() if value != usual[name] and name != "max_new_tokens"}
 

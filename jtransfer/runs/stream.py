@@ -1,10 +1,9 @@
 """A stream of examples: a data set with its modality and task, as a run reads it."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jtransfer import data, modalities, tasks
+from jtransfer import data, modalities, tasks, weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.modalities import Modality
@@ -50,7 +49,7 @@ class Stream(NamedTuple):
         return self.modality.make_preprocess(model, train=train)
 
 
-def open_stream(spec: Any, modality: str, task: str, places: Sequence[str | os.PathLike], **section: Any) -> Stream:
+def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.Source], **section: Any) -> Stream:
     """The stream of a `config.data`.
 
     Args:

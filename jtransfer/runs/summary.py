@@ -6,32 +6,27 @@ from typing import Any
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
+from jtransfer.core.text_table import lay_out
 from jtransfer.weights.report import Report
 
 
 def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
-    """The rows of `table` as text."""
+    """Returns the rows of `table` as text, below a title with the name of a phase."""
     cells = [("group", "shape", "source", "status", "parameters", "KiB")]
     cells += [
         (r["group"], r["shape"], r["source"], r["status"], f"{r['params']:,}", f"{r['bytes'] / 1024:,.1f}")
         for r in rows
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     moving = sum(r["params"] for r in rows if r["status"] == "trainable")
     total = sum(r["params"] for r in rows)
-    lines = [
-        "  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in cells
-    ]
-    return "\n".join(
-        [f"phase {title}: {moving:,} of {total:,} parameters are trained", *(f"  {line}" for line in lines)]
-    )
+    first = f"phase {title}: {moving:,} of {total:,} parameters are trained"
+    return "\n".join([first, *lay_out(cells, align="<<<<>>")])
 
 
 def table(
     variables: trees.Tree, trainable: trees.Tree, stages: Sequence[str], source: str, report: Report | None
 ) -> list[dict[str, Any]]:
-    """One row for each group of parameters, block or stage, and status; for the terminal and the report.
+    """Returns a row for each group of parameters, which is a block or a stage, and status.
 
     Args:
       variables: the collections of variables that may be trained, arrays or shapes.

@@ -9,6 +9,7 @@ A folder appears under its name only when it is whole, so a run that is killed a
 import contextlib
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import jax
@@ -18,9 +19,11 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.training.state import TrainState
+from jtransfer.weights import formats
 
 _saves = ocp.training.save_decision_policies
 _keeps = ocp.training.preservation_policies
@@ -123,9 +126,7 @@ def load_params(workdir: str | os.PathLike, step: int | str | None = None, *, av
     Raises:
       InputError: no such folder, checkpoint or step.
     """
-    root = _checkpoints(workdir)
-    if not root.exists():
-        raise InputError(f"{workdir} holds no run: {root} does not exist")
+    root = _existing(workdir)
     with ocp.training.Checkpointer(root) as checkpoints:
         found = _choose(checkpoints, step, workdir)
         with _damage(root / str(found)):
@@ -136,6 +137,39 @@ def load_params(workdir: str | os.PathLike, step: int | str | None = None, *, av
     frozen = _read_base(workdir, position)
     trained = loaded["ema"] if average and "ema" in loaded else loaded["trainable"]
     return jax.tree.map(np.asarray, trees.merge(trained, frozen, loaded.get("model_state", {})))
+
+
+def lazy_params(workdir: str | os.PathLike) -> dict[str, formats.Lazy]:
+    """Returns the variables of a run's last checkpoint by their paths, as lazy tensors of which parts can be read.
+
+    They are the moving average, where the run kept one, merged with the frozen part. The frozen part is read once, each
+    device a share of it, to check that it is the one that the run was trained with. With several JAX processes, each
+    must call this function.
+
+    Args:
+      workdir: a run's folder.
+
+    Raises:
+      InputError: there is no such folder or checkpoint, or it is damaged.
+    """
+    root = _existing(workdir)
+    with ocp.training.Checkpointer(root) as checkpoints:
+        step = _choose(checkpoints, None, workdir)
+        with _damage(root / str(step)):
+            position = _position(checkpoints.checkpointables_metadata(step))
+            saved = formats.open_own(root / str(step) / "state")
+    groups = defaultdict(dict)
+    for path, tensor in saved.items():
+        group, _, rest = path.partition("/")
+        groups[group][rest] = tensor
+    frozen = {}
+    if position["base"] != digest({}):
+        frozen = dict(formats.open_own(_base(workdir, position["phase"]) / "state"))
+        mesh = sharding.make_mesh({sharding.DATA: -1})
+        placed = trees.flatten(sharding.of_params(trees.unflatten(frozen), mesh, "fsdp"))
+        shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed[path]) for path, x in frozen.items()}
+        _read_base(workdir, position, trees.unflatten(shapes))
+    return (groups["ema"] or groups["trainable"]) | frozen | groups["model_state"]
 
 
 def digest(tree: trees.Tree) -> str:
@@ -176,6 +210,13 @@ def _score(metrics: Mapping) -> float:
 
 def _checkpoints(workdir) -> epath.Path:
     return _absolute(workdir) / "checkpoints"
+
+
+def _existing(workdir) -> epath.Path:
+    root = _checkpoints(workdir)
+    if not root.exists():
+        raise InputError(f"{workdir} holds no run: {root} does not exist")
+    return root
 
 
 def _base(workdir, phase: str) -> epath.Path:

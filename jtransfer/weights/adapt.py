@@ -19,19 +19,19 @@ class Change(NamedTuple):
     apply: Callable[[np.ndarray], np.ndarray]
 
 
-def change(path: str, old: Shape, new: Shape, model: Any, sides: Shape | None = None) -> Change | None:
+def change(path: str, old: Shape, new: Shape, model: Any, source_image_size: Shape | None = None) -> Change | None:
     """The change of the array for `path` from shape `old` to `new`; None if there is none, or none is needed.
 
-    `sides` are the height and width of the source's images, where they are known: positions are of a grid of this
-    aspect, or of a square one. Our models name such parameters alike: `…/positions` [1, n, d], `…/patches/kernel`, the
-    first stage's kernels (for their input channels), `…/relative_bias` [n, heads] and `…/tokens/embedding` [v, d]. The
-    last axis of a head that is as wide as the vocabulary is of tokens, too.
+    `source_image_size` is the height and width of the source's images, where they are known: positions are of a grid of
+    this aspect, or of a square one. Models here name such parameters alike: `…/positions` [1, n, d],
+    `…/patches/kernel`, the first stage's kernels (for their input channels), `…/relative_bias` [n, heads] and
+    `…/tokens/embedding` [v, d]. The last axis of a head that is as wide as the vocabulary is of tokens, too.
     """
-    if len(old) != len(new) or (old == new and sides is None):
+    if len(old) != len(new) or (old == new and source_image_size is None):
         return None
     match path.rsplit("/", 1)[-1]:
         case "positions":
-            return _positions(old, new, model, sides)
+            return _positions(old, new, model, source_image_size)
         case _ if old == new:
             return None
         case "kernel" if len(new) == 4 and old[3] == new[3]:
@@ -53,22 +53,22 @@ def keep(fresh: np.ndarray, old_names: Sequence[str], new_names: Sequence[str]) 
     return Change(f"{shared} of {len(new_names)} classes kept by name", kept)
 
 
-def _positions(old: Shape, new: Shape, model: Any, sides: Shape | None) -> Change | None:
+def _positions(old: Shape, new: Shape, model: Any, source_image_size: Shape | None) -> Change | None:
     """The new grid is the model's; the old one comes after as many tokens."""
     if len(old) != 3 or old[2] != new[2] or not hasattr(model, "patch"):
         return None
     height, width = (side // model.patch for side in model.sides)
     prefix = new[1] - height * width
-    grid = _grid(old[1] - prefix, sides) if 0 <= prefix < old[1] else None
+    grid = _grid(old[1] - prefix, source_image_size) if 0 <= prefix < old[1] else None
     if grid is None or grid == (height, width):
         return None
     resize = partial(surgery.resize_positions, old=grid, new=(height, width), prefix=prefix)
     return Change(_moved("a grid of", f"{grid[0]}×{grid[1]}", f"{height}×{width}"), resize)
 
 
-def _grid(patches: int, sides: Shape | None) -> Shape | None:
-    """Rows and columns of so many patches: of images with these sides, or of square ones."""
-    height, width = sides or (0, 0)
+def _grid(patches: int, image_size: Shape | None) -> Shape | None:
+    """Rows and columns of so many patches: of images of this size, or of square ones."""
+    height, width = image_size or (0, 0)
     grids = ((height // patch, width // patch) for patch in range(1, min(height, width) + 1))
     side = math.isqrt(patches)
     return next((grid for grid in grids if math.prod(grid) == patches), (side, side) if side**2 == patches else None)

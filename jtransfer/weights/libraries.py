@@ -1,4 +1,4 @@
-"""What other libraries need beside tensors: their names for our models, config.json and preprocessor_config.json."""
+"""What other libraries need to load an exported model: all tensors that they ask for, and their configuration files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,22 +8,23 @@ import numpy as np
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.weights import maps
 from jtransfer.weights.mapping import Scheme
-from jtransfer.weights.save import to_foreign
+from jtransfer.weights.save import to_tensors
 
 _RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 LABELLED = ("classify", "tag")  # heads with classes
 
 
 def scheme(model: Any, library: str) -> Scheme:
-    """The scheme that `library` ("transformers", "timm", "torchvision") reads for `model`.
+    """Returns the naming scheme that a library reads for a model.
 
-    Where timm has a model under torchvision's names, there is none of its own.
+    Args:
+      model: a model of `jtransfer.models`.
+      library: "transformers", "timm" or "torchvision". timm has some models under torchvision's names.
 
     Raises:
       InputError: there is no such model in the library, or no map to it.
     """
-    known = {found.name: found for found in reversed(maps.schemes(model))}
-    first = {name.split()[0]: found for name, found in known.items()}
+    first = {known.name.split()[0]: known for known in reversed(maps.schemes(model))}
     if library == "timm" and hasattr(maps.family(model), "timm"):
         first.setdefault("timm", first.get("torchvision"))
     if first.get(library) is None:
@@ -32,21 +33,39 @@ def scheme(model: Any, library: str) -> Scheme:
 
 
 def tensors(variables: Mapping[str, Any], model: Any, library: str) -> dict[str, np.ndarray]:
-    """All that the library's model holds, by its names, so that it loads strictly. Errors as for `scheme`."""
+    """Returns all tensors that a library's model holds, by its names, so that it loads them strictly.
+
+    Args:
+      variables: {"params": …, "batch_stats": …}.
+      model: a model of `jtransfer.models`.
+      library: as for `scheme`.
+
+    Raises:
+      InputError: as for `scheme`.
+    """
     chosen = scheme(model, library)
-    found = to_foreign(variables, model, scheme=chosen.name)
+    named = to_tensors(variables, model, scheme=chosen.name)
     zeros = {name: np.zeros(shape, np.float32) for name, shape in chosen.zeros.items()}
-    return found | zeros | dict(chosen.derived) | buffers(found)
+    return named | zeros | dict(chosen.derived) | buffers(named)
 
 
 def buffers(names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The counters that torch's batch norms keep beside their statistics; loading strictly asks for them."""
+    """Returns the counters that torch's batch norms keep beside their statistics, for which a strict load asks.
+
+    Args:
+      names: of all tensors; those that end in ".running_var" are of batch norms.
+    """
     norms = (name.removesuffix("running_var") for name in names if name.endswith(".running_var"))
     return {f"{norm}num_batches_tracked": np.zeros((), np.int64) for norm in norms}
 
 
 def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
-    """The config.json with which `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the model.
+    """Returns the config.json with which `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the model.
+
+    Args:
+      name: the model's name in `models.names()`.
+      model: the model.
+      class_names: the names of its classes, or none.
 
     Raises:
       InputError: timm has no such model, or not with these fields.
@@ -73,7 +92,12 @@ def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
-    """The config.json with which an `AutoModelFor….from_pretrained(FOLDER)` builds the model.
+    """Returns the config.json with which an `AutoModelFor….from_pretrained(FOLDER)` builds the model.
+
+    Args:
+      name: the model's name in `models.names()`.
+      model: the model.
+      class_names: the names of its classes, or none.
 
     Raises:
       InputError: transformers has no such model, or not with these fields.
@@ -92,12 +116,12 @@ def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str,
 
 
 def _absent(library: str, model: Any) -> InputError:
-    known = ", ".join(found.name for found in maps.schemes(model))
+    known = ", ".join(scheme.name for scheme in maps.schemes(model))
     return InputError(f"{library} has no {type(model).__name__} that is known here; there are names for {known}")
 
 
 def processor(model: Any) -> dict[str, Any]:
-    """The preprocessor_config.json of transformers: resize the shorter side, crop, normalize."""
+    """Returns the preprocessor_config.json of transformers for a model: resize the shorter side, crop, normalize."""
     pixels, (height, width) = model.preprocessing, model.sides
     if pixels["interpolation"] not in _RESAMPLE:
         raise unknown("interpolation", pixels["interpolation"], _RESAMPLE)

@@ -1,10 +1,11 @@
-"""Weights maps: tables of invertible rows between a checkpoint's names and our parameter paths.
+"""Weights maps: tables of invertible rows between the names in a checkpoint and the paths of a model's parameters.
 
     Map("layer{i}.{j}.conv{k}.weight", "stage{i}/block{j}/conv{k}/kernel", conv2d)
 
-Read left to right a row imports, right to left it exports. `{i}` is a whole number; `{i+1}` is that number plus one.
-The first row that fits a name wins, on either side. A side may be a tuple of patterns with the same numbers, where
-several tensors on one side make up one or several on the other; the transform then takes and returns that many arrays.
+Read from left to right a row imports a tensor, from right to left it exports a parameter. `{i}` stands for a whole
+number, and `{i+1}` for that number plus one. The first row that fits a name wins, on either side. A side may be a tuple
+of patterns with the same numbers: then several tensors make up one parameter, or one tensor makes up several, and the
+transform takes and returns as many arrays.
 """
 
 import dataclasses
@@ -20,26 +21,33 @@ _NUMBER = re.compile(r"\{(\w+)([+-]\d+)?\}")
 
 
 class Transform(NamedTuple):
-    """A pair of inverse functions over arrays: from the checkpoint's layout to ours, and back.
+    """A pair of inverse functions of arrays.
 
-    `axis` is for a `load` that can't return a view: our axis into which the checkpoint's first axis goes row by row, so
-    that a few rows can be loaded without the others.
+    Attributes:
+      load: from the checkpoint's layout to the model's; takes one array for each name, returns one for each path.
+      save: from the model's layout to the checkpoint's.
+      axis: where `load` returns a copy: the axis of the parameter into which the checkpoint's first axis goes row by
+        row, so that a few rows can be loaded without the others.
+      axes: where `load` only reorders axes, and drops some of length 1: for each axis of the parameter, which axis of
+        the checkpoint's tensor it is, so that a part can be loaded without the rest.
     """
 
     load: Callable[..., np.ndarray]
     save: Callable[..., np.ndarray]
     axis: int | None = None
+    axes: tuple[int, ...] | None = None
 
 
 identity = Transform(lambda x: x, lambda x: x)
-linear = Transform(lambda x: x.T, lambda x: x.T)  # [out, in] ↔ [in, out]
-conv2d = Transform(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))  # OIHW ↔ HWIO, depthwise alike
-
-pointwise = Transform(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])  # 1×1 convolution ↔ dense layer
+linear = Transform(lambda x: x.T, lambda x: x.T, axes=(1, 0))  # [out, in] ↔ [in, out]
+# OIHW ↔ HWIO, also of depthwise convolutions
+conv2d = Transform(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1), axes=(2, 3, 1, 0))
+# 1×1 convolution ↔ dense layer
+pointwise = Transform(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None], axes=(1, 0))
 
 
 def flat_linear(height: int, width: int) -> Transform:
-    """A dense layer over a flattened map: [out, c·h·w] ↔ [h·w·c, out]."""
+    """Returns the transform of a dense layer over a flattened feature map: [out, c·h·w] ↔ [h·w·c, out]."""
 
     def load(x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1, height, width).transpose(2, 3, 1, 0).reshape(-1, len(x))
@@ -51,7 +59,7 @@ def flat_linear(height: int, width: int) -> Transform:
 
 
 def flat_conv(height: int, width: int) -> Transform:
-    """A convolution over the whole map as a dense layer: [out, c, h, w] ↔ [h·w·c, out]."""
+    """Returns the transform of a convolution over a whole map to a dense layer: [out, c, h, w] ↔ [h·w·c, out]."""
 
     def load(x: np.ndarray) -> np.ndarray:
         return x.transpose(2, 3, 1, 0).reshape(-1, len(x))
@@ -64,44 +72,50 @@ def flat_conv(height: int, width: int) -> Transform:
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-    """One row: pattern(s) of checkpoint names, pattern(s) of our paths (without the collection), and the transform."""
+    """One row of a table of names.
 
-    foreign: str | tuple[str, ...]
-    ours: str | tuple[str, ...]
+    Attributes:
+      source: the pattern of the checkpoint's names, or a tuple of patterns.
+      params: the pattern of the parameters' paths, without the variable collection, or a tuple of patterns.
+      transform: between the layouts of the two sides.
+    """
+
+    source: str | tuple[str, ...]
+    params: str | tuple[str, ...]
     transform: Transform = identity
 
 
-def conv(foreign: str, ours: str) -> list[Map]:
-    """The rows of a convolution."""
-    return [Map(f"{foreign}.weight", f"{ours}/kernel", conv2d), Map(f"{foreign}.bias", f"{ours}/bias")]
+def conv(source: str, params: str) -> list[Map]:
+    """Returns the rows of a torch convolution with the names `source.weight` and `source.bias`."""
+    return [Map(f"{source}.weight", f"{params}/kernel", conv2d), Map(f"{source}.bias", f"{params}/bias")]
 
 
-def dense(foreign: str, ours: str) -> list[Map]:
-    """The rows of a dense layer."""
-    return [Map(f"{foreign}.weight", f"{ours}/kernel", linear), Map(f"{foreign}.bias", f"{ours}/bias")]
+def dense(source: str, params: str) -> list[Map]:
+    """Returns the rows of a torch linear layer with the names `source.weight` and `source.bias`."""
+    return [Map(f"{source}.weight", f"{params}/kernel", linear), Map(f"{source}.bias", f"{params}/bias")]
 
 
-def batch_norm(foreign: str, ours: str) -> list[Map]:
-    """The rows of a batch norm, statistics included."""
+def batch_norm(source: str, params: str) -> list[Map]:
+    """Returns the rows of a torch batch norm, its running statistics included."""
     names = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
-    return [Map(f"{foreign}.{theirs}", f"{ours}/{name}") for theirs, name in names.items()]
+    return [Map(f"{source}.{name}", f"{params}/{param}") for name, param in names.items()]
 
 
-def layer_norm(foreign: str, ours: str) -> list[Map]:
-    """The rows of a layer norm."""
-    return [Map(f"{foreign}.weight", f"{ours}/scale"), Map(f"{foreign}.bias", f"{ours}/bias")]
+def layer_norm(source: str, params: str) -> list[Map]:
+    """Returns the rows of a torch layer norm."""
+    return [Map(f"{source}.weight", f"{params}/scale"), Map(f"{source}.bias", f"{params}/bias")]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scheme:
-    """All names of one library for one model.
+    """All the names that one library has for the parameters of one model.
 
     Attributes:
-      name: such as "torchvision".
+      name: of the scheme, such as "torchvision".
       rows: the table.
-      ignore: regular expressions of checkpoint names that carry nothing (derived or unused), each a whole name.
-      zeros: name → shape of those among them that the library's model asks for all the same.
-      derived: name → values of those that it asks for and that are not zeros.
+      ignore: regular expressions of whole checkpoint names whose tensors carry nothing (derived or unused).
+      zeros: names, with shapes, of those among them that the library's model asks for all the same.
+      derived: names, with values, of those that it asks for and that are not zeros.
     """
 
     name: str
@@ -111,78 +125,99 @@ class Scheme:
     derived: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-class Link(NamedTuple):
-    """A row with its numbers filled in: these checkpoint names ↔ these paths."""
+class Assignment(NamedTuple):
+    """A row with its numbers filled in: which tensors fill which parameters.
 
-    foreign: tuple[str, ...]
-    ours: tuple[str, ...]
+    Attributes:
+      source_names: names of tensors in the checkpoint.
+      param_paths: paths of parameters, without the variable collection.
+      transform: between their layouts.
+    """
+
+    source_names: tuple[str, ...]
+    param_paths: tuple[str, ...]
     transform: Transform
 
     def load(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """From the checkpoint's layout to ours, one array a path."""
+        """Returns the parameters, one for each path, that tensors, one for each name, make up."""
         return _as_tuple(self.transform.load(*arrays))
 
     def save(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """From our layout to the checkpoint's, one array a name."""
+        """Returns the tensors, one for each name, that parameters, one for each path, make up."""
         return _as_tuple(self.transform.save(*arrays))
 
     def shapes(self, tensors: Mapping[str, Any]) -> tuple[tuple[int, ...] | None, ...]:
-        """The shapes that its tensors would give in our layout, without reading them; None where they can't."""
-        empty = [np.broadcast_to(np.zeros((), bool), tensors[name].shape) for name in self.foreign]
+        """Returns the shapes of the parameters that the tensors make up, without reading them; None if they can't."""
+        empty = [np.broadcast_to(np.zeros((), bool), tensors[name].shape) for name in self.source_names]
         try:
             return tuple(array.shape for array in self.load(*empty))
         except (ValueError, IndexError):
-            return (None,) * len(self.ours)
+            return (None,) * len(self.param_paths)
 
 
-class Fit(NamedTuple):
-    """How a scheme fits a set of names and a set of paths.
+class Match(NamedTuple):
+    """How a scheme matches the names in a checkpoint with the parameters of a model.
 
-    `missing` are paths that nothing fills, `unexpected` are names that fill nothing, `ignored` are names that carry
-    nothing, as the scheme says.
+    Attributes:
+      scheme: the scheme.
+      assignments: which tensors fill which parameters; each name and each path is in one at most.
+      missing: paths of parameters that nothing fills.
+      unexpected: names of tensors that fill nothing.
+      ignored: names of tensors that carry nothing, as the scheme says.
     """
 
     scheme: Scheme
-    links: tuple[Link, ...]
+    assignments: tuple[Assignment, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     ignored: tuple[str, ...]
 
     @property
     def misfits(self) -> int:
+        """The number of names and paths that are left over."""
         return len(self.missing) + len(self.unexpected)
 
 
-def fit(scheme: Scheme, names: Collection[str], paths: Collection[str]) -> Fit:
-    """Links the names of a checkpoint with our paths, each used once."""
+def match(scheme: Scheme, names: Collection[str], paths: Collection[str]) -> Match:
+    """Returns how a scheme matches the names in a checkpoint with the paths of a model's parameters."""
     names, paths = dict.fromkeys(names), dict.fromkeys(paths)
     ignored = [name for name in names if any(re.fullmatch(pattern, name) for pattern in scheme.ignore)]
-    link_of = finder(scheme.rows, "foreign")
-    found = unique(link for name in names if (link := link_of(name)))
-    links, filled, used = [], set(), set(ignored)
-    for link in found:
-        whole = all(name in names for name in link.foreign) and all(path in paths for path in link.ours)
-        if whole and filled.isdisjoint(link.ours) and used.isdisjoint(link.foreign):
-            links.append(link)
-            filled.update(link.ours)
-            used.update(link.foreign)
+    assignment_of = finder(scheme.rows, "source")
+    possible = unique(assignment for name in names if (assignment := assignment_of(name)))
+    chosen, filled, used = [], set(), set(ignored)
+    for assignment in possible:
+        source_names, param_paths, _ = assignment
+        whole = all(name in names for name in source_names) and all(path in paths for path in param_paths)
+        if whole and filled.isdisjoint(param_paths) and used.isdisjoint(source_names):
+            chosen.append(assignment)
+            filled.update(param_paths)
+            used.update(source_names)
     missing = tuple(path for path in paths if path not in filled)
     unexpected = tuple(name for name in names if name not in used)
-    return Fit(scheme, tuple(links), missing, unexpected, tuple(ignored))
+    return Match(scheme, tuple(chosen), missing, unexpected, tuple(ignored))
 
 
-def best(schemes: Iterable[Scheme], names: Collection[str], paths: Collection[str]) -> Fit:
-    """The fit with the fewest names and paths left over."""
-    return min((fit(scheme, names, paths) for scheme in schemes), key=lambda found: found.misfits)
+def best(schemes: Iterable[Scheme], names: Collection[str], paths: Collection[str]) -> Match:
+    """Returns the match, among those of several schemes, with the fewest names and paths left over."""
+    return min((match(scheme, names, paths) for scheme in schemes), key=lambda candidate: candidate.misfits)
 
 
-def find(rows: Iterable[Map], name: str, side: str) -> Link | None:
-    """The link of the first row that has `name` on `side` ("foreign" or "ours")."""
+def find(rows: Iterable[Map], name: str, side: str) -> Assignment | None:
+    """Returns the assignment of the first row that has a name on one side, or None if no row has it.
+
+    Args:
+      rows: the table.
+      name: the name of a tensor, or the path of a parameter.
+      side: "source" or "params".
+    """
     return finder(rows, side)(name)
 
 
-def finder(rows: Iterable[Map], side: str) -> Callable[[str], Link | None]:
-    """`find` for many names: rows without numbers to fill in are looked up, not tried one after the other."""
+def finder(rows: Iterable[Map], side: str) -> Callable[[str], Assignment | None]:
+    """Returns `find` as a function of the name alone.
+
+    For many names it is faster, because rows without numbers to fill in are looked up, not tried one after the other.
+    """
     plain: dict[str, tuple[int, Map]] = {}
     patterned: list[tuple[int, Map, str]] = []
     for place, row in enumerate(rows):
@@ -192,25 +227,25 @@ def finder(rows: Iterable[Map], side: str) -> Callable[[str], Link | None]:
             else:
                 plain.setdefault(pattern, (place, row))
 
-    def link_of(name: str) -> Link | None:
-        last, found = plain.get(name, (math.inf, None))
+    def assignment_of(name: str) -> Assignment | None:
+        last, exact = plain.get(name, (math.inf, None))
         for place, row, pattern in patterned:
             numbers = _parse(pattern, name) if place < last else None
             if numbers is not None:
-                return _link(row, numbers)
-        return _link(found, {}) if found else None
+                return _assignment(row, numbers)
+        return _assignment(exact, {}) if exact else None
 
-    return link_of
-
-
-def _link(row: Map, numbers: dict[str, int]) -> Link:
-    foreign, ours = (_as_tuple(patterns) for patterns in (row.foreign, row.ours))
-    return Link(_render(foreign, numbers), _render(ours, numbers), row.transform)
+    return assignment_of
 
 
-def unique(links: Iterable[Link]) -> list[Link]:
-    """The links without repetitions, in order."""
-    return list({(link.foreign, link.ours): link for link in links}.values())
+def _assignment(row: Map, numbers: dict[str, int]) -> Assignment:
+    names, paths = (_as_tuple(patterns) for patterns in (row.source, row.params))
+    return Assignment(_render(names, numbers), _render(paths, numbers), row.transform)
+
+
+def unique(assignments: Iterable[Assignment]) -> list[Assignment]:
+    """Returns the assignments without repetitions, in order."""
+    return list({(a.source_names, a.param_paths): a for a in assignments}.values())
 
 
 @cache

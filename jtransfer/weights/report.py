@@ -3,21 +3,23 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from jtransfer.core.text_table import lay_out
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome of `weights.load`.
+    """The outcome of `weights.load`. As text it is a table with a line for each parameter and each ignored tensor.
 
     Attributes:
-      source: where the tensors came from.
-      scheme: whose names they have, such as "torchvision".
-      digest: "sha256:…" over the tensors that were loaded (names, dtypes, shapes, bytes), whatever file they were in.
-        Of a converted checkpoint it is that of the tensors it was made of.
-      loaded: (our path, checkpoint names, shape) of each parameter that was filled.
-      reinitialised: (our path, reason) of each parameter that was drawn anew.
-      ignored: (checkpoint name, reason) of each tensor that fills nothing.
-      adapted: (our path, what was done) of each parameter among the loaded that was changed to fit.
-      digests: checkpoint name → digest of each tensor that was loaded; empty for a converted checkpoint.
+      source: the address that the tensors came from.
+      scheme: the naming scheme of the tensors, such as "torchvision".
+      digest: "sha256:…" over names, dtypes, shapes and bytes of the tensors that were loaded, whatever file they were
+        in. For a converted checkpoint it is the digest of the tensors that it was converted from.
+      loaded: (parameter's path, names of tensors, shape in the source) for each parameter that was filled.
+      reinitialised: (parameter's path, reason) for each parameter that was drawn anew.
+      ignored: (tensor's name, reason) for each tensor that fills nothing.
+      digests: the digest of each tensor that was loaded, by its name; empty for a converted checkpoint.
+      adapted: (parameter's path, what was done) for each loaded parameter whose array was changed to fit.
     """
 
     source: str
@@ -37,9 +39,4 @@ class Report:
         title = f"{self.source} ({self.scheme} names, {self.digest[:19]}…)"
         adapted = f" ({len(changed)} of them adapted)" if changed else ""
         counts = f"{len(loaded)} loaded{adapted}, {len(new)} re-initialised, {len(ignored)} tensors ignored"
-        return "\n".join([title, *_table([*loaded, *new, *ignored]), counts])
-
-
-def _table(rows: list[tuple[str, str, str]]) -> list[str]:
-    widths = [max((len(row[k]) for row in rows), default=0) for k in range(2)]
-    return [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+        return "\n".join([title, *lay_out([*loaded, *new, *ignored]), counts])

@@ -4,148 +4,131 @@ model, variables, report = weights.restore("hf://timm/resnet50.a1_in1k")
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jtransfer import models
 from jtransfer.core.errors import InputError
-from jtransfer.weights import formats
+from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights.identify import hf_config, manifest, sidecar_files
-from jtransfer.weights.identify.detect import Guess, fit, guess, own_fields
+from jtransfer.weights.identify.detect import Detection, compare, detect, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
-from jtransfer.weights.source import fetch_beside, open_source, resolve
 
-_LOAD = ("reinit", "adapt", "classes", "sides", "rng", "place")  # what is `load`'s
+_LOAD = ("reinit", "adapt", "source_image_size", "rng", "place")  # arguments of `load`
 
 
-class Described(NamedTuple):
-    """A model that a source describes.
+class ModelSpec(NamedTuple):
+    """The model that a checkpoint is of.
 
     Attributes:
-      name: the registered model it is built on.
-      model: with the source's structure, number of classes, input size and preprocessing.
-      class_names: of its head, in order; none where the source doesn't say.
-      called: what the source calls itself, such as timm's "resnet50.a1_in1k".
-      unsure: fields that can't be told from the source and have the model's own values.
+      name: the model's name in `models.names()`.
+      model: the model, with the checkpoint's structure, number of classes, image size and preprocessing.
+      class_names: the names of the classes of its head, in order; none where no file says them.
+      aliases: what else the checkpoint is called, such as "resnet50.a1_in1k" by timm.
+      unsure: fields that can't be told from the checkpoint, and have the values of the model called `name`.
     """
 
     name: str
     model: Any
     class_names: tuple[str, ...] = ()
-    called: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
 
 
-def restore(source: str | os.PathLike, **overrides: Any) -> tuple[Any, dict, Report]:
-    """The model that a source describes, its variables, and the report of the load.
+def restore(
+    source: checkpoints.Source, *, classes: Sequence[str] | None = None, **overrides: Any
+) -> tuple[Any, dict, Report]:
+    """Returns the model that a checkpoint is of, its variables, and the report of the load.
 
     Args:
-      source: as `resolve` takes it: any checkpoint that is read, or a folder that `convert` wrote.
-      **overrides: `model` (a name of `models.names()`, where the source's own is not to be trusted), the fields of the
-        model that are to differ from the source's (such as `num_classes`, `image_size` or `dtype`), `classes` (names
-        of new classes: the head keeps what it knows of those that are the source's, too), and `reinit`, `adapt`,
-        `sides` (where the source doesn't say it), `rng`, `place` as for `load`.
+      source: an address or an open checkpoint; see `weights.open`.
+      classes: the names of new classes. The head gets these classes, and keeps what it knows of those among them that
+        the checkpoint has.
+      **overrides: fields of the model that are to differ from the checkpoint's, such as `num_classes`, `image_size` or
+        `dtype`; `model`, a name of `models.names()`, if the checkpoint's own is not to be trusted; and `reinit`,
+        `adapt`, `source_image_size` (by default what the files beside the checkpoint say), `rng` and `place`, as for
+        `weights.load`.
 
     Returns:
-      (model, {"params": …, "batch_stats": …} with host arrays, report).
+      The model; its variables, {"params": …, "batch_stats": …}, with arrays on the host; and a `Report`.
 
     Raises:
-      InputError: there is no such source, no model here fits it, or its tensors don't fit that model.
+      InputError: there is no such checkpoint, no model here fits it, or its tensors don't fit that model.
     """
+    checkpoint = checkpoints.open(source)
     options = {key: overrides.pop(key) for key in _LOAD if key in overrides}
-    if "classes" in options:
-        options["classes"] = class_names(source), tuple(options["classes"])
-        overrides.setdefault("num_classes", len(options["classes"][1]))
+    if classes is not None:
+        options |= {"class_names": tuple(classes), "source_class_names": checkpoints.class_names(checkpoint)}
+        overrides.setdefault("num_classes", len(options["class_names"]))
     if options.get("adapt"):
-        options.setdefault("sides", sides(source))
-    described = describe(source, **overrides)
-    return described.model, *load(source, described.model, **options)
+        options.setdefault("source_image_size", checkpoint.image_size)
+    spec = describe(checkpoint, **overrides)
+    return spec.model, *load(checkpoint, spec.model, **options)
 
 
-def describe(source: str | os.PathLike, *, model: str | None = None, **overrides: Any) -> Described:
-    """The model that a source describes, without reading a tensor. Arguments and errors as for `restore`.
+def describe(source: checkpoints.Source, *, model: str | None = None, **overrides: Any) -> ModelSpec:
+    """Returns the model that a checkpoint is of, without reading a tensor.
 
-    Its own source.json says it, or the config.json beside it (transformers, timm), or its names and shapes.
-    """
-    own = manifest.read(source)
-    if own:
-        made = manifest.create(model or own["model"]["name"], own["model"]["fields"], **overrides)
-        return Described(model or own["model"]["name"], made, tuple(own["class_names"]))
-    tensors, label = open_source(source)
-    files = beside_source(source)
-    called = calls(source, files)
-    found = recognise(tensors, files, called, model, **overrides)
-    if found is None:
-        said = f"config.json calls it {', '.join(sidecar_files.names(files))}; " if sidecar_files.names(files) else ""
-        raise InputError(f"{label}: no model here has tensors of these names ({said}first {next(iter(tensors))!r})")
-    names = hf_config.class_names(files)
-    made = models.create(found.model, **found.fields)
-    return Described(found.model, made, names if len(names) == made.num_classes else (), called, found.unsure)
-
-
-def class_names(source: str | os.PathLike) -> tuple[str, ...]:
-    """The names of the classes of a source's head, in order.
-
-    Raises:
-      InputError: neither its source.json nor its config.json names them.
-    """
-    own = manifest.read(source)
-    names = tuple(own["class_names"]) if own else hf_config.class_names(beside_source(source))
-    if not names:
-        raise InputError(f"{source}: no file beside it names its classes; load it with classes=(its, yours)")
-    return names
-
-
-def sides(source: str | os.PathLike) -> tuple[int, int] | None:
-    """Height and width of the images that a source's model takes, in pixels; None where no file says it."""
-    own = manifest.read(source)
-    size = (own["model"]["fields"] if own else hf_config.fields(beside_source(source))).get("image_size")
-    return (size, size) if isinstance(size, int) else size and tuple(size)
-
-
-def recognise(
-    tensors: Mapping[str, Any],
-    files: Mapping[str, Any],
-    called: Sequence[str],
-    model: str | None = None,
-    **overrides: Any,
-) -> Guess | None:
-    """The model that the tensors and the files beside them are of, with all fields; None where none is like them.
+    Its own `source.json` says it, or the config.json of transformers or timm beside it, or its names and shapes.
 
     Args:
-      tensors: names → anything with a shape.
-      files: as `beside_source` gives them.
-      called: as `calls` gives it.
-      model, **overrides: a name and fields that win over the source's.
+      source: an address or an open checkpoint; see `weights.open`.
+      model: a name of `models.names()`, if the checkpoint's own is not to be trusted.
+      **overrides: fields of the model that are to differ from the checkpoint's.
+
+    Raises:
+      InputError: there is no such checkpoint, no model here fits it, or the model has no such field.
+    """
+    checkpoint = checkpoints.open(source)
+    if own := checkpoint.manifest:
+        name = model or own["model"]["name"]
+        made = manifest.create(name, own["model"]["fields"], **overrides)
+        return ModelSpec(name, made, checkpoint.class_names)
+    detection = recognise(checkpoint, model, **overrides)
+    if detection is None:
+        names = sidecar_files.names(checkpoint.configs)
+        said = f"config.json calls it {', '.join(names)}; " if names else ""
+        first = next(iter(checkpoint.tensors))
+        raise InputError(f"{checkpoint.name}: no model here has tensors of these names ({said}first {first!r})")
+    made = models.create(detection.model, **detection.fields)
+    names = checkpoint.class_names if len(checkpoint.class_names) == made.num_classes else ()
+    return ModelSpec(detection.model, made, names, checkpoint.aliases, detection.unsure)
+
+
+def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **overrides: Any) -> Detection | None:
+    """Returns the model that the tensors of a checkpoint, and the configuration files beside it, are of.
+
+    Args:
+      checkpoint: an open checkpoint.
+      model: a name of `models.names()` that wins over the checkpoint's.
+      **overrides: fields of the model that win over the checkpoint's.
+
+    Returns:
+      The model with all its fields, or None if no model has such names.
 
     Raises:
       InputError: the files state what no model here has.
     """
-    told = hf_config.fields(files)
-    names = [model] if model else hf_config.names(files, called)
+    tensors, aliases = checkpoint.tensors, checkpoint.aliases
+    stated = hf_config.fields(checkpoint.configs)
+    names = [model] if model else hf_config.names(checkpoint.configs, aliases)
     if len(names) != 1:
-        found = guess(tensors, called, told, names)
-        names = [found.model] if found else []
-    if not names:
-        return None
-    fields = own_fields(names[0], told) | overrides
-    fitted = fit(names[0], tensors, called, **fields)
-    seen = {key: value for key, value in fitted.fields.items() if key not in told}
-    unsure = tuple(key for key in fitted.unsure if key not in told | fields)
-    return dataclasses.replace(fitted, fields=seen | fields, unsure=unsure)
+        nearest = detect(tensors, aliases, stated, names)
+        names = [nearest.model] if nearest else []
+    return _with_fields(names[0], tensors, aliases, stated, overrides) if names else None
 
 
-def calls(source: str | os.PathLike, files: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a source is called: in the files beside it, and by its own name, which is its file's and its folder's."""
-    parts = str(source).replace(":", "/").rstrip("/").split("/")
-    return (*sidecar_files.names(files), *(part.rsplit("-", 1)[0] for part in parts[:-3:-1] if part))
-
-
-def beside_source(source: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """The content of the configuration files beside a source; from the hub, they are fetched."""
-    for file in sidecar_files.FILES:
-        fetch_beside(source, file)
-    return hf_config.with_config(sidecar_files.read(Path(formats.split(resolve(source))[0])))
+def _with_fields(
+    name: str,
+    tensors: Mapping[str, Any],
+    aliases: Sequence[str],
+    stated: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> Detection:
+    """How the tensors fit a model, with the fields that are asked for, stated, or shown by names and shapes."""
+    fields = own_fields(name, stated) | overrides
+    detection = compare(name, tensors, aliases, **fields)
+    shown = {key: value for key, value in detection.fields.items() if key not in stated}
+    unsure = tuple(key for key in detection.unsure if key not in stated | fields)
+    return dataclasses.replace(detection, fields=shown | fields, unsure=unsure)

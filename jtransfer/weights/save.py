@@ -24,47 +24,59 @@ def save(
     format: str = "safetensors",
     scheme: str | None = None,
 ) -> Path:
-    """Writes `variables` of `model` to the file `dest`, which may not exist yet.
+    """Writes the variables of a model to a file under the names of another library, and returns the file's path.
 
     Args:
-      variables: {"params": …, "batch_stats": …}, as `load` returns them; all leaves are written.
+      variables: {"params": …, "batch_stats": …}, as `load` returns them; all of them are written.
       model: a model of `jtransfer.models`.
-      dest: the file's path.
+      dest: the file's path, at which there is nothing yet.
       format: "safetensors" or "npz".
-      scheme: whose names and layouts to write, such as "torchvision", or "jtransfer" for our own, as
-        "params/stem/conv/kernel"; default: the family's first.
+      scheme: the naming scheme to write, such as "torchvision", or "jtransfer" for the paths of the variables
+        themselves, such as "params/stem/conv/kernel"; by default, the first scheme of the model's family.
 
     Raises:
-      InputError: unknown format or scheme, a parameter that the scheme has no name for, or `dest` exists.
+      InputError: the format or the scheme is unknown, a parameter has no name in the scheme, or `dest` exists.
     """
     if format not in WRITERS:
         raise unknown("weights format to write", format, WRITERS)
     dest = Path(dest)
     if dest.exists():
         raise InputError(f"{dest} exists; give another path")
-    tensors = to_foreign(variables, model, scheme=scheme)
+    tensors = to_tensors(variables, model, scheme=scheme)
     partial = dest.with_name(dest.name + ".part")
     WRITERS[format](tensors, partial)
     partial.rename(dest)
     return dest
 
 
-def to_foreign(variables: Mapping[str, Any], model: Any, *, scheme: str | None = None) -> dict[str, np.ndarray]:
-    """Checkpoint name → host array of everything in `variables`; the inverse of `load`. Raises as `save` does."""
+def to_tensors(variables: Mapping[str, Any], model: Any, *, scheme: str | None = None) -> dict[str, np.ndarray]:
+    """Returns the variables of a model as host arrays by the names of another library; the inverse of `load`.
+
+    Args:
+      variables: {"params": …, "batch_stats": …}, as `load` returns them.
+      model: a model of `jtransfer.models`.
+      scheme: as for `save`.
+
+    Raises:
+      InputError: the scheme is unknown, or a parameter has no name in it.
+    """
     if scheme == OWN:
         return {full: np.asarray(leaf, order="C") for full, leaf in trees.flatten(variables).items()}
     table = _scheme(model, scheme)
-    leaves = {path: trees.flatten(variables)[full] for full, path in rules.names(variables).items()}
-    link_of = finder(table.rows, "ours")
-    links = {path: link_of(path) for path in leaves}
-    homeless = [path for path, link in links.items() if link is None or any(part not in leaves for part in link.ours)]
-    if homeless:
-        listed = "\n".join(f" + {path}" for path in homeless)
+    params = {path: trees.flatten(variables)[full] for full, path in rules.names(variables).items()}
+    assignment_of = finder(table.rows, "params")
+    assignments = {path: assignment_of(path) for path in params}
+    nameless = [
+        path for path, a in assignments.items() if a is None or any(part not in params for part in a.param_paths)
+    ]
+    if nameless:
+        listed = "\n".join(f" + {path}" for path in nameless)
         raise InputError(f"{table.name} has no names for these parameters of {type(model).__name__}:\n{listed}")
     tensors: dict[str, np.ndarray] = {}
-    for link in unique(links.values()):
-        arrays = link.save(*(np.asarray(leaves[path]) for path in link.ours))
-        tensors |= {name: np.asarray(array, order="C") for name, array in zip(link.foreign, arrays, strict=True)}
+    for assignment in unique(assignments.values()):
+        arrays = assignment.save(*(np.asarray(params[path]) for path in assignment.param_paths))
+        names = assignment.source_names
+        tensors |= {name: np.asarray(array, order="C") for name, array in zip(names, arrays, strict=True)}
     return tensors
 
 

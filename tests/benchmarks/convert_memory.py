@@ -28,8 +28,8 @@ from jtransfer import models
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.weights import maps
-from jtransfer.weights.load import abstract
 from jtransfer.weights.mapping import find
+from jtransfer.weights.shapes import abstract
 
 CASES = {  # ConvNeXt: depths and widths
     "large": ([1, 1, 1, 1], [512, 1024, 2048, 7168]),
@@ -74,11 +74,11 @@ def write_source(folder: Path, depths: list[int], widths: list[int]) -> tuple[in
     rows = next(scheme.rows for scheme in maps.schemes(model) if scheme.name == "timm")
     header, end, largest = {}, 0, 0
     for full, path in rules.names(shapes).items():
-        link = find(rows, path, "ours")
-        (tensor,) = link.save(np.broadcast_to(np.float32(0), flat[full].shape))
+        assignment = find(rows, path, "params")
+        (tensor,) = assignment.save(np.broadcast_to(np.float32(0), flat[full].shape))
         size = 4 * math.prod(tensor.shape)
         entry = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + size]}
-        header[link.foreign[0]] = entry
+        header[assignment.source_names[0]] = entry
         end, largest = end + size, max(largest, size)
     text = json.dumps(header).encode()
     block = np.random.default_rng(0).standard_normal(1 << 20, np.float32).tobytes()

@@ -21,7 +21,6 @@ from jtransfer.modalities.text.statistics import text_statistics
 from jtransfer.modalities.text.tokenizers import Tokenizer
 from jtransfer.tasks.base import Task
 from jtransfer.weights.identify import sidecar_files
-from jtransfer.weights.source import fetch_beside
 
 PACKINGS = ("segmented", "concatenated")
 FOLDER = "tokenizer"  # in a run's folder
@@ -77,7 +76,7 @@ class Text(Modality):
         assert self.loaded is not None, "open the modality first"
         return self.loaded
 
-    def open(self, places: Sequence[str | os.PathLike], source: Source) -> "Text":
+    def open(self, places: Sequence[weights.Source], source: Source) -> "Text":
         """The modality with its tokenizer: that of a run among the places, else that of `tokenizer`, else of the last.
 
         Raises:
@@ -149,17 +148,14 @@ class Text(Modality):
                     f"data.{name}={length} is more than the model's {positions} positions; give at most {positions}"
                 )
 
-    def _tokenizer(self, places: Sequence[str | os.PathLike]) -> Tokenizer:
+    def _tokenizer(self, places: Sequence[weights.Source]) -> Tokenizer:
         for place in places:
-            if found := kept(place):
+            if isinstance(place, str | os.PathLike) and (found := kept(place)):
                 return tokenizers.open(found)
-        source = self.tokenizer or os.fspath(places[-1])
+        source = self.tokenizer or places[-1]
         if source == "scratch":
             raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
-        files = [path for name in sidecar_files.TOKENIZER if (path := fetch_beside(source, name))]
-        if not files:
-            raise InputError(f"{source} has no tokenizer's files beside it; give data.tokenizer a folder that has")
-        return tokenizers.open(files[0].parent)
+        return tokenizers.open(weights.open(source))
 
 
 def kept(folder: str | os.PathLike) -> Path | None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from jtransfer import weights
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
@@ -43,7 +44,7 @@ class Vector(Modality):
     def accepts(cls, example: Mapping[str, Any]) -> bool:
         return "vector" in example
 
-    def open(self, places: Sequence[str | os.PathLike], source: Source) -> "Vector":
+    def open(self, places: Sequence[weights.Source], source: Source) -> "Vector":
         """The modality with its statistics: those in the run's folder, else those that `statistics` names."""
         if self.statistics not in SOURCES:
             raise unknown("data.statistics", self.statistics, SOURCES)
@@ -97,8 +98,8 @@ class Vector(Modality):
         return {"text": ", ".join(f"{number:.3g}" for number in numbers[:8]) + more}
 
 
-def _kept(folder: str | os.PathLike) -> tuple[np.ndarray, np.ndarray] | None:
-    place = place_of(folder)
+def _kept(folder: weights.Source) -> tuple[np.ndarray, np.ndarray] | None:
+    place = place_of(folder) if isinstance(folder, str | os.PathLike) else None
     if place is None or not (place / FILE).exists():
         return None
     content = json.loads((place / FILE).read_text())

@@ -2,7 +2,7 @@
 
 tensors = formats.open("model.safetensors")
 tensors["stem.weight"].shape, tensors["stem.weight"].dtype
-tensors["stem.weight"].read()  # numpy, a view of the file where its format allows it
+tensors["stem.weight"].read()  # a NumPy array, which is a view of the file if its format allows that
 """
 
 import os
@@ -19,18 +19,20 @@ from jtransfer.weights.formats import folders, msgpack, npz, safetensors, torch_
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
 
-__all__ = ["Lazy", "Opened", "open", "shards", "split"]
+__all__ = ["Lazy", "Opened", "open", "open_own", "shards", "split"]
 
 
 def open(path: str | os.PathLike) -> Opened:
-    """The tensors of a checkpoint, by name.
+    """Opens a file or a folder of weights as a mapping from names to lazy tensors.
 
     Args:
       path: a file (safetensors; torch's `.pth`, `.pt`, `.bin`, zip or pre-zip; `.npz`; Flax `.msgpack`; Keras
         `.weights.h5`, `.h5`, `.keras`), a sharded index (`….index.json`), an Orbax folder, or a folder with an index or
         one weights file. The reader is chosen by content, then by suffix. `path:img/head` is the sub-tree `img/head`.
+
     Returns:
-      `Opened`, a mapping of names to `Lazy`. Only headers have been read.
+      An `Opened`, which is a mapping from names to `Lazy` tensors. Only headers have been read.
+
     Raises:
       InputError: the file is missing, damaged, hostile or of a format that is not read; the text names file and reason.
     """
@@ -39,15 +41,41 @@ def open(path: str | os.PathLike) -> Opened:
     return _branch(opened, path, branch) if branch else opened
 
 
+def open_own(root: str | os.PathLike) -> Opened:
+    """Opens the arrays of one tree of an Orbax checkpoint that was written here, such as a run's, by their whole paths.
+
+    Args:
+      root: the folder of the tree, local or an address such as `gs://bucket/path`.
+
+    Raises:
+      InputError: it is damaged; the text names the folder and the reason.
+    """
+    from jtransfer.weights.formats import orbax
+
+    root = os.fspath(root)
+    with _naming(root):
+        return _named(orbax.read_own(root), root)
+
+
 def split(path: str | os.PathLike) -> tuple[str, str]:
-    """`"file.npz:img/head"` as file and sub-tree; the sub-tree is "" where the path is there as it stands."""
+    """Returns the file and the sub-tree of a path such as "file.npz:img/head".
+
+    The sub-tree is "" if the path exists as it stands, or if the part before the last colon does not exist.
+    """
     path = os.fspath(path)
     file, colon, branch = path.rpartition(":")
     return (file, branch) if colon and os.path.exists(file) and not os.path.exists(path) else (path, "")
 
 
 def shards(index: str | os.PathLike) -> list[str]:
-    """The names of the files that a sharded index names, all of which belong in its folder. Errors as for `open`."""
+    """Returns the names of the files that a sharded index names, all of which belong into its folder.
+
+    Args:
+      index: the path of the index, such as `model.safetensors.index.json`.
+
+    Raises:
+      InputError: as for `open`.
+    """
     path = os.fspath(index)
     with _naming(path):
         return folders.shard_names(folders.weight_map(File(path)))

@@ -1,4 +1,4 @@
-"""A file's bytes: positioned reads and read-only maps of a range, with every range checked."""
+"""The bytes of a file: reads and read-only maps of ranges, every one of which is checked to lie in the file."""
 
 import mmap
 import os
@@ -14,7 +14,7 @@ _COPY_BELOW = 1 << 20  # smaller ranges are copied: a process may hold only abou
 
 
 class File:
-    """An open regular file. Ranges that are alive are shared, so that tensors over one range are views of one array."""
+    """An open regular file. Tensors over the same range of it are views of one array, for as long as one is alive."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
@@ -34,7 +34,7 @@ class File:
         return status.st_size, status.st_mtime_ns
 
     def read(self, start: int, length: int) -> bytes:
-        """`length` bytes from `start`. Raises Malformed where the file ends before."""
+        """Returns `length` bytes from position `start`. Raises `Malformed` if the file ends before."""
         if start < 0 or length < 0 or start + length > self.size:
             raise Malformed(f"ends early: {length:,} bytes are needed at {start:,}, the file has {self.size:,}")
         parts = []
@@ -47,7 +47,7 @@ class File:
         return b"".join(parts)
 
     def map(self, start: int, length: int) -> np.ndarray:
-        """The range as a read-only uint8 `[length]`, mapped where it is large. The range was checked at opening."""
+        """Returns a range, which was checked before, as a read-only uint8 array [length]; a large one is mapped."""
         if self._stat() != self._identity:
             raise Malformed("has changed since it was opened; open it again")
         array = self._alive.get((start, length))
@@ -63,19 +63,19 @@ class File:
         return np.frombuffer(mapped, np.uint8, length, skip)
 
     def __getitem__(self, window: slice) -> bytes:
-        """Bytes by slice, clipped at the end as for `bytes`."""
+        """Returns the bytes of a slice, which is clipped at the end of the file as slices of `bytes` are."""
         start = min(window.start, self.size)
         return self.read(start, min(window.stop, self.size) - start)
 
 
 class Buffer(Protocol):
-    """Bytes by slice, clipped at the end."""
+    """Something that gives the bytes of a slice, clipped at its end."""
 
     def __getitem__(self, window: slice, /) -> bytes: ...
 
 
 class Window:
-    """Reads on from a position, `chunk` bytes of the buffer at a time, at most `limit` in all."""
+    """Reads on from a position: `chunk` bytes of the buffer at a time, and at most `limit` bytes in all."""
 
     def __init__(self, data: Buffer, start: int, *, limit: int = 2**62, chunk: int = 1 << 16):
         self._data, self._base, self._at = data, start, 0
@@ -84,9 +84,11 @@ class Window:
 
     @property
     def position(self) -> int:
+        """The position of the next byte in the buffer."""
         return self._base + self._at
 
     def take(self, n: int) -> bytes:
+        """Returns the next `n` bytes. Raises `Malformed` if there are fewer, or the limit is passed."""
         end = self._at + n
         if end > len(self._chunk):
             self._refill(n)
@@ -96,6 +98,7 @@ class Window:
         return piece
 
     def skip(self, n: int) -> None:
+        """Goes on by `n` bytes without reading them."""
         self._at += n
 
     def _refill(self, n: int) -> None:
@@ -108,11 +111,18 @@ class Window:
             raise Malformed(f"ends early: {n:,} bytes are missing at {base:,}")
 
     def integer(self, n: int, *, signed: bool = False, order: str = "little") -> int:
+        """Returns the next `n` bytes as an integer, in the byte order "little" or "big"."""
         return int.from_bytes(self.take(n), order, signed=signed)
 
 
 def typed(raw: np.ndarray, dtype: np.dtype, swapped: bool = False) -> np.ndarray:
-    """uint8 `[n * itemsize]` as `dtype` `[n]`: a view, or a copy where bytes are `swapped` or must become bools."""
+    """Returns bytes, uint8 [n · itemsize], as numbers [n]: a view, or a copy of bools and of swapped bytes.
+
+    Args:
+      raw: the bytes.
+      dtype: of the numbers.
+      swapped: whether the bytes are in the order that this machine does not have.
+    """
     if dtype == np.bool_:
         return raw != 0
     if swapped:

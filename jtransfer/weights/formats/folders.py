@@ -1,4 +1,4 @@
-"""A folder of weights: a sharded index, or one file."""
+"""Folders of weights: with a sharded index, or with one weights file."""
 
 import os
 from collections.abc import Callable
@@ -20,20 +20,32 @@ _MAX_SHARDS = 10_000
 
 
 def weights_file(folder: str) -> str:
-    """The path of the folder's index, or of its weights."""
+    """Returns the path of a folder's sharded index, or else of its one weights file.
+
+    Raises:
+      Malformed: there is neither, or there are several weights files.
+    """
     names = sorted(os.listdir(folder))
     indexes = [name for name in (*INDEXES, *(n for n in names if n.endswith(".index.json"))) if name in names]
     usual = [name for name in _USUAL if name in names]
     weights = [name for name in names if name.endswith(SUFFIXES)]
     chosen = indexes[:1] or usual[:1] or weights
     if len(chosen) != 1:
-        found = f"several: {', '.join(weights[:8])}; name one" if chosen else f"none ending in {', '.join(SUFFIXES)}"
-        raise Malformed(f"is a folder without an index or a single weights file; found {found}")
+        listed = f"several: {', '.join(weights[:8])}; name one" if chosen else f"none ending in {', '.join(SUFFIXES)}"
+        raise Malformed(f"is a folder without an index or a single weights file; found {listed}")
     return os.path.join(folder, chosen[0])
 
 
 def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
-    """The tensors that a sharded index names, each from the file beside it that the index says."""
+    """Opens the tensors that a sharded index names, each from the file beside it in which the index says it is.
+
+    Args:
+      file: the index.
+      open_file: a function that opens one file of weights.
+
+    Raises:
+      Malformed: the index is damaged, or a tensor is not in its file.
+    """
     names = weight_map(file)
     folder = os.path.dirname(file.path)
     shards = {name: open_file(os.path.join(folder, name)) for name in shard_names(names)}
@@ -50,7 +62,7 @@ def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
 
 
 def weight_map(file: File) -> dict[str, str]:
-    """A sharded index: tensor's name → the name of the file that holds it."""
+    """Returns the table of a sharded index: for each tensor's name, the name of the file that holds it."""
     names = json_header.parse(file.read(0, min(file.size, json_header.MAX_BYTES + 1))).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(shard, str) for shard in names.values()):
         raise Malformed("the index has no weight_map from names to file names")
@@ -58,7 +70,11 @@ def weight_map(file: File) -> dict[str, str]:
 
 
 def shard_names(names: dict[str, str]) -> list[str]:
-    """The files of a weight map, all of which lie in its folder."""
+    """Returns the names of the files in the table of a sharded index.
+
+    Raises:
+      Malformed: one of them is not a weights file in the folder of the index.
+    """
     shards = sorted(set(names.values()))
     if len(shards) > _MAX_SHARDS:
         raise Malformed(f"the index names {len(shards):,} files; at most {_MAX_SHARDS:,} are read")

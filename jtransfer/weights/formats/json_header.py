@@ -10,7 +10,15 @@ _NAMES = {dict: "an object", list: "a list"}
 
 
 def parse(text: bytes, kind: type = dict) -> Any:
-    """The object, or the list where `kind` says so, that `text` holds. Raises Malformed."""
+    """Returns what a text in JSON holds.
+
+    Args:
+      text: at most `MAX_BYTES` long.
+      kind: `dict` or `list`, which the outermost value must be.
+
+    Raises:
+      Malformed: the text is not JSON, is too long or too deep, has a key twice, or holds something else.
+    """
     if len(text) > MAX_BYTES:
         raise Malformed(f"JSON of {len(text):,} bytes; at most {MAX_BYTES:,} are read")
     try:

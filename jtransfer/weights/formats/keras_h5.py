@@ -29,11 +29,12 @@ _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FL
 
 
 def is_keras(names: dict[str, zips.Member]) -> bool:
+    """Returns whether the members of a zip archive are those of a `.keras` file."""
     return WEIGHTS in names
 
 
 def read_archive(file: File, members: dict[str, zips.Member]) -> Opened:
-    """The weights in a `.keras` archive."""
+    """Opens the weights in a `.keras` archive. Raises `Malformed` if they are damaged or unpack to too many bytes."""
     member = members[WEIGHTS]
     if member.stored:
         return read(file, member.start, member.length)
@@ -45,7 +46,16 @@ def read_archive(file: File, members: dict[str, zips.Member]) -> Opened:
 
 
 def read(file: File, start: int = 0, length: int | None = None) -> Opened:
-    """The weights of an HDF5 file that is `length` bytes of `file` from `start`."""
+    """Opens the weights of an HDF5 file, which may be a part of another file.
+
+    Args:
+      file: the file.
+      start: where the HDF5 file begins in it.
+      length: the bytes of the HDF5 file; by default, all of the file.
+
+    Raises:
+      Malformed: it is damaged, or has links, storage or filters that are not read.
+    """
     length = file.size if length is None else length
     stream = io.BufferedReader(_Range(file, start, length))
     with _damage():
@@ -64,7 +74,7 @@ def _opened(file: File, h5: h5py.File, size: int, start: int | None) -> Opened:
     return Opened(tensors, "keras_h5", (root,) if alone else (), tuple(left_out))
 
 
-def _collect(group: h5py.Group, prefix: str, found: dict, seen: set[int], depth: int) -> None:
+def _collect(group: h5py.Group, prefix: str, datasets: dict, seen: set[int], depth: int) -> None:
     """Every dataset below a group; each object may be reached by one path."""
     if depth > _MAX_DEPTH:
         raise Malformed(f"HDF5 groups are nested over {_MAX_DEPTH} deep")
@@ -79,9 +89,9 @@ def _collect(group: h5py.Group, prefix: str, found: dict, seen: set[int], depth:
             raise Malformed(f"{path!r} is reached by two paths, or there are over {_MAX_OBJECTS:,} objects")
         seen.add(address)
         if isinstance(item, h5py.Group):
-            _collect(item, path + "/", found, seen, depth + 1)
+            _collect(item, path + "/", datasets, seen, depth + 1)
         elif isinstance(item, h5py.Dataset):
-            found[path] = item
+            datasets[path] = item
 
 
 def _numeric(dataset: h5py.Dataset) -> bool:

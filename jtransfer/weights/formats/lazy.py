@@ -1,4 +1,4 @@
-"""What every reader returns: tensors that are described at once and read when asked for."""
+"""What the reader of every format returns: tensors that are described at once, and read when they are asked for."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -9,16 +9,19 @@ import numpy as np
 
 
 class Malformed(Exception):
-    """What is wrong with a file's content. `formats.open` makes it an InputError that names the file."""
+    """A file's content is damaged, hostile or not read. `formats.open` makes it an `InputError` that names the file."""
 
 
 @dataclass(frozen=True)
 class Lazy:
-    """A tensor in a file.
+    """A tensor in a file, which is read when it is asked for.
 
     Attributes:
-      shape: its shape.
-      dtype: its numpy dtype in native byte order; bfloat16 and float8 are those of ml_dtypes.
+      shape: the tensor's shape.
+      dtype: the tensor's NumPy dtype in native byte order; bfloat16 and float8 are those of ml_dtypes.
+      fetch: a function that reads the whole tensor.
+      window: a function that reads a part of it, given an index of slices, without the rest; None where the format has
+        no parts.
     """
 
     shape: tuple[int, ...]
@@ -28,10 +31,11 @@ class Lazy:
 
     @property
     def nbytes(self) -> int:
+        """The bytes of the whole tensor."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
-        """The values, `shape` and `dtype` as declared; a read-only view of the mapped file where its format allows it.
+        """Returns the values, which are a read-only view of the mapped file if its format allows that.
 
         Raises:
           InputError: the file has changed since it was opened, or its content is damaged.
@@ -39,8 +43,13 @@ class Lazy:
         return self.fetch()
 
     def part(self, index: Any) -> np.ndarray:
-        """`read()[index]`, for an index of slices; where the format has chunks, only those that it touches are read."""
+        """Returns `read()[index]` for an index of slices; in a format with chunks, only those touched are read."""
         return self.window(index) if self.window else self.read()[index]
+
+
+def read(tensor: Any) -> np.ndarray:
+    """Returns the values of a tensor, which is a `Lazy` or an array already."""
+    return np.asarray(tensor.read() if hasattr(tensor, "read") else tensor)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,13 @@ class Opened(Mapping[str, Lazy]):
 
 
 def check_shape(shape: tuple[int, ...], itemsize: int, name: str) -> None:
-    """Raises Malformed where numpy could not address an array of this shape."""
+    """Raises `Malformed` if NumPy could not address an array of this shape.
+
+    Args:
+      shape: of the tensor.
+      itemsize: bytes of one of its numbers.
+      name: of the tensor, for the error.
+    """
     if len(shape) > 32:
         raise Malformed(f"tensor {name!r} has {len(shape)} dimensions; at most 32 are read")
     if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) * itemsize >= 2**62:
@@ -79,7 +94,7 @@ def check_shape(shape: tuple[int, ...], itemsize: int, name: str) -> None:
 
 
 def check_total(tensors: Mapping[str, Lazy], file_size: int) -> None:
-    """Raises Malformed where tensors declare far more bytes than the file has (views that repeat a few numbers)."""
+    """Raises `Malformed` if tensors have far more bytes than their file, as views do that repeat a few numbers."""
     total = sum(tensor.nbytes for tensor in tensors.values())
     if total > 64 * file_size + 2**26:
         raise Malformed(f"tensors declare {total:,} bytes in a file of {file_size:,}: refused as a bomb")

@@ -1,4 +1,7 @@
-"""Flax's msgpack: nested maps with arrays as extension type 1, found by walking over the file; bytes stay in place.
+"""Flax's msgpack files: nested maps in which arrays are extension type 1.
+
+They are read by hand, because a library unpacks the whole file into memory, arrays included. Here the file is walked
+over once, within limits, and the bytes of arrays stay where they are until they are mapped.
 
 An array is the extension's payload `(shape, dtype name, bytes)`; one above a gigabyte is a map of flat chunks.
 """
@@ -33,13 +36,17 @@ class _Array:
 
 
 def is_msgpack(head: bytes) -> bool:
-    """Whether a file may begin with a map of string keys."""
+    """Returns whether the first bytes of a file may be those of a map with text for keys."""
     at = 1 if head[0] & 0xF0 == 0x80 else {0xDE: 3, 0xDF: 5}.get(head[0])
     return at is not None and len(head) > at and (head[at] & 0xE0 == 0xA0 or head[at] in (0xD9, 0xDA))
 
 
 def read(file: File) -> Opened:
-    """The arrays of a msgpack file by path, `params/…` taken off where it is all there is."""
+    """Opens the arrays of a msgpack file by path, without `params/` if all paths begin with it.
+
+    Raises:
+      Malformed: the file is damaged, hostile, or does not hold a map of arrays.
+    """
     walk = _Walk(file)
     tree = walk.value(0)
     if walk.window.position != file.size:

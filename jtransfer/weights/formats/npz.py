@@ -20,16 +20,21 @@ _DESCR = re.compile(r"([<>|=])([biufc])(1|2|4|8|16)")
 
 
 def is_npz(names: dict[str, zips.Member]) -> bool:
+    """Returns whether the members of a zip archive are arrays of NumPy."""
     return any(name.endswith(".npy") for name in names)
 
 
 def read(file: File, members: dict[str, zips.Member]) -> Opened:
-    """The arrays of an `.npz` by member name, big_vision's prefixes taken off."""
+    """Opens the arrays of an `.npz` by the names of its members, without the prefixes that big_vision writes.
+
+    Raises:
+      Malformed: the archive is damaged, or declares far more bytes than it has.
+    """
     arrays = {name.removesuffix(".npy"): member for name, member in members.items() if name.endswith(".npy")}
     left_out = [name for name in members if not name.endswith(".npy")]
-    found = {name: _array(file, name, member) for name, member in arrays.items()}
-    left_out += [name for name, tensor in found.items() if tensor is None]
-    tensors, unwrapped, beside = unwrap_paths({name: tensor for name, tensor in found.items() if tensor is not None})
+    arrays = {name: _array(file, name, member) for name, member in arrays.items()}
+    left_out += [name for name, tensor in arrays.items() if tensor is None]
+    tensors, unwrapped, beside = unwrap_paths({name: tensor for name, tensor in arrays.items() if tensor is not None})
     check_total(tensors, file.size)
     return Opened(tensors, "npz", unwrapped, (*left_out, *beside))
 
@@ -37,10 +42,10 @@ def read(file: File, members: dict[str, zips.Member]) -> Opened:
 def _array(file: File, name: str, member: zips.Member) -> Lazy | None:
     """The array of one member; None where it holds strings or objects."""
     start, descr, fortran, shape = _header(name, zips.head(file, member, _HEAD))
-    found = _dtype(descr)
-    if found is None:
+    numbers = _dtype(descr)
+    if numbers is None:
         return None
-    dtype, swapped = found
+    dtype, swapped = numbers
     check_shape(shape, dtype.itemsize, name)
     length = math.prod(shape) * dtype.itemsize
     if start + length != member.size:
@@ -78,12 +83,12 @@ def _dtype(descr: object) -> tuple[np.dtype, bool] | None:
     """(dtype, whether it is big endian), or None for what holds no numbers."""
     if isinstance(descr, str) and descr[1:] == "V2":
         return np.dtype(ml_dtypes.bfloat16), False
-    found = _DESCR.fullmatch(descr) if isinstance(descr, str) else None
+    matched = _DESCR.fullmatch(descr) if isinstance(descr, str) else None
     if descr == "|b1":
         return np.dtype(bool), False
-    if found is None or (found[2], int(found[3])) not in {(d.kind, d.itemsize) for d in _NUMBERS}:
+    if matched is None or (matched[2], int(matched[3])) not in {(d.kind, d.itemsize) for d in _NUMBERS}:
         return None
-    return np.dtype(found[2] + found[3]), found[1] == ">"
+    return np.dtype(matched[2] + matched[3]), matched[1] == ">"
 
 
 _NUMBERS = [np.dtype(code) for code in ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"]]

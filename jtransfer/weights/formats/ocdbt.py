@@ -1,4 +1,7 @@
-"""OCDBT databases: their trees are measured before TensorStore unpacks them, which it does without a limit.
+"""OCDBT databases, whose trees are measured before TensorStore opens them.
+
+They are measured by hand, because TensorStore unpacks the compressed nodes of a tree without a limit, so that a few
+kilobytes of a hostile database would become gigabytes of memory.
 
 The formats: https://google.github.io/tensorstore/kvstore/ocdbt/index.html#storage-format, and RFC 8878 (Zstandard).
 """
@@ -21,11 +24,11 @@ _RAW, _REPEATED, _COMPRESSED = range(3)
 
 
 def check(root: str, limit: int) -> None:
-    """Raises Malformed where the tree of a database is damaged or would unpack to more bytes than it can need.
+    """Raises `Malformed` if the tree of a database is damaged, or would unpack to more bytes than a limit.
 
     Args:
-      root: the database's folder.
-      limit: bytes of all nodes.
+      root: the folder of the database.
+      limit: the bytes that all nodes of the tree may unpack to.
     """
     for name in os.listdir(root):
         if name.startswith("manifest."):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorstore as ts
+from etils import epath
 
 from jtransfer.weights.formats import json_header, ocdbt, zarr
 from jtransfer.weights.formats.files import File
@@ -20,10 +21,11 @@ _NOT_ARRAYS = ("None", "string", "Dict", "List", "Tuple", "Unknown")
 _MAX_FILES = 1_000_000
 _POOL = "cache_pool#ocdbt"  # keeps the index unpacked, not the arrays
 _CACHED = 128 << 20  # bytes of it
+_UNPACKED = 256 << 20  # bytes of chunks of arrays that are kept unpacked, of checkpoints of one's own
 
 
 def item(folder: str) -> str | None:
-    """Where the tree is inside `folder`: ".", an item's name, or a path below the last step; None if nowhere."""
+    """Returns where the tree lies in a folder: ".", an item's name, or a path below the last step; None if nowhere."""
     if os.path.isfile(os.path.join(folder, METADATA)):
         return "."
     names = [name for name in _ITEMS if os.path.isfile(os.path.join(folder, name, METADATA))]
@@ -31,24 +33,42 @@ def item(folder: str) -> str | None:
         return names[0]
     steps = sorted((name for name in os.listdir(folder) if name.isdecimal()), key=int, reverse=True)
     inside = [(step, item(os.path.join(folder, step))) for step in steps[:1]]
-    return next((os.path.join(step, found) for step, found in inside if found), None)
+    return next((os.path.join(step, place) for step, place in inside if place), None)
 
 
 def read(folder: str) -> Opened:
-    """The arrays of an Orbax checkpoint by path."""
+    """Opens the arrays of an Orbax checkpoint in a local folder, checked before TensorStore sees them."""
     inside = item(folder)
     root = os.path.abspath(os.path.join(folder, inside))
     file = File(os.path.join(root, METADATA))
     header = json_header.parse(file.read(0, file.size))
     entries, left_out = _entries(header)
     size = _size(root)
-    with _damage("the index"):
-        store = _open_store(root, header, size)
-    tensors = {name: _lazy(store, name, key, header) for name, key in entries.items()}
+    if _in_database(root, header):
+        ocdbt.check(root, 64 * size + 2**24)
+    context = ts.Context({_POOL: {"total_bytes_limit": _CACHED}})
+    tensors = _arrays({"driver": "file", "path": root + "/"}, _in_database(root, header), header, entries, context)
     check_total(tensors, size)
     tensors, unwrapped, beside = unwrap_paths(tensors)
     outer = () if inside == "." else (inside.removesuffix("/.") + "/",)
     return Opened(tensors, "orbax", (*outer, *unwrapped), (*left_out, *beside))
+
+
+def read_own(root: str) -> Opened:
+    """Opens the arrays of one tree of an Orbax checkpoint, by their whole paths.
+
+    It is for checkpoints of one's own, which are not checked as `read` checks them. A chunk that is unpacked is kept
+    for a while, so that devices which read parts of the same chunk do not unpack it again.
+
+    Args:
+      root: the folder of the tree, local or an address such as `gs://bucket/path`.
+    """
+    header = json_header.parse((epath.Path(root) / METADATA).read_bytes())
+    entries, left_out = _entries(header)
+    base = root.rstrip("/") + "/" if "://" in root else {"driver": "file", "path": f"{os.path.abspath(root)}/"}
+    pools = {_POOL: {"total_bytes_limit": _CACHED}, "cache_pool": {"total_bytes_limit": _UNPACKED}}
+    tensors = _arrays(base, _in_database(root, header), header, entries, ts.Context(pools))
+    return Opened(tensors, "orbax", (), tuple(left_out))
 
 
 def _entries(header: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -80,17 +100,22 @@ def _key(key: Any) -> str:
     raise Malformed(f"Orbax metadata has the key {json.dumps(key)[:100]}, which is not a plain name")
 
 
-def _open_store(root: str, header: dict[str, Any], size: int) -> ts.KvStore:
-    """The files of a checkpoint, or the values in its database, by key."""
-    spec: dict[str, Any] = {"driver": "file", "path": root + "/"}
-    if header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST))):
-        ocdbt.check(root, 64 * size + 2**24)
-        spec = {"driver": "ocdbt", "base": spec, "cache_pool": _POOL}
-    return ts.KvStore.open(spec, context=ts.Context({_POOL: {"total_bytes_limit": _CACHED}})).result()
+def _in_database(root: str, header: dict[str, Any]) -> bool:
+    return header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST)))
 
 
-def _lazy(store: ts.KvStore, name: str, key: str, header: dict[str, Any]) -> Lazy:
+def _arrays(
+    base: str | dict[str, str], in_database: bool, header: dict[str, Any], entries: dict[str, str], context: ts.Context
+) -> dict[str, Lazy]:
+    """The arrays by path, in the files below `base` or in the database that lies there."""
+    spec = {"driver": "ocdbt", "base": base, "cache_pool": _POOL} if in_database else base
+    with _damage("the index"):
+        store = ts.KvStore.open(spec, context=context).result()
     version = 3 if header.get("use_zarr3") else 2
+    return {name: _lazy(store, name, key, version, context) for name, key in entries.items()}
+
+
+def _lazy(store: ts.KvStore, name: str, key: str, version: int, context: ts.Context) -> Lazy:
     with _damage(f"array {name!r}"):
         text = store.read(f"{key}/{zarr.FILES[version]}").result()
     if text.state != "value":
@@ -100,7 +125,7 @@ def _lazy(store: ts.KvStore, name: str, key: str, header: dict[str, Any]) -> Laz
     def window(index: Any) -> np.ndarray:
         spec = {"driver": "zarr" if version == 2 else "zarr3"}
         with _damage(f"array {name!r}"):
-            array = ts.open(spec, kvstore=store / f"{key}/", open=True, read=True).result()
+            array = ts.open(spec, kvstore=store / f"{key}/", open=True, read=True, context=context).result()
             if tuple(array.shape) != shape or array.dtype.name != dtype.name:
                 raise Malformed("has changed since it was opened; open it again")
             return np.asarray(array[index].read().result(), dtype)

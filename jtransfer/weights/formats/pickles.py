@@ -20,27 +20,37 @@ _MAX_INTEGER_BYTES = 1024
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """A name that a pickle may use. `call(args, spend)` stands for calling it; `spend(n)` charges `n` steps."""
+    """A name that a pickle may use.
+
+    Attributes:
+      name: with its module, such as "collections.OrderedDict".
+      call: a function of (args, spend) that stands for calling what has the name, where `spend(n)` charges n steps of
+        work; None if it may not be called.
+    """
 
     name: str
     call: Callable[[tuple, Callable[[int], None]], Any] | None = None
 
 
 class Record(dict):
-    """The attributes of an object whose class is not made."""
+    """The attributes of an object, whose class is not made."""
 
 
 def load(data: Buffer, start: int, globals_: Mapping[str, Global], persistent: Callable[[Any], Any]) -> tuple[Any, int]:
-    """Runs the pickle at `start`.
+    """Returns the object that a pickle describes, and the position after the pickle.
 
     Args:
       data: the bytes; slices beyond the end are clipped.
       start: where the pickle begins.
       globals_: what `"module.name"` stands for; every other global is refused by name.
       persistent: makes an object of a persistent id.
+
     Returns:
-      the object (None, bool, int, float, str, bytes, tuple, list, dict, Record, Global, or what the table's functions
-      and `persistent` return) and the position after the pickle.
+      The object (None, bool, int, float, str, bytes, tuple, list, dict, Record, Global, or what the table's functions
+      and `persistent` return), and the position after the pickle.
+
+    Raises:
+      Malformed: the pickle is damaged, or asks for anything else.
     """
     machine = _Machine(Window(data, start, limit=MAX_BYTES), globals_, persistent)
     return machine.run(), machine.source.position
@@ -114,13 +124,13 @@ class _Machine:
         self.push(self.source.integer(size, signed=True))
 
     def lookup(self, name: str) -> None:
-        found = self.globals.get(name)
-        if found is None:
+        known = self.globals.get(name)
+        if known is None:
             raise Malformed(
                 f"refused: the pickle asks for {name[:200]!r}, which is not part of a state dict; "
                 "save model.state_dict() alone, or safetensors"
             )
-        self.push(found)
+        self.push(known)
 
     def global_line(self) -> None:
         self.lookup(f"{self.line()}.{self.line()}")

@@ -35,12 +35,12 @@ DTYPES = {
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Whether the first bytes of a file are a plausible header length and a brace."""
+    """Returns whether the first bytes of a file are a plausible length of a header and a brace."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= json_header.MAX_BYTES
 
 
 def read(file: File) -> Opened:
-    """The tensors of a safetensors file."""
+    """Opens the tensors of a safetensors file. Raises `Malformed` if the file is damaged."""
     length = int.from_bytes(file.read(0, 8), "little")
     if length > json_header.MAX_BYTES or 8 + length > file.size:
         raise Malformed(f"the header declares {length:,} bytes; the file has {file.size:,}")

@@ -1,4 +1,4 @@
-"""torch.save before 1.6: five pickles in a row, then each storage's element count and numbers."""
+"""Files of torch.save before torch 1.6: five pickles in a row, then the size and the numbers of each storage."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ PROTOCOL = 1001
 
 
 def is_legacy(head: bytes) -> bool:
-    """Whether the first bytes of a file are the pickled magic number."""
+    """Returns whether the first bytes of a file are the pickled magic number of such files."""
     return head[:1] == b"\x80" and MAGIC.to_bytes(10, "little") in head[:32]
 
 
 def read(file: File) -> Opened:
-    """The state dict of a pre-zip checkpoint."""
+    """Opens the state dict of such a file. Raises `Malformed` if it is damaged or hostile."""
     used: dict[str, torch_pickle.Storage] = {}
 
     def persistent(identity: Any) -> torch_pickle.Storage:
@@ -36,10 +36,11 @@ def read(file: File) -> Opened:
     content, at = load(file, at, torch_pickle.GLOBALS, persistent)
     keys, at = load(file, at, {}, _refuse)
     places = _places(file, at, keys, used)
-    found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
+    state_dict, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
     swapped = isinstance(system, dict) and system.get("little_endian") is False
     tensors = {
-        name: torch_pickle.lazy(file, tensor, *places[tensor.storage.key], swapped) for name, tensor in found.items()
+        name: torch_pickle.lazy(file, tensor, *places[tensor.storage.key], swapped)
+        for name, tensor in state_dict.items()
     }
     check_total(tensors, file.size)
     return Opened(tensors, "torch_legacy", unwrapped, left_out)

@@ -1,4 +1,6 @@
-"""What a state dict's pickle may name: tensors over storages, as stubs of our own. Shared by both of torch's formats.
+"""What the pickle of a state dict may name: tensors over storages, for which stubs stand that run nothing.
+
+Both of torch's formats share it.
 
 Facts of the format: `torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])`
 with offsets and strides counted in elements; a persistent id is `("storage", type, key, location, numel[, view])`.
@@ -35,7 +37,15 @@ _STORAGES = {
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A run of `numel` numbers from element `start` of the storage `key`, which has `total`."""
+    """A part of one of torch's storages.
+
+    Attributes:
+      key: the name of the storage.
+      dtype: of its numbers.
+      total: how many numbers the whole storage has.
+      numel: how many numbers the part has.
+      start: the first of them.
+    """
 
     key: str
     dtype: np.dtype
@@ -50,7 +60,15 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A strided view of a storage; offset and strides in bytes, checked to lie inside."""
+    """A strided view of a storage, which was checked to lie inside of it.
+
+    Attributes:
+      storage: the storage.
+      dtype: of the tensor's numbers.
+      offset: where the tensor begins in the storage, in bytes.
+      shape: the tensor's shape.
+      strides: the steps along its axes, in bytes.
+    """
 
     storage: Storage
     dtype: np.dtype
@@ -177,7 +195,7 @@ GLOBALS: Mapping[str, Global] = {
 
 
 def storage(persistent_id: Any) -> Storage:
-    """The storage that a persistent id describes."""
+    """Returns the storage that a persistent id in a pickle describes. Raises `Malformed` if it describes none."""
     match persistent_id:
         case ("storage", Global(name=kind), str(key), str(), int(numel)) if 0 <= numel < 2**48:
             return Storage(key, _storage_dtype(kind), numel, numel)
@@ -202,7 +220,15 @@ def _storage_view(whole: Storage, view: Any) -> Storage:
 
 
 def lazy(file: File, tensor: Tensor, start: int, length: int, swapped: bool) -> Lazy:
-    """The tensor over its storage's `length` bytes at `start` of the file."""
+    """Returns a tensor of a state dict as a lazy one.
+
+    Args:
+      file: the file.
+      tensor: what the pickle says of it.
+      start: where the tensor's storage begins in the file.
+      length: the bytes of the storage.
+      swapped: whether its numbers are in the byte order that this machine does not have.
+    """
 
     def fetch() -> np.ndarray:
         flat = typed(file.map(start, length), tensor.dtype, swapped)

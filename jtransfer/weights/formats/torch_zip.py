@@ -1,4 +1,4 @@
-"""torch.save since 1.6: a zip archive of `data.pkl` and one stored record a storage."""
+"""Files of torch.save since torch 1.6: a zip archive of a pickle, `data.pkl`, and a stored record for each storage."""
 
 from jtransfer.weights.formats import torch_pickle, zips
 from jtransfer.weights.formats.files import File
@@ -8,17 +8,18 @@ from jtransfer.weights.formats.wrappers import unwrap
 
 
 def is_torch(names: dict[str, zips.Member]) -> bool:
+    """Returns whether the members of a zip archive are those of a file of torch.save."""
     return any(name.endswith("/data.pkl") for name in names)
 
 
 def read(file: File, members: dict[str, zips.Member]) -> Opened:
-    """The state dict of a zip checkpoint."""
+    """Opens the state dict of such a file. Raises `Malformed` if it is damaged, hostile or a program."""
     root = _root(members)
     pickled = zips.unpack(file, _stored(members[f"{root}/data.pkl"]), MAX_BYTES)
     content, _ = load(pickled, 0, torch_pickle.GLOBALS, torch_pickle.storage)
     swapped = _big_endian(file, members.get(f"{root}/byteorder"))
-    found, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
-    tensors = {name: _tensor(file, members, root, tensor, swapped) for name, tensor in found.items()}
+    state_dict, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
+    tensors = {name: _tensor(file, members, root, tensor, swapped) for name, tensor in state_dict.items()}
     check_total(tensors, file.size)
     return Opened(tensors, "torch_zip", unwrapped, left_out)
 

@@ -1,4 +1,4 @@
-"""What training programs put around a state dict, taken off and reported."""
+"""What training programs put around a state dict. It is taken off, and what was taken off is reported."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,14 +28,16 @@ _MAX_PREFIXES = 4
 
 
 def unwrap(content: Any, kind: type) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
-    """Finds the state dict in what a checkpoint holds.
+    """Returns the state dict in what a checkpoint holds, and what is around it.
 
     Args:
       content: nested dicts.
       kind: the type of a tensor.
+
     Returns:
-      the tensors by name; the wrappers and the prefixes taken off, outermost first; the names of the entries left out,
-      those beside a wrapper with a "/" after each wrapper's name.
+      The tensors by name; the wrappers and the prefixes that were taken off, outermost first; and the names of the
+      entries that were left out, those beside a wrapper with a "/" after each wrapper's name.
+
     Raises:
       Malformed: there is no state dict, or there are several and none has a usual name.
     """
@@ -53,16 +55,16 @@ def unwrap(content: Any, kind: type) -> tuple[dict[str, Any], tuple[str, ...], t
 
 
 def strip(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Takes off what DataParallel and torch.compile put before every name; with the prefixes that were found."""
-    found: list[str] = []
+    """Returns tensors without the prefixes that DataParallel and torch.compile put before every name; and these."""
+    prefixes: list[str] = []
     names = dict(tensors)
     for _ in range(_MAX_PREFIXES):
         prefix = next((p for p in PREFIXES if names and all(n.startswith(p) and n != p for n in names)), None)
         if prefix is None:
             break
         names = {name.removeprefix(prefix): value for name, value in names.items()}
-        found.append(prefix)
-    return names, tuple(found)
+        prefixes.append(prefix)
+    return names, tuple(prefixes)
 
 
 def _named(key: Any, value: Any, kind: type) -> bool:
@@ -102,16 +104,16 @@ def _usual_path(content: Any, kind: type, seen: set[int]) -> list[str] | None:
 
 
 def unwrap_paths(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
-    """Takes the parameters out of a Flax training state with "/"-joined paths.
+    """Returns the parameters in the training state of a Flax program, whose paths are joined by "/".
 
     Known forms: `opt/target/…` and `optimizer/target/…` (old Flax and big_vision), `params/…` beside optimizer states,
     and an image tower `img/…` that is alone.
 
     Returns:
-      the tensors by their shorter names, the prefixes taken off, the names left out.
+      The tensors by their shorter names, the prefixes that were taken off, and the names that were left out.
     """
     left: tuple[str, ...] = ()
-    found: list[str] = []
+    prefixes: list[str] = []
     names = dict(tensors)
     for prefix in ("opt/target/", "optimizer/target/"):
         chosen = {name: value for name, value in names.items() if name.startswith(prefix)}
@@ -122,8 +124,8 @@ def unwrap_paths(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str,
         names = {name: value for name, value in names.items() if name.split("/")[0] not in _STATES}
     while prefix := next((p for p in _ROOTS if names and all(name.startswith(p) for name in names)), None):
         names = {name.removeprefix(prefix): value for name, value in names.items()}
-        found.append(prefix)
-    return names, tuple(found), left
+        prefixes.append(prefix)
+    return names, tuple(prefixes), left
 
 
 _STATES = ("opt_state", "opt", "optimizer", "step", "rng", "extra", "chrono")

@@ -1,6 +1,7 @@
-"""The metadata of zarr arrays, versions 2 and 3: what an Orbax checkpoint's arrays are, and nothing beyond.
+"""The metadata of zarr arrays, versions 2 and 3, as Orbax writes them; anything else is refused.
 
-TensorStore is given only what passed here: it has crashed on an unknown compressor.
+It is checked by hand, because TensorStore, which reads the arrays, allocates whatever chunks the metadata declare, and
+has crashed on an unknown compressor. It is given only what passed here.
 """
 
 import math
@@ -35,7 +36,16 @@ _CODECS = {
 
 
 def describe(text: bytes, version: int, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """(shape, dtype) of an array from its metadata. Raises Malformed for what Orbax would not write."""
+    """Returns the shape and the dtype of an array.
+
+    Args:
+      text: the array's metadata, in JSON.
+      version: of zarr, 2 or 3.
+      name: of the array, for the error.
+
+    Raises:
+      Malformed: the metadata are damaged, or Orbax would not write them.
+    """
     header = json_header.parse(text)
     if header.get("zarr_format") != version or set(header) - _KEYS[version]:
         raise Malformed(f"array {name!r} has metadata that is not of zarr {version}")

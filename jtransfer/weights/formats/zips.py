@@ -1,4 +1,9 @@
-"""The members of a zip archive (PKWARE APPNOTE), checked: directory against local headers, no overlap, no bombs."""
+"""The members of a zip archive, checked before anything is unpacked.
+
+The directory must agree with the local headers, members may not overlap, and none may unpack to far more bytes than it
+has. It is read by hand, after PKWARE's APPNOTE, because Python's `zipfile` checks none of these and does not tell where
+a member's bytes begin, which are mapped.
+"""
 
 import struct
 import zlib
@@ -17,7 +22,17 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of the archive: its `length` stored bytes begin at `start` and unpack to `size` bytes."""
+    """One file in a zip archive.
+
+    Attributes:
+      name: its name.
+      header: where its local header begins in the archive.
+      start: where its stored bytes begin.
+      length: how many stored bytes there are.
+      size: how many bytes they unpack to.
+      method: the method of compression: 0 for none, 8 for deflate.
+      crc: the CRC-32 of its content.
+    """
 
     name: str
     header: int
@@ -29,30 +44,35 @@ class Member:
 
     @property
     def stored(self) -> bool:
+        """Whether its bytes are stored as they are."""
         return self.method == _STORED
 
 
 def members(file: File) -> dict[str, Member]:
-    """The archive's members by name. Reads the central directory and the local headers only."""
+    """Returns the members of an archive by name; only the directory and the local headers are read.
+
+    Raises:
+      Malformed: the archive is damaged or hostile.
+    """
     count, size, offset = _directory(file)
-    raw, at, found = file.read(offset, size), 0, {}
+    raw, at, by_name = file.read(offset, size), 0, {}
     for _ in range(count):
         if at + _CENTRAL.size > size:
             raise Malformed("zip directory ends early")
         member, at = _entry(file, raw, at, offset)
-        if member.name in found:
+        if member.name in by_name:
             raise Malformed(f"zip archive has two members named {member.name!r}")
-        found[member.name] = member
+        by_name[member.name] = member
     end = 0
-    for member in sorted(found.values(), key=lambda m: m.header):
+    for member in sorted(by_name.values(), key=lambda m: m.header):
         if member.header < end:
             raise Malformed(f"zip member {member.name!r} overlaps another")
         end = member.start + member.length
-    return found
+    return by_name
 
 
 def unpack(file: File, member: Member, limit: int) -> bytes:
-    """The member's content, at most `limit` bytes."""
+    """Returns the content of a member. Raises `Malformed` if it is damaged or has more than `limit` bytes."""
     if member.size > limit:
         raise Malformed(f"zip member {member.name!r} unpacks to {member.size:,} bytes; at most {limit:,} are read")
     packed = file.read(member.start, member.length)
@@ -69,7 +89,7 @@ def unpack(file: File, member: Member, limit: int) -> bytes:
 
 
 def head(file: File, member: Member, length: int) -> bytes:
-    """The first bytes of the member's content: `length` of them, or fewer where it is shorter."""
+    """Returns the first `length` bytes of a member's content, or all of it if it is shorter."""
     packed = file.read(member.start, min(member.length, 2 * length))
     if member.stored:
         return packed[:length]

@@ -1,4 +1,4 @@
-"""Which model a checkpoint is of, by its names and shapes; no tensor is read."""
+"""Which model a checkpoint is of, told by the names and the shapes of its tensors. No tensor is read."""
 
 import dataclasses
 import difflib
@@ -11,24 +11,25 @@ from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.weights import maps
-from jtransfer.weights.load import HEAD, abstract
 from jtransfer.weights.mapping import Scheme, best, find
+from jtransfer.weights.shapes import HEAD, abstract
 
 SAMPLE = 64  # names that are looked at to tell families apart
 ENOUGH = 0.5  # share of them that a scheme must know
 
 
 @dataclasses.dataclass(frozen=True)
-class Guess:
-    """The model that fits best.
+class Detection:
+    """How a checkpoint fits a model.
 
     Attributes:
-      model: its name in `models.names()`.
-      scheme: whose names the checkpoint has.
-      fields: what `models.create` takes beside the name: the width of the head, and what names and shapes don't show.
+      model: the model's name in `models.names()`.
+      scheme: the naming scheme of the checkpoint, such as "torchvision".
+      fields: what `models.create` takes beside the name: the number of classes, and what names and shapes don't show.
       unsure: fields that can't be told.
-      missing, unexpected: our paths and checkpoint names without a counterpart, those of the head aside.
-      reshaped: our paths whose shape in the checkpoint is another.
+      missing: paths of parameters that no tensor fills, those of the head aside.
+      unexpected: names of tensors that fill no parameter.
+      reshaped: paths of parameters whose shape in the checkpoint is another.
     """
 
     model: str
@@ -41,57 +42,68 @@ class Guess:
 
     @property
     def misfits(self) -> int:
+        """The number of parameters and tensors that do not fit."""
         return len(self.missing) + len(self.unexpected) + len(self.reshaped)
 
 
-def guess(
+def detect(
     tensors: Mapping[str, Any],
-    hints: Sequence[str] = (),
+    aliases: Sequence[str] = (),
     stated: Mapping[str, Any] | None = None,
     names: Sequence[str] = (),
-) -> Guess | None:
-    """The model that the checkpoint's names and shapes fit best; None where too few names are known.
+) -> Detection | None:
+    """Returns the model that a checkpoint's names and shapes fit best, or None if too few of the names are known.
 
     Args:
-      tensors: names → anything with a shape, as `formats.open` gives them.
-      hints: what the checkpoint is called elsewhere, such as "resnet50.a1_in1k"; like names are tried first.
-      stated: fields that are known; a model has those of them that are its own.
-      names: the models that it may be of; by default all.
+      tensors: anything with a shape by name, such as `formats.open` returns.
+      aliases: what the checkpoint is called elsewhere, such as "resnet50.a1_in1k"; models with like names are tried
+        first.
+      stated: fields that are known; a model takes those of them that it has.
+      names: the names of the models that it may be of; by default, all.
     """
-    found = None
-    for name in names or _likely(_candidates(tensors), hints):
-        trial = fit(name, tensors, hints, **own_fields(name, stated or {}))
-        if found is None or trial.misfits < found.misfits:
-            found = trial
-        if not found.misfits:
+    nearest = None
+    for name in names or _likely(_candidates(tensors), aliases):
+        trial = compare(name, tensors, aliases, **own_fields(name, stated or {}))
+        if nearest is None or trial.misfits < nearest.misfits:
+            nearest = trial
+        if not nearest.misfits:
             break
-    return found
+    return nearest
 
 
-def fit(name: str, tensors: Mapping[str, Any], hints: Sequence[str] = (), **fields: Any) -> Guess:
-    """How the checkpoint fits the model called `name` with these fields. Arguments as for `guess`."""
+def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), **fields: Any) -> Detection:
+    """Returns how a checkpoint fits one model.
+
+    Args:
+      name: the model's name in `models.names()`.
+      tensors, aliases: as for `detect`.
+      **fields: fields of the model.
+
+    Raises:
+      InputError: there is no such model or field.
+    """
     model = models.create(name, **fields)
     shapes = abstract(model)
     flat = trees.flatten(shapes)
-    leaves = {path: flat[full] for full, path in rules.names(shapes).items()}
-    found = best(maps.schemes(model), tensors, leaves)
+    params = {path: flat[full] for full, path in rules.names(shapes).items()}
+    match = best(maps.schemes(model), tensors, params)
     classes, reshaped = None, []
-    for link in found.links:
-        for path, shape in zip(link.ours, link.shapes(tensors), strict=True):
-            want = leaves[path].shape
+    for assignment in match.assignments:
+        for path, shape in zip(assignment.param_paths, assignment.shapes(tensors), strict=True):
+            want = params[path].shape
             if path.startswith(HEAD) and shape and shape[:-1] == want[:-1] and want[-1] == model.num_classes:
                 classes = shape[-1]
             elif shape != want:
                 reshaped.append(path)
-    missing = tuple(path for path in found.missing if not path.startswith(HEAD))
-    fields = {"num_classes": classes, **maps.fields(model, found.scheme.name, hints, tensors)}
+    missing = tuple(path for path in match.missing if not path.startswith(HEAD))
+    fields = {"num_classes": classes, **maps.fields(model, match.scheme.name, aliases, tensors)}
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
-    return Guess(name, found.scheme.name, known, unsure, missing, found.unexpected, tuple(reshaped))
+    return Detection(name, match.scheme.name, known, unsure, missing, match.unexpected, tuple(reshaped))
 
 
 def own_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the fields, those that the model called `name` has and that differ from its own."""
+    """Returns those of the fields that the model called `name` has, and in which it differs from them."""
     usual = models.create(name)
     names = {field.name for field in dataclasses.fields(usual)}
     return {key: value for key, value in fields.items() if key in names and getattr(usual, key) != value}
@@ -118,34 +130,37 @@ class _Table:
     """A scheme's names without numbers to fill in, and its rows with."""
 
     def __init__(self, scheme: Scheme):
-        sides = [(row, row.foreign if isinstance(row.foreign, tuple) else (row.foreign,)) for row in scheme.rows]
-        self.plain = {side for _, foreign in sides for side in foreign if "{" not in side}
-        self.patterned = [row for row, foreign in sides if any("{" in side for side in foreign)]
+        patterns = [(row, row.source if isinstance(row.source, tuple) else (row.source,)) for row in scheme.rows]
+        self.plain = {pattern for _, source in patterns for pattern in source if "{" not in pattern}
+        self.patterned = [row for row, source in patterns if any("{" in pattern for pattern in source)]
 
     def count(self, names: Collection[str]) -> int:
         """How many of the names there is a row for."""
-        return sum(name in self.plain or find(self.patterned, name, "foreign") is not None for name in names)
+        return sum(name in self.plain or find(self.patterned, name, "source") is not None for name in names)
 
     def against(self, model: Any, names: Collection[str]) -> int:
         """How many names are absent, and how many blocks are too many or too few."""
-        links = [link for name in names if (link := find(self.patterned, name, "foreign"))]
-        blocks = {block[0] for link in links for path in link.ours if (block := re.match(r"stage\d+/block\d+", path))}
+        assignments = [assignment for name in names if (assignment := find(self.patterned, name, "source"))]
+        paths = [path for assignment in assignments for path in assignment.param_paths]
+        blocks = {block[0] for path in paths if (block := re.match(r"stage\d+/block\d+", path))}
         depths = enumerate(getattr(model, "depths", ()), 1)
         wanted = {f"stage{i}/block{j}" for i, depth in depths for j in range(depth)}
         return len(self.plain - set(names)) + (len(blocks ^ wanted) if blocks else 0)
 
 
-def _likely(candidates: Mapping[str, int], hints: Sequence[str]) -> list[str]:
-    """The candidates that the least speaks against, those most like a hint first."""
+def _likely(candidates: Mapping[str, int], aliases: Sequence[str]) -> list[str]:
+    """The candidates that the least speaks against, those most like an alias first."""
     least = min(candidates.values(), default=0)
     equal = (name for name, against in candidates.items() if against == least)
-    return sorted(equal, key=lambda name: -likeness(name, hints))
+    return sorted(equal, key=lambda name: -likeness(name, aliases))
 
 
-def likeness(name: str, hints: Sequence[str]) -> float:
-    """How much a model's name is like the nearest of what a checkpoint is called elsewhere: 0 … 1."""
-    return max((difflib.SequenceMatcher(None, _plain(name), _plain(hint)).ratio() for hint in hints), default=0.0)
+def likeness(name: str, aliases: Sequence[str]) -> float:
+    """Returns how like a model's name is to the alias that is most like it, from 0 to 1."""
+    return max(
+        (difflib.SequenceMatcher(None, _letters(name), _letters(alias)).ratio() for alias in aliases), default=0.0
+    )
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name.split(".")[0].lower().removeprefix("tf_")))

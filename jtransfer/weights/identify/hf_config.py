@@ -1,4 +1,4 @@
-"""What a checkpoint's config.json states of its model: its name here, and fields of ours."""
+"""What the config.json of transformers or timm states of a checkpoint's model: its name and its fields here."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +7,8 @@ from typing import Any
 
 from jtransfer import models
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import shortest
+from jtransfer.core.tree import as_tuples
 from jtransfer.models.chain import Pixels
 from jtransfer.weights import maps
 from jtransfer.weights.identify import sentence_transformers, sidecar_files
@@ -15,16 +17,17 @@ from jtransfer.weights.identify.detect import likeness
 Config = Mapping[str, Any]
 
 
-def names(files: Mapping[str, Config], called: Sequence[str] = ()) -> list[str]:
-    """The names here that the model which config.json states may have; none where it states none of a family here.
+def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]:
+    """Returns the names in `models.names()` that the model which config.json states may have, the likeliest first.
 
-    Of timm's architecture, the one with this name there; of transformers' model_type, for each class of models of its
-    family the one which differs from the stated fields in the fewest, and of several the one most like what the
-    checkpoint is called.
+    For timm's architecture, it is the model that timm calls so. For transformers' model_type, it is one model of each
+    class in its family: the one that differs from what config.json states in the fewest fields, and among several of
+    these, the one whose name is most like an alias. There is none where
+    config.json states no family that is known here.
 
     Args:
-      files: as `sidecar_files.read` gives them.
-      called: what the checkpoint is called elsewhere.
+      files: as `sidecar_files.read` returns them.
+      aliases: what the checkpoint is called elsewhere, such as by its file.
 
     Raises:
       InputError: it states something that no model of the family has.
@@ -32,51 +35,59 @@ def names(files: Mapping[str, Config], called: Sequence[str] = ()) -> list[str]:
     config = files.get("config.json", {})
     if "architecture" in config:
         architecture = str(config["architecture"]).split(".")[0]
-        return [name for theirs, name in _named_by_timm() if theirs in (architecture, architecture.removeprefix("tf_"))]
-    family, told = _family(config), fields(files)
+        wanted = (architecture, architecture.removeprefix("tf_"))
+        return [name for timm_name, name in _named_by_timm() if timm_name in wanted]
+    family, stated = _family(config), fields(files)
     nearest: dict[type, tuple[tuple[int, float], str]] = {}
     for name in models.names() if family else ():
         usual = models.create(name)
         if isinstance(usual, family.MODEL):
-            different = sum(getattr(usual, key, usual) != value for key, value in told.items())
-            trial = (different, -likeness(name, called)), name
+            different = sum(getattr(usual, key, usual) != value for key, value in stated.items())
+            trial = (different, -likeness(name, aliases)), name
             nearest[type(usual)] = min(trial, nearest.get(type(usual), trial))
     return [name for _, name in sorted(nearest.values())]
 
 
 def with_config(files: Mapping[str, Config]) -> dict[str, Config]:
-    """The same with a config.json, as transformers has it, in place of a family's own file (its `CONFIGS`).
+    """Returns the files with a config.json of transformers in place of a configuration of a family's own library.
+
+    Args:
+      files: as `sidecar_files.read` returns them. Where they have a config.json, nothing is added.
 
     Raises:
       InputError: that file states something that the model here does not have.
     """
     own = (entry for family in maps.FAMILIES for entry in getattr(family, "CONFIGS", {}).items())
-    found = next(((name, read) for name, read in own if name in files and "config.json" not in files), None)
-    return dict(files) | ({"config.json": found[1](files[found[0]])} if found else {})
+    name, read = next((entry for entry in own if entry[0] in files), ("", None))
+    return {**files, "config.json": read(files[name])} if read and "config.json" not in files else dict(files)
 
 
 def fields(files: Mapping[str, Config]) -> dict[str, Any]:
-    """The fields that the files beside a checkpoint state: structure, input, preprocessing.
+    """Returns the model's fields that the files state: of its structure, its input and its preprocessing.
 
     Args:
-      files: as `sidecar_files.read` gives them.
+      files: as `sidecar_files.read` returns them.
 
     Raises:
       InputError: they state something that the model here does not have.
     """
     config = files.get("config.json", {})
-    found = dict(_timm(config)) if "architecture" in config else dict(_transformers(config))
-    found |= _sentence(files)
-    given = sidecar_files.preprocessing(files)
-    if given:
-        content = given[0]
-        found |= {"image_size": content.pop("size")} if "image_size" not in found else {}
-        found["pixels"] = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
-    return found
+    stated = dict(_timm(config)) if "architecture" in config else dict(_transformers(config))
+    stated |= _sentence(files)
+    preprocessing = sidecar_files.preprocessing(files)
+    if preprocessing:
+        content, _ = preprocessing
+        stated.setdefault("image_size", content["size"])
+        stated["pixels"] = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
+    return stated
 
 
 def class_names(files: Mapping[str, Config]) -> tuple[str, ...]:
-    """The names of the classes in order, or none where the files don't say."""
+    """Returns the names of the classes in order, or none where the files don't say.
+
+    Args:
+      files: as `sidecar_files.read` returns them.
+    """
     config = files.get("config.json", {})
     given = config.get("pretrained_cfg", config)
     names = given.get("label_names") if isinstance(given, dict) else None
@@ -88,21 +99,21 @@ def class_names(files: Mapping[str, Config]) -> tuple[str, ...]:
 
 def _timm(config: Config) -> dict[str, Any]:
     args = config.get("model_args") or {}
-    known = {theirs: ours for family in maps.FAMILIES for theirs, ours in getattr(family, "TIMM", {}).items()}
+    known = {name: field for family in maps.FAMILIES for name, field in getattr(family, "TIMM", {}).items()}
     strange = sorted(args.keys() - {*known, "in_chans", "num_classes", "pretrained"})
     if strange:
         raise InputError(f"config.json: model_args has {strange[0]}={args[strange[0]]!r}, which no model here takes")
     size = config.get("pretrained_cfg", config).get("input_size")
-    found = {"image_size": size[1] if size[1] == size[2] else tuple(size[1:]), "channels": size[0]} if size else {}
-    found |= {"channels": args["in_chans"]} if "in_chans" in args else {}
-    for theirs, ours in known.items():
-        if theirs in args:
-            found |= {ours: _plain(args[theirs])} if isinstance(ours, str) else ours(args)
-    return found
+    stated = {"image_size": shortest(size[1:]), "channels": size[0]} if size else {}
+    stated |= {"channels": args["in_chans"]} if "in_chans" in args else {}
+    for name, field in known.items():
+        if name in args:
+            stated |= {field: as_tuples(args[name])} if isinstance(field, str) else field(args)
+    return stated
 
 
 def _named_by_timm() -> Iterator[tuple[str, str]]:
-    """timm's name and ours of each model that both have."""
+    """The name in timm, and the name here, of each model that both have."""
     for name in models.names():
         model = models.create(name)
         try:
@@ -126,10 +137,10 @@ def _transformers(config: Config) -> dict[str, Any]:
         if config.get(key, value) != value:
             raise InputError(f"config.json: {key}={config[key]!r}; the model here has {value!r} only")
     try:
-        found = {key: _plain(value) for key, value in reader(config).items()}
+        stated = {key: as_tuples(value) for key, value in reader(config).items()}
     except (KeyError, TypeError) as error:
         raise InputError(f"config.json of type {config['model_type']!r} lacks {error}") from None
-    return found | ({"channels": config["num_channels"]} if "num_channels" in config else {})
+    return stated | ({"channels": config["num_channels"]} if "num_channels" in config else {})
 
 
 def _sentence(files: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +156,3 @@ def _sentence(files: Mapping[str, Any]) -> dict[str, Any]:
                 f"{sentence_transformers.MODULES}: {key}={value!r}, which {family.MODEL.__name__} does not have here"
             )
     return stated
-
-
-def _plain(value: Any) -> Any:
-    return tuple(map(_plain, value)) if isinstance(value, list) else value

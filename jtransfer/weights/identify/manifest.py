@@ -11,23 +11,23 @@ import jax.numpy as jnp
 
 from jtransfer import models
 from jtransfer.core.errors import InputError
+from jtransfer.core.tree import as_tuples
 from jtransfer.models.chain import Pixels
-from jtransfer.weights import formats
 from jtransfer.weights.formats import folders, json_header
 from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.report import Report
-from jtransfer.weights.source import fetch_beside, resolve
 
 FILE = "source.json"
 
 
 def describe(name: str, model: Any, report: Report, class_names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What `source.json` holds: the origin, the model, and what became of every tensor and every parameter.
+    """Returns the content of `source.json`: the origin, the model, and what became of every tensor and parameter.
 
     Args:
-      name: the model's name.
-      model: the model that was filled, and `report` of that.
-      class_names: one for each class, or none where the source doesn't say.
+      name: the model's name in `models.names()`.
+      model: the model that was filled.
+      report: of the load that filled it.
+      class_names: the names of the head's classes, or none where the source doesn't say.
     """
     return {
         "source": report.source,
@@ -44,24 +44,16 @@ def describe(name: str, model: Any, report: Report, class_names: tuple[str, ...]
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """Writes the `source.json` of a folder."""
+    """Writes `source.json` into a folder."""
     (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def read(source: Any) -> dict[str, Any] | None:
-    """The content of the `source.json` of a converted checkpoint; None for any other source.
-
-    Args:
-      source: as `weights.resolve` takes it; the folder that has one, or the file in it that holds the weights.
+def read(path: Path) -> dict[str, Any]:
+    """Returns the content of a `source.json`.
 
     Raises:
-      InputError: there is no such source, or the file is damaged.
+      InputError: the file is damaged.
     """
-    if not isinstance(source, str | os.PathLike):
-        return None
-    path = fetch_beside(source, FILE)
-    if path is None or not _is_of_all(*formats.split(resolve(source))):
-        return None
     try:
         match json_header.parse(path.read_bytes()):
             case {"model": {"name": str(), "fields": dict()}, "digest": str(), "class_names": list()} as content:
@@ -71,23 +63,31 @@ def read(source: Any) -> dict[str, Any] | None:
     raise InputError(f"{path} is damaged; convert the source again")
 
 
-def _is_of_all(path: str | os.PathLike, branch: str) -> bool:
-    """Is what `path` names all the weights of its folder, not a part of them?"""
+def covers(path: str | os.PathLike, subtree: str) -> bool:
+    """Returns whether a `source.json` in the folder of some weights speaks of these weights.
+
+    It does if they are all the weights of the folder. It does not if they are one of several files, or a sub-tree.
+
+    Args:
+      path: the file or the folder of the weights.
+      subtree: the part of their tree that is meant, or "".
+    """
     folder, name = os.path.split(os.path.abspath(path))
     try:
-        return not branch and (os.path.isdir(path) or os.path.basename(folders.weights_file(folder)) == name)
+        return not subtree and (os.path.isdir(path) or os.path.basename(folders.weights_file(folder)) == name)
     except Malformed:
         return False
 
 
-def digest(source: Any) -> str | None:
-    """The digest of the tensors that a converted checkpoint was made of; None for any other source."""
-    content = read(source)
-    return content and content["digest"]
-
-
 def fields(name: str, model: Any) -> dict[str, Any]:
-    """The fields in which a model differs from what its name gives, as plain data; without the computation's dtype."""
+    """Returns the fields in which a model differs from the model of its name, as plain data.
+
+    The dtype of the computation is left out.
+
+    Args:
+      name: the model's name in `models.names()`.
+      model: the model.
+    """
     usual = models.create(name)
     changed = {
         field.name: getattr(model, field.name)
@@ -98,19 +98,20 @@ def fields(name: str, model: Any) -> dict[str, Any]:
 
 
 def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
-    """The model that `fields` describes; the inverse of the function `fields`.
+    """Returns the model that a `source.json` describes; the inverse of the function `fields`.
+
+    Args:
+      name: the model's name in `models.names()`.
+      fields: in which it differs from the model of that name, as plain data.
+      **overrides: fields that win over these.
 
     Raises:
-      InputError: no such model, or no such field.
+      InputError: there is no such model, or no such field.
     """
-    held = {key: _tuples(value) for key, value in models.upgrade_fields(name, fields).items()} | overrides
-    if isinstance(held.get("pixels"), Mapping):
-        known = {field.name for field in dataclasses.fields(Pixels)}
-        held["pixels"] = Pixels(**{key: _tuples(value) for key, value in held["pixels"].items() if key in known})
-    if "dtype" in held:
-        held["dtype"] = jnp.dtype(held["dtype"])
-    return models.create(name, **held)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+    known = {key: as_tuples(value) for key, value in models.upgrade_fields(name, fields).items()} | overrides
+    if isinstance(known.get("pixels"), Mapping):
+        names = {field.name for field in dataclasses.fields(Pixels)}
+        known["pixels"] = Pixels(**{key: as_tuples(value) for key, value in known["pixels"].items() if key in names})
+    if "dtype" in known:
+        known["dtype"] = jnp.dtype(known["dtype"])
+    return models.create(name, **known)

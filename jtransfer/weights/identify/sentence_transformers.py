@@ -1,4 +1,4 @@
-"""sentence-transformers' files beside an encoder of texts, which say how a text's embedding is made of its tokens'."""
+"""The files of sentence-transformers, which say how the embedding of a text is made of those of its tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ from jtransfer.core.errors import InputError
 
 MODULES, POOLING = "modules.json", "1_Pooling/config.json"
 _KINDS = ("Transformer", "Pooling", "Normalize")
-_OURS = {"mean": None, "cls": "cls", "max": "max"}  # their pooling → ours; an embedding's own is the mean
-_THEIRS = {"mean": "mean", "unit_mean": "mean", "cls": "cls", "max": "max"}
+_POOLINGS = {"mean": None, "cls": "cls", "max": "max"}  # pooling there → field here, where None is the mean
+_MODES = {"mean": "mean", "unit_mean": "mean", "cls": "cls", "max": "max"}
 _OLD = {
     f"pooling_mode_{name}": mode
     for name, mode in (
@@ -23,13 +23,13 @@ _OLD = {
 
 
 def read(files: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields `head`, `pooling` and `normalize` that the files state; none where there are no such files.
+    """Returns the fields `head`, `pooling` and `normalize` that the files state; none where there are no such files.
 
     Args:
-      files: as `beside.read` gives them.
+      files: as `sidecar_files.read` returns them.
 
     Raises:
-      InputError: an embedding is made as none is here.
+      InputError: an embedding is made in a way that no model here has.
     """
     if MODULES not in files:
         return {}
@@ -40,9 +40,9 @@ def read(files: Mapping[str, Any]) -> dict[str, Any]:
     if POOLING not in files or listed[1].get("path") != POOLING.partition("/")[0]:
         raise _absent(f"{MODULES} has its pooling in {listed[1].get('path')!r}, and there is no {POOLING}")
     mode = _mode(files[POOLING])
-    if mode not in _OURS:
-        raise _absent(f"{POOLING} has pooling {mode!r}; the models here have {', '.join(_OURS)}")
-    return {"head": "embed", "pooling": _OURS[mode], "normalize": kinds[-1] == "Normalize"}
+    if mode not in _POOLINGS:
+        raise _absent(f"{POOLING} has pooling {mode!r}; the models here have {', '.join(_POOLINGS)}")
+    return {"head": "embed", "pooling": _POOLINGS[mode], "normalize": kinds[-1] == "Normalize"}
 
 
 def _mode(config: Mapping[str, Any]) -> str:
@@ -56,13 +56,15 @@ def _absent(what: str) -> InputError:
 
 
 def write(model: Any) -> dict[str, Any]:
-    """File name → content, which makes the folder of an encoder one of sentence-transformers'.
+    """Returns the files, content by name, that make the folder of an exported encoder one of sentence-transformers.
 
-    None where it gives no embeddings or makes them as sentence-transformers does not.
+    Args:
+      model: the encoder. If it gives no embeddings, or makes them in a way that sentence-transformers does not have,
+        there are no files.
     """
     pooled = getattr(model, "pooled", "mean")
     normalize = getattr(model, "normalize", True)
-    if getattr(model, "head", None) != "embed" or pooled not in _THEIRS or (pooled == "unit_mean" and not normalize):
+    if getattr(model, "head", None) != "embed" or pooled not in _MODES or (pooled == "unit_mean" and not normalize):
         return {}
     kinds = _KINDS if normalize else _KINDS[:2]
     modules = [
@@ -74,5 +76,5 @@ def write(model: Any) -> dict[str, Any]:
         }
         for i, kind in enumerate(kinds)
     ]
-    flags = {key: mode == _THEIRS[pooled] for key, mode in _OLD.items()}
+    flags = {key: mode == _MODES[pooled] for key, mode in _OLD.items()}
     return {MODULES: modules, POOLING: {"word_embedding_dimension": model.width, **flags}}

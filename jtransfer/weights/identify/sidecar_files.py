@@ -1,11 +1,12 @@
-"""What lies beside a weights file: config.json (transformers, timm), preprocessor_config.json, a tokenizer's files, and
-what OpenCLIP and sentence-transformers have."""
+"""The files beside a checkpoint's weights: configurations of transformers, timm, OpenCLIP and sentence-transformers,
+and the files of a tokenizer."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import height_width, shortest
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.identify import sentence_transformers
@@ -27,29 +28,43 @@ _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # P
 _MAX_BYTES = 10_000_000
 
 
-def read(weights: Path) -> dict[str, Any]:
-    """File name → content, of `FILES` that lie in the folder of `weights`, or in `weights` if that is the folder.
+def read(paths: Mapping[str, Path]) -> dict[str, Any]:
+    """Returns the content of configuration files, by the name of the file.
+
+    Args:
+      paths: their local paths by name, of which there are those in `FILES`.
 
     Raises:
       InputError: one of them is not JSON.
     """
-    folder = weights if weights.is_dir() else weights.parent
-    found = {}
-    for name in FILES:
-        path = folder / name
-        if path.is_file():
-            try:
-                with path.open("rb") as file:
-                    found[name] = json_header.parse(
-                        file.read(_MAX_BYTES), list if name == sentence_transformers.MODULES else dict
-                    )
-            except Malformed as error:
-                raise InputError(f"{path}: {error}") from None
-    return found
+    kinds = {sentence_transformers.MODULES: list}
+    return {name: read_json(path, kinds.get(name, dict)) for name, path in paths.items()}
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """Returns the content of a JSON file, of which no more than ten megabytes are read.
+
+    Args:
+      path: of the file.
+      kind: what it must hold: `dict` or `list`.
+
+    Raises:
+      InputError: it is not JSON, or does not hold that.
+    """
+    try:
+        with path.open("rb") as file:
+            return json_header.parse(file.read(_MAX_BYTES), kind)
+    except Malformed as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def names(files: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the files call the model, the most exact name first: timm's architecture, transformers' class and type."""
+    """Returns what the files call the model, the most exact name first: timm's architecture, transformers' class and
+    model type.
+
+    Args:
+      files: as `read` returns them.
+    """
     config = files.get("config.json", {})
     classes = config.get("architectures")
     given = [config.get("architecture"), *(classes if isinstance(classes, list) else []), config.get("model_type")]
@@ -57,7 +72,13 @@ def names(files: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def preprocessing(files: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
-    """How images are prepared, as a model's `preprocessing` says it, and the file that says so; None where none does.
+    """Returns how images are prepared, as a model's `preprocessing` says it, and the name of the file that says so.
+
+    Args:
+      files: as `read` returns them.
+
+    Returns:
+      (preprocessing, file name), or None where no file says it.
 
     Raises:
       InputError: a file has these fields, but not in a form that is known.
@@ -83,36 +104,29 @@ def _from_timm(config: Mapping[str, Any]) -> dict[str, Any]:
         "std": _floats(config["std"]),
         "crop": float(config.get("crop_pct") or 1.0),
         "interpolation": str(config.get("interpolation", "bilinear")),
-        "size": _size(config["input_size"][-2:]),
+        "size": shortest(config["input_size"][-2:]),
     }
 
 
 def _from_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
-    resized = _sides(config["size"])
+    resized = _pair(config["size"])
     crops = config.get("do_center_crop", "crop_size" in config) and config.get("crop_size")
-    size = _sides(config["crop_size"]) if crops else resized
+    size = _pair(config["crop_size"]) if crops else resized
     resample = config.get("resample", 2)
     return {
         "mean": _floats(config["image_mean"]),
         "std": _floats(config["image_std"]),
         "crop": float(config["crop_pct"]) if config.get("crop_pct") else round(max(size) / max(resized), 4),
         "interpolation": _RESAMPLE[resample] if isinstance(resample, int) else str(resample),
-        "size": _size(size),
+        "size": shortest(size),
     }
 
 
-def _sides(size: Any) -> tuple[int, int]:
+def _pair(size: Any) -> tuple[int, int]:
     """Height and width of a size that is a number, a pair, {"height": …, "width": …} or {"shortest_edge": …}."""
     if isinstance(size, dict):
         size = size.get("shortest_edge") or (size["height"], size["width"])
-    height, width = size if isinstance(size, list | tuple) else (size, size)
-    return int(height), int(width)
-
-
-def _size(sides: Any) -> int | tuple[int, int]:
-    """One number where height and width are the same."""
-    height, width = map(int, sides)
-    return height if height == width else (height, width)
+    return height_width(size)
 
 
 def _floats(values: Any) -> tuple[float, ...]:

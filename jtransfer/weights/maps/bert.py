@@ -66,7 +66,7 @@ def named(
 
 def _pooler(model: Encoder, prefix: str, rows: Sequence[Map]) -> dict[str, tuple[int, ...]]:
     """What a model without a head has of its own, and sentence embeddings have no use for."""
-    if model.head != "embed" or model.pooled == "pooler" or all(row.ours != "pool/dense/kernel" for row in rows):
+    if model.head != "embed" or model.pooled == "pooler" or all(row.params != "pool/dense/kernel" for row in rows):
         return {}
     return {f"{prefix}pooler.dense.weight": (model.width, model.width), f"{prefix}pooler.dense.bias": (model.width,)}
 

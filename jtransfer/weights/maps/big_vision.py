@@ -100,7 +100,7 @@ def _stacked(rows: Iterable[Map], depth: int) -> Iterator[Map]:
         return Transform(load, lambda *layers: np.stack([one.save(x) for x in layers]))
 
     for row in rows:
-        yield Map(row.foreign, tuple(row.ours.replace("{i}", str(i)) for i in range(depth)), transform(row.transform))
+        yield Map(row.source, tuple(row.params.replace("{i}", str(i)) for i in range(depth)), transform(row.transform))
 
 
 def _flax(foreign: str, ours: str, weight: str = "kernel") -> list[Map]:

@@ -59,9 +59,9 @@ def _activation(quick: bool) -> str:
 
 def _under(tower: str, rows: tuple[Map, ...]) -> Iterator[Map]:
     for row in rows:
-        paths = row.ours if isinstance(row.ours, tuple) else (row.ours,)
+        paths = row.params if isinstance(row.params, tuple) else (row.params,)
         paths = tuple(f"{tower}/{path}" for path in paths)
-        yield Map(row.foreign, paths if len(paths) > 1 else paths[0], row.transform)
+        yield Map(row.source, paths if len(paths) > 1 else paths[0], row.transform)
 
 
 def _hugging(theirs: str) -> list[Map]:

@@ -25,7 +25,7 @@ def schemes(
     for count in range(len(copies) + 1):
         for held in combinations(copies, count):
             named = f"{name} with {', '.join(held)}" if held else name
-            row = Map((embedding.foreign, *held), embedding.ours, _copied(embedding.foreign, *held))
+            row = Map((embedding.source, *held), embedding.params, _copied(embedding.source, *held))
             yield Scheme(named, (row if held else embedding, *rows), tuple(ignore))
 
 

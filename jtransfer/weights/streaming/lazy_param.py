@@ -1,36 +1,32 @@
-"""Parameters that are read when they are sliced: a conversion holds a few megabytes, a device reads its part alone.
-
-Pages of mapped files count as the process's memory once they are touched; `release` gives them back.
-"""
+"""Parameters that are read when they are sliced: a conversion holds a few megabytes, a device reads its part alone."""
 
 import functools
-import hashlib
-import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from jtransfer.weights.mapping import Link, identity
-from jtransfer.weights.source import read
+from jtransfer.weights.formats.lazy import read
+from jtransfer.weights.mapping import Assignment, identity
+from jtransfer.weights.streaming import mapped
 
-BLOCK = 4 << 20  # bytes touched at once
 STRIP = 16  # numbers of a row that are transposed at once: one line of the cache, from as many rows
-ROWS = 4 * BLOCK  # bytes of the rows that are transformed at once where the transform copies
+ROWS = 16 << 20  # bytes of the rows that are transformed at once where the transform copies
 Index = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """A parameter of ours in a file of theirs. `leaf[index]` reads a part, `np.asarray(leaf)` all of it.
+class LazyParam:
+    """A parameter in the file of a checkpoint. `param[index]` reads a part of it, `np.asarray(param)` all of it.
 
     Attributes:
-      shape, dtype: those of our parameter.
+      shape: the parameter's shape.
+      dtype: the parameter's dtype, to which parts are cast when they are read.
       slowest: its axes, from the one along which neighbours lie furthest apart in the file to the nearest.
-      cut: index → the part, in the file's dtype.
+      cut: a function from an index of slices to that part, in the dtype of the file.
+      arrays: the tensors that it comes from, where they are in memory or mapped.
       step: where the slowest axis is best cut: at multiples of this number.
-      arrays: the tensors it comes from, where they are in memory or mapped.
     """
 
     shape: tuple[int, ...]
@@ -41,70 +37,52 @@ class Leaf:
     step: int = 1
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        return ordered(self.cut(index), self.dtype)
+        return in_order(self.cut(index), self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self[...], dtype, copy=copy)
 
     def release(self) -> None:
         """Gives back the pages of mapped files that were touched; they are read again when needed."""
-        release(*self.arrays)
+        mapped.release(*self.arrays)
 
 
-def leaves(link: Link, tensors: Mapping[str, Any], wanted: list[Any]) -> list[Leaf]:
-    """The parameters that a link fills.
+def lazy_params(assignment: Assignment, tensors: Mapping[str, Any], wanted: list[Any]) -> list[LazyParam]:
+    """Returns the parameters that an assignment fills, one for each of its paths.
+
+    Where a tensor has parts that can be read alone, and the transform only reorders axes, a part of the parameter is
+    read as that part of the tensor. Tensors of mapped files are read page by page, as parts are asked for.
 
     Args:
-      link: a row of a map with its numbers filled in.
-      tensors: name → lazy tensor or array.
-      wanted: for each of the link's paths, something with the parameter's shape and dtype.
+      assignment: which tensors make up which parameters.
+      tensors: lazy tensors or arrays by name.
+      wanted: for each of the paths, something with the parameter's shape and dtype.
     """
-    sources = [tensors[name] for name in link.foreign]
-    if link.transform is identity and getattr(sources[0], "window", None):
-        return [Leaf(wanted[0].shape, wanted[0].dtype, _c_order(wanted[0].shape), sources[0].part)]
+    sources = [tensors[name] for name in assignment.source_names]
+    axes = range(len(wanted[0].shape)) if assignment.transform is identity else assignment.transform.axes or ()
+    if getattr(sources[0], "window", None) and len(axes) == len(wanted[0].shape):
+        return [_by_window(assignment, sources[0], tuple(axes), wanted[0])]
     arrays = tuple(read(source) for source in sources)
-    if link.transform.axis is not None and arrays[0].nbytes > ROWS:
-        return [_by_rows(link, arrays[0], wanted[0])]
-    filled = link.load(*arrays)
+    if assignment.transform.axis is not None and arrays[0].nbytes > ROWS:
+        return [_by_rows(assignment, arrays[0], wanted[0])]
     return [
-        Leaf(like.shape, like.dtype, _by_stride(array), array.__getitem__, arrays)
-        for array, like in zip(filled, wanted, strict=True)
+        LazyParam(like.shape, like.dtype, _by_stride(array), array.__getitem__, arrays)
+        for array, like in zip(assignment.load(*arrays), wanted, strict=True)
     ]
 
 
-def whole(array: np.ndarray) -> Leaf:
-    """An array in memory as a leaf."""
-    return Leaf(array.shape, array.dtype, _c_order(array.shape), array.__getitem__)
+def in_memory(array: np.ndarray) -> LazyParam:
+    """Returns a parameter whose values are an array in memory."""
+    return LazyParam(array.shape, array.dtype, tuple(range(array.ndim)), array.__getitem__)
 
 
-def release(*arrays: np.ndarray) -> None:
-    """Gives back the touched pages of arrays that are views of mapped files."""
-    for array in arrays:
-        base = array
-        while isinstance(base, np.ndarray | memoryview):
-            base = base.base if isinstance(base, np.ndarray) else base.obj
-        if isinstance(base, mmap.mmap):
-            base.madvise(mmap.MADV_DONTNEED)
-
-
-def digest(array: np.ndarray) -> str:
-    """SHA-256 of an array's dtype, shape and bytes, in hexadecimal."""
-    found = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    for start in range(0, flat.size, BLOCK):
-        found.update(flat[start : start + BLOCK])
-        if flat.size > BLOCK:
-            release(array)
-    return found.hexdigest()
-
-
-def ordered(view: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None) -> np.ndarray:
-    """A view as an array in C order, without a copy where it is one; transposed ones are copied in strips.
+def in_order(view: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None) -> np.ndarray:
+    """Returns a view as an array in C order, without a copy if it is one; a transposed view is copied in strips.
 
     Args:
-      view: of any strides.
+      view: an array with any strides.
       dtype: of the result.
-      out: of the shape and dtype, C-contiguous; what has to be copied is put there.
+      out: a C-contiguous array of the view's shape and this dtype, into which is copied what has to be copied.
     """
     if view.ndim == 0 or (view.dtype == dtype and view.flags.c_contiguous):
         return np.asarray(view, dtype)
@@ -116,14 +94,26 @@ def ordered(view: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None) ->
     return out
 
 
-def _by_rows(link: Link, array: np.ndarray, like: Any) -> Leaf:
-    """A leaf whose transform copies: it is applied to a few rows at a time, the last of which are kept."""
-    axis = range(len(like.shape))[link.transform.axis]
+def _by_window(assignment: Assignment, tensor: Any, axes: tuple[int, ...], like: Any) -> LazyParam:
+    """A parameter whose parts are parts of a tensor; `axes` are those of the tensor, for each of the parameter's."""
+
+    def cut(index: Any) -> np.ndarray:
+        part = dict(zip(axes, _full(index, like.shape), strict=True))
+        window = tuple(part.get(axis, slice(None)) for axis in range(len(tensor.shape)))
+        return assignment.load(tensor.part(window))[0]
+
+    slowest = sorted(range(len(axes)), key=lambda i: axes[i])
+    return LazyParam(like.shape, like.dtype, tuple(slowest), cut)
+
+
+def _by_rows(assignment: Assignment, array: np.ndarray, like: Any) -> LazyParam:
+    """A parameter whose transform copies: it is applied to a few rows at a time, the last of which are kept."""
+    axis = range(len(like.shape))[assignment.transform.axis]
     step = max(1, ROWS * len(array) // array.nbytes)
 
     @functools.lru_cache(1)
     def rows(first: int) -> np.ndarray:
-        return link.load(array[first : first + step])[0]
+        return assignment.load(array[first : first + step])[0]
 
     def cut(index: Any) -> np.ndarray:
         index = _full(index, like.shape)
@@ -135,7 +125,7 @@ def _by_rows(link: Link, array: np.ndarray, like: Any) -> Leaf:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
     others = (i for i in range(len(like.shape)) if i != axis)
-    return Leaf(like.shape, like.dtype, (axis, *others), cut, (array,), step)
+    return LazyParam(like.shape, like.dtype, (axis, *others), cut, (array,), step)
 
 
 def _full(index: Any, shape: tuple[int, ...]) -> Index:
@@ -144,7 +134,3 @@ def _full(index: Any, shape: tuple[int, ...]) -> Index:
 
 def _by_stride(array: np.ndarray) -> tuple[int, ...]:
     return tuple(sorted(range(array.ndim), key=lambda i: -abs(array.strides[i])))
-
-
-def _c_order(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(range(len(shape)))

@@ -1,7 +1,8 @@
-"""Key-value databases in TensorStore's OCDBT format: the values one after the other in a few files, and where each is.
+"""Writes key-value databases in TensorStore's OCDBT format: all values in a few files, and a tree that says where.
 
-A checkpoint of thousands of arrays is then a handful of files: nothing is spent on making files, on a disk or in a
-bucket. What is written is one version, whose B+tree is one leaf.
+A checkpoint of thousands of arrays is then a handful of files, so that no time is spent on making files, on a disk or
+in a bucket. What is written is one version, whose B+tree is one leaf. It is written by hand, so that a value goes to
+the disk when it is put, and memory holds the tree alone.
 
 The format: https://google.github.io/tensorstore/kvstore/ocdbt/index.html#storage-format
 """
@@ -31,10 +32,14 @@ Place = tuple[str, int, int] | bytes  # file, offset and length; or the value
 
 @contextmanager
 def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
-    """A database in `folder` that is whole once the context is left; each thread writes a file of its own.
+    """Makes a database in a folder, which is whole once the context is left.
+
+    Args:
+      folder: an empty folder.
 
     Yields:
-      `put(key, value)`, for several threads; a value is bytes or a contiguous array of bytes.
+      A function `put(key, value)`, where a value is bytes or a contiguous array of bytes. Several threads may call it;
+      each of them writes a file of its own.
 
     Raises:
       ValueError: there are no keys, or more than 2^20.
@@ -64,7 +69,7 @@ def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
 
 
 def leaf(entries: dict[bytes, Place]) -> bytes:
-    """The node of a B+tree that holds all entries."""
+    """Returns the encoded leaf of a B+tree that holds all entries, by key."""
     keys = sorted(entries)
     places = [entries[key] for key in keys]
     far = [place for place in places if isinstance(place, tuple)]
@@ -86,7 +91,12 @@ def leaf(entries: dict[bytes, Place]) -> bytes:
 
 
 def manifest(root: tuple[str, int, int], places: Sequence[Place]) -> bytes:
-    """The file that says how the database is configured and where its root is."""
+    """Returns the encoded manifest, which says how the database is configured and where its root is.
+
+    Args:
+      root: file, offset and length of the root node.
+      places: of all values.
+    """
     name, start, size = root
     far = sum(place[2] for place in places if isinstance(place, tuple))
     config = _encode(uuid.uuid4().bytes, 0, INLINE, _NODE_BYTES, bytes([_ARITY]), 0)
@@ -105,7 +115,12 @@ def _files(names: Sequence[str]) -> Iterator[Any]:
 
 
 def framed(kind: str, body: bytes) -> bytes:
-    """With the header, which says version 0 and no compression, and the checksum."""
+    """Returns a manifest or a node with its header, which says version 0 and no compression, and its checksum.
+
+    Args:
+      kind: "manifest" or "node".
+      body: its content.
+    """
     framed = struct.pack(">I", MAGIC[kind]) + struct.pack("<Q", len(body) + 18) + b"\0\0" + body
     return framed + struct.pack("<I", crc32c(framed))
 
@@ -132,7 +147,7 @@ _CRC = _table()
 
 
 def crc32c(content: bytes) -> int:
-    """The CRC-32C checksum (RFC 3720, B.4)."""
+    """Returns the CRC-32C checksum of bytes (RFC 3720, B.4)."""
     crc, table = 0xFFFFFFFF, _CRC
     for byte in content:
         crc = table[(crc ^ byte) & 255] ^ crc >> 8

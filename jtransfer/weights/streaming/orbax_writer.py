@@ -1,4 +1,4 @@
-"""Orbax checkpoints written a few megabytes at a time: nothing is held but the part that is being written.
+"""Writes Orbax checkpoints a few megabytes at a time: nothing is held in memory but the part that is being written.
 
 The layout is Orbax's: `_METADATA` with the tree's paths, and an OCDBT database that has for each array zarr 2 metadata
 (`.zarray`) and its chunks as raw numbers in C order. Orbax (both interfaces), TensorStore and `formats.open` read it.
@@ -18,7 +18,7 @@ import numpy as np
 
 from jtransfer.weights.formats.orbax import METADATA
 from jtransfer.weights.streaming import ocdbt_writer
-from jtransfer.weights.streaming.lazy_param import ordered
+from jtransfer.weights.streaming.lazy_param import in_order
 
 PART = 2 << 20  # bytes of the largest chunk
 SPLIT = 1 << 20  # smaller arrays are one chunk
@@ -29,46 +29,54 @@ _DICT_KEY = 2  # Orbax's number for a key of a dict
 
 @contextmanager
 def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
-    """A checkpoint of nested dicts in `folder` that is whole once the context is left.
+    """Makes a checkpoint of nested dicts in a folder, which is whole once the context is left.
+
+    Args:
+      folder: an empty folder.
 
     Yields:
-      `place(path, leaf)`, which writes one array and may be called by several threads.
+      A function `place(path, param)` that writes one array. Several threads may call it.
     """
     paths: list[str] = []
     with ocdbt_writer.new(folder) as put:
 
-        def place(path: str, leaf: Any) -> None:
-            write_leaf(put, path, leaf)
+        def place(path: str, param: Any) -> None:
+            write_array(put, path, param)
             paths.append(path)
 
         yield place
     write_metadata(Path(folder), paths)
 
 
-def write_leaf(put: Callable[[str, Any], None], path: str, leaf: Any) -> None:
+def write_array(put: Callable[[str, Any], None], path: str, param: Any) -> None:
     """Writes one array of a checkpoint.
 
     Args:
-      put: called with each key of the checkpoint's database and the value.
+      put: a function that is called with each key of the checkpoint's database and its value.
       path: the array's full path, such as "params/stem/conv/kernel".
-      leaf: an array, or a `Leaf`, which is read part by part.
+      param: an array, or a `LazyParam`, which is read part by part.
     """
-    dtype, key = np.dtype(leaf.dtype), path.replace("/", ".")
-    slowest = getattr(leaf, "slowest", tuple(range(len(leaf.shape))))
-    chunk = chunk_shape(leaf.shape, dtype.itemsize, slowest, getattr(leaf, "step", 1))
-    put(f"{key}/.zarray", json.dumps(_array_metadata(leaf.shape, chunk, dtype)).encode())
-    read, release = getattr(leaf, "cut", leaf.__getitem__), getattr(leaf, "release", lambda: None)
+    dtype, key = np.dtype(param.dtype), path.replace("/", ".")
+    slowest = getattr(param, "slowest", tuple(range(len(param.shape))))
+    chunk = chunk_shape(param.shape, dtype.itemsize, slowest, getattr(param, "step", 1))
+    put(f"{key}/.zarray", json.dumps(_array_metadata(param.shape, chunk, dtype)).encode())
+    read, release = getattr(param, "cut", param.__getitem__), getattr(param, "release", lambda: None)
     buffer = np.empty(chunk, dtype)
-    for near in _parts(leaf.shape, chunk, slowest):
+    for near in _parts(param.shape, chunk, slowest):
         for place, index in near:
             view = read(index)
-            part = _padded(ordered(view, dtype, buffer if view.shape == chunk else None), chunk)
+            part = _padded(in_order(view, dtype, buffer if view.shape == chunk else None), chunk)
             put(f"{key}/{'.'.join(map(str, place or (0,)))}", part.reshape(-1).view(np.uint8))
         release()
 
 
 def write_metadata(folder: Path, paths: Sequence[str]) -> None:
-    """Writes what makes a folder of arrays an Orbax checkpoint of nested dicts."""
+    """Writes the metadata that make a folder of arrays an Orbax checkpoint of nested dicts.
+
+    Args:
+      folder: of the arrays.
+      paths: of all arrays.
+    """
     tree = {str(tuple(path.split("/"))): _tree_metadata(path) for path in paths}
     content = {"tree_metadata": tree, "use_ocdbt": True, "use_zarr3": False, "custom_metadata": None}
     (folder / METADATA).write_text(json.dumps(content | {"store_array_data_equal_to_fill_value": True}))
@@ -78,12 +86,12 @@ def write_metadata(folder: Path, paths: Sequence[str]) -> None:
 
 
 def chunk_shape(shape: Sequence[int], itemsize: int, slowest: Sequence[int], step: int = 1) -> tuple[int, ...]:
-    """The shape of an array's chunks.
+    """Returns the shape of the chunks into which an array is cut.
 
     Args:
       shape: of the array.
-      itemsize: bytes of a number.
-      slowest, step: see `Leaf`.
+      itemsize: the bytes of one of its numbers.
+      slowest, step: as for `LazyParam`.
     """
     chunk = [max(n, 1) for n in shape]
     if math.prod(chunk) * itemsize <= SPLIT:

@@ -11,6 +11,9 @@ import tokenizers as hf
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.text.tokenizers import marian, sentences, vocabularies
 from jtransfer.modalities.text.tokenizers.tokenizer import Template, Tokenizer
+from jtransfer.weights import checkpoint as checkpoints
+from jtransfer.weights.checkpoint import Checkpoint
+from jtransfer.weights.identify import sidecar_files
 
 _NAMES = ("pad", "eos", "bos", "unk", "cls", "sep", "mask")
 _USUAL = {
@@ -25,24 +28,22 @@ _USUAL = {
 _UNTYPED = ("DistilBert", "Roberta", "Camembert", "GPT", "T5", "Llama", "Gemma", "Qwen", "Bart", "MPNet")
 
 
-def open(folder: str | os.PathLike) -> Tokenizer:
-    """The tokenizer of the files in a folder of weights, with the ids of transformers' `AutoTokenizer`.
+def open(source: str | os.PathLike | Checkpoint) -> Tokenizer:
+    """Opens the tokenizer whose files lie in a folder or beside a checkpoint; its ids are those of `AutoTokenizer`.
 
-    Files, the first that is there: `source.spm`, `target.spm` and `vocab.json` (Marian); `tokenizer.json`; `vocab.txt`
-    (WordPiece: BERT); `vocab.json` and `merges.txt` (bytes: GPT-2, RoBERTa, BART); `sentencepiece.bpe.model` (XLM-R),
-    `spiece.model` (T5), `tokenizer.model` (Llama, Gemma). `tokenizer_config.json` and `special_tokens_map.json` are
-    followed where they are there.
+    These files are looked for, and the first that is there is taken: `source.spm`, `target.spm` and `vocab.json`
+    (Marian); `tokenizer.json`; `vocab.txt` (WordPiece: BERT); `vocab.json` and `merges.txt` (bytes: GPT-2, RoBERTa,
+    BART); `sentencepiece.bpe.model` (XLM-R), `spiece.model` (T5), `tokenizer.model` (Llama, Gemma).
+    `tokenizer_config.json` and `special_tokens_map.json` are followed where they are there.
 
     Args:
-      folder: a local folder, or a file in it, such as the weights.
+      source: a local folder, or a file in it, such as the weights; or an address or an open checkpoint (see
+        `weights.open`), whose tokenizer is fetched without its weights.
 
     Raises:
-      InputError: no such folder, none of the files, or one that cannot be read.
+      InputError: there is no such folder, none of the files is there, or one cannot be read.
     """
-    path = Path(folder).expanduser()
-    path = path if path.is_dir() else path.parent
-    if not path.is_dir():
-        raise InputError(f"no tokenizer at {str(folder)!r}: the folder does not exist")
+    path = _folder(source)
     config = _config(path)
     if (path / "source.spm").is_file():
         return marian.open_marian(path, config, read_json(path / "vocab.json"))
@@ -52,6 +53,21 @@ def open(folder: str | os.PathLike) -> Tokenizer:
     raise InputError(
         f"{path} holds no tokenizer: none of source.spm, {', '.join(_KINDS)}; put those of the weights there"
     )
+
+
+def _folder(source: str | os.PathLike | Checkpoint) -> Path:
+    """The local folder of a tokenizer's files, which are fetched if they lie beside a checkpoint."""
+    if isinstance(source, Checkpoint) or "://" in str(source):
+        checkpoint = checkpoints.open(source)
+        files = [path for name in sidecar_files.TOKENIZER if (path := checkpoint.file(name))]
+        if not files:
+            raise InputError(f"{checkpoint.name} has no tokenizer's files beside it; name a folder that has")
+        return files[0].parent
+    path = Path(source).expanduser()
+    path = path if path.is_dir() else path.parent
+    if not path.is_dir():
+        raise InputError(f"no tokenizer at {str(source)!r}: the folder does not exist")
+    return path
 
 
 def read_json(path: Path) -> Any:

@@ -1,0 +1,186 @@
+"""How the tensors of a checkpoint fill a model's parameters, and what is wrong where they can't."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jtransfer.core import rules
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
+from jtransfer.weights import adapt as adapting
+from jtransfer.weights import maps
+from jtransfer.weights.adapt import Change
+from jtransfer.weights.mapping import Map, Match, Scheme, best
+from jtransfer.weights.shapes import HEAD
+
+ASKED = "asked for"
+
+
+class Plan(NamedTuple):
+    """What is to be done with each tensor and each parameter of a load.
+
+    Parameters go by their paths without the variable collection.
+
+    Attributes:
+      match: which tensors fill which parameters, by the scheme that fits best.
+      params: shape and dtype of each parameter.
+      full_paths: the path with the collection of each parameter, such as "params/stem/conv/kernel".
+      drawn: the parameters that are drawn anew, with the reason.
+      kept: the head's parameters, if it keeps some of its classes and others are drawn anew.
+      changes: what makes the source's array fit, for parameters whose shape or grid is another in the source.
+    """
+
+    match: Match
+    params: dict[str, jax.ShapeDtypeStruct]
+    full_paths: dict[str, str]
+    drawn: dict[str, str]
+    kept: set[str]
+    changes: dict[str, Change]
+
+
+def make(
+    name: str,
+    tensors: Mapping[str, Any],
+    model: Any,
+    model_shapes: dict,
+    *,
+    reinit: Sequence[str],
+    adapt: bool,
+    classes: tuple[Sequence[str], Sequence[str]] | None,
+    source_image_size: tuple[int, int] | None,
+) -> Plan:
+    """Returns how the tensors of a checkpoint fill a model. No tensor is read.
+
+    Args:
+      name: what to call the checkpoint in an error.
+      tensors: by name; they need a shape and a dtype.
+      model: a model of `jtransfer.models`.
+      model_shapes: the shapes of its variables, from `shapes.abstract`.
+      reinit, adapt, source_image_size: as for `load`.
+      classes: the names of the classes of the checkpoint and of the model; None where they are not known.
+
+    Raises:
+      InputError: the checkpoint does not fit.
+    """
+    flat = trees.flatten(model_shapes)
+    full_paths = {path: full for full, path in rules.names(model_shapes).items()}
+    params = {path: flat[full] for path, full in full_paths.items()}
+    match = best((*maps.schemes(model), *_own_names(full_paths)), tensors, params)
+    drawn = _reinitialised(match, tensors, params, model_shapes, reinit, model)
+    kept = _kept(match, tensors, params, drawn, classes)
+    drawn = {path: why for path, why in drawn.items() if path not in kept}
+    settled = {*drawn, *kept}
+    changes = _changes(match, tensors, params, settled, model, source_image_size if adapt else None)
+    wrong = _complaints(match, tensors, params, settled, changes, adapt)
+    if wrong:
+        raise InputError(
+            f"{name} does not fit {type(model).__name__} (read as {match.scheme.name} names): {len(wrong)} problems "
+            "(- missing in the source, + unexpected in the source, ! another shape)\n" + "\n".join(wrong)
+        )
+    return Plan(match, params, full_paths, drawn, kept, changes)
+
+
+def _own_names(full_paths: Mapping[str, str]) -> tuple[Scheme, Scheme]:
+    """A source that has the model's own paths, such as another run's parameters, with or without the collections."""
+    rows = (Map(full, path) for path, full in full_paths.items()), (Map(path, path) for path in full_paths)
+    return tuple(Scheme("jtransfer", tuple(row), ignore=()) for row in rows)
+
+
+def _reinitialised(
+    match: Match, tensors: Mapping, params: Mapping, model_shapes: dict, reinit: Sequence[str], model: Any
+) -> dict[str, str]:
+    """Path → why it is drawn anew."""
+    table = [*((pattern, True) for pattern in reinit), (".*", False)]
+    chosen = trees.flatten(rules.match(table, model_shapes, name="reinit"))
+    drawn = {path: ASKED for full, path in rules.names(model_shapes).items() if chosen[full]}
+    head = [path for path in params if path.startswith(HEAD)]
+    why = _head_misfit(match, tensors, params, head, model.num_classes)
+    return drawn | {path: drawn.get(path, why) for path in head if why}
+
+
+def _head_misfit(match: Match, tensors: Mapping, params: Mapping, head: Sequence[str], num_classes: int) -> str | None:
+    """Why the source's head can't be this model's: there is none, or it has another number of classes."""
+    if head and set(head) <= set(match.missing):
+        return "the source has no head"
+    for path, shape in _shapes(match, tensors):
+        want = params[path].shape
+        if path in head and shape and shape[:-1] == want[:-1] and shape[-1] != want[-1] == num_classes:
+            return f"{shape[-1]} classes in the source, {want[-1]} here"
+    return None
+
+
+def _kept(
+    match: Match,
+    tensors: Mapping,
+    params: Mapping,
+    drawn: Mapping,
+    classes: tuple[Sequence[str], Sequence[str]] | None,
+) -> set[str]:
+    """The head's paths, where some of its classes but not all are the source's."""
+    if classes is None or classes[0] == classes[1] or set(classes[0]).isdisjoint(classes[1]):
+        return set()
+    return {
+        path
+        for path, shape in _shapes(match, tensors)
+        if path.startswith(HEAD) and shape and shape[:-1] == params[path].shape[:-1] and drawn.get(path) != ASKED
+    }
+
+
+def _changes(
+    match: Match,
+    tensors: Mapping,
+    params: Mapping,
+    settled: Collection,
+    model: Any,
+    source_image_size: tuple[int, int] | None,
+) -> dict[str, Change]:
+    """Path → what would make the source's array fit, where its shape or its grid is another."""
+    return {
+        path: change
+        for path, shape in _shapes(match, tensors)
+        if path not in settled and shape
+        if (change := adapting.change(path, shape, params[path].shape, model, source_image_size))
+    }
+
+
+def _shapes(match: Match, tensors: Mapping) -> list[tuple[str, tuple[int, ...] | None]]:
+    """Path and shape, as the source's tensors would give it, of each parameter that they fill."""
+    return [
+        pair
+        for assignment in match.assignments
+        for pair in zip(assignment.param_paths, assignment.shapes(tensors), strict=True)
+    ]
+
+
+def _complaints(
+    match: Match, tensors: Mapping, params: Mapping, settled: Collection, changes: Mapping[str, Change], adapt: bool
+) -> list[str]:
+    lines = [f" - {path} {_text(params[path])}" for path in match.missing if path not in settled]
+    lines += [f" + {name} {_text(tensors[name])}" for name in match.unexpected]
+    for assignment in match.assignments:
+        names = assignment.source_names
+        numbers = all(jnp.issubdtype(tensors[name].dtype, jnp.floating) for name in names)
+        for path, shape in zip(assignment.param_paths, assignment.shapes(tensors), strict=True):
+            fits = shape == params[path].shape or (adapt and path in changes)
+            if path not in settled and not (numbers and fits):
+                given = ", ".join(f"{name} {_text(tensors[name])}" for name in names)
+                hint = f" (adapt=True changes it: {changes[path].what})" if path in changes and not adapt else ""
+                lines.append(f" ! {path}: the model has {list(params[path].shape)}, the source {given}{hint}")
+    return lines
+
+
+def ignored(plan: Plan, tensors: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Returns the names of the tensors that fill nothing, each with the reason."""
+    replaced = [assignment for assignment in plan.match.assignments if plan.drawn.keys() >= set(assignment.param_paths)]
+    return (
+        *((name, "carries nothing") for name in plan.match.ignored),
+        *((name, "re-initialised instead") for assignment in replaced for name in assignment.source_names),
+        *((name, "no tensor") for name in getattr(tensors, "left_out", ())),
+    )
+
+
+def _text(tensor: Any) -> str:
+    return f"{np.dtype(tensor.dtype).name}{list(tensor.shape)}"

@@ -1,0 +1,52 @@
+"""The shapes and dtypes of a model's variables, found without touching a device."""
+
+import contextlib
+import functools
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from jtransfer.layers.cpu import dispatch
+
+HEAD = "head/"  # the paths of a head's parameters begin with it
+
+
+def abstract(model: Any, sample: Any = None) -> dict:
+    """Returns the tree of a model's variables with a `jax.ShapeDtypeStruct` in the place of each array.
+
+    Args:
+      model: a model of `jtransfer.models`, or any Linen module if a sample is given.
+      sample: an input to initialise with; by default `model.example_input(1)`.
+    """
+    if sample is not None:
+        return _trace(model, lambda: sample)
+    try:
+        hash(model)
+    except TypeError:  # a model that was made with a list or a dict
+        return _with_own_sample.__wrapped__(model)
+    return _with_own_sample(model)
+
+
+@functools.lru_cache(2)
+def _with_own_sample(model: Any) -> dict:
+    return _trace(model, lambda: model.example_input(1))
+
+
+def _trace(model: Any, sample: Callable[[], Any]) -> dict:
+    # the routes for the CPU have more operations, whose trace takes memory
+    with dispatch.platform("any"), _uncollected():
+        return jax.eval_shape(lambda: model.init(jax.random.key(0), sample()))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: a trace makes many objects and no garbage; passes over them are a third of its time."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
