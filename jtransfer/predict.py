@@ -20,10 +20,10 @@ from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
 from jtransfer.evaluators import generation
 from jtransfer.modalities.image.pixels import decode
-from jtransfer.runs import build, texts
+from jtransfer.runs import build, feed, texts
 from jtransfer.runs import folder as workdir
 from jtransfer.tasks import Table
-from jtransfer.training import checkpoint, feed
+from jtransfer.training import checkpoint
 from jtransfer.training import step as steps
 
 BATCH = 16  # images at once, at most

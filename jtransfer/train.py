@@ -11,11 +11,11 @@ from jtransfer import data
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.runs import build as setup
+from jtransfer.runs import feed, initialize, log, texts
 from jtransfer.runs import folder as workdir
-from jtransfer.runs import initialize, log, texts
 from jtransfer.runs.build import Run
 from jtransfer.tasks import LESS_IS_BETTER
-from jtransfer.training import checkpoint, feed, optim
+from jtransfer.training import checkpoint, optim
 from jtransfer.training import step as steps
 from jtransfer.training.state import TrainState
 from jtransfer.training.step_metrics import Window

@@ -477,7 +477,7 @@ import sys
 import make_references
 make_references.declare_torchvision_operators()
 from jtransfer import convert
-from jtransfer.command import run_command
+from jtransfer.core.command import run_command
 run_command(convert.main, ["convert", *sys.argv[1:], "--verify"])
 """
 

@@ -115,7 +115,7 @@ BOMBS = {
 }
 CHILD = """
 import pathlib, re, sys, time
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 import h5py, tensorstore
 

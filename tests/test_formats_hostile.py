@@ -201,7 +201,7 @@ def test_work_is_bounded(tmp_path):
         (tmp_path / f"{case}.pth").write_bytes(hostile.torch_zip(body))
     script = """
 import pathlib, re, sys, time
-from jtransfer.errors import InputError
+from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     start = time.process_time()

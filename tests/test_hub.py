@@ -16,8 +16,9 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 CHILD = """
 import json, sys
 from pathlib import Path
-from jtransfer import config, convert, texts, weights
-from jtransfer.errors import InputError
+from jtransfer import config, convert, weights
+from jtransfer.core.errors import InputError
+from jtransfer.runs import texts
 
 def described(source):
     found = weights.describe(source)

@@ -20,9 +20,9 @@ from jtransfer import evaluators, train
 from jtransfer.core import config as configs
 from jtransfer.core import config_file
 from jtransfer.core import tree as trees
-from jtransfer.runs import build, log
+from jtransfer.runs import build, feed, log
 from jtransfer.runs import folder as workdir
-from jtransfer.training import checkpoint, feed
+from jtransfer.training import checkpoint
 from jtransfer.training import step as steps
 
 ROOT = Path(__file__).parent.parent

@@ -8,23 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jtransfer import data, models, objectives, tasks
 from jtransfer.core import config as configs
-from jtransfer import data
-from jtransfer.features import prefix
-from jtransfer import models
-from jtransfer import objectives
-from jtransfer.training import optim
-from jtransfer.training import phases
-from jtransfer.core import rules
-from jtransfer.core import sharding
-from jtransfer import tasks
-from jtransfer.runs import texts
+from jtransfer.core import rules, sharding
+from jtransfer.core.errors import InputError
 from jtransfer.evaluators import generation
-from jtransfer.training import state as states
+from jtransfer.features import prefix
 from jtransfer.modalities import text
 from jtransfer.modalities.image import mixing
 from jtransfer.modalities.image import transforms as image_transforms
-from jtransfer.core.errors import InputError
+from jtransfer.runs import texts
+from jtransfer.training import optim, phases
+from jtransfer.training import state as states
 
 SPLITS = ("train", "validation", "test")
 

@@ -10,9 +10,9 @@ import numpy as np
 from jtransfer import data, evaluators
 from jtransfer.core import sharding
 from jtransfer.core.errors import unknown
-from jtransfer.modalities.image import transforms
 from jtransfer.evaluators import generation
 from jtransfer.features import prefix as features
+from jtransfer.modalities.image import transforms
 from jtransfer.runs import build as setup
 from jtransfer.runs.build import Run
 from jtransfer.training import step as steps

@@ -12,12 +12,12 @@ from typing import Any
 import jax
 from etils import epath
 
-from jtransfer.training import checkpoint
-from jtransfer.core import sharding
 from jtransfer import weights
-from jtransfer.runs import folder as workdir
+from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.runs import folder as workdir
+from jtransfer.training import checkpoint
 from jtransfer.weights.report import Report
 
 

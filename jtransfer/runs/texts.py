@@ -8,18 +8,14 @@ from typing import Any
 import jax
 from etils import epath
 
+from jtransfer import data, generate, models, weights
 from jtransfer.core import config as configs
-from jtransfer import data
-from jtransfer import generate
-from jtransfer import models
-from jtransfer import weights
-from jtransfer.runs import folder as workdir
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.modalities import text
 from jtransfer.modalities.text import tokenizers
-from jtransfer.core.errors import InputError, unknown
+from jtransfer.runs import folder as workdir
 from jtransfer.tasks import TASKS
-from jtransfer.weights.identify import sidecar_files
-from jtransfer.weights.identify import manifest
+from jtransfer.weights.identify import manifest, sidecar_files
 from jtransfer.weights.source import fetch_beside
 
 PACKINGS = ("apart", "joined")

@@ -44,19 +44,19 @@ THROUGHPUT = 0.5  # of cp's, at least
 CHILD = """
 import json, sys, time
 from jtransfer import convert
-from jtransfer.weights import stream
+from jtransfer.weights.streaming import orbax_writer
 
 def resident(field):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
 
-idle, begun, write = resident("VmRSS"), [], stream.write_leaf
+idle, begun, write = resident("VmRSS"), [], orbax_writer.write_leaf
 
 def write_leaf(*args):
     begun.append(time.perf_counter())
     write(*args)
 
-stream.write_leaf = write_leaf
+orbax_writer.write_leaf = write_leaf
 start = time.perf_counter()
 convert.convert(sys.argv[1], sys.argv[2])
 end = time.perf_counter()

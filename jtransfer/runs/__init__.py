@@ -1,0 +1,1 @@
+"""Runs: from a config to what is trained, and a run's folder."""
