@@ -52,7 +52,7 @@ def phase(name: str, **fields: Any) -> ConfigDict:
 
 def default() -> ConfigDict:
     """All fields and their defaults."""
-    config = ConfigDict()
+    config = ConfigDict(type_safe=False)  # `sharding` may be a text or a table; `complete` checks all types
     config.seed = 0
     config.task = ""  # "" is told by the data: "images", "classify", "multi_label", "regress", "tag", "embed", …
     config.init = "scratch"  # or a path, hf://org/name, pypi://distribution, gs://…, or the folder of another run
