@@ -47,10 +47,10 @@ def _reference(name: str) -> str:
 
 
 def _exported(path: Path, package: str) -> dict[str, str]:
-    """Names in a package's `__all__` → the places where they are defined; a module of the same name is passed over."""
+    """Names in a package's `__all__`, but for constants, → the places where they are defined."""
     body = ast.parse(path.read_text()).body
     imports = [node for node in body if isinstance(node, ast.ImportFrom)]
     origin = {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
     assigned = {node.targets[0].id: node.value for node in body if isinstance(node, ast.Assign)}
     names = ast.literal_eval(assigned["__all__"]) if "__all__" in assigned else ()
-    return {name: origin.get(name, f"{package}.{name}") for name in names}
+    return {name: origin.get(name, f"{package}.{name}") for name in names if not name.isupper()}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jtransfer import config as configs
 from jtransfer import convert, models, weights
-from jtransfer.core import config as configs
 from jtransfer.core import config_file
 from jtransfer.core.command import run_command
 from jtransfer.exporting import export

@@ -20,13 +20,23 @@ def normal(name):
 
 
 def imported():
-    """Top module → a file that imports it, anywhere in the file."""
+    """Top modules that a file imports, anywhere in it, and the file; but not those that it can do without."""
     for path in sorted((ROOT / "jtransfer").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        optional = {id(inner) for node in nodes if is_guarded(node) for inner in ast.walk(node)}
+        for node in nodes:
+            if id(node) in optional:
+                continue
             if isinstance(node, ast.Import):
                 yield from ((alias.name.split(".")[0], path) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 yield node.module.split(".")[0], path
+
+
+def is_guarded(node):
+    """Does a `try` say what to do where an import fails?"""
+    handlers = node.handlers if isinstance(node, ast.Try) else ()
+    return any("ImportError" in ast.dump(handler) or "ModuleNotFoundError" in ast.dump(handler) for handler in handlers)
 
 
 def test_what_is_imported_is_declared_and_nothing_else():
