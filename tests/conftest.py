@@ -1,11 +1,25 @@
-"""Eight virtual CPU devices and one compilation cache for all tests."""
+"""Eight virtual CPU devices and one compilation cache for all tests; those of other libraries where these are."""
 
 import os
 import tempfile
 from pathlib import Path
+
+import live_libraries
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jtransfer-tests-xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+if not live_libraries.MISSING:
+    import torchvision_stubs  # noqa: F401
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skips the tests marked `live` where a library is missing, unless they are what was asked for (`-m live`)."""
+    if live_libraries.MISSING and config.option.markexpr != "live":
+        for item in items:
+            if item.get_closest_marker("live"):
+                item.add_marker(pytest.mark.skip(reason="the extra `live` is not installed"))

@@ -1,26 +1,24 @@
-"""Tiny checkpoints of each family as the libraries themselves write them; needs torch, timm and transformers."""
+"""Tiny checkpoints of each family as the libraries themselves write them; needs the extra `live`."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import references
+import timm
 import torch
+import torchvision
+import transformers
 from efficientnet_lite_pytorch import EfficientNet
 from make_decoder_references import CASES as DECODERS
-from make_references import BigVisionViT, declare_torchvision_operators
+from make_references import BigVisionViT
 from make_seq2seq_references import CASES as SEQ2SEQ
 from make_text_references import CASES as ENCODERS
 from make_text_references import RECURRENT, SIZE, Torch
 from safetensors.torch import load_file, save_file
 
 from jtransfer.weights.maps.open_clip import SIZES
-
-declare_torchvision_operators()
-import timm  # noqa: E402
-import torchvision  # noqa: E402
-import transformers  # noqa: E402
 
 CLASSES = {"num_labels": references.CLASSES}
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48}
@@ -74,7 +72,6 @@ OPEN_IMAGE = {"layers": 2, "width": 24, "head_width": 8, "patch_size": 8, "image
 OPEN_TEXT = {"layers": 2, "width": 16, "heads": 2, "vocab_size": 50, "context_length": 12}
 OPEN_PAIR = {"embed_dim": 9, "vision_cfg": OPEN_IMAGE, "text_cfg": OPEN_TEXT}
 OPEN = {"clip_open": OPEN_PAIR | {"quick_gelu": False}, "clip_openai": OPEN_PAIR | {"quick_gelu": True}}
-OPEN = OPEN if importlib.util.find_spec("open_clip") else {}
 CASES = (PACKAGE, *OPEN, *JAX, *HUGGING, *TIMM, *(f"{name}_torchvision" for name in TORCHVISION), *LAYERS)
 
 
@@ -98,8 +95,6 @@ def write(case: str, folder: Path) -> Path:
         np.savez(folder / "vit_tiny_patch16.npz", **{k: references.fill(k, tuple(x.shape)) for k, x in shapes.items()})
         return folder / "vit_tiny_patch16.npz"
     if case in OPEN:
-        import open_clip
-
         given = OPEN[case]
         shapes = {"vision_cfg": given["vision_cfg"], "text_cfg": given["text_cfg"]}
         model = open_clip.CLIP(given["embed_dim"], **shapes, quick_gelu=given["quick_gelu"])

@@ -5,7 +5,6 @@
 Needs torch and transformers. Weights are filled by the rule of `references.fill`, so none are stored.
 """
 
-import importlib.util
 import json
 import sys
 import tempfile
@@ -14,13 +13,10 @@ from pathlib import Path
 import numpy as np
 import references
 import torch
-from make_references import declare_torchvision_operators
+import torchvision_stubs  # noqa: F401
+import transformers
 from references import decoders
 from safetensors.torch import load_file, save_file
-
-if importlib.util.find_spec("torchvision"):
-    declare_torchvision_operators()
-import transformers
 
 SIZE = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
 GROUPED = SIZE | {"intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 64}

@@ -3,29 +3,15 @@
 Run it where these are installed: `python tests/make_references.py [CASE…]`. The tests themselves need none of them.
 """
 
-import importlib.util
 import re
 import sys
 import tempfile
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import references
 import torch
-
-
-def declare_torchvision_operators() -> None:
-    """torchvision imports only where its compiled operators load or are declared; none of them is used here."""
-    if hasattr(declare_torchvision_operators, "kept"):
-        return
-    folder = Path(importlib.util.find_spec("torchvision").origin).parent
-    source = (folder / "_meta_registrations.py").read_text()
-    operators = re.findall(r'@(?:register_meta|torch\.library\.register_fake)\("(?:torchvision::)?(\w+)"', source)
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in sorted(set(operators)):
-        library.define(f"{operator}(Tensor x) -> Tensor")
-    declare_torchvision_operators.kept = library
+import torchvision_stubs  # noqa: F401
 
 
 def from_torchvision(name, **fields):
@@ -683,7 +669,6 @@ def make_real_lite0():
 
 
 if __name__ == "__main__":
-    declare_torchvision_operators()
     torch.manual_seed(0)
     for case in sys.argv[1:] or CASES:
         make(case)

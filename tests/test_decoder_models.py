@@ -1,7 +1,6 @@
 """GPT-2 and the Llama kin: logits equal those of transformers, from folders as it writes them, and back."""
 
 import functools
-import importlib.util
 import json
 
 import jax
@@ -285,7 +284,7 @@ def test_a_config_says_all_whatever_model_it_is_built_on(tmp_path, name):
     np.testing.assert_allclose(logits, stored("llama"), atol=1e-4)
 
 
-@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("torch", "transformers"))), reason="no transformers")
+@pytest.mark.live
 @pytest.mark.parametrize("name", ["gpt2", "gemma2"])
 @pytest.mark.filterwarnings("ignore")
 def test_transformers_loads_what_is_exported(tmp_path, name):

@@ -1,6 +1,5 @@
 """What is exported comes back bit for bit, and gives the same logits in the libraries it is exported to."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -290,7 +289,6 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(source, tmp_pa
 LIVE = """
 import json, sys
 import make_references, references
-make_references.declare_torchvision_operators()
 import numpy as np, timm, torch, torchvision, transformers
 from safetensors.torch import load_file
 
@@ -371,7 +369,7 @@ EXPORTS = {
 }
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm and its like are not installed")
+@pytest.mark.live
 def test_the_libraries_load_it_strictly_and_give_the_same_logits(tmp_path):
     wanted = []
     for format, cases in EXPORTS.items():

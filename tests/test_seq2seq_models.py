@@ -1,7 +1,6 @@
 """T5, BART, mBART and Marian: their stages, their cache, and logits equal to those of transformers."""
 
 import functools
-import importlib.util
 import json
 import subprocess
 import sys
@@ -388,12 +387,9 @@ def test_what_transformers_does_not_have_is_not_exported(name, fields, message):
 
 
 LIVE = """
-import importlib.util, sys
+import sys
 import numpy as np
-from make_references import declare_torchvision_operators
-if importlib.util.find_spec("torchvision"):
-    declare_torchvision_operators()
-import torch, transformers
+import torchvision_stubs, torch, transformers
 for folder, architecture in zip(sys.argv[1::2], sys.argv[2::2]):
     model, info = getattr(transformers, architecture).from_pretrained(folder, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
@@ -403,9 +399,7 @@ for folder, architecture in zip(sys.argv[1::2], sys.argv[2::2]):
 """
 
 
-@pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("torch", "transformers"))), reason="needs torch and transformers"
-)
+@pytest.mark.live
 def test_transformers_loads_what_is_exported(tmp_path):
     command = [sys.executable, "-c", LIVE]
     for name in NAMES:

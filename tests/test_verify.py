@@ -1,7 +1,6 @@
 """--verify proves a conversion or names the stage at which it departs, by stored activations and by the libraries."""
 
-import importlib.util
-
+import live_libraries
 import numpy as np
 import pytest
 import references
@@ -139,14 +138,13 @@ def test_without_torch_it_is_asked_for(tmp_path, capsys, monkeypatch):
     assert "needs torch" in capsys.readouterr().err
 
 
-LIVE = ("torch", "timm", "transformers", "torchvision", "efficientnet_lite_pytorch")
-if all(map(importlib.util.find_spec, LIVE)):
+if not live_libraries.MISSING:
     import live_checkpoints as live
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif("live" not in globals(), reason="torch, timm and transformers are not installed")
-@pytest.mark.parametrize("case", live.CASES if "live" in globals() else ["none"])
+@pytest.mark.live
+@pytest.mark.parametrize("case", ["none"] if live_libraries.MISSING else live.CASES)
 def test_the_library_proves_the_conversion_and_refutes_a_spoilt_one(case, tmp_path, capsys, monkeypatch):
     source = live.write(case, tmp_path / "source")
     assert exit_code(source, tmp_path / "good") == 0

@@ -76,7 +76,7 @@ def evaluation(name: str, split: str = "test", every: int = 0, **fields: Any) ->
 
 def default() -> ConfigDict:
     """All fields and their defaults."""
-    config = ConfigDict()
+    config = ConfigDict(type_safe=False)  # `sharding` may be a text or a table; `complete` checks all types
     config.version = VERSION
     config.seed = 0
     config.modality = ""  # "" is told by the data: "image", "text", "vector"; or an address

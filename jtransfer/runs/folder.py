@@ -24,7 +24,7 @@ _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 
 
 def is_run(source: Any) -> bool:
-    """Returns whether a path or an address is the folder of a run; anything else, such as an open checkpoint, is not."""
+    """Returns whether a path or an address is the folder of a run; an open checkpoint, for instance, is not."""
     return (
         isinstance(source, str | os.PathLike)
         and (place := place_of(source)) is not None

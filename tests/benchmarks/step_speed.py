@@ -10,7 +10,7 @@ Memory is the process's peak; for ours this includes compilation. "beyond" leave
 Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` serves ours: XLA asks for the memory of a
 step anew in each step, and small pages cost a tenth to a third of it.
 
-Needs the extra `bench` (torch on the CPU, transformers).
+Needs the extra `live` (torch on the CPU, transformers).
 """
 
 import argparse

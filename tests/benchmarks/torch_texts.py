@@ -1,16 +1,11 @@
 """The PyTorch side of `step_speed` for texts: transformers' BERT of MiniLM's size."""
 
-import importlib.util
-
 import numpy as np
 import torch
 import torch_models
-from make_references import declare_torchvision_operators
+import torchvision_stubs  # noqa: F401
 from step_speed import texts
 from torch import nn
-
-if importlib.util.find_spec("torchvision"):
-    declare_torchvision_operators()
 from transformers import BertConfig, BertModel
 
 
