@@ -12,8 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import save_file
 from test_convert import CLASSES, TIMM, assert_same, write
 
-from jtransfer import convert, inspect, weights
-from jtransfer.core import config
+from jtransfer import config, convert, inspect, weights
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.runs import texts

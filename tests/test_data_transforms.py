@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.image import mixing, randaugment, transforms
+from jtransfer.modalities.image import randaugment, transforms
 from jtransfer.modalities.image.image_ops import OPS
+from jtransfer.training import mixing
 
 
 def picture(height=20, width=30, channels=3, seed=0):

@@ -13,9 +13,9 @@ from PIL import Image
 
 from jtransfer import config as configs
 from jtransfer import convert, models, weights
-from jtransfer.core import config_file
 from jtransfer.core.command import run_command
 from jtransfer.exporting import export
+from jtransfer.runs import config_file
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "pages").rglob("*.md"))

@@ -10,10 +10,10 @@ from huggingface_hub import constants, errors
 from test_convert import CLASSES, TIMM, assert_same, write
 
 from jtransfer import convert, generate, inspect, weights
-from jtransfer.core import config as configs
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
-from jtransfer.runs import initialize, texts
+from jtransfer.modalities.text.modality import Text
+from jtransfer.runs import initialize
 from jtransfer.weights.identify import sidecar_files
 
 SOURCE = "hf://org/name"
@@ -53,9 +53,8 @@ def restore(folder):
 
 
 def start_a_run(folder):
-    config = configs.complete({"init": SOURCE, "model": {"name": "convnext_tiny"}})
     init = initialize.open(SOURCE)
-    assert texts.tokenizer(config, folder, init).vocabulary == 7
+    assert Text().open((folder, init), None).vocabulary.vocabulary == 7
     assert generate.read(init, encoder_decoder=False)
     spec = weights.describe(init)
     _, report = initialize.variables(init, spec.model, sharding.make_mesh({"data": -1}), "replicate")

@@ -1,95 +1,122 @@
-"""Predictions of image files are those of the run's own evaluation, and what is wrong is said in one line."""
+"""Predictions of a run: by hand, from its parameters; the model is loaded and compiled once for any number of calls."""
 
+import cv2
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from jtransfer import config as configs
-from jtransfer import data, evaluators, predict
+from jtransfer import predict, train
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
-from jtransfer.runs import build
-from jtransfer.runs import folder as workdir
-from jtransfer.tasks import printing
+from jtransfer.tasks.printing import TOP
 from jtransfer.training import checkpoint
-from jtransfer.training import step as steps
 
-IMAGES = predict.BATCH + 3  # two batches, the last one padded
+LINEAR = '''
+"""One dense layer over the pixels of an image."""
+
+import flax.linen as nn
 
 
-RNG = np.random.default_rng(0)
+class Linear(nn.Module):
+    num_classes: int
 
-
-def draw(leaf):
-    """Numbers that keep activations near 1."""
-    fan_in = np.prod(leaf.shape[:-1])
-    values = RNG.normal(size=leaf.shape) / fan_in**0.5 if len(leaf.shape) > 1 else RNG.uniform(0.5, 1, leaf.shape)
-    return values.astype(np.float32)
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
+'''
+CLASSES = [
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+]  # fmt: skip
+MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+IMAGES = 19  # two batches, the last one padded
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's folder without its parameters, image files, and the probabilities that its evaluation gives them."""
-    folder = tmp_path_factory.mktemp("run")
+    """The folder of a run of a linear model, image files of several sizes, and the probabilities worked out by hand."""
+    folder = tmp_path_factory.mktemp("predict")
+    (folder / "linear.py").write_text(LINEAR)
     config = configs.default()
-    config.model.name = "resnet18"
-    config.model.fields = {"depths": (1, 1, 1, 1), "image_size": 32}
-    config.data.transform = "resize(32)|flip_lr"
-    config = configs.complete(config)
-    source = data.open(config.data, f"test[:{IMAGES}]")
-    workdir.claim(folder, config, source.class_names)
+    config.model.name = f"{folder}/linear.py:Linear"
+    config.data.train, config.data.test = "train[:32]", "test[:16]"
+    config.data.transform = f"resize(12)|flip_lr|normalize(({MEAN}, {STD}))"
+    config.batch_size = 16
+    config.optim.lr = 0.05
+    config.phases = [configs.phase("finetune", steps=4)]
+    train.run(config, folder / "run")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (12 + i, 30 - i, 3), np.uint8) for i in range(IMAGES)]
     paths = [str(folder / f"{i}.png") for i in range(IMAGES)]
-    for i, path in enumerate(paths):
-        Image.fromarray(source[i]["image"]).save(path)
-
-    model = build.create_model(config, len(source.class_names))
-    shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))
-    variables = jax.tree.map(draw, shapes)
-    transform = build.transforms(config, model)["eval"]
-    eval_step = jax.jit(steps.make_eval_step(model, preprocess=steps.pixels(**build.statistics(transform))))
-    _, expected = evaluators.run(eval_step, variables, data.eval_batches(source, transform, predict.BATCH))
-    assert len(np.unique(expected["probs"].round(4))) > IMAGES  # images differ
-    return folder, paths, variables, source.class_names, expected["probs"]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    dense = checkpoint.load_params(folder / "run")["params"]["Dense_0"]
+    small = np.stack([cv2.resize(image, (12, 12), interpolation=cv2.INTER_LINEAR) for image in images])
+    logits = ((small / 255 - MEAN) / STD).reshape(IMAGES, -1) @ dense["kernel"] + dense["bias"]
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return folder / "run", paths, exponentials / exponentials.sum(1, keepdims=True)
 
 
-@pytest.fixture
-def loaded(run, monkeypatch):
-    """What was asked of the checkpoint, which is stood in for."""
-    asked = []
-    monkeypatch.setattr(checkpoint, "load_params", lambda *args: asked.append(args) or run[2])
-    return asked
-
-
-def test_files_are_predicted_as_the_evaluation_predicts_them(run, loaded):
-    folder, paths, _, class_names, expected = run
+def test_files_are_predicted_as_worked_out_by_hand(run):
+    folder, paths, expected = run
     probs, names = predict.predict(folder, paths)
-    np.testing.assert_allclose(probs, expected, atol=1e-6)
-    assert names == class_names
-    assert loaded == [(folder, None)]
+    np.testing.assert_allclose(probs, expected, rtol=1e-4, atol=1e-6)
+    assert names == CLASSES
 
 
-def test_the_command_prints_the_best_classes_of_each_image(run, loaded, capsys):
-    folder, paths, _, class_names, expected = run
-    run_command(predict.main, ["predict", f"--workdir={folder}", "--step=20", paths[0], paths[10]])
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.split() == f"{paths[0]}  {best(class_names, expected[0])}".split()
-    assert second.startswith(f"{paths[10]}  ")
-    assert loaded == [(str(folder), 20)]
+def test_many_calls_load_once_and_compile_once(run, monkeypatch):
+    folder, paths, expected = run
+    loads, original = [], checkpoint.load_params
+    monkeypatch.setattr(checkpoint, "load_params", lambda *args: loads.append(args) or original(*args))
+    predictor = predict.load(folder)
+    predictor(paths[:4])
+    with jax.log_compiles(), compilations() as compiled:
+        for first in range(1, 12):
+            probs = predictor(paths[first : first + 4])["probs"]
+            np.testing.assert_allclose(probs, expected[first : first + 4], rtol=1e-4, atol=1e-6)
+    assert len(loads) == 1
+    assert compiled == []
 
 
-def best(names, probs):
-    order = np.argsort(-probs, kind="stable")[: printing.TOP]
-    return "  ".join(f"{names[i]} {probs[i]:.3f}" for i in order)
+class compilations:
+    """The programs that are compiled while the context is entered."""
+
+    def __enter__(self):
+        self.names = []
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        return self.names
+
+    def _listen(self, event, duration, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.names.append(details)
+
+    def __exit__(self, *_):
+        jax._src.monitoring.unregister_event_duration_listener(self._listen)
 
 
-def test_nothing_is_loaded_for_an_image_that_is_not_there(run, loaded):
+def test_the_command_prints_the_best_classes_of_each_image(run, capsys):
+    folder, paths, expected = run
+    run_command(predict.main, ["predict", f"--workdir={folder}", "--step=4", paths[0], paths[10]])
+    lines = capsys.readouterr().out.splitlines()
+    for line, path, probs in zip(lines, (paths[0], paths[10]), expected[[0, 10]], strict=True):
+        order = np.argsort(-probs, kind="stable")[:TOP]
+        best = "  ".join(f"{CLASSES[i]} {probs[i]:.3f}" for i in order)
+        assert line.split() == f"{path}  {best}".split()
+
+
+def test_a_step_that_was_not_kept_is_named(run):
+    with pytest.raises(InputError, match="has no checkpoint of step 3; it has 4"):
+        predict.predict(run[0], run[1][:1], 3)
+
+
+def test_nothing_is_loaded_for_an_image_that_is_not_there(run, monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_params", lambda *_: pytest.fail("loaded"))
     with pytest.raises(InputError, match=r"nowhere\.png: there is no such image"):
         predict.predict(run[0], [run[1][0], "nowhere.png"])
-    assert not loaded
 
 
-def test_a_file_that_is_no_image_is_named(run, loaded):
+def test_a_file_that_is_no_image_is_named(run):
     with pytest.raises(InputError, match=r"cannot read the image .*config\.json"):
         predict.predict(run[0], [str(run[0] / "config.json")])
 
