@@ -1,6 +1,7 @@
-"""Eight virtual CPU devices and one compilation cache for all tests; those of other libraries where these are."""
+"""Eight virtual CPU devices and one compilation cache for all tests; annotations are checked."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,12 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jtransfer-tests-xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+from jaxtyping import install_import_hook
+
+sys.path.insert(0, str(Path(__file__).parent))
+CHECKED = ("layers", "models", "generate", "objectives", "metrics")
+install_import_hook([f"jtransfer.{room}" for room in CHECKED], "typechecker.check")
 
 if not live_libraries.MISSING:
     import torchvision_stubs  # noqa: F401

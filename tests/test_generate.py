@@ -20,7 +20,8 @@ RUNS = [
     for path in sorted(decoders.FOLDER.glob("*.npz"))
     for kind in decoders.load(path.stem)[0]["runs"]
     if any(
-        decoders.load(path.stem)[0]["config"]["model_type"] in getattr(family, "STATED", ()) for family in maps.FAMILIES
+        decoders.load(path.stem)[0]["config"]["model_type"] in getattr(family, "STATED", ())
+        for family in maps.families()
     )
 ]
 TINY = {"vocab_size": 11, "max_length": 64, "width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 24}

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from jtransfer import models, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
-from jtransfer.models import text
+from jtransfer.models import encoder, text, text_head
 from jtransfer.models.chain import Chain, Tied
 from jtransfer.weights import libraries
 
@@ -36,7 +36,7 @@ class Tiny(Chain):
         return text.example_input(batch)
 
     def parts(self):
-        head = partial(text.MaskedLM, eps=1e-5, activation=nn.gelu)
+        head = partial(text_head.MaskedLM, eps=1e-5, activation=nn.gelu)
         return {"embed": Embed, "head": Tied(head, "embed")}
 
 
@@ -95,7 +95,7 @@ def forward(model, **where):
     return jax.jit(partial(model.apply, **where))
 
 
-@pytest.mark.parametrize("head", text.HEADS)
+@pytest.mark.parametrize("head", encoder.HEADS)
 @pytest.mark.parametrize("name", NAMES)
 def test_stages_in_two_parts_give_the_whole(name, head):
     model, variables = tiny(name, head)
@@ -193,12 +193,12 @@ def test_an_unknown_choice_is_named(field, value):
 def test_the_unit_mean_has_the_means_direction_and_nothing_else():
     stream = {"x": jax.random.normal(jax.random.key(0), (2, 3, 8)), "mask": jnp.ones((2, 1, 1, 3), bool)}
     mean, unit, scaled = (
-        text.Pool(kind).apply({}, stream | {"x": factor * stream["x"]})
+        text_head.Pool(kind).apply({}, stream | {"x": factor * stream["x"]})
         for kind, factor in (("mean", 1.0), ("unit_mean", 1.0), ("unit_mean", 7.0))
     )
     np.testing.assert_allclose(unit, mean / jnp.sqrt(jnp.square(mean).mean(-1, keepdims=True)), rtol=1e-5)
     np.testing.assert_allclose(scaled, unit, rtol=1e-5)
-    nothing = jax.grad(lambda x: text.Pool("unit_mean").apply({}, stream | {"x": x}).sum())(0 * stream["x"])
+    nothing = jax.grad(lambda x: text_head.Pool("unit_mean").apply({}, stream | {"x": x}).sum())(0 * stream["x"])
     assert np.isfinite(nothing).all()
 
 

@@ -1,7 +1,11 @@
-"""What models share: attention, convolution, normalisation and pooling over NHWC feature maps."""
+"""Layers that the models share: attention, convolution, normalisation, pooling and recurrence.
+
+Images and feature maps have the axes [batch, height, width, channels], sequences [batch, positions, features].
+"""
 
 from jtransfer.layers.attention import Attention
 from jtransfer.layers.conv import Conv, conv
+from jtransfer.layers.l2_normalize import l2_normalize
 from jtransfer.layers.layer_norm import LayerNorm
 from jtransfer.layers.layer_scale import LayerScale
 from jtransfer.layers.norm import BatchNorm
@@ -21,5 +25,6 @@ __all__ = [
     "avg_pool",
     "conv",
     "global_avg_pool",
+    "l2_normalize",
     "max_pool",
 ]

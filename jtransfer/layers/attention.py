@@ -1,6 +1,7 @@
-"""Attention: the one place that calls `jax.nn.dot_product_attention`, which takes flash kernels where there are any.
+"""Multi-head attention.
 
-On a CPU there are none, and a softmax of our own keeps less for the gradient.
+On accelerators it is `jax.nn.dot_product_attention`, which takes fused kernels where there are any. On a CPU there are
+none, and a softmax that is written here keeps less for the gradient.
 """
 
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.types import Array, DType
 
 Mask = Bool[Array, "#b #h #q m"]
 Bias = Float[Array, "#b #h q m"]
@@ -19,36 +21,40 @@ Rotate = Callable[[Float[Array, "b n h d"], Int[Array, "#b n"]], Float[Array, "b
 
 
 class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017): of a sequence to itself, or to another one, `context`.
+    """Multi-head attention from a sequence to itself or to another one.
 
-    Parameters: `query`, `key`, `value` and `out`, each a dense layer with a kernel [in, out]; the heads are the
-    consecutive parts of query, key and value. So a low-rank adapter or a sharding rule sees plain matrices.
+    Parameters: `query`, `key`, `value` and `out`, each a dense layer with a kernel [in, out] whose columns (rows, for
+    `out`) are those of one head after the other. So a low-rank adapter or a sharding rule sees plain matrices.
 
-    Keys and values of earlier calls: where the collection "cache" is mutable, the first call lays down a cache as long
-    as its own sequence (of zeros: nothing is seen yet), and each further call appends its keys and values and attends
-    to all that are there. `mask` and `bias` then have the cache's length as their last axis. What is attended to in a
-    `context` is kept from the first call on.
+    Decoding: where the collection "cache" is mutable, the first call makes a cache of keys and values that is as long
+    as its own sequence. It holds zeros; nothing is in it yet. Each further call appends its keys and values and attends
+    to all that are there, so `mask` and `bias` then have the length of the cache as their last axis. Keys and values of
+    a `context` are computed in the first call alone and kept.
 
     Attributes:
-      num_heads: number of heads.
-      dtype: of the computation.
-      causal: a position sees itself and those before it only.
-      num_kv_heads: number of heads of keys and values, where several query heads share one (Ainslie et al. 2023); None
-        is `num_heads`.
-      head_dim: features of a head; None is the input's features divided by `num_heads`.
-      use_bias: of query, key and value.
-      out_bias: of the output; None is `use_bias`.
-      scale: of the logits; None is head_dim^-1/2.
-      dropout: rate of dropped attention weights.
-      rotate: `(queries or keys, positions) -> the same shape`: rotary position embeddings.
-      norm: constructor of a norm of each head's queries and of its keys, before `rotate`.
-      window: with `causal`, a position sees the last `window` positions only, itself included.
-      softcap: logits stay within ±softcap, by softcap · tanh(logits / softcap).
-      kernel_init, query_init: initialisers of the kernels and of the query's; None is `kernel_init`.
+      num_heads: The number of heads of queries.
+      dtype: The dtype of the computation.
+      causal: Whether a position attends to itself and to those before it only.
+      num_kv_heads: The number of heads of keys and values, which divides `num_heads`; several query heads then share
+        one (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245). None means `num_heads`.
+      head_dim: The number of features of a head. None means the input's features divided by `num_heads`.
+      use_bias: Whether query, key and value have biases.
+      out_bias: Whether the output has a bias; None means `use_bias`.
+      scale: The factor of the logits; None means head_dim^-1/2.
+      dropout: The rate at which attention weights are dropped in training.
+      rotate: A function (queries or keys, positions) → the same shape, for rotary position embeddings.
+      kernel_init: The initialiser of the kernels.
+      norm: The constructor of a norm over the features of a head, applied to queries and to keys before `rotate`.
+      window: With `causal`, a position attends to the last `window` positions only, itself included.
+      softcap: Logits stay within ±softcap, by softcap · tanh(logits / softcap). None means no bound.
+      query_init: The initialiser of the query's kernel; None means `kernel_init`.
+
+    References:
+      Vaswani et al., Attention Is All You Need, arXiv:1706.03762, 2017.
     """
 
     num_heads: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
     causal: bool = False
     num_kv_heads: int | None = None
     head_dim: int | None = None
@@ -74,15 +80,18 @@ class Attention(nn.Module):
         positions: Int[Array, "#b n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b n d"]:
-        """Attends from x to `context`, by default to x itself.
+        """Attends from each position of x to those of `context`, or of x itself.
 
         Args:
-          x: what asks.
-          context: what is asked, if that is another sequence.
-          mask: False where a position must not be looked at.
-          bias: added to the logits before the softmax.
-          positions: of x, for `rotate`; default 0, 1, ….
-          train: whether attention weights are dropped (from the random stream "dropout").
+          x: The sequence that queries are made of.
+          context: The sequence that keys and values are made of, if it is another one.
+          mask: False where a query must not attend to a key.
+          bias: Added to the logits before the softmax.
+          positions: The positions of x, for `rotate`; by default 0, 1, ….
+          train: Whether attention weights are dropped, with the random stream "dropout".
+
+        Returns:
+          An array of the shape of x, in the dtype of the computation.
         """
         head_dim = self.head_dim or x.shape[-1] // self.num_heads
         num_kv_heads = self.num_kv_heads or self.num_heads
@@ -150,9 +159,17 @@ def attend(
     softcap: float | None = None,
     drop: Callable[[Float[Array, "b h n m"]], Float[Array, "b h n m"]] | None = None,
 ) -> Float[Array, "b n h d"]:
-    """softmax(q·kᵀ·scale + bias)·v in each head; g divides h.
+    """Computes softmax(q·kᵀ·scale + bias)·v for each head.
 
-    `drop` changes the attention weights (dropout) and `softcap` bounds q·kᵀ·scale, which the fused kernels can't do.
+    Args:
+      q: Queries.
+      k: Keys of g heads; g divides h, and consecutive query heads share one.
+      v: Values, likewise.
+      mask: False where a query must not attend to a key.
+      bias: Added to the logits.
+      scale: The factor of q·kᵀ; None means d^-1/2.
+      softcap: Bounds q·kᵀ·scale by softcap · tanh(… / softcap); fused kernels can't do that.
+      drop: Changes the attention weights, for dropout; fused kernels can't do that either.
     """
     shared = q.shape[2] != k.shape[2]
     if drop is None and softcap is None and (shared or not dispatch.on_cpu()):
@@ -169,8 +186,10 @@ def attend(
 
 @jax.custom_jvp
 def _softmax(x: Float[Array, "... m"]) -> Float[Array, "... m"]:
-    """The softmax, by way of its logarithm: where XLA's CPU compiler sees a quotient, it keeps the exponentials for the
-    gradient beside it."""
+    """The softmax, as the exponential of its logarithm.
+
+    Where XLA's CPU compiler sees a quotient, it keeps the exponentials for the gradient beside the result.
+    """
     shifted = x - x.max(axis=-1, keepdims=True)
     return jnp.exp(shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True)))
 

@@ -1,15 +1,16 @@
-"""Convolution over NHWC feature maps, with PyTorch's symmetric padding as the integer form."""
+"""Convolution over feature maps; a number as padding means PyTorch's symmetric padding."""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.cpu.depthwise import depthwise
 from jtransfer.layers.cpu.window_views import Pads, Pair, out_size, pad, window_views
+from jtransfer.layers.types import Array, DType
 
 Padding = str | int | Pads
 
@@ -17,18 +18,22 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 class Conv(nn.Module):
-    """A convolution: ordinary, 1×1, grouped or depthwise (`groups` equal to the input's channels).
+    """A two-dimensional convolution: ordinary, 1×1, grouped or depthwise (`groups` equal to the input's channels).
 
-    Parameters: `kernel` [kh, kw, in / groups, features] and, with `use_bias`, `bias` [features].
+    Parameters: `kernel` [height, width, in / groups, features] and, with `use_bias`, `bias` [features].
 
     Attributes:
-      features: number of output channels.
-      kernel_size: one number for a square window, or (height, width).
-      strides: one number or (height, width).
-      padding: "SAME" (TensorFlow's: the odd pixel goes to the end), "VALID", p for p pixels on all four sides
+      features: The number of output channels.
+      kernel_size: The window: one number for a square, or (height, width).
+      strides: One number, or (height, width).
+      padding: "SAME" (TensorFlow's, where an odd pixel goes to the end), "VALID", a number of pixels for all four sides
         (PyTorch's), or ((top, bottom), (left, right)).
-      groups: number of channel groups.
-      dtype: of the computation; None takes the promotion of input and parameters.
+      groups: The number of groups of channels.
+      use_bias: Whether there is a bias.
+      dtype: The dtype of the computation; None takes the promotion of the input and the parameters.
+      param_dtype: The dtype of the parameters.
+      kernel_init: The initialiser of the kernel.
+      bias_init: The initialiser of the bias.
     """
 
     features: int
@@ -37,8 +42,8 @@ class Conv(nn.Module):
     padding: Padding = "SAME"
     groups: int = 1
     use_bias: bool = True
-    dtype: jnp.dtype | None = None
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DType | None = None
+    param_dtype: DType = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
     bias_init: Callable = nn.initializers.zeros
 
@@ -60,9 +65,17 @@ def conv(
     padding: Padding = "SAME",
     groups: int = 1,
 ) -> Float[Array, "b i j f"]:
-    """The convolution of `Conv`, without parameters of its own.
+    """Convolves feature maps with a kernel, as `Conv` does.
 
-    On a CPU the fast routes have gradients of their own for reverse mode only (`jax.grad`, `jax.vjp`).
+    On a CPU, depthwise convolutions have a gradient of their own, which works in reverse mode only (`jax.grad`,
+    `jax.vjp`).
+
+    Args:
+      x: The feature maps.
+      kernel: The kernel, with the input channels of one group.
+      strides: One number, or (height, width).
+      padding: As of `Conv`.
+      groups: The number of groups of channels.
     """
     strides, window = pair(strides), kernel.shape[:2]
     pads = explicit_padding(padding, x.shape[1:3], window, strides)
@@ -78,12 +91,12 @@ def conv(
 
 
 def pair(value: int | Pair) -> Pair:
-    """`3` → `(3, 3)`."""
+    """A number for both axes as a pair: `3` → `(3, 3)`."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def explicit_padding(padding: Padding, size: Pair, window: Pair, strides: Pair) -> Pads:
-    """((top, bottom), (left, right)) of any form of `padding` for a map of `size`."""
+    """The padding as ((top, bottom), (left, right)), from any form that `Conv` takes, for a map of `size`."""
     if isinstance(padding, str):
         return tuple(lax.padtype_to_pads(size, window, strides, padding))
     if isinstance(padding, int):
@@ -100,7 +113,7 @@ def pointwise(x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c f"], strid
 def patches(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: Pair, pads: Pads
 ) -> Float[Array, "b i j f"]:
-    """A convolution as all patches times a matrix."""
+    """A convolution as the matrix of all patches times the kernel."""
     views = jnp.concatenate(window_views(pad(x, pads), kernel.shape[:2], strides), axis=-1)
     b, i, j, n = views.shape
     return (views.reshape(-1, n) @ kernel.reshape(n, -1)).reshape(b, i, j, -1)

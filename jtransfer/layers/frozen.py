@@ -1,4 +1,4 @@
-"""Frozen modules stand still: batch norm keeps its statistics and dropout is off, without a change to the model."""
+"""Frozen modules run as in evaluation: batch norm keeps its statistics and dropout is off, whatever the model is."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,12 +11,16 @@ _SWITCH = {nn.BatchNorm: "use_running_average", nn.Dropout: "deterministic"}
 
 
 def frozen_modules(trainable: trees.Tree) -> Callable[[tuple[str, ...]], bool]:
-    """A predicate over module paths: does the module at this path stand still?
+    """Tells which modules of a model are frozen, given which parameters are trained.
 
-    A module stands still if every parameter of the smallest scope around it that owns parameters is frozen.
+    A module is frozen if no parameter is trained in the smallest module around it that has parameters. So a batch norm
+    is frozen if its own parameters are, and a dropout if those of the module around it are.
 
     Args:
-      trainable: nested dict of bools over parameter paths (without the collection).
+      trainable: A nested dict of bools with the structure of the parameters (without the collection "params").
+
+    Returns:
+      A function from a module's path, such as `("stage1", "block0", "bn1")`, to whether it is frozen.
     """
     frozen: dict[tuple[str, ...], bool] = {(): True}
     for path, moves in trees.flatten(trainable).items():
@@ -33,7 +37,14 @@ def frozen_modules(trainable: trees.Tree) -> Callable[[tuple[str, ...]], bool]:
 
 
 def freeze(is_frozen: Callable[[tuple[str, ...]], bool]) -> AbstractContextManager:
-    """Within this context, modules for which `is_frozen(path)` holds run as in evaluation, also under `train=True`."""
+    """A context in which frozen modules run as in evaluation, even where the model is called with `train=True`.
+
+        with freeze(frozen_modules(trainable)):
+            y, updates = model.apply(variables, x, train=True, mutable=["batch_stats"])
+
+    Args:
+      is_frozen: A function from a module's path to whether it is frozen, as `frozen_modules` gives it.
+    """
 
     def interceptor(call, args, kwargs, context):
         module = context.module

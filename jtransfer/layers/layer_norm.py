@@ -6,21 +6,29 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-Features = Float[Array, "d"]
+from jtransfer.layers.types import Array
 
 
 class LayerNorm(nn.LayerNorm):
-    """Flax's `LayerNorm` (Ba et al. 2016, arXiv:1607.06450): same parameters `scale` and `bias`, same arguments.
+    """Flax's `LayerNorm`, with the same parameters `scale` and `bias`, arguments and results, and less memory.
 
-    Its derivative is written in terms of the normalised input, so that less is kept for the gradient: the input, and a
-    mean and a deviation of each row.
+    Its derivative is written in terms of the normalised input, so that only the input, and a mean and a deviation of
+    each row, are kept for the gradient.
+
+    References:
+      Ba et al., Layer Normalization, arXiv:1607.06450, 2016.
     """
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... d"], *, mask: jax.Array | None = None) -> Float[Array, "... d"]:
-        """Normalises each row of x, in float32; places outside of `mask` count for nothing."""
+    def __call__(self, x: Float[Array, "... d"], *, mask: Array | None = None) -> Float[Array, "... d"]:
+        """Normalises each row of x in float32.
+
+        Args:
+          x: The rows, along the last axis.
+          mask: False where a feature does not count for the statistics; broadcastable to x.
+        """
         plain = mask is None and self.axis_name is None and self.feature_axes == self.reduction_axes == -1
         if self.is_initializing() or not (plain and self.use_scale and self.use_bias and self.use_fast_variance):
             return super().__call__(x, mask=mask)

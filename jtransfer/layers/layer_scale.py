@@ -1,15 +1,24 @@
-"""A learned factor per channel at the end of a residual branch (arXiv:2103.17239)."""
+"""A learned factor for each channel, at the end of a residual branch."""
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from jtransfer.layers.types import Array, DType
 
 
 class LayerScale(nn.Module):
-    """Multiplies the last axis by the parameter `scale` [channels], which starts at `initial`."""
+    """Multiplies the last axis by the parameter `scale` [channels].
+
+    Attributes:
+      initial: The value that all of `scale` starts with.
+      dtype: The dtype of the computation; None takes the promotion of the input and the parameter.
+
+    References:
+      Touvron et al., Going Deeper with Image Transformers, arXiv:2103.17239, 2021.
+    """
 
     initial: float
-    dtype: jnp.dtype | None = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... c"]:

@@ -1,4 +1,4 @@
-"""Batch normalisation over NHWC feature maps."""
+"""Batch normalisation over feature maps."""
 
 from functools import partial
 
@@ -6,23 +6,36 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.types import Array
 
-Channels = Float[Array, "c"]
+Channels = Float[Array, " c"]
 
 
 class BatchNorm(nn.BatchNorm):
-    """Flax's `BatchNorm`: same parameters `scale`, `bias`, same statistics `mean`, `var`, same arguments, same numbers.
+    """Flax's `BatchNorm`, with the same parameters, statistics, arguments and results, and faster training on a CPU.
 
-    On a CPU, training keeps only the input for the gradient, which two passes over it compute (reverse mode only). Note
-    that `momentum` is 1 − PyTorch's, and that the running variance is the biased one, as everywhere in Flax.
+    On a CPU, only the input is kept for the gradient, which two passes over it compute; it works in reverse mode only
+    (`jax.grad`, `jax.vjp`). Note that `momentum` is 1 − PyTorch's, and that the running variance is the biased one, as
+    everywhere in Flax.
+
+    References:
+      Ioffe & Szegedy, Batch Normalization, arXiv:1502.03167, 2015.
     """
 
     @nn.compact
-    def __call__(self, x, use_running_average: bool | None = None, *, mask: jax.Array | None = None):
-        """Normalises x [..., channels]; `use_running_average` given here wins over none given to the constructor."""
+    def __call__(
+        self, x: Float[Array, "... c"], use_running_average: bool | None = None, *, mask: Array | None = None
+    ) -> Float[Array, "... c"]:
+        """Normalises each channel, by the running statistics or by those of the batch, which then move the former.
+
+        Args:
+          x: Feature maps, or anything with the channels along the last axis.
+          use_running_average: Whether to use the running statistics, if the constructor was not told.
+          mask: False where a position does not count for the statistics; broadcastable to x.
+        """
         stored = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         plain = mask is None and self.axis_name is None and self.axis == -1 and self.use_scale and self.use_bias
         if stored or self.is_initializing() or not plain or not dispatch.on_cpu():

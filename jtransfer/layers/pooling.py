@@ -1,4 +1,4 @@
-"""Pooling over NHWC feature maps, with PyTorch's symmetric padding as the integer form."""
+"""Pooling over feature maps; a number as padding means PyTorch's symmetric padding."""
 
 from functools import partial, reduce
 
@@ -6,17 +6,27 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.layers.conv import Padding, explicit_padding, pair
 from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, transposed_views, window_views
+from jtransfer.layers.types import Array
 
 
 def max_pool(
     x: Float[Array, "b h w c"], window: int | Pair, strides: int | Pair, padding: Padding = "VALID"
 ) -> Float[Array, "b i j c"]:
-    """The maximum over each window; padding never wins. The gradient goes to the first maximum, row by row."""
+    """The maximum over each window; padding never wins.
+
+    The gradient goes to the first maximum of a window, row by row. On a CPU it works in reverse mode only.
+
+    Args:
+      x: Feature maps.
+      window: One number for a square, or (height, width).
+      strides: One number, or (height, width).
+      padding: As of `layers.Conv`.
+    """
     window, strides = pair(window), pair(strides)
     pads = explicit_padding(padding, x.shape[1:3], window, strides)
     if not dispatch.on_cpu():
@@ -61,7 +71,15 @@ def avg_pool(
     *,
     count_include_pad: bool = True,
 ) -> Float[Array, "b i j c"]:
-    """The mean over each window; `count_include_pad` counts padding as zeros (PyTorch's default, not Keras's)."""
+    """The mean over each window.
+
+    Args:
+      x: Feature maps.
+      window: One number for a square, or (height, width).
+      strides: One number, or (height, width).
+      padding: As of `layers.Conv`.
+      count_include_pad: Whether padding counts, as zeros: PyTorch's default, and not what Keras does.
+    """
     window, strides = pair(window), pair(strides)
     pads = explicit_padding(padding, x.shape[1:3], window, strides)
     return nn.avg_pool(x, window, strides, pads, count_include_pad)
@@ -73,7 +91,14 @@ def global_avg_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
 
 
 def adaptive_avg_pool(x: Float[Array, "b h w c"], size: int | Pair) -> Float[Array, "b i j c"]:
-    """PyTorch's AdaptiveAvgPool2d: output row i averages input rows ⌊i·H/h⌋ … ⌈(i+1)·H/h⌉ − 1, columns alike."""
+    """Averages feature maps [H, W] down or up to a given size [h, w], as PyTorch's AdaptiveAvgPool2d does.
+
+    Row i of the output averages the rows ⌊i·H/h⌋ … ⌈(i+1)·H/h⌉ − 1 of the input; columns alike.
+
+    Args:
+      x: Feature maps.
+      size: Height and width of the output: one number, or two.
+    """
     (h, w), (height, width) = pair(size), x.shape[1:3]
     if (height, width) == (h, w):
         return x

@@ -1,4 +1,4 @@
-"""The block of the first transformer encoders, with norms after the residuals (Vaswani et al. 2017, BERT)."""
+"""The layer of transformer encoders such as BERT, with norms after the residuals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,19 +9,28 @@ import jax.numpy as jnp
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.attention import Attention
 from jtransfer.layers.layer_norm import LayerNorm
+from jtransfer.layers.types import DType
 
 
 class PostNorm(nn.Module):
-    """Attention and a two-layer network, each beside a residual and before a layer norm.
+    """Attention, then a two-layer network, each followed by a residual connection and a layer norm.
 
-    It takes and returns a dict with "x" [b, n, d] and "mask" bool [b, 1, 1, n]; whatever else is in it stays.
+    It takes and returns a dict with "x" [batch, positions, features] and "mask" bool [batch, 1, 1, positions], False
+    where there is padding. All other entries of the dict are passed on.
 
     Attributes:
-      num_heads: number of attention heads.
-      mlp_dim: features inside of the network.
-      eps: of the norms.
-      activation: of the network, one of `ACTIVATIONS`.
-      dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
+      num_heads: The number of attention heads.
+      mlp_dim: The number of features inside the network.
+      eps: Added to the variance in the layer norms.
+      activation: The activation of the network, a name in `layers.activation.ACTIVATIONS`.
+      dropout: The rate in training of what attention and network add to the residual.
+      attention_dropout: The rate in training of attention weights.
+      kernel_init: The initialiser of all kernels.
+      dtype: The dtype of the computation.
+
+    References:
+      Vaswani et al., Attention Is All You Need, arXiv:1706.03762, 2017.
+      Devlin et al., BERT, arXiv:1810.04805, 2018.
     """
 
     num_heads: int
@@ -31,7 +40,7 @@ class PostNorm(nn.Module):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     kernel_init: Callable = nn.initializers.normal(0.02)
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, stream: dict[str, Any], *, train: bool = False) -> dict[str, Any]:

@@ -1,29 +1,41 @@
-"""Recurrent layers: LSTM (Hochreiter and Schmidhuber 1997) and GRU (Cho et al. 2014, arXiv:1406.1078)."""
+"""Recurrent layers: LSTM and GRU."""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
+
+from jtransfer.layers.types import Array, DType
 
 GATES = {"lstm": 4, "gru": 3}
+"""Name of a cell → its number of gates, whose kernels lie side by side."""
+
 _Cell = Callable[..., tuple[Array, ...]]
 
 
 class Recurrence(nn.Module):
-    """One direction of a recurrent layer. Where `mask` is False nothing happens: the state stays as it is.
+    """One direction of an LSTM or GRU over a sequence.
 
-    Parameters: `kernel` [d, gates · features], `recurrent` [features, gates · features] and up to two biases [gates ·
-    features], `bias` of the input's products and `recurrent_bias` of the state's. The gates of an LSTM are input,
-    forget, cell and output, those of a GRU reset, update and new.
+    Where the mask is False the state is passed on unchanged, so padding has no effect, wherever it is.
+
+    Parameters: `kernel` [input features, gates · features], `recurrent` [features, gates · features] and up to two
+    biases [gates · features]: `bias` is added to the products of the input, `recurrent_bias` to those of the state. The
+    gates of an LSTM are input, forget, cell and output, those of a GRU reset, update and new, as in torch.
 
     Attributes:
       cell: "lstm" or "gru".
-      features: of the state.
-      biases: 2, as in torch; 1, the input's only, as in Keras's LSTM; or 0.
-      reset_after: a GRU's reset gate acts after the state's products, as in torch, in place of on the state.
-      backward: from the last place to the first.
+      features: The number of features of the state.
+      biases: The number of biases: 2, as in torch; 1, the input's, as in Keras's LSTM; or 0.
+      reset_after: Whether the reset gate of a GRU multiplies the products of the state, as in torch, and not the state
+        itself, as in the paper.
+      backward: Whether the sequence is read from its last position to its first.
+      dtype: The dtype of the computation.
+
+    References:
+      Hochreiter & Schmidhuber, Long Short-Term Memory, 1997.
+      Cho et al., Learning Phrase Representations using RNN Encoder–Decoder, arXiv:1406.1078, 2014.
     """
 
     cell: str
@@ -31,10 +43,16 @@ class Recurrence(nn.Module):
     biases: int = 2
     reset_after: bool = True
     backward: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n f"]:
+        """Returns the state after each position.
+
+        Args:
+          x: The sequences.
+          mask: False where there is padding.
+        """
         wide = GATES[self.cell] * self.features
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), (x.shape[-1], wide))
         recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.features, wide))

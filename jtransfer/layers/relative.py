@@ -1,21 +1,30 @@
-"""A bias of attention by relative position, in buckets that widen with the distance (Raffel et al. 2020)."""
+"""Attention biases that depend on the distance between a query and a key."""
 
 import math
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+
+from jtransfer.layers.types import Array
 
 
 class RelativeBias(nn.Module):
-    """The bias of attention's logits, for all layers at once; its parameter is `table` [num_buckets, num_heads].
+    """The bias of attention logits by relative position, as in T5: distances share buckets that widen geometrically.
+
+    Parameter: `table` [num_buckets, num_heads].
 
     Attributes:
-      num_heads: number of heads.
-      num_buckets: number of buckets, of both directions together.
-      max_distance: distances from here on share the last bucket.
-      both_ways: whether keys after a query have buckets of their own; otherwise they are as good as at its place.
+      num_heads: The number of attention heads.
+      num_buckets: The number of buckets, of both directions together.
+      max_distance: All distances from here on share the last bucket.
+      both_ways: Whether keys after a query have buckets of their own, as in an encoder. Otherwise they all share the
+        bucket of distance 0, as in a decoder, which masks them.
+
+    References:
+      Raffel et al., Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer,
+      arXiv:1910.10683, 2019.
     """
 
     num_heads: int
@@ -25,17 +34,30 @@ class RelativeBias(nn.Module):
 
     @nn.compact
     def __call__(self, queries: int, keys: int, first: int | Int[Array, ""] = 0) -> Float[Array, "1 h q m"]:
-        """The bias of queries at `first`, `first` + 1, … and keys at 0, 1, …, float32."""
+        """Returns the bias for queries at the positions `first`, `first` + 1, … and keys at 0, 1, …, float32.
+
+        Args:
+          queries: The number of queries.
+          keys: The number of keys.
+          first: The position of the first query.
+        """
         table = self.param("table", nn.initializers.normal(0.1), (self.num_buckets, self.num_heads))
         ahead = jnp.arange(keys) - (first + jnp.arange(queries)[:, None])
         found = bucket(ahead, self.num_buckets, self.max_distance, self.both_ways)
         return table[found].transpose(2, 0, 1)[None]
 
 
-def bucket(ahead: Int[Array, "q m"], num_buckets: int, max_distance: int, both_ways: bool) -> Int[Array, "q m"]:
-    """The bucket of a key that lies `ahead` places after its query (before it, where negative).
+def bucket(ahead: Int[Array, "*shape"], num_buckets: int, max_distance: int, both_ways: bool) -> Int[Array, "*shape"]:
+    """The bucket of each relative position.
 
-    Half of a direction's buckets are of one distance each, the others' bounds grow geometrically up to `max_distance`.
+    Half of the buckets of a direction hold one distance each; the bounds of the others grow geometrically up to
+    `max_distance`.
+
+    Args:
+      ahead: The number of positions by which a key lies after its query, negative where it lies before it.
+      num_buckets: The number of buckets, of both directions together.
+      max_distance: All distances from here on share the last bucket.
+      both_ways: Whether keys after a query have buckets of their own.
     """
     side = num_buckets // 2 if both_ways else num_buckets
     distance = jnp.abs(ahead) if both_ways else jnp.maximum(-ahead, 0)

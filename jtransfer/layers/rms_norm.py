@@ -1,25 +1,31 @@
-"""Normalisation by the root mean square alone."""
+"""Normalisation by the root mean square."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from jtransfer.layers.types import Array, DType
 
 
 class RMSNorm(nn.Module):
-    """Divides the last axis by its root mean square (Zhang and Sennrich 2019, arXiv:1910.07467); no mean, no bias.
+    """Divides the last axis by its root mean square and multiplies it by `scale`; no mean is taken, no bias added.
 
-    Computed in float32 whatever the input's dtype.
+    Computed in float32 whatever the dtype of the input.
 
     Attributes:
-      eps: added to the mean square.
-      offset: added to the parameter `scale` [features], which starts at 1 − offset. Gemma's files have 1, others 0.
-      dtype: of the output; None is the input's.
+      eps: Added to the mean square.
+      offset: Added to the parameter `scale` [features], which starts at 1 − offset. It is 1 in Gemma's checkpoints and
+        0 in all others.
+      dtype: The dtype of the output; None takes the input's.
+
+    References:
+      Zhang & Sennrich, Root Mean Square Layer Normalization, arXiv:1910.07467, 2019.
     """
 
     eps: float = 1e-6
     offset: float = 0.0
-    dtype: jnp.dtype | None = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:

@@ -1,22 +1,30 @@
-"""Rotary position embeddings (Su et al. 2021, arXiv:2104.09864) in the layout of two halves."""
+"""Rotary position embeddings."""
 
 import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+
+from jtransfer.layers.types import Array
 
 
 def rotate(
     x: Float[Array, "b n h d"], positions: Int[Array, "#b n"], *, base: float = 10000.0, scaling: tuple[float, ...] = ()
 ) -> Float[Array, "b n h d"]:
-    """Turns each pair (x[i], x[i + d/2]) by its position times the pair's frequency; computed in float32.
+    """Rotates each pair of features (x[i], x[i + d/2]) by its position times the frequency of the pair.
+
+    Computed in float32; the result has the dtype of x. The pairs lie half a head apart, as in Hugging Face's
+    transformers; the paper pairs neighbours.
 
     Args:
-      x: queries or keys.
-      positions: of x.
-      base: frequencies fall from 1 to about 1 / base along a head.
-      scaling: see `frequencies`.
+      x: Queries or keys, with the axes [batch, positions, heads, features].
+      positions: The position of each token.
+      base: The frequencies fall from 1 to about 1 / base along a head.
+      scaling: How positions are stretched, see `frequencies`.
+
+    References:
+      Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, arXiv:2104.09864, 2021.
     """
     angles = positions[..., None, None] * frequencies(x.shape[-1], base, scaling)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
@@ -26,11 +34,15 @@ def rotate(
 
 
 def frequencies(features: int, base: float, scaling: tuple[float, ...] = ()) -> Float[np.ndarray, " pairs"]:
-    """Radians a position, for each of the pairs of a head with this number of features.
+    """The angle in radians by which a position turns each pair of features of a head, float32 [features / 2].
 
-    `scaling` stretches positions so that longer texts fit: none; (factor,), all frequencies are divided by it; or
-    (factor, low, high, length), as in Llama 3.1: waves longer than length / low are stretched by the factor, those
-    shorter than length / high are left, and between the two it goes over linearly in length / wave.
+    Args:
+      features: The number of features of a head.
+      base: The frequencies fall from 1 to about 1 / base.
+      scaling: How positions are stretched, so that a model reads longer texts. Empty: not at all. `(factor,)`: all
+        frequencies are divided by the factor. `(factor, low, high, length)`: Llama 3.1's rule, by which waves longer
+        than length / low are stretched by the factor, those shorter than length / high are left as they are, and
+        between the two the frequency is interpolated linearly in length / wave.
     """
     plain = 1.0 / base ** (np.arange(0, features, 2) / features)
     if not scaling:

@@ -1,26 +1,35 @@
-"""Channels weighed by what the whole map shows (squeeze-and-excitation, arXiv:1709.01507)."""
+"""Squeeze-and-excitation: each channel is weighted by a function of the means of all channels."""
 
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.layers.pooling import global_avg_pool
+from jtransfer.layers.types import Array, DType
 
 _init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class SqueezeExcite(nn.Module):
-    """Multiplies each channel by `gate(expand(act(reduce(mean over the map))))`.
+    """Multiplies each channel of a feature map by `gate(expand(act(reduce(mean over the map))))`.
 
-    Parameters: dense layers `reduce` [c, features] and `expand` [features, c], both with bias.
+    Parameters: the dense layers `reduce` [channels, features] and `expand` [features, channels], both with bias.
+
+    Attributes:
+      features: The number of features between the two dense layers.
+      act: The activation after `reduce`.
+      gate: The function that makes factors of what `expand` gives.
+      dtype: The dtype of the computation; None takes the promotion of the input and the parameters.
+
+    References:
+      Hu et al., Squeeze-and-Excitation Networks, arXiv:1709.01507, 2017.
     """
 
     features: int
     act: Callable = nn.relu
     gate: Callable = nn.sigmoid
-    dtype: jnp.dtype | None = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

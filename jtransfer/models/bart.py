@@ -1,4 +1,10 @@
-"""BART (Lewis et al. 2020, arXiv:1910.13461), mBART (arXiv:2001.08210) and Marian's translators (arXiv:1804.00344)."""
+"""BART, mBART and the translators of Marian.
+
+References:
+  Lewis et al., BART: Denoising Sequence-to-Sequence Pre-training, arXiv:1910.13461, 2019.
+  Liu et al., Multilingual Denoising Pre-training for Neural Machine Translation, arXiv:2001.08210, 2020.
+  Junczys-Dowmunt et al., Marian: Fast Neural Machine Translation in C++, arXiv:1804.00344, 2018.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,26 +12,28 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from jtransfer import layers
 from jtransfer.core.errors import unknown
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.sinusoid import sinusoid
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Tied
 from jtransfer.models.seq2seq import Norm, Places, Seq2Seq, open_decoder, open_encoder
-from jtransfer.models.text import Stream
+from jtransfer.models.text import Inputs, Stream
 
 UNUSED = 2  # rows before the first of the learned positions, kept as the public files have them
 
 
 class Positioned(nn.Module):
-    """What makes the input of the first layer from token embeddings: positions, a norm if wanted, dropout.
+    """Adds position embeddings to token embeddings, followed by a norm if there is one, and by dropout.
 
     Attributes:
-      max_length: number of positions.
-      learned: whether they are parameters, or sines and cosines.
-      norm: constructor of the norm; None for no norm.
+      max_length: The number of positions.
+      learned: Whether positions are parameters, and not sines and cosines.
+      norm: The constructor of the norm; None means that there is none.
+      dropout: The rate in training.
     """
 
     max_length: int
@@ -48,11 +56,15 @@ class Positioned(nn.Module):
 
 
 class Embed(nn.Module):
-    """Token embeddings times `scale`, with positions.
+    """Embeds the tokens of the encoder and their positions.
 
     Attributes:
-      max_length: number of positions.
-      place: constructor of `Positioned`.
+      vocab_size: The number of tokens.
+      width: The number of features.
+      max_length: The number of positions.
+      scale: The factor of the token embeddings.
+      place: The constructor of `Positioned`.
+      dtype: The dtype of the computation.
     """
 
     vocab_size: int
@@ -60,7 +72,7 @@ class Embed(nn.Module):
     max_length: int
     scale: float
     place: Callable[..., nn.Module]
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     def setup(self):
         init = nn.initializers.normal(self.width**-0.5)
@@ -68,18 +80,24 @@ class Embed(nn.Module):
         self.placed = self.place()
         nn.share_scope(self, self.placed)
 
-    def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
+    def __call__(self, inputs: Inputs, *, train: bool = False) -> Stream:
         stream = open_encoder(inputs, self.max_length)
         positions = jnp.arange(inputs["input_ids"].shape[1])[None]
         return {"x": self.placed(self.scaled(inputs["input_ids"]), positions, train=train), **stream}
 
     def scaled(self, ids: Int[Array, "b n"]) -> Float[Array, "b n d"]:
-        """The embeddings without positions."""
+        """The embeddings of tokens, without positions."""
         return self.tokens(ids) * jnp.asarray(self.scale, self.dtype)
 
 
 class DecoderEmbed(nn.Module):
-    """The same token embeddings with the decoder's own positions, by default those after what the cache has."""
+    """Embeds the tokens of the decoder and their positions, by default those after the tokens in the cache.
+
+    Attributes:
+      embed: The stage whose token embeddings are used.
+      max_length: The number of positions.
+      place: The constructor of `Positioned`.
+    """
 
     embed: Embed
     max_length: int
@@ -99,15 +117,18 @@ class DecoderEmbed(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, in the decoder also to what the encoder gave, and a network, each beside a residual.
+    """Attention, in a decoder also to the output of the encoder, and a network, each with a residual and a norm.
 
     Attributes:
-      attention, norm: constructors.
-      decoder: which of the two it is of.
-      pre_norm: norms come before each part, in place of after its residual.
-      mlp_dim: features inside of the network.
-      activation: of the network, one of `ACTIVATIONS`.
-      dropout, mlp_dropout: rates of what is dropped of what is added, and inside of the network.
+      attention: The constructor of the attention.
+      norm: The constructor of the norms.
+      decoder: Whether the layer is one of the decoder.
+      pre_norm: Whether norms come before each part, and not after its residual.
+      mlp_dim: The number of features inside the network.
+      activation: The activation of the network, a name in `layers.activation.ACTIVATIONS`.
+      dropout: The rate in training of what is added to the residual.
+      mlp_dropout: The rate in training inside the network.
+      dtype: The dtype of the computation.
     """
 
     attention: Callable[..., nn.Module]
@@ -118,7 +139,7 @@ class Layer(nn.Module):
     activation: str
     dropout: float
     mlp_dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
@@ -148,7 +169,12 @@ class Layer(nn.Module):
 
 
 class Head(nn.Module):
-    """The logits of each next token, float32: products with the token embeddings, plus `bias` [vocab_size]."""
+    """The logits of the token after each one, float32: products with the token embeddings, plus `bias` [vocab_size].
+
+    Attributes:
+      embed: The stage whose `tokens` are the embeddings.
+      vocab_size: The number of tokens.
+    """
 
     embed: Embed
     vocab_size: int
@@ -160,17 +186,21 @@ class Head(nn.Module):
 
 
 class Bart(Seq2Seq):
-    """embed → encoder_0 … → decoder_embed → decoder_0 … → head; with `pre_norm` also "encoder_norm" and "decoder_norm".
+    """BART, a chain of the stages of `Seq2Seq`; with `pre_norm` also "encoder_norm" and "decoder_norm".
 
-    Fields beside those of `Seq2Seq`:
-
-    Attributes:
-      max_length: number of positions.
-      num_heads, mlp_dim: of the layers; `decoder_num_heads`, `decoder_mlp_dim`, those of the decoder, None is as many.
-      activation, mlp_dropout, pre_norm: see `Layer`.
-      eps: of the norms.
-      scaled: token embeddings are multiplied by the square root of the width.
-      learned_positions, embedding_norm: see `Positioned`.
+    Attributes, beside those of `Seq2Seq`:
+      max_length: The number of positions.
+      num_heads: The number of attention heads of the encoder.
+      decoder_num_heads: That of the decoder; None means `num_heads`.
+      mlp_dim: The number of features inside the networks of the encoder.
+      decoder_mlp_dim: That of the decoder; None means `mlp_dim`.
+      activation: The activation of the networks, a name in `layers.activation.ACTIVATIONS`.
+      mlp_dropout: The rate of dropout in training inside the networks.
+      eps: Added to the variance in the layer norms.
+      pre_norm: Whether norms come before each part of a layer, and not after its residual (mBART).
+      scaled: Whether token embeddings are multiplied by √width.
+      learned_positions: Whether positions are parameters, and not sines and cosines (Marian).
+      embedding_norm: Whether the embeddings are normalised.
     """
 
     vocab_size: int = 50265

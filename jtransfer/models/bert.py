@@ -1,20 +1,22 @@
-"""BERT (Devlin et al. 2018, arXiv:1810.04805) and MiniLM (Wang et al. 2020, arXiv:2002.10957)."""
+"""BERT (Devlin et al. 2018, arXiv:1810.04805), and MiniLM (Wang et al. 2020, arXiv:2002.10957), a small BERT."""
 
 from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Int
 
-from jtransfer.models.text import Classify, Embed, Encoder
+from jtransfer.layers.types import Array
+from jtransfer.models.encoder import Embed, Encoder
+from jtransfer.models.text_head import Classify
 
 
 class BERT(Encoder):
-    """embed → layer_0 … → pool → head; fields beside those of `Encoder`:
+    """BERT, a chain of the stages embed → layer_0 … → pool → head.
 
-    Attributes:
-      segments: kinds of segments that `token_type_ids` tells apart.
+    Attributes, beside those of `Encoder`:
+      segments: The number of segments that `token_type_ids` tells apart.
     """
 
     segments: int = 2
@@ -22,7 +24,7 @@ class BERT(Encoder):
     usual_pooling = "pooler"
 
     def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
-        """Zeros of the input's shapes and dtypes: texts of 8 tokens, with their segments if there are several kinds."""
+        """Texts of 8 tokens, all zeros, with `token_type_ids` if there are several segments."""
         texts = super().example_input(batch)
         return texts | ({"token_type_ids": jnp.zeros_like(texts["input_ids"])} if self.segments > 1 else {})
 

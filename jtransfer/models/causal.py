@@ -1,4 +1,4 @@
-"""What language models without an encoder have in common: each token sees itself and those before it."""
+"""The base of language models without an encoder, in which each token attends to itself and to those before it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,26 +6,32 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.core.errors import unknown
+from jtransfer.layers.types import Array, DType
 from jtransfer.models import text
 from jtransfer.models.chain import Chain, Tied
 
 HEADS = ("lm", "classify")
 INPUTS = ("input_ids", "attention_mask", "position_ids")
 Stream = dict[str, Any]
-"""Between stages: "x" [b, n, d], "mask" bool [b, 1, 1, m], False where there is padding, and "positions" int [b, n]."""
+"""What passes between two stages: "x" [batch, n, width], "mask" bool [batch, 1, 1, m], False where there is padding,
+and "positions" int [batch, n]."""
 
 _init = nn.initializers.normal(0.02)
 
 
 class Embed(nn.Module):
-    """Token embeddings, times `scale`, plus learned positions if there are any.
+    """Embeds tokens, multiplies them by a factor if there is one, and adds learned positions if there are any.
 
     Attributes:
-      max_length: number of learned positions; 0 for none.
-      dropout: rate of what is dropped of the sum.
+      vocab_size: The number of tokens.
+      width: The number of features.
+      max_length: The number of learned positions; 0 means that there are none.
+      scale: The factor of token embeddings; None means no factor.
+      dropout: The rate in training.
+      dtype: The dtype of the computation.
     """
 
     vocab_size: int
@@ -33,7 +39,7 @@ class Embed(nn.Module):
     max_length: int = 0
     scale: float | None = None
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     def setup(self):
         self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=_init)
@@ -41,7 +47,7 @@ class Embed(nn.Module):
             self.positions = self.param("positions", _init, (self.max_length, self.width))
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
+    def __call__(self, inputs: text.Inputs, *, train: bool = False) -> Stream:
         text.check(inputs, INPUTS)
         ids = inputs["input_ids"]
         positions = jnp.broadcast_to(text.positions_of(inputs), ids.shape)
@@ -52,7 +58,11 @@ class Embed(nn.Module):
 
 
 class Norm(nn.Module):
-    """A norm of the stream."""
+    """A norm of the stream's "x".
+
+    Attributes:
+      make: The constructor of the norm.
+    """
 
     make: Callable[..., nn.Module]
 
@@ -62,20 +72,20 @@ class Norm(nn.Module):
 
 
 class LastToken(nn.Module):
-    """What stands at the last token that is no padding, which has seen the whole text."""
+    """The features of each text's last token that is no padding, which has attended to the whole text."""
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b d"]:
-        seen = stream["mask"][:, 0, 0]
-        last = jnp.argmax(jnp.arange(seen.shape[1]) * seen, axis=1)
+        real = stream["mask"][:, 0, 0]
+        last = jnp.argmax(jnp.arange(real.shape[1]) * real, axis=1)
         return jnp.take_along_axis(stream["x"], last[:, None, None], axis=1)[:, 0]
 
 
 class Score(nn.Module):
-    """The logits of a text's classes, float32."""
+    """A classifier of texts, one dense layer without bias: logits float32."""
 
     num_classes: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], *, train: bool = False) -> Float[Array, "b k"]:
@@ -83,11 +93,17 @@ class Score(nn.Module):
 
 
 class Logits(nn.Module):
-    """The logits of each next token, float32, within ±softcap if there is one."""
+    """The logits of the token after each one, float32.
+
+    Attributes:
+      vocab_size: The number of tokens.
+      softcap: The bound of the logits, see `soft_capped`.
+      dtype: The dtype of the computation.
+    """
 
     vocab_size: int
     softcap: float | None = None
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Float[Array, "b n v"]:
@@ -96,7 +112,12 @@ class Logits(nn.Module):
 
 
 class TiedLogits(nn.Module):
-    """The same as products with the token embeddings of the stage `embed`."""
+    """The logits of the token after each one, as products with the token embeddings, float32.
+
+    Attributes:
+      softcap: The bound of the logits, see `soft_capped`.
+      embed: The stage whose `tokens` are the embeddings.
+    """
 
     softcap: float | None
     embed: Embed
@@ -107,28 +128,34 @@ class TiedLogits(nn.Module):
 
 
 def soft_capped(logits: Float[Array, "b n v"], softcap: float | None) -> Float[Array, "b n v"]:
-    """softcap · tanh(logits / softcap)."""
+    """Bounds logits smoothly: softcap · tanh(logits / softcap). None means no bound."""
     return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
 
 
 class Causal(Chain):
-    """embed → layer_0 … → norm → head, for a classifier embed → … → norm → pool → head.
+    """A decoder, a chain of the stages embed → layer_0 … → norm → head, or embed → … → norm → pool → head.
 
-    Its input is {"input_ids": int32 [b, n]}, with `attention_mask` [b, n] (default: all ones) and `position_ids`
-    [b, n] (default: 0, 1, …) if wanted. Logits are float32, [b, n, vocab_size] or [b, num_classes].
+    The input is {"input_ids": int32 [batch, n]}, and optionally `attention_mask` [batch, n] (by default all ones) and
+    `position_ids` [batch, n] (by default 0, 1, …).
 
-    Attributes:
-      num_classes: of a classifier; a language model's head is as wide as its vocabulary.
-      head: "lm", the logits of each next token, or "classify", of the whole text.
-      tied: the language model's head is the transposed embedding.
-      vocab_size: number of tokens.
-      max_length: number of positions that it was trained on.
-      width, depth, num_heads, mlp_dim: of the layers.
-      eps: of the norms.
-      dropout, attention_dropout: rates in training, of embeddings and of what GPT-2's layers add to the residual, and
-        of attention weights.
-      pad: token that fills up texts, for those who need to know it; `attention_mask` says where it is.
+    Attributes, beside those of `Chain`:
+      num_classes: The number of classes of "classify"; "lm" does not use it.
+      head: What the model gives, float32: "lm", the logits of the token after each one [batch, n, vocab_size]; or
+        "classify", the logits of each text [batch, num_classes].
+      tied: Whether the language model's head is the transposed embedding.
+      vocab_size: The number of tokens.
+      max_length: The greatest number of tokens of a text in training.
+      width: The number of features of a token.
+      depth: The number of layers.
+      num_heads: The number of attention heads.
+      mlp_dim: The number of features inside the networks of the layers.
+      eps: Added to the variance or mean square in the norms.
+      dropout: The rate in training of embeddings, and of what the layers of GPT-2 add to the residual.
+      attention_dropout: The rate in training of attention weights.
+      pad: The token that fills up texts, for those who make them; `attention_mask` says where it is.
     """
+
+    takes = ("text",)
 
     head: str = "lm"
     tied: bool = False
@@ -148,15 +175,15 @@ class Causal(Chain):
     logit_softcap = None
 
     def norm(self) -> Callable[..., nn.Module]:
-        """The constructor of the family's norm."""
+        """The constructor of the norms of a family."""
         raise NotImplementedError
 
     def layer(self, i: int) -> Callable[..., nn.Module]:
-        """The constructor of layer i, which takes a stream and gives one."""
+        """The constructor of a layer, counted from 0."""
         raise NotImplementedError
 
     def example_input(self, batch: int = 1) -> dict[str, Array]:
-        """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
+        """Texts of 8 tokens, all zeros."""
         return {"input_ids": jnp.zeros((batch, min(8, self.max_length)), jnp.int32)}
 
     def parts(self):

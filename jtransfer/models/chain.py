@@ -1,26 +1,32 @@
-"""A model is a chain of named stages: the one mechanism that every family uses."""
+"""Models as chains of named stages, the base of every family."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.layers.types import DType
+from jtransfer.models.head import Embedding
 from jtransfer.models.loop import Loop
+from jtransfer.models.paths import HEAD
 
 HOW = ("dtype", "scan", "remat")  # fields of a chain that say how it computes, not what
+HEADS = ("classify", "embed")  # of models of images
 
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """How images were prepared when the public weights were trained.
+    """How images are prepared for a model: as they were when its public weights were trained.
 
     Attributes:
-      mean, std: per channel, for pixels in [0, 1].
-      crop: side of the central crop as a fraction of the resized image's side.
-      interpolation: "bilinear" or "bicubic".
+      mean: The mean of each channel, which is subtracted from pixels in [0, 1].
+      std: The standard deviation of each channel, by which they are divided then.
+      crop: The side of the central crop, as a fraction of the side of the resized image.
+      interpolation: How images are resized: "bilinear" or "bicubic".
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -30,11 +36,11 @@ class Pixels:
 
 
 class Tied(NamedTuple):
-    """The constructor of a stage that uses parameters of another stage: `make(name=…, <to>=that stage)`.
+    """The constructor of a stage that uses parameters of another stage, called as `make(name=…, <to>=that stage)`.
 
     Attributes:
-      make: constructor, with the other stage as the field of its name.
-      to: name of the other stage. What is used of it is made in its `setup`, and keeps its path there.
+      make: The constructor. The stage has a field that has the name of the other stage.
+      to: The name of the other stage. What is used of it is made in its `setup`, and keeps its path there.
     """
 
     make: Callable[..., nn.Module]
@@ -42,49 +48,57 @@ class Tied(NamedTuple):
 
 
 class Chain(nn.Module):
-    """A model that runs its stages one after the other; a family says in `parts` what they are.
+    """A model that runs its stages one after the other. A subclass says in `parts` what they are.
 
-    Its input is a pytree: an array of images, or a dict of arrays named as in Hugging Face's transformers for text.
+    The input is a pytree: an array of images, or a dict of arrays that are named as in Hugging Face's transformers.
 
     Attributes:
-      num_classes: width of the last stage, "head".
-      dtype: of the computation; parameters are float32.
-      scan: stages in a row that do the same, such as the layers of a transformer, run as one loop, which compiles them
-        once; it costs a copy of their parameters in each call. Variables have the same paths as without. Where
-        something is mutable, such as a cache, stages run one after the other all the same.
-      remat: what a stage computes inside is computed again for its gradient, in place of being kept; the last stage's
-        is kept.
+      takes: The kinds of input that the class takes: "image", "text", or both. Not a field.
+      num_classes: The number of outputs of the last stage, "head".
+      dtype: The dtype of the computation; parameters are float32.
+      scan: Whether stages in a row that compute the same, such as the layers of a transformer, run as one loop. The
+        compiler then sees them once; it costs a copy of their parameters in each call. The paths of variables are the
+        same either way. Where a collection is mutable, such as a cache, there is no loop.
+      remat: Whether what a stage computes inside is computed again for its gradient instead of being kept. What the
+        last stage computes is kept in any case.
     """
 
+    takes = ()
+
     num_classes: int = 1000
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
     scan: bool = dataclasses.field(default=False, kw_only=True)
     remat: bool = dataclasses.field(default=False, kw_only=True)
 
     def parts(self) -> Mapping[str, Callable[..., nn.Module] | Tied]:
-        """Stage name → constructor of the stage, in order, "head" last. A stage is called as `stage(x, train=…)`.
+        """The constructors of the stages by name, in order, "head" last. Subclasses override this method.
 
-        A stage that uses the embedding of another one, such as the head of most language models, says so:
+        A stage is called as `stage(x, train=…)`. One that uses the embedding of another stage, such as the head of most
+        language models, says so:
 
             "embed": partial(Embed, …)                # its setup makes self.tokens = nn.Embed(…)
             "head": Tied(partial(Head, …), "embed")   # has the field `embed`, and calls self.embed.tokens.attend(x)
 
-        The parameter is there once, at "embed/tokens/embedding", also where the chain starts at "head".
+        The parameter exists once, at "embed/tokens/embedding", also where the chain starts at "head".
         """
         raise NotImplementedError
+
+    def constructors(self) -> Mapping[str, Callable[..., nn.Module] | Tied]:
+        """The constructors of the stages that the model has, those of `parts` or what fields put in their place."""
+        return self.parts()
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of the stages, in order, "head" last."""
-        return tuple(self.parts())
+        return tuple(self.constructors())
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What the input must look like, as plain data."""
+        """How the input must be prepared, as plain data; empty where the model does not say it."""
         return {}
 
     def example_input(self, batch: int = 1) -> Any:
-        """Zeros of the input's shapes and dtypes."""
+        """Zeros of the shapes and dtypes of an input with `batch` examples."""
         raise NotImplementedError
 
     @nn.compact
@@ -97,23 +111,25 @@ class Chain(nn.Module):
         stop: str | None = None,
         outputs: Sequence[str] | None = None,
     ) -> Any:
-        """Runs the stages from `start` (included) to `stop` (excluded); by default all.
+        """Runs the stages from `start` (included) to `stop` (excluded), by default all.
 
         `model(x) == model(model(x, stop=s), start=s)` for every stage s.
 
         Args:
-          x: the input, or what the stage before `start` returned.
-          train: batch norm uses the batch's statistics, dropout is on (it takes the random stream "dropout").
-          start, stop: names of stages.
-          outputs: names of stages that are run.
+          x: The input, or what the stage before `start` returned.
+          train: Whether batch norm uses the statistics of the batch, and dropout is on, with the random stream
+            "dropout".
+          start: The name of the first stage to run; None means the first of all.
+          stop: The name of the first stage not to run; None means that all the rest run.
+          outputs: Names of stages that are run, whose outputs are wanted.
 
         Returns:
-          What the last stage that is run returns; with `outputs`, a dict of what each of these stages returns.
+          What the last stage that was run returned; with `outputs`, a dict of what each of these stages returned.
 
         Raises:
           InputError: `start` or `stop` is no stage, `stop` comes before `start`, or one of `outputs` is not run.
         """
-        parts, made = self.parts(), {}
+        parts, made = self.constructors(), {}
 
         def stage(name: str) -> nn.Module:
             if name not in made:
@@ -145,35 +161,61 @@ class Chain(nn.Module):
 
 
 class ImageChain(Chain):
-    """A chain that maps images [batch, height, width, channels] to logits float32 [batch, num_classes].
+    """A chain that maps images [batch, height, width, channels] to logits or to embeddings.
 
     Attributes:
-      image_size: default height and width of the input, in pixels: one number, or two.
-      channels: of the input.
-      pixels: the preprocessing of the family's public weights.
+      image_size: Height and width of the input in pixels: one number, or two.
+      channels: The number of channels of the input.
+      pixels: How images are prepared for the family's public weights.
+      head: "classify", the model ends with its classifier, which gives logits float32 [batch, num_classes]; or "embed",
+        it ends with the features before the classifier, float32 [batch, features], and "head" has no parameters.
+      normalize: Whether embeddings are divided by their length.
     """
 
+    takes = ("image",)
     image_size: int | tuple[int, int] = 224
     channels: int = 3
     pixels: Pixels = Pixels()
+    head: str = dataclasses.field(default="classify", kw_only=True)
+    normalize: bool = dataclasses.field(default=True, kw_only=True)
+
+    def constructors(self) -> Mapping[str, Callable[..., nn.Module] | Tied]:
+        """The constructors of `parts`, with an embedding in place of the classifier where `head` says so.
+
+        Raises:
+          InputError: There is no such head.
+        """
+        if self.head not in HEADS:
+            raise unknown("head", self.head, HEADS)
+        embed = {HEAD: partial(Embedding, self.normalize)} if self.head == "embed" else {}
+        return {**self.parts(), **embed}
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Height and width of the input."""
+        """Height and width of the input in pixels."""
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """`Pixels` and the input's `size` as plain data."""
+        """The fields of `Pixels`, and the `size` of the input, as plain data."""
         return {**dataclasses.asdict(self.pixels), "size": self.image_size}
 
     def example_input(self, batch: int = 1) -> jnp.ndarray:
-        """Zeros of the input's shape and dtype: float32 [batch, height, width, channels]."""
+        """Images of zeros, float32 [batch, height, width, channels]."""
         return jnp.zeros((batch, *self.sides, self.channels), jnp.float32)
 
 
 def segment(stages: tuple[str, ...], start: str | None, stop: str | None) -> tuple[str, ...]:
-    """The stages from `start` (included) to `stop` (excluded); None means the first, and past the last."""
+    """The names of the stages from `start` (included) to `stop` (excluded).
+
+    Args:
+      stages: The names of all stages in order.
+      start: None means the first stage.
+      stop: None means the end.
+
+    Raises:
+      InputError: `start` or `stop` is no stage, or `stop` comes before `start`.
+    """
     for name in (start, stop):
         if name is not None and name not in stages:
             raise unknown("stage", name, stages)

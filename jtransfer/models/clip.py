@@ -1,4 +1,4 @@
-"""CLIP (Radford et al. 2021, arXiv:2103.00020): an image tower, a text tower, and the pair of them."""
+"""CLIP (Radford et al. 2021, arXiv:2103.00020): its image tower, its text tower, and the pair of them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,10 +6,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from jtransfer import layers
 from jtransfer.core.errors import InputError
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Chain, ImageChain, Pixels
 from jtransfer.models.text import check
 from jtransfer.models.vit import Embed, Layer, Pool
@@ -25,7 +26,12 @@ _TEXT = ("input_ids", "attention_mask")
 
 
 class Branch(nn.Module):
-    """A part of a model that works on one entry of a dict and leaves the others; its parameters keep their paths."""
+    """Applies a module to one entry of a dict and passes on the others.
+
+    Attributes:
+      key: The name of the entry, whose place the module's output takes.
+      make: The constructor of the module, whose parameters have the paths that they have without the branch.
+    """
 
     key: str
     make: Callable[..., nn.Module]
@@ -39,7 +45,13 @@ class Branch(nn.Module):
 
 
 class Texts(nn.Module):
-    """A model of texts on a dict with its inputs, in place of which comes what it makes of them, "text"."""
+    """Applies a model of texts to the texts in a dict and passes on the other entries.
+
+    Its output becomes the entry "text", in place of "input_ids" and "attention_mask".
+
+    Attributes:
+      make: The constructor of the model, whose parameters have the paths that they have without this module.
+    """
 
     make: Callable[..., nn.Module]
 
@@ -54,16 +66,24 @@ class Texts(nn.Module):
 
 
 class TextEmbed(nn.Module):
-    """Token embeddings plus positions, and where the text ends: the first `end` token.
+    """Adds the embeddings of tokens and of positions, and finds the end of each text.
 
-    Padding comes after that and is never seen, so that `attention_mask` changes nothing.
+    Gives {"x": [batch, n, width], "end": int [batch]}, where "end" is the position of the first `end` token. Padding
+    comes after it and is never attended to, so `attention_mask` makes no difference.
+
+    Attributes:
+      vocab_size: The number of tokens.
+      max_length: The number of positions.
+      width: The number of features of a token.
+      end: The token that ends a text.
+      dtype: The dtype of the computation.
     """
 
     vocab_size: int
     max_length: int
     width: int
     end: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, inputs: dict[str, Int[Array, "b n"]], *, train: bool = False) -> dict[str, Array]:
@@ -79,10 +99,10 @@ class TextEmbed(nn.Module):
 
 
 class TextPool(nn.Module):
-    """A layer norm of what stands at the text's end."""
+    """The features at the end of each text, after a layer norm."""
 
     eps: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: dict[str, Array], *, train: bool = False) -> Float[Array, "b d"]:
@@ -91,11 +111,11 @@ class TextPool(nn.Module):
 
 
 class Projection(nn.Module):
-    """A dense layer, without bias in the public models; its output is float32."""
+    """The dense layer into the space that images and texts share; its output is float32."""
 
     features: int
     use_bias: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], *, train: bool = False) -> Float[Array, "b p"]:
@@ -104,28 +124,28 @@ class Projection(nn.Module):
 
 
 class Similarity(nn.Module):
-    """The cosines of all images with all texts, times exp(`scale`)."""
+    """The cosine similarities of all images with all texts, times exp(`scale`), a parameter: logits float32."""
 
     @nn.compact
     def __call__(self, x: dict[str, Array], *, train: bool = False) -> Float[Array, "b k"]:
         scale = self.param("scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
-        image, text = (x[key] / jnp.linalg.norm(x[key], axis=-1, keepdims=True) for key in ("image", "text"))
+        image, text = (layers.l2_normalize(x[key]) for key in ("image", "text"))
         return jnp.exp(scale) * image @ text.T
 
 
 class CLIP(Chain):
-    """What the towers and their pair have in common.
+    """The base of the towers and of their pair.
 
-    Attributes:
-      activation: "quick_gelu" in OpenAI's models, "gelu" in most of LAION's.
-      eps: of the layer norms.
+    Attributes, beside those of `Chain`:
+      activation: "quick_gelu", as in OpenAI's models, or "gelu", as in most of LAION's.
+      eps: Added to the variance in the layer norms.
     """
 
     activation: str = "quick_gelu"
     eps: float = 1e-5
 
     def layers(self, depth: int, num_heads: int, mlp_dim: int, causal: bool) -> dict[str, partial]:
-        """Stage name → constructor, of a tower's layers."""
+        """The constructors of the layers of a tower, by the names of their stages."""
         layer = partial(
             Layer, num_heads, mlp_dim, self.eps, activation=self.activation, causal=causal, dtype=self.dtype
         )
@@ -133,10 +153,19 @@ class CLIP(Chain):
 
 
 class CLIPImage(CLIP, ImageChain):
-    """embed → layer_0 … → pool → head: images to embeddings float32 [batch, num_classes], not normalised.
+    """CLIP's image tower, a chain of the stages embed → layer_0 … → pool → head.
 
-    The head is the projection into the space that images and texts share, where `num_classes` is that space's width;
-    with `head_bias` and another `num_classes` it is that of a classifier.
+    With `head="classify"`, the head is the projection into the space that images and texts share: embeddings float32
+    [batch, num_classes] that are not normalised, where `num_classes` is the width of that space. With `head_bias` and
+    another `num_classes` it is a classifier. With `head="embed"` the model ends before the projection.
+
+    Attributes, beside those of `CLIP` and `ImageChain`:
+      patch: The side of a patch in pixels.
+      width: The number of features of a token.
+      depth: The number of layers.
+      num_heads: The number of attention heads.
+      mlp_dim: The number of features inside the networks of the layers.
+      head_bias: Whether the head has a bias.
     """
 
     num_classes: int = 512
@@ -160,15 +189,24 @@ class CLIPImage(CLIP, ImageChain):
 
 
 class CLIPText(CLIP):
-    """embed → layer_0 … → pool → head: texts to embeddings float32 [batch, num_classes], not normalised.
+    """CLIP's text tower, a chain of the stages embed → layer_0 … → pool → head.
 
-    A text is {"input_ids": int32 [batch, n ≤ max_length]}, as transformers gives it.
+    It maps {"input_ids": int32 [batch, n ≤ max_length]} to embeddings float32 [batch, num_classes] that are not
+    normalised.
 
-    Attributes:
-      vocab_size: number of tokens.
-      max_length: number of positions.
-      end: the token at whose first place the text is read off; what comes after it (padding) changes nothing.
+    Attributes, beside those of `CLIP`:
+      num_classes: The width of the space that images and texts share.
+      vocab_size: The number of tokens.
+      max_length: The number of positions.
+      end: The token that ends a text: its features at the first such token represent the text, and what comes after it
+        makes no difference.
+      width: The number of features of a token.
+      depth: The number of layers.
+      num_heads: The number of attention heads.
+      mlp_dim: The number of features inside the networks of the layers.
     """
+
+    takes = ("text",)
 
     num_classes: int = 512
     vocab_size: int = 49408
@@ -180,7 +218,7 @@ class CLIPText(CLIP):
     mlp_dim: int = 2048
 
     def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
-        """Zeros of the inputs' shapes and dtypes: int32 [batch, max_length]."""
+        """Texts of zeros, int32 [batch, max_length]."""
         return {name: jnp.zeros((batch, self.max_length), jnp.int32) for name in _TEXT}
 
     def parts(self):
@@ -194,15 +232,19 @@ class CLIPText(CLIP):
 
 
 class CLIPPair(CLIP, ImageChain):
-    """image → text → head: {"image": [b, h, w, 3], "input_ids": [num_classes, n]} to logits [b, num_classes].
+    """CLIP's image and text towers, a chain of the stages image → text → head. The first two are whole towers.
 
-    So it is a classifier whose classes are texts. The first two stages are whole towers.
+    It maps {"image": [batch, height, width, channels], "input_ids": [num_classes, n]} to logits float32 [batch,
+    num_classes]: it is a classifier whose classes are texts.
 
-    Attributes:
-      projection: width of the space that images and texts share.
-      patch, width, depth, num_heads, mlp_dim: of the image tower.
-      text_…, vocab_size, max_length, end: of the text tower.
+    Attributes, beside those of `CLIP` and `ImageChain`:
+      projection: The width of the space that images and texts share.
+      patch, width, depth, num_heads, mlp_dim: Those of the image tower.
+      vocab_size, max_length, end: Those of the text tower.
+      text_width, text_depth, text_num_heads, text_mlp_dim: Those of the text tower.
     """
+
+    takes = ("image", "text")
 
     projection: int = 512
     patch: int = 32
@@ -220,7 +262,7 @@ class CLIPPair(CLIP, ImageChain):
     pixels: Pixels = _PIXELS
 
     def example_input(self, batch: int = 1) -> dict[str, Array]:
-        """Zeros of the inputs' shapes and dtypes."""
+        """An image for each of `batch` examples, and `num_classes` texts, all zeros."""
         texts = {name: jnp.zeros((self.num_classes, self.max_length), jnp.int32) for name in _TEXT}
         return {"image": super().example_input(batch), **texts}
 

@@ -4,10 +4,11 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer import layers
 from jtransfer.layers.activation import gelu
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
@@ -18,10 +19,10 @@ _norm = partial(layers.LayerNorm, epsilon=1e-6)
 
 
 class Stem(nn.Module):
-    """A 4×4 convolution with stride 4 and a layer norm."""
+    """A 4×4 convolution with stride 4, and a layer norm."""
 
     features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -30,10 +31,10 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """A layer norm and a 2×2 convolution with stride 2."""
+    """A layer norm, and a 2×2 convolution with stride 2."""
 
     features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
@@ -42,10 +43,16 @@ class Downsample(nn.Module):
 
 
 class Block(nn.Module):
-    """A 7×7 depthwise convolution, then layer norm and two dense layers, the inner one four times as wide."""
+    """A residual block: a 7×7 depthwise convolution, a layer norm, and two dense layers with four times the channels
+    between them, whose output is scaled by `layer_scale`.
+
+    Attributes:
+      drop_path: The rate of stochastic depth.
+      dtype: The dtype of the computation.
+    """
 
     drop_path: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w c"]:
@@ -59,12 +66,19 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks with one stochastic-depth rate each (arXiv:1603.09382), after `downsample` if wanted."""
+    """Blocks in a row, after `Downsample` if wanted.
+
+    Attributes:
+      features: The number of channels.
+      drop_paths: The rate of stochastic depth (Huang et al. 2016, arXiv:1603.09382) of each block.
+      downsample: Whether height and width are halved first.
+      dtype: The dtype of the computation.
+    """
 
     features: int
     drop_paths: tuple[float, ...]
     downsample: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -76,9 +90,9 @@ class Stage(nn.Module):
 
 
 class NormPool(nn.Module):
-    """The mean over height and width, and a layer norm of it."""
+    """The mean over height and width, followed by a layer norm."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b c"]:
@@ -86,12 +100,12 @@ class NormPool(nn.Module):
 
 
 class ConvNeXt(ImageChain):
-    """stem → stage1 … stage4 → pool → head.
+    """ConvNeXt, a chain of the stages stem → stage1 … stage4 → pool → head.
 
-    Attributes:
-      depths: blocks of each stage.
-      widths: channels of each stage.
-      drop_path: stochastic depth of the last block; it falls linearly to 0 at the first.
+    Attributes, beside those of `ImageChain`:
+      depths: The number of blocks of each stage.
+      widths: The number of channels of each stage.
+      drop_path: The rate of stochastic depth of the last block; it falls linearly to 0 at the first.
     """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)

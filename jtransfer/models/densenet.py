@@ -1,12 +1,13 @@
-"""DenseNet (Huang et al. 2016, arXiv:1608.06993): each block sees the maps of all blocks before it in its stage."""
+"""DenseNet (Huang et al. 2016, arXiv:1608.06993)."""
 
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import Head
 from jtransfer.models.resnet import Stem
@@ -16,10 +17,15 @@ _norm = partial(layers.BatchNorm, momentum=0.9, epsilon=1e-5)
 
 
 class Block(nn.Module):
-    """Batch norm, ReLU, 1×1 convolution, and again with 3×3; its `growth` channels are put after the input's."""
+    """Batch norm, ReLU and a 1×1 convolution, then the same with 3×3; its output is concatenated to its input.
+
+    Attributes:
+      growth: The number of channels that the block adds.
+      dtype: The dtype of the computation.
+    """
 
     growth: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w f"]:
@@ -31,9 +37,9 @@ class Block(nn.Module):
 
 
 class Transition(nn.Module):
-    """Half the channels by a 1×1 convolution, a quarter of the pixels by averaging."""
+    """Halves the channels by a 1×1 convolution, and height and width by averaging."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -43,12 +49,12 @@ class Transition(nn.Module):
 
 
 class Stage(nn.Module):
-    """`depth` blocks, after a transition if wanted."""
+    """Blocks in a row, after a transition if wanted. Each block sees the outputs of all before it in the stage."""
 
     depth: int
     growth: int
     transition: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -60,9 +66,9 @@ class Stage(nn.Module):
 
 
 class NormPool(nn.Module):
-    """Batch norm, ReLU, and the mean over height and width."""
+    """Batch norm, ReLU and the mean over height and width."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b c"]:
@@ -71,12 +77,12 @@ class NormPool(nn.Module):
 
 
 class DenseNet(ImageChain):
-    """stem → stage1 … stage4 → pool → head.
+    """DenseNet, a chain of the stages stem → stage1 … stage4 → pool → head.
 
-    Attributes:
-      depths: blocks of each stage.
-      growth: channels that each block adds.
-      features: channels of the stem.
+    Attributes, beside those of `ImageChain`:
+      depths: The number of blocks of each stage.
+      growth: The number of channels that each block adds.
+      features: The number of channels of the stem.
     """
 
     depths: tuple[int, ...] = (6, 12, 24, 16)

@@ -1,15 +1,16 @@
-"""DistilBERT (Sanh et al. 2019, arXiv:1910.01108): BERT without segments, with half of its layers."""
+"""DistilBERT (Sanh et al. 2019, arXiv:1910.01108), a BERT with half of the layers and without segments."""
 
 from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 
-from jtransfer.models.text import DeepClassify, Embed, Encoder
+from jtransfer.models.encoder import Embed, Encoder
+from jtransfer.models.text_head import DeepClassify
 
 
 class DistilBERT(Encoder):
-    """embed → layer_0 … → pool → head; fields as those of `Encoder`."""
+    """DistilBERT, a chain of the stages embed → layer_0 … → pool → head. The fields are those of `Encoder`."""
 
     depth: int = 6
 

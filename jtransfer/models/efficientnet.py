@@ -1,7 +1,4 @@
-"""EfficientNet (arXiv:1905.11946).
-
-EfficientNet-Lite is github.com/tensorflow/tpu, models/official/efficientnet/lite.
-"""
+"""EfficientNet (Tan & Le 2019, arXiv:1905.11946) and EfficientNet-Lite (github.com/tensorflow/tpu)."""
 
 import math
 from functools import partial
@@ -12,7 +9,7 @@ from jtransfer.models.chain import Pixels
 from jtransfer.models.head import Head
 from jtransfer.models.inverted import Inverted, expanded, scaled
 
-# expansion, features, blocks, kernel, strides of each stage at width and depth 1
+# of each stage at width and depth 1: expansion, features, number of blocks, kernel size, strides of the first block
 STAGES = (
     (1, 16, 1, 3, 1),
     (6, 24, 2, 3, 2),
@@ -25,14 +22,15 @@ STAGES = (
 
 
 class EfficientNet(Inverted):
-    """stem → stage1 … stage7 → conv_head → pool → head.
+    """EfficientNet, a chain of the stages stem → stage1 … stage7 → conv_head → pool → head.
 
-    With `symmetric`, weights from PyTorch: torchvision's `efficientnet_b0` … `b7` (B5 to B7 with `eps` 1e-3, which
-    is their default) and timm's `efficientnet_b0` … (always 1e-5). Without, weights from TensorFlow: timm's
-    `tf_efficientnet_b0` … and transformers'.
+    Weights that were trained in PyTorch need `symmetric=True`: torchvision's `efficientnet_b0` … `b7` (B5 to B7 with
+    `eps=1e-3`, which is their default here) and timm's `efficientnet_b0` … (always 1e-5). Those from TensorFlow need
+    `symmetric=False`: timm's `tf_efficientnet_b0` … and transformers'.
 
-    Attributes:
-      width, depth: multipliers of features and blocks.
+    Attributes, beside those of `Inverted`:
+      width: The factor of all numbers of features.
+      depth: The factor of the numbers of blocks.
     """
 
     width: float = 1.0
@@ -46,12 +44,12 @@ class EfficientNet(Inverted):
 
     @property
     def ends(self) -> tuple[int, int]:
-        """Channels of the first and the last convolution."""
+        """The numbers of channels of the first and the last convolution."""
         return scaled(32, self.width), scaled(1280, self.width)
 
     @property
     def squeezes(self) -> bool:
-        """Whether blocks squeeze and excite."""
+        """Whether blocks have squeeze-and-excitation."""
         return True
 
     @property
@@ -69,12 +67,13 @@ class EfficientNet(Inverted):
 
 
 class EfficientNetLite(EfficientNet):
-    """EfficientNet without squeeze-and-excitation, with ReLU6; its ends do not scale.
+    """EfficientNet-Lite: an EfficientNet with ReLU6, without squeeze-and-excitation, and with ends of a fixed size.
 
-    The ends are the stem, the first stage, the last stage and the last convolution.
+    The ends, which do not grow with `width` and `depth`, are the stem, the first stage, the last stage and the last
+    convolution.
 
-    timm's `tf_efficientnet_lite0.in1k` and the original weights want the defaults, timm's `efficientnet_lite0.ra_in1k`
-    wants `symmetric`.
+    timm's `tf_efficientnet_lite0.in1k` and the original weights need the default fields, timm's
+    `efficientnet_lite0.ra_in1k` needs `symmetric=True`.
     """
 
     symmetric: bool = False

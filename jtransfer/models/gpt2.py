@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jtransfer import layers
+from jtransfer.layers.types import DType
 from jtransfer.models.causal import Causal, Stream
 
 _init = nn.initializers.normal(0.02)
@@ -14,19 +15,21 @@ _gelu = partial(nn.gelu, approximate=True)
 
 
 class Layer(nn.Module):
-    """Attention and a two-layer network, each after a layer norm and beside a residual.
+    """Attention and a two-layer network, each after a layer norm and with a residual connection.
 
     Attributes:
-      attention, norm: constructors.
-      mlp_dim: features inside of the network.
-      dropout: rate of what is dropped of what is added.
+      attention: The constructor of the attention.
+      norm: The constructor of the norms.
+      mlp_dim: The number of features inside the network.
+      dropout: The rate in training of what is added to the residual.
+      dtype: The dtype of the computation.
     """
 
     attention: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     mlp_dim: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
@@ -40,7 +43,7 @@ class Layer(nn.Module):
 
 
 class GPT2(Causal):
-    """embed → layer_0 … → norm → head, with learned positions; fields as those of `Causal`."""
+    """GPT-2, a chain of the stages embed → layer_0 … → norm → head. The fields are those of `Causal`."""
 
     vocab_size: int = 50257
     max_length: int = 1024

@@ -1,4 +1,4 @@
-"""Inverted bottlenecks (arXiv:1801.04381): what MobileNet and EfficientNet are made of."""
+"""Inverted bottlenecks (Sandler et al. 2018, arXiv:1801.04381), of which MobileNet and EfficientNet consist."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -7,21 +7,26 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What all layers of a model share.
+    """What the layers of a stage have in common.
 
     Attributes:
-      act: after a batch norm; `squeeze_act` and `gate`: inside squeeze-and-excitation.
-      symmetric: PyTorch's padding, not TensorFlow's "SAME".
-      eps: of batch norm. TensorFlow's 1e-3 comes with a momentum of 0.99, PyTorch's 1e-5 with 0.9.
+      act: The activation after a batch norm.
+      squeeze_act: The activation inside squeeze-and-excitation.
+      gate: The function that makes its factors.
+      symmetric: Whether convolutions pad as PyTorch does, and not as TensorFlow's "SAME".
+      eps: Added to the variance in batch norm. TensorFlow's 1e-3 comes with a momentum of 0.99, PyTorch's 1e-5 with
+        one of 0.9.
+      dtype: The dtype of the computation.
     """
 
     act: Callable
@@ -29,11 +34,20 @@ class Style:
     gate: Callable = nn.sigmoid
     symmetric: bool = True
     eps: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
 
 class Widths(NamedTuple):
-    """A block: channels inside and at its end, kernel, strides, channels of the squeeze (0: none), stochastic depth."""
+    """The sizes of a block.
+
+    Attributes:
+      wide: The number of channels inside.
+      features: The number of channels at the end.
+      kernel: The size of the depthwise convolution's window.
+      strides: Of the depthwise convolution.
+      squeeze: The number of features inside squeeze-and-excitation; 0 means that there is none.
+      drop_path: The rate of stochastic depth.
+    """
 
     wide: int
     features: int
@@ -44,7 +58,7 @@ class Widths(NamedTuple):
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm and, if `act`, the activation."""
+    """A convolution and a batch norm, followed by the activation if `act` is set."""
 
     features: int
     kernel: int
@@ -74,7 +88,8 @@ class ConvNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Widen, filter each channel, weigh the channels, narrow; a residual where shapes agree."""
+    """An inverted bottleneck: a 1×1 convolution to more channels, a depthwise convolution, squeeze-and-excitation if
+    wanted, and a 1×1 convolution to fewer channels; with a residual connection where the shapes agree."""
 
     widths: Widths
     style: Style
@@ -97,7 +112,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks, one after the other."""
+    """Blocks in a row."""
 
     blocks: tuple[Widths, ...]
     style: Style
@@ -110,14 +125,17 @@ class Stage(nn.Module):
 
 
 class Inverted(ImageChain):
-    """stem → stage1 … → conv_head → pool → what a family adds.
+    """The base of these families, a chain of the stages stem → stage1 … → conv_head → pool → what a family adds.
 
-    Attributes:
-      dropout: before the last dense layer.
-      drop_path: stochastic depth (arXiv:1603.09382) of the last block; it falls linearly to 0 at the first.
-      symmetric: PyTorch's padding, as in weights that were trained in PyTorch, and not TensorFlow's "SAME".
-      eps: of batch norm; by default PyTorch's 1e-5 if `symmetric`, else TensorFlow's 1e-3. Parameters have the same
-        names and shapes whatever `symmetric` and `eps` are, so nothing but the accuracy shows a wrong choice.
+    Parameters have the same names and shapes whatever `symmetric` and `eps` are, so nothing but the accuracy shows a
+    wrong choice.
+
+    Attributes, beside those of `ImageChain`:
+      dropout: The rate in training before the last dense layer.
+      drop_path: The rate of stochastic depth (Huang et al. 2016, arXiv:1603.09382) after the last block; it falls
+        linearly to 0 at the first.
+      symmetric: Whether convolutions pad as PyTorch does, as weights from PyTorch need, and not as TensorFlow's "SAME".
+      eps: Added to the variance in batch norm; None means PyTorch's 1e-5 if `symmetric`, else TensorFlow's 1e-3.
     """
 
     dropout: float = 0.2
@@ -136,18 +154,19 @@ class Inverted(ImageChain):
         return tuple(map(len, self.blocks))
 
     def style(self, act: Callable, squeeze_act: Callable = nn.relu, gate: Callable = nn.sigmoid) -> Style:
-        """The style with these activations and the model's fields."""
+        """The `Style` with these activations, and the fields of the model."""
         eps = self.eps or (1e-5 if self.symmetric else 1e-3)
         return Style(act, squeeze_act, gate, self.symmetric, eps, self.dtype)
 
     def trunk(
         self, ends: tuple[int, int], style: Style, styles: Iterable[Style]
     ) -> dict[str, Callable[..., nn.Module]]:
-        """The stages up to the pool.
+        """The constructors of the stages up to the pool, by name.
 
         Args:
-          ends: channels of the first and the last convolution, and `style` theirs.
-          styles: of each stage.
+          ends: The numbers of channels of the first and the last convolution.
+          style: The style of these two.
+          styles: The style of each stage.
         """
         stem, last = (partial(ConvNorm, ends[0], 3, 2, style), partial(ConvNorm, ends[1], 1, 1, style))
         stages = zip(self.blocks, styles, strict=True)
@@ -156,7 +175,7 @@ class Inverted(ImageChain):
 
 
 def scaled(features: float, width: float = 1.0, divisor: int = 8) -> int:
-    """`width * features` rounded to a multiple of `divisor`, but never down by more than a tenth."""
+    """Rounds `width * features` to a multiple of `divisor`, but never down by more than a tenth."""
     wanted = width * features
     rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * wanted else rounded + divisor
@@ -165,13 +184,14 @@ def scaled(features: float, width: float = 1.0, divisor: int = 8) -> int:
 def expanded(
     channels: int, rows: Sequence[tuple[int, int, int, int, int]], squeeze: bool, drop_path: float
 ) -> tuple[tuple[Widths, ...], ...]:
-    """The blocks of each stage of a network in which every block widens its own input by a factor.
+    """The blocks of each stage, where every block has a multiple of its input's channels inside.
 
     Args:
-      channels: what enters the first stage.
-      rows: of each stage, expansion, features, blocks, kernel, strides of the first block.
-      squeeze: squeeze to a quarter of the block's input channels.
-      drop_path: of a block after the last.
+      channels: The number of channels that enter the first stage.
+      rows: Of each stage, the factor, the number of features, of blocks, the kernel size, and the strides of the first
+        block.
+      squeeze: Whether blocks have squeeze-and-excitation, with a quarter of the input's channels inside.
+      drop_path: The rate of stochastic depth that a block after the last would have; it starts at 0.
     """
     stages, done, total = [], 0, sum(row[2] for row in rows)
     for expansion, features, blocks, kernel, strides in rows:

@@ -1,5 +1,9 @@
-"""Decoders with rotary positions and gated networks: Llama (arXiv:2302.13971, 2407.21783), Qwen2 (2407.10671), Qwen3
-(2505.09388), Mistral (2310.06825), Gemma (2403.08295) and Gemma 2 (2408.00118)."""
+"""Decoders with rotary positions and gated networks: Llama and its like.
+
+References:
+  Llama, arXiv:2302.13971, 2023, and arXiv:2407.21783, 2024. Qwen2, arXiv:2407.10671, 2024. Qwen3, arXiv:2505.09388,
+  2025. Mistral, arXiv:2310.06825, 2023. Gemma, arXiv:2403.08295, 2024. Gemma 2, arXiv:2408.00118, 2024.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +14,7 @@ import jax.numpy as jnp
 from jtransfer import layers
 from jtransfer.layers.rms_norm import RMSNorm
 from jtransfer.layers.rotary import rotate
+from jtransfer.layers.types import DType
 from jtransfer.models.causal import Causal, Stream
 
 ACTIVATIONS = {"silu": nn.silu, "gelu_tanh": partial(nn.gelu, approximate=True)}
@@ -17,14 +22,16 @@ _init = nn.initializers.normal(0.02)
 
 
 class Layer(nn.Module):
-    """Attention and a gated network, each after a norm and beside a residual.
+    """Attention and a gated network, each after a norm and with a residual connection.
 
     Attributes:
-      attention, norm: constructors.
-      mlp_dim: features inside of the network.
-      activation: of its gate, one of `ACTIVATIONS`.
-      mlp_bias: of its three dense layers.
-      post_norms: further norms of what attention and network give.
+      attention: The constructor of the attention.
+      norm: The constructor of the norms.
+      mlp_dim: The number of features inside the network.
+      activation: The activation of its gate, a name in `ACTIVATIONS`.
+      mlp_bias: Whether its three dense layers have biases.
+      post_norms: Whether the outputs of attention and network are normalised, too.
+      dtype: The dtype of the computation.
     """
 
     attention: Callable[..., nn.Module]
@@ -33,7 +40,7 @@ class Layer(nn.Module):
     activation: str
     mlp_bias: bool
     post_norms: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
@@ -44,30 +51,34 @@ class Layer(nn.Module):
 
         dense = partial(nn.Dense, use_bias=self.mlp_bias, dtype=self.dtype, kernel_init=_init)
         y = self.norm(name="norm1")(x)
-        seen = {"mask": stream["mask"], "positions": stream["positions"]}
-        x = add(x, self.attention(name="attention")(y, **seen, train=train), "norm1_after")
+        given = {"mask": stream["mask"], "positions": stream["positions"]}
+        x = add(x, self.attention(name="attention")(y, **given, train=train), "norm1_after")
         y = self.norm(name="norm2")(x)
         y = ACTIVATIONS[self.activation](dense(self.mlp_dim, name="gate")(y)) * dense(self.mlp_dim, name="up")(y)
         return {**stream, "x": add(x, dense(x.shape[-1], name="down")(y), "norm2_after")}
 
 
 class Llama(Causal):
-    """embed → layer_0 … → norm → head; fields beside those of `Causal`:
+    """Llama and its like, a chain of the stages embed → layer_0 … → norm → head.
 
-    Attributes:
-      num_kv_heads: number of heads of keys and values; None is `num_heads`.
-      head_dim: features of a head; None is width / num_heads.
-      rope_theta, rope_scaling: `base` and `scaling` of `layers.rotary.rotate`.
-      qkv_bias, out_bias, mlp_bias: which dense layers have biases.
-      qk_norm: norms of each head's queries and keys (Qwen3).
-      window: a token sees as many of the last ones only, itself included; None is all.
-      window_every: one layer in as many has the window, the first one included (Gemma 2: 2).
-      activation: of the networks' gates, one of `ACTIVATIONS`.
-      norm_offset: added to the scales of the norms (Gemma: 1).
-      embedding_scale: what embeddings are multiplied by (Gemma: √width); None is nothing.
-      post_norms: see `Layer` (Gemma 2).
-      query_scale: attention logits are divided by its square root; None is `head_dim`.
-      attention_softcap, logit_softcap: bounds of the logits of attention and of the head, reached smoothly (Gemma 2).
+    Attributes, beside those of `Causal`:
+      num_kv_heads: The number of heads of keys and values; None means `num_heads`.
+      head_dim: The number of features of a head; None means width / num_heads.
+      rope_theta: The `base` of `layers.rotary.rotate`.
+      rope_scaling: The `scaling` of `layers.rotary.rotate`.
+      qkv_bias: Whether queries, keys and values have biases.
+      out_bias: Whether the output of attention has a bias.
+      mlp_bias: Whether the dense layers of the networks have biases.
+      qk_norm: Whether the queries and keys of each head are normalised (Qwen3).
+      window: A token attends to this many of the last tokens only, itself included; None means to all.
+      window_every: One layer in this many has the window, the first one included (Gemma 2: 2).
+      activation: The activation of the networks' gates, a name in `ACTIVATIONS`.
+      norm_offset: Added to the scales of the norms (Gemma: 1).
+      embedding_scale: The factor of token embeddings (Gemma: √width); None means no factor.
+      post_norms: Whether the outputs of attention and networks are normalised, too (Gemma 2).
+      query_scale: Attention logits are divided by its square root; None means `head_dim`.
+      attention_softcap: The bound of attention logits, reached smoothly (Gemma 2); None means no bound.
+      logit_softcap: The bound of the logits, likewise.
     """
 
     vocab_size: int = 32000

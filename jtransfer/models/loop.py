@@ -1,4 +1,4 @@
-"""Stages in a row that do the same, with parameters of their own, as one loop."""
+"""Runs stages in a row that compute the same, each with parameters of its own, as one loop."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,16 +15,16 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 class Loop:
-    """How the stages of a chain run within one call of it.
+    """Finds and runs the loops within one call of a chain.
 
-    Nothing is said to be the same that is not: two stages are, if their variables have the same shapes, are
-    differentiated alike, and if what they compute has the same jaxpr, each at its own path; so an interceptor that
-    treats one of them in another way, such as one that holds it still, keeps them apart.
+    Two stages compute the same if their variables have the same shapes and are differentiated alike, and if their
+    computations, each traced at its own path, have the same jaxpr. So an interceptor that treats one of them in another
+    way, such as one that freezes it, keeps them apart.
 
-    Attributes:
-      chain: the bound chain.
-      train: as in a call of the chain.
-      remat: what a stage computes inside is not kept for the gradient.
+    Args:
+      chain: The bound chain.
+      train: As in a call of the chain.
+      remat: Whether what a stage computes inside is computed again for the gradient instead of being kept.
     """
 
     def __init__(self, chain: nn.Module, train: bool, remat: bool):
@@ -32,7 +32,12 @@ class Loop:
         self.variables = chain.variables
 
     def count(self, parts: Sequence[tuple[str, Part]], x: Any) -> int:
-        """How many stages, from the first on, do the same to x and give it back in its shape."""
+        """How many of the stages, from the first on, compute the same and return what has the shapes of x.
+
+        Args:
+          parts: Names and constructors of stages in a row.
+          x: What the first of them is given.
+        """
         kinds = [self._kind(name) for name, _ in parts]
         alike = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), len(kinds))
         if alike < 2 or not kinds[0][1]:
@@ -44,7 +49,16 @@ class Loop:
         return next((i for i, other in enumerate(others, 1) if not _same(first, other)), alike)
 
     def run(self, names: Sequence[str], part: Part, x: Any) -> Any:
-        """What these stages, all as the first of them, make of x."""
+        """Runs stages that compute the same, one after the other.
+
+        Args:
+          names: The names of the stages.
+          part: The constructor of the first one.
+          x: What the first one is given.
+
+        Returns:
+          What the last one returns.
+        """
 
         def body(x, own):
             return self._call(names[0], part, *own, x), None

@@ -1,15 +1,19 @@
-"""LSTM and GRU encoders of texts, in one direction or in both."""
+"""Encoders of text that are LSTMs or GRUs, in one direction or in both."""
 
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.layers.masked import masked_max, masked_mean
 from jtransfer.layers.recurrent import GATES, Recurrence
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Chain
-from jtransfer.models.text import Classify, Normalize, Stream, check, example_input, mask_of, masked_max, masked_mean
+from jtransfer.models.head import Embedding
+from jtransfer.models.text import Inputs, Stream, check, example_input, mask_of
+from jtransfer.models.text_head import Classify
 
 HEADS = ("classify", "tag", "embed")
 POOLINGS = ("last", "mean", "max")
@@ -21,20 +25,23 @@ class Embed(nn.Module):
 
     vocab_size: int
     width: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
+    def __call__(self, inputs: Inputs, *, train: bool = False) -> Stream:
         check(inputs, INPUTS)
         tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, name="tokens")
         return {"x": tokens(inputs["input_ids"]), "mask": mask_of(inputs)}
 
 
 class Layer(nn.Module):
-    """A recurrence, or one in each direction beside each other, after dropout. What comes before it sees no padding.
+    """Dropout and a recurrence, or one in each direction whose states are concatenated.
+
+    The fields are those of `layers.recurrent.Recurrence`, and:
 
     Attributes:
-      cell, features, biases, reset_after: of `layers.recurrent.Recurrence`.
+      bidirectional: Whether there is a recurrence in each direction.
+      dropout: The rate in training.
     """
 
     cell: str
@@ -43,7 +50,7 @@ class Layer(nn.Module):
     biases: int
     reset_after: bool
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
@@ -56,11 +63,12 @@ class Layer(nn.Module):
 
 
 class Pool(nn.Module):
-    """What stands for the text.
+    """What represents the text: [batch, features], or [batch, n, features] for "tokens".
 
     Attributes:
-      kind: "last", the state in which each direction ends; "mean" or "max" over what is no padding; "tokens", each of
-        them, [b, n, d].
+      kind: "last", the state in which each direction ends; "mean" or "max" over the tokens that are no padding; or
+        "tokens", the states at each token.
+      bidirectional: Whether the features are those of two directions.
     """
 
     kind: str
@@ -82,27 +90,30 @@ class Pool(nn.Module):
 
 
 class Recurrent(Chain):
-    """embed → layer_0 … → pool → head.
+    """An LSTM or GRU, a chain of the stages embed → layer_0 … → pool → head.
 
-    Its input is {"input_ids": int32 [b, n]}, with `attention_mask` [b, n] (default: all ones) if wanted. Padding
-    changes nothing, wherever it is: the state stays as it is there.
+    The input is {"input_ids": int32 [batch, n]}, and optionally `attention_mask` [batch, n] (by default all ones).
+    Padding makes no difference, wherever it is: the state passes it unchanged.
 
-    Attributes:
-      num_classes: of "classify" and "tag"; without meaning for "embed".
-      head: "classify", the logits of a text [b, num_classes]; "tag", those of each token [b, n, num_classes]; "embed",
-        what stands for the text, of length 1. All float32.
+    Attributes, beside those of `Chain`:
+      num_classes: The number of classes of "classify" and "tag"; "embed" does not use it.
+      head: What the model gives, float32: "classify", the logits of each text [batch, num_classes]; "tag", those of
+        each token [batch, n, num_classes]; or "embed", what represents the text, divided by its length.
       cell: "lstm" or "gru".
-      pooling: what "classify" and "embed" see of the text, see `Pool`.
-      vocab_size: number of tokens.
-      width: of the embeddings.
-      features: of the state, of one direction.
-      depth: number of layers.
-      bidirectional: whether there is a backward direction, too.
-      biases, reset_after: of the cells, see `layers.recurrent.Recurrence`. Keras's LSTM has biases=1, and its GRU
-        without `reset_after` has both False and 1.
-      dropout: rate in training, before each layer and before the head.
-      pad: token that fills up texts; `attention_mask` says where it is.
+      pooling: What represents the text for "classify" and "embed": the `kind` of `Pool`.
+      vocab_size: The number of tokens.
+      width: The number of features of the embeddings.
+      features: The number of features of the state, of one direction.
+      depth: The number of layers.
+      bidirectional: Whether there is a recurrence in each direction.
+      biases: The number of biases of a cell, see `layers.recurrent.Recurrence`; 1 in Keras's LSTM.
+      reset_after: Where a GRU's reset gate acts, see `layers.recurrent.Recurrence`. A GRU of Keras without
+        `reset_after` has False, and biases=1.
+      dropout: The rate in training before each layer and before the head.
+      pad: The token that fills up texts, for those who make them; `attention_mask` says where it is.
     """
+
+    takes = ("text",)
 
     head: str = "classify"
     cell: str = "lstm"
@@ -118,7 +129,7 @@ class Recurrent(Chain):
     pad: int = 0
 
     def example_input(self, batch: int = 1) -> dict[str, Int[Array, "b n"]]:
-        """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
+        """Texts of 8 tokens, all zeros."""
         return example_input(batch)
 
     def parts(self):
@@ -137,7 +148,7 @@ class Recurrent(Chain):
             "embed": partial(Embed, self.vocab_size, self.width, self.dtype),
             **{f"layer_{i}": partial(Layer, *size, self.dropout, self.dtype) for i in range(self.depth)},
             "pool": partial(Pool, pooling, self.bidirectional),
-            "head": Normalize
+            "head": Embedding
             if self.head == "embed"
             else partial(Classify, self.num_classes, self.dropout, dtype=self.dtype),
         }

@@ -1,12 +1,16 @@
-"""ResNet (He et al. 2015, arXiv:1512.03385) in its v1.5 form: the 3×3 convolution of a bottleneck has the stride."""
+"""ResNet (He et al. 2015, arXiv:1512.03385).
+
+The networks are those called v1.5, in which the 3×3 convolution of a bottleneck has the stride, not the first 1×1.
+"""
 
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool, Head
 
@@ -15,10 +19,10 @@ _norm = partial(layers.BatchNorm, momentum=0.9, epsilon=1e-5)
 
 
 class Stem(nn.Module):
-    """A 7×7 convolution and a max-pool, each with stride 2."""
+    """A 7×7 convolution with batch norm and ReLU, and a max-pool; each with stride 2."""
 
     features: int = 64
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -28,11 +32,11 @@ class Stem(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """The 1×1 convolution that brings the residual to the branch's shape."""
+    """A 1×1 convolution with batch norm, which brings the input of a block to the shape of its output."""
 
     features: int
     strides: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -41,12 +45,19 @@ class Shortcut(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions, or a bottleneck of 1×1, 3×3 and 1×1 that ends four times as wide, beside a shortcut."""
+    """A residual block: two 3×3 convolutions, or a bottleneck of 1×1, 3×3 and 1×1, each with batch norm.
+
+    Attributes:
+      features: The number of channels of the 3×3 convolutions. A bottleneck ends with four times as many.
+      strides: Of the first 3×3 convolution.
+      bottleneck: Whether the block is a bottleneck.
+      dtype: The dtype of the computation.
+    """
 
     features: int
     strides: int
     bottleneck: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -64,13 +75,13 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """`depth` blocks, the first with `strides`."""
+    """Blocks in a row; the first one has the strides. The fields are those of `Block`, and `depth`, their number."""
 
     depth: int
     features: int
     strides: int
     bottleneck: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -81,11 +92,11 @@ class Stage(nn.Module):
 
 
 class ResNet(ImageChain):
-    """stem → stage1 … stage4 → pool → head.
+    """ResNet, a chain of the stages stem → stage1 … stage4 → pool → head.
 
-    Attributes:
-      depths: blocks of each stage.
-      bottleneck: bottleneck blocks (from ResNet-50 on) or pairs of 3×3 convolutions.
+    Attributes, beside those of `ImageChain`:
+      depths: The number of blocks of each stage.
+      bottleneck: Whether blocks are bottlenecks (from ResNet-50 on) and not pairs of 3×3 convolutions.
     """
 
     depths: tuple[int, ...] = (2, 2, 2, 2)

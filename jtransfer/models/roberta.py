@@ -6,16 +6,18 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jtransfer.models.text import DeepClassify, Embed, Encoder
+from jtransfer.models.encoder import Embed, Encoder
+from jtransfer.models.text_head import DeepClassify
 
 
 class RoBERTa(Encoder):
-    """embed → layer_0 … → pool → head.
+    """RoBERTa, a chain of the stages embed → layer_0 … → pool → head.
 
-    The position of a token is pad + 1 plus the number of tokens before it that are no padding, as `input_ids` show
-    it; so the table of positions has pad + 1 rows more than `max_length`, and `position_ids` count from pad + 1.
+    Positions start at pad + 1 and do not count padding, which is found in `input_ids`. So the table of positions has
+    pad + 1 rows more than `max_length`, and `position_ids` start at pad + 1 as well.
 
     Attributes, beside those of `Encoder`:
+      segments: The number of segments that `token_type_ids` tells apart.
       kind: "roberta" or "xlm-roberta", which compute the same and differ in their tokenizers.
     """
 

@@ -1,43 +1,51 @@
-"""What models with an encoder and a decoder have in common: their input, and what passes between their stages."""
+"""The base of models with an encoder and a decoder."""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Bool, Int
 
 from jtransfer.core.errors import InputError
+from jtransfer.layers.types import Array
 from jtransfer.models import text
 from jtransfer.models.chain import Chain
-from jtransfer.models.text import Stream
+from jtransfer.models.text import Inputs, Stream
 
 ENCODER_INPUTS = ("input_ids", "attention_mask")
 DECODER_INPUTS = ("decoder_input_ids", "decoder_attention_mask", "decoder_position_ids")
 
 
 class Seq2Seq(Chain):
-    """embed → encoder_0 … → decoder_embed → decoder_0 … → head, with "encoder_norm" and "decoder_norm" where they are.
+    """An encoder and a decoder, a chain of the stages embed → encoder_0 … → decoder_embed → decoder_0 … → head.
 
-    Its input is {"input_ids": int32 [b, n], "decoder_input_ids": int32 [b, k]}, with `attention_mask` [b, n],
-    `decoder_attention_mask` [b, k] (default: all ones) and `decoder_position_ids` [b, k] (default: 0, 1, …; without
-    meaning where positions are relative) if wanted. Logits are float32 [b, k, vocab_size], of each next token.
+    Some families also have the stages "encoder_norm" and "decoder_norm" at the ends of the two.
 
-    The stages before "decoder_embed" do without the decoder's inputs, and pass them on if they are there. Those after
-    it pass on "encoded" [b, n, d] and "encoded_mask" bool [b, 1, 1, n] beside what `text.Stream` has.
+    The input is {"input_ids": int32 [batch, n], "decoder_input_ids": int32 [batch, k]}, and optionally `attention_mask`
+    [batch, n], `decoder_attention_mask` [batch, k] (by default all ones) and `decoder_position_ids` [batch, k] (by
+    default 0, 1, …; not used where positions are relative). The output is the logits of the token after each one of the
+    decoder's, float32 [batch, k, vocab_size].
 
-    With the collection "cache" mutable, calls from "decoder_embed" on append their k tokens to those of earlier calls,
-    as in `layers.Attention`: `decoder_attention_mask` then is as long as the cache.
+    The stages before "decoder_embed" do not need the inputs of the decoder, and pass them on if there are any. Those
+    after it pass on "encoded" [batch, n, width] and "encoded_mask" bool [batch, 1, 1, n] beside what `text.Stream` has.
 
-    Attributes:
-      num_classes: unused; the head is as wide as the vocabulary.
-      vocab_size: number of tokens, of both languages.
-      width: features of a token.
-      depth, decoder_depth: number of layers of the encoder and of the decoder; None is as many.
-      dropout, attention_dropout: rates in training, of what is added to the residual and of attention weights.
-      pad: token that fills up texts, for those who need to know it; `attention_mask` says where it is.
-      start: first token of the decoder's input, likewise; None where it says the language.
-      end: last token of a text, likewise.
+    Decoding: with the collection "cache" mutable, calls from "decoder_embed" on append their k tokens to those of
+    earlier calls, as in `layers.Attention`; `decoder_attention_mask` then is as long as the cache.
+
+    Attributes, beside those of `Chain`:
+      num_classes: Not used; the head is as wide as the vocabulary.
+      vocab_size: The number of tokens, of both languages together.
+      width: The number of features of a token.
+      depth: The number of layers of the encoder.
+      decoder_depth: The number of layers of the decoder; None means `depth`.
+      dropout: The rate in training of what layers add to the residual.
+      attention_dropout: The rate in training of attention weights.
+      pad: The token that fills up texts, for those who make them; `attention_mask` says where it is.
+      start: The first token of the decoder's input, likewise; None where it says the language.
+      end: The last token of a text, likewise.
     """
+
+    takes = ("text",)
 
     vocab_size: int = 32128
     width: int = 512
@@ -52,16 +60,16 @@ class Seq2Seq(Chain):
     head = "lm"
 
     def example_input(self, batch: int = 1) -> dict[str, Array]:
-        """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
+        """Texts of 8 tokens for encoder and decoder, all zeros."""
         return {name: jnp.zeros((batch, 8), jnp.int32) for name in ("input_ids", "decoder_input_ids")}
 
 
 class Norm(nn.Module):
-    """A norm of the stream's "x", which ends an encoder or a decoder: the bias of its attention goes no further.
+    """A norm of the stream's "x" and dropout, which end an encoder or a decoder. It does not pass on "bias".
 
     Attributes:
-      make: constructor of the norm.
-      dropout: rate of what is dropped after it.
+      make: The constructor of the norm.
+      dropout: The rate in training.
     """
 
     make: Callable[..., nn.Module]
@@ -74,7 +82,10 @@ class Norm(nn.Module):
 
 
 class Places(nn.Module):
-    """The place of the first of `count` tokens: 0, or where there is a cache, the number of those in earlier calls."""
+    """The position of the first token of a call: 0, or where there is a cache, the number of tokens of earlier calls.
+
+    It is called with the number of tokens of this call.
+    """
 
     @nn.compact
     def __call__(self, count: int) -> int | Int[Array, ""]:
@@ -88,11 +99,15 @@ class Places(nn.Module):
         return first
 
 
-def open_encoder(inputs: dict[str, Array], max_length: int | None = None) -> Stream:
-    """What the encoder passes on beside "x": the mask, with its default, and the decoder's inputs.
+def open_encoder(inputs: Inputs, max_length: int | None = None) -> Stream:
+    """What an encoder passes on beside "x": the attention mask, and the inputs of the decoder.
+
+    Args:
+      inputs: The inputs of the model.
+      max_length: The greatest number of tokens of a text; None means any.
 
     Raises:
-      InputError: an input that the model does not know, none at all, or more tokens than `max_length`.
+      InputError: There is an input that the model does not take, there is no `input_ids`, or texts are too long.
     """
     text.check(inputs, (*ENCODER_INPUTS, *DECODER_INPUTS))
     kept = {name: inputs[name] for name in DECODER_INPUTS if name in inputs}
@@ -100,14 +115,22 @@ def open_encoder(inputs: dict[str, Array], max_length: int | None = None) -> Str
 
 
 def open_decoder(stream: Stream, max_length: int | None = None) -> tuple[Int[Array, "b k"], Stream]:
-    """The decoder's tokens, and what it passes on beside "x". Raises as `open_encoder`."""
+    """The tokens of a decoder, and what it passes on beside "x".
+
+    Args:
+      stream: What the encoder passed on.
+      max_length: The greatest number of tokens of a text; None means any.
+
+    Raises:
+      InputError: There is no `decoder_input_ids`, or texts are too long.
+    """
     if "decoder_input_ids" not in stream:
         raise InputError("the decoder needs the input decoder_input_ids: its texts, which begin with the start token")
     kept = {"mask": _mask(stream, "decoder_", max_length), "encoded": stream["x"], "encoded_mask": stream["mask"]}
     return stream["decoder_input_ids"], kept
 
 
-def _mask(inputs: dict[str, Array], prefix: str, max_length: int | None) -> Bool[Array, "b 1 1 m"]:
+def _mask(inputs: Inputs, prefix: str, max_length: int | None) -> Bool[Array, "b 1 1 m"]:
     mask = text.mask_of(inputs, prefix)
     if max_length is not None and mask.shape[-1] > max_length:
         raise InputError(

@@ -6,10 +6,11 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jtransfer import layers
 from jtransfer.layers.activation import gelu
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
@@ -20,11 +21,11 @@ _norm = partial(layers.LayerNorm, epsilon=1e-5)
 
 
 class Stem(nn.Module):
-    """Patches of the image, and a layer norm."""
+    """Embeds the patches of an image, and normalises them by a layer norm."""
 
     features: int
     patch: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -34,10 +35,11 @@ class Stem(nn.Module):
 
 
 class Merge(nn.Module):
-    """Each 2×2 square, column by column, as one place: a layer norm, a dense layer. Odd maps get a zero at the end."""
+    """Halves height and width: the channels of each 2×2 square, column by column, go through a layer norm and a dense
+    layer. Odd sides are padded with zeros at the end."""
 
     features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
@@ -48,13 +50,19 @@ class Merge(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention inside windows and a two-layer network, each after a layer norm and beside a residual.
+    """Attention inside windows of the feature map, and a two-layer network, each after a layer norm and with a residual
+    connection.
 
     Attributes:
-      window: side of the windows, in places of the map.
-      shifted: the windows lie half a side further down and right, and go on at the other edge; there, a place sees only
-        those that it would see in the map. Not along a side of the map that is one window.
-      shrink, roll_first: see `Swin`.
+      num_heads: The number of attention heads.
+      window: The side of the windows, in positions of the map.
+      shifted: Whether the windows lie half a side further down and to the right, and go on at the opposite edge. There,
+        positions attend only to those that are near them in the map. A side of the map that is a single window is not
+        shifted.
+      shrink: See `Swin`.
+      roll_first: See `Swin`.
+      drop_path: The rate of stochastic depth.
+      dtype: The dtype of the computation.
     """
 
     num_heads: int
@@ -63,7 +71,7 @@ class Block(nn.Module):
     shrink: bool
     roll_first: bool
     drop_path: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w c"]:
@@ -92,28 +100,37 @@ class Block(nn.Module):
 
 
 def split(x: Float[Array, "b h w c"], window: Grid) -> Float[Array, "bk n c"]:
-    """The windows of a map that they divide, row by row."""
+    """Splits a map into windows, row by row, each as a sequence; windows divide the map."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // window[0], window[0], w // window[1], window[1], c)
     return x.swapaxes(2, 3).reshape(-1, math.prod(window), c)
 
 
 def join(x: Float[Array, "bk n c"], window: Grid, sides: Grid) -> Float[Array, "b h w c"]:
-    """The map of sides `sides` that has these windows."""
+    """Puts windows together to a map with these sides; the inverse of `split`."""
     rows, columns = (side // size for side, size in zip(sides, window, strict=True))
     x = x.reshape(-1, rows, columns, *window, x.shape[-1])
     return x.swapaxes(2, 3).reshape(-1, *sides, x.shape[-1])
 
 
 def relative_index(window: Grid) -> Int[np.ndarray, "n n"]:
-    """The row of the table of relative biases for each pair of places in a window: by rows apart, then columns."""
+    """The row of the table of relative biases for each pair of positions of a window.
+
+    The table is ordered by the difference of the rows, then by that of the columns.
+    """
     rows, columns = (place.ravel() for place in np.indices(window))
     down, right = (place[:, None] - place for place in (rows, columns))
     return (down + window[0] - 1) * (2 * window[1] - 1) + right + window[1] - 1
 
 
 def seen(sides: Grid, window: Grid, shift: Grid) -> Bool[np.ndarray, "k n n"]:
-    """Which places of a window see which in a map that was rolled by `shift`: those that came from one part of it."""
+    """The attention mask of each window of a map that was rolled: True for pairs that were near before.
+
+    Args:
+      sides: Height and width of the map.
+      window: Height and width of a window.
+      shift: By how much the map was rolled, down and to the right.
+    """
     parts = [
         (np.arange(side) >= side - size).astype(int) + (np.arange(side) >= side - by) if by else np.zeros(side, int)
         for side, size, by in zip(sides, window, shift, strict=True)
@@ -135,18 +152,21 @@ def _roll(x, shift: Grid, sign: int):
 
 
 class Stage(nn.Module):
-    """Blocks, every second one shifted, after `Merge` if wanted.
+    """Blocks in a row, every second one with shifted windows, after `Merge` if wanted.
 
     Attributes:
-      block: constructor of a block, but for `shifted` and `drop_path`.
-      drop_paths: stochastic-depth rate of each block (arXiv:1603.09382).
+      features: The number of channels.
+      block: The constructor of a block, without `shifted` and `drop_path`.
+      drop_paths: The rate of stochastic depth (Huang et al. 2016, arXiv:1603.09382) of each block.
+      merge: Whether height and width are halved first.
+      dtype: The dtype of the computation.
     """
 
     features: int
     block: partial
     drop_paths: tuple[float, ...]
     merge: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -158,9 +178,9 @@ class Stage(nn.Module):
 
 
 class NormPool(nn.Module):
-    """A layer norm, and the mean over height and width."""
+    """A layer norm, followed by the mean over height and width."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b c"]:
@@ -168,21 +188,21 @@ class NormPool(nn.Module):
 
 
 class Swin(ImageChain):
-    """stem → stage1 … stage4 → pool → head.
+    """Swin Transformer, a chain of the stages stem → stage1 … stage4 → pool → head.
 
-    Where windows divide each stage's map, as in all public models at their own size, `shrink` and `roll_first` change
-    nothing.
+    Where windows divide the map of each stage, as in all public models at their own image size, `shrink` and
+    `roll_first` make no difference.
 
-    Attributes:
-      patch: side of a patch in pixels.
-      width: channels of the first stage; each later one has twice those before.
-      depths: blocks of each stage.
-      num_heads: of each stage.
-      window: side of the windows, in places of the map.
-      shrink: a window is no larger than the map (timm, transformers, microsoft), and the table of relative biases is
-        that of the smaller window; False: the map is padded up to the window (torchvision).
-      roll_first: a map that windows don't divide is rolled, then padded (timm); False: the other way round.
-      drop_path: stochastic depth of the last block; it falls linearly to 0 at the first.
+    Attributes, beside those of `ImageChain`:
+      patch: The side of a patch in pixels.
+      width: The number of channels of the first stage; each later stage has twice as many as the one before.
+      depths: The number of blocks of each stage.
+      num_heads: The number of attention heads of each stage.
+      window: The side of the windows, in positions of the map.
+      shrink: What happens where the map is smaller than a window. True: the window, and its table of relative biases,
+        are as small as the map (timm, transformers, the authors). False: the map is padded (torchvision).
+      roll_first: Whether a map that windows do not divide is rolled before it is padded (timm), and not after.
+      drop_path: The rate of stochastic depth of the last block; it falls linearly to 0 at the first.
     """
 
     patch: int = 4

@@ -1,20 +1,29 @@
-"""T5 (Raffel et al. 2020, arXiv:1910.10683), T5 1.1, mT5 (arXiv:2010.11934) and FLAN-T5 (arXiv:2210.11416)."""
+"""T5, T5 1.1, mT5 and FLAN-T5.
+
+References:
+  Raffel et al., Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, arXiv:1910.10683,
+  2019. Xue et al., mT5, arXiv:2010.11934, 2020. Chung et al., Scaling Instruction-Finetuned Language Models,
+  arXiv:2210.11416, 2022.
+"""
 
 from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer import layers
 from jtransfer.core.errors import unknown
 from jtransfer.layers.relative import RelativeBias
 from jtransfer.layers.rms_norm import RMSNorm
+from jtransfer.layers.types import Array, DType
 from jtransfer.models import text
 from jtransfer.models.chain import Tied
+from jtransfer.models.head import Embedding
 from jtransfer.models.seq2seq import Norm, Places, Seq2Seq, open_decoder, open_encoder
 from jtransfer.models.text import Stream
+from jtransfer.models.text_head import Classify, Pool
 
 HEADS = ("lm", "embed", "classify", "tag")
 _init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -22,18 +31,26 @@ _gelu = partial(nn.gelu, approximate=True)
 
 
 def _for_each(x: Float[Array, "b n d"], bias: Float[Array, "1 h q m"]) -> Float[Array, "b h q m"]:
-    """The bias for each text, as all that passes between stages has the batch's axis."""
+    """Repeats a bias for each text, as everything that passes between stages has the axis of the batch."""
     return jnp.broadcast_to(bias, (x.shape[0], *bias.shape[1:]))
 
 
 class Embed(nn.Module):
-    """Token embeddings, and the bias of the encoder's attention; there are no other positions."""
+    """Embeds the tokens of the encoder, and makes the bias of its attention; there are no other positions.
+
+    Attributes:
+      vocab_size: The number of tokens.
+      width: The number of features.
+      bias: The constructor of the bias.
+      dropout: The rate in training.
+      dtype: The dtype of the computation.
+    """
 
     vocab_size: int
     width: int
     bias: Callable[..., nn.Module]
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     def setup(self):
         init = nn.initializers.normal(1.0)
@@ -41,14 +58,20 @@ class Embed(nn.Module):
         self.relative = self.bias()
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, inputs: dict[str, Array], *, train: bool = False) -> Stream:
+    def __call__(self, inputs: text.Inputs, *, train: bool = False) -> Stream:
         stream, n = open_encoder(inputs), inputs["input_ids"].shape[1]
         x = self.drop(self.tokens(inputs["input_ids"]), deterministic=not train)
         return {"x": x, "bias": _for_each(x, self.relative(n, n)), **stream}
 
 
 class DecoderEmbed(nn.Module):
-    """The same token embeddings, and the bias of the decoder's attention to itself."""
+    """Embeds the tokens of the decoder, and makes the bias of its attention to itself.
+
+    Attributes:
+      embed: The stage whose `tokens` are the embeddings.
+      bias: The constructor of the bias.
+      dropout: The rate in training.
+    """
 
     embed: Embed
     bias: Callable[..., nn.Module]
@@ -64,14 +87,16 @@ class DecoderEmbed(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, in the decoder also to what the encoder gave, and a network, each after a norm, beside a residual.
+    """Attention, in a decoder also to the output of the encoder, and a network; each after a norm, with a residual.
 
     Attributes:
-      attention, norm: constructors.
-      decoder: which of the two it is of.
-      mlp_dim: features inside of the network.
-      gated: its activation is a GELU with a gate, in place of a ReLU.
-      dropout: rate of what is dropped inside of the network and of what is added.
+      attention: The constructor of the attention.
+      norm: The constructor of the norms.
+      decoder: Whether the layer is one of the decoder.
+      mlp_dim: The number of features inside the network.
+      gated: Whether its activation is a gated GELU, and not a ReLU.
+      dropout: The rate in training inside the network, and of what is added to the residual.
+      dtype: The dtype of the computation.
     """
 
     attention: Callable[..., nn.Module]
@@ -80,7 +105,7 @@ class Layer(nn.Module):
     mlp_dim: int
     gated: bool
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
@@ -106,16 +131,18 @@ class Layer(nn.Module):
 
 
 class Head(nn.Module):
-    """The logits of each next token, float32.
+    """The logits of the token after each one, float32.
 
     Attributes:
-      scaled: the features are divided by the square root of their number before.
-      embed: the stage whose token embeddings are the kernel; without, there is one of its own.
+      vocab_size: The number of tokens.
+      scaled: Whether the features are divided by the square root of their number first.
+      dtype: The dtype of the computation.
+      embed: The stage whose `tokens` are the kernel; None means that the head has a kernel of its own.
     """
 
     vocab_size: int
     scaled: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
     embed: Embed | None = None
 
     @nn.compact
@@ -128,19 +155,24 @@ class Head(nn.Module):
 
 
 class T5(Seq2Seq):
-    """embed → encoder_0 … → encoder_norm → decoder_embed → decoder_0 … → decoder_norm → head, or the encoder alone,
-    embed → encoder_0 … → encoder_norm → pool → head; fields beside those of `Seq2Seq`:
+    """T5, a chain of the stages of `Seq2Seq` with "encoder_norm" and "decoder_norm", or its encoder alone.
 
-    Attributes:
-      num_classes: of "classify" and "tag"; without meaning for other heads.
-      head: "lm", as in `Seq2Seq`; of the encoder alone, from the mean over a text, "embed", its embedding [b, width] of
-        length 1, or "classify", its logits [b, num_classes]; or "tag", those of each token. All float32.
-      num_heads, head_dim, mlp_dim: of encoder and decoder.
-      eps: of the norms.
-      num_buckets, max_distance: of relative positions, see `layers.relative`.
-      gated: see `Layer`; the later models are.
-      tied: the token embeddings are the head's kernel; those of the first models are.
-      scaled: see `Head`; the first models' features are.
+    The encoder alone is the chain embed → encoder_0 … → encoder_norm → pool → head.
+
+    Attributes, beside those of `Seq2Seq`:
+      num_classes: The number of classes of "classify" and "tag"; other heads do not use it.
+      head: "lm", encoder and decoder, as in `Seq2Seq`. Or the encoder alone, which gives, float32: "embed", the mean of
+        each text, divided by its length [batch, width]; "classify", the logits of each text from its mean [batch,
+        num_classes]; or "tag", the logits of each token [batch, n, num_classes].
+      num_heads: The number of attention heads.
+      head_dim: The number of features of a head.
+      mlp_dim: The number of features inside the networks of the layers.
+      eps: Added to the mean square in the norms.
+      num_buckets: The number of buckets of relative positions, see `layers.relative`.
+      max_distance: The distance from which relative positions share a bucket, see `layers.relative`.
+      gated: Whether the networks have a gated GELU and not a ReLU; all but the first T5 do.
+      tied: Whether the token embeddings are the kernel of the head; they are in the first T5.
+      scaled: Whether features are divided by √width before the head; they are in the first T5.
     """
 
     attention_dropout: float = 0.1
@@ -157,7 +189,7 @@ class T5(Seq2Seq):
     scaled: bool = True
 
     def example_input(self, batch: int = 1) -> dict[str, Array]:
-        """Zeros of the input's shapes and dtypes: texts of 8 tokens."""
+        """Texts of 8 tokens, all zeros."""
         return super().example_input(batch) if self.head == "lm" else text.example_input(batch)
 
     def parts(self):
@@ -199,10 +231,10 @@ class T5(Seq2Seq):
 
     def _pooled(self):
         """The stages after an encoder alone."""
-        classify = partial(text.Classify, self.num_classes, self.dropout, dtype=self.dtype)
+        classify = partial(Classify, self.num_classes, self.dropout, dtype=self.dtype)
         return {
-            "pool": partial(text.Pool, "tokens" if self.head == "tag" else "mean"),
-            "head": text.Normalize if self.head == "embed" else classify,
+            "pool": partial(Pool, "tokens" if self.head == "tag" else "mean"),
+            "head": Embedding if self.head == "embed" else classify,
         }
 
 

@@ -4,23 +4,24 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool, Head
 
 FEATURES = (64, 128, 256, 512, 512)
-MAP = 7  # height and width of the map that the dense layers see
+MAP = 7  # height and width of the feature map that the dense layers see
 
 
 class Stage(nn.Module):
-    """3×3 convolutions, each with ReLU and perhaps batch norm, then a 2×2 max-pool."""
+    """3×3 convolutions, each with ReLU and, if wanted, batch norm, then a 2×2 max-pool."""
 
     depth: int
     features: int
     batch_norm: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
@@ -35,7 +36,7 @@ class Stage(nn.Module):
 
 
 class FlatPool(nn.Module):
-    """The map averaged to 7×7 and flattened, rows first, channels last."""
+    """Averages a feature map to 7×7 and flattens it, rows first and channels last."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b n"]:
@@ -43,11 +44,11 @@ class FlatPool(nn.Module):
 
 
 class Dense(nn.Module):
-    """Dense layers fc1 … with ReLU and dropout after each."""
+    """Dense layers "fc1", "fc2", …, each followed by ReLU and dropout."""
 
     widths: tuple[int, ...]
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n"], *, train: bool = False) -> Float[Array, "b f"]:
@@ -58,12 +59,12 @@ class Dense(nn.Module):
 
 
 class DeepHead(nn.Module):
-    """A hidden dense layer, as Keras's transfer guide puts on a network without its top, and the logits."""
+    """A dense layer with ReLU and dropout, and one for the logits: what Keras's guides put on a VGG without its top."""
 
     num_classes: int
     width: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"], *, train: bool = False) -> Float[Array, "b k"]:
@@ -73,15 +74,16 @@ class DeepHead(nn.Module):
 
 
 class VGG(ImageChain):
-    """stage1 … stage5 → pool → fc → head; without its top: stage1 … stage5 → pool → head.
+    """VGG, a chain of the stages stage1 … stage5 → pool → fc → head, or without its top stage1 … stage5 → pool → head.
 
-    Attributes:
-      depths: convolutions of each stage.
-      batch_norm: after each convolution.
-      include_top: the 7×7 map and its two wide dense layers; without, the mean and a head with `head_width` units.
-      width: of the two dense layers.
-      head_width: of the hidden layer in the head, without the top.
-      dropout: after each dense layer but the last.
+    Attributes, beside those of `ImageChain`:
+      depths: The number of convolutions of each stage.
+      batch_norm: Whether there is a batch norm after each convolution.
+      include_top: Whether the feature map is averaged to 7×7 and followed by two wide dense layers. Otherwise its mean
+        is taken, and the head has a hidden layer of its own.
+      width: The number of features of the two dense layers.
+      head_width: The number of features of the head's hidden layer, without the top.
+      dropout: The rate in training after each dense layer but the last.
     """
 
     depths: tuple[int, ...] = (2, 2, 3, 3, 3)

@@ -1,14 +1,21 @@
-"""Vision transformers: ViT (arXiv:2010.11929), DeiT (arXiv:2012.12877), DINOv2 (arXiv:2304.07193), SigLIP's image
-tower (arXiv:2303.15343)."""
+"""Vision transformers: ViT, DeiT, DINOv2 and the image tower of SigLIP.
+
+References:
+  Dosovitskiy et al., An Image Is Worth 16x16 Words, arXiv:2010.11929, 2020.
+  Touvron et al., Training Data-Efficient Image Transformers & Distillation through Attention, arXiv:2012.12877, 2020.
+  Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, arXiv:2304.07193, 2023.
+  Zhai et al., Sigmoid Loss for Language Image Pre-Training, arXiv:2303.15343, 2023.
+"""
 
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer import layers
 from jtransfer.layers import activation
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
 
@@ -17,20 +24,28 @@ _IMAGENET = Pixels(interpolation="bicubic")
 _token_init = nn.initializers.normal(0.02)
 
 ACTIVATIONS = {**activation.ACTIVATIONS, "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x)}
+"""Name in a configuration → function: those of `layers.activation`, and OpenAI CLIP's approximation of GELU."""
 
 
 class Embed(nn.Module):
-    """Patches as tokens, after the class token and the distillation token if there is one; plus their positions.
+    """Turns an image into a sequence: further tokens, then its patches row by row, plus position embeddings.
+
+    Parameters: the convolution `patches`, `positions` [1, tokens, width], and one [1, 1, width] for each further token.
 
     Attributes:
-      norm_eps: of a layer norm at the end, in which case the patches have no bias (CLIP); None for no norm.
+      patch: The side of a patch in pixels.
+      width: The number of features of a token.
+      tokens: The names of the learned tokens before the patches, such as "class_token".
+      norm_eps: Added to the variance in a layer norm at the end; the embedding of patches then has no bias, as in CLIP.
+        None means that there is no such norm.
+      dtype: The dtype of the computation.
     """
 
     patch: int
     width: int
     tokens: tuple[str, ...]
     norm_eps: float | None = None
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b n d"]:
@@ -46,11 +61,17 @@ class Embed(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a two-layer network, each after a layer norm and beside a residual.
+    """Attention and a two-layer network, each after a layer norm and with a residual connection.
 
     Attributes:
-      activation: one of `ACTIVATIONS`.
-      causal: see `layers.Attention`.
+      num_heads: The number of attention heads.
+      mlp_dim: The number of features inside the network.
+      eps: Added to the variance in the layer norms.
+      layer_scale: The initial factor of what is added to the residual, see `layers.LayerScale`; None means no factor.
+      drop_path: The rate of stochastic depth (Huang et al. 2016, arXiv:1603.09382).
+      activation: The activation of the network, a name in `ACTIVATIONS`.
+      causal: Whether a token attends to itself and to those before it only.
+      dtype: The dtype of the computation.
     """
 
     num_heads: int
@@ -60,7 +81,7 @@ class Layer(nn.Module):
     drop_path: float = 0.0
     activation: str = "gelu"
     causal: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
@@ -78,13 +99,20 @@ class Layer(nn.Module):
 
 
 class Pool(nn.Module):
-    """A layer norm, and what stands for the image: `kind` "cls" (the class token), "tokens" (class and distillation
-    token, [b, 2, d]), "mean" (of the patches; the norm comes after), or "cls+mean" ([b, 2·d])."""
+    """A layer norm, and what represents the image.
+
+    Attributes:
+      kind: "cls", the class token [batch, width]; "tokens", class and distillation token [batch, 2, width]; "mean", the
+        mean of the patches, which the norm comes after; or "cls+mean", the two beside each other [batch, 2 · width].
+      prefix: The number of tokens before the patches.
+      eps: Added to the variance in the norm.
+      dtype: The dtype of the computation.
+    """
 
     kind: str
     prefix: int
     eps: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Array:
@@ -98,14 +126,19 @@ class Pool(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """A layer norm, then attention from a learnt `probe` to all tokens, and a two-layer network beside a residual
-    (arXiv:2106.04560, "MAP"). Attributes as of `Layer`."""
+    """Pools the tokens by attention (MAP): a learned query, `probe`, attends to all of them after a layer norm.
+
+    It is followed by a two-layer network with a residual connection. The fields are those of `Layer`.
+
+    References:
+      Zhai et al., Scaling Vision Transformers, arXiv:2106.04560, 2021.
+    """
 
     num_heads: int
     mlp_dim: int
     eps: float
     activation: str = "gelu"
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b d"]:
@@ -121,10 +154,10 @@ class AttentionPool(nn.Module):
 
 
 class DistilledHead(nn.Module):
-    """Two dense layers, for the class token and the distillation token; the logits are their mean."""
+    """The mean of two classifiers, one of the class token and one of the distillation token, as in DeiT."""
 
     num_classes: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b 2 d"], *, train: bool = False) -> Float[Array, "b k"]:
@@ -134,18 +167,22 @@ class DistilledHead(nn.Module):
 
 
 class ViT(ImageChain):
-    """embed → layer_0 … → pool → head.
+    """Vision transformer, a chain of the stages embed → layer_0 … → pool → head.
 
-    Attributes:
-      patch: side of a patch in pixels; divides `image_size`.
-      width, depth, num_heads, mlp_dim: of the layers.
-      distilled: a second token and head (DeiT).
-      pooling: see `Pool`; timm's DINOv2 has "cls", transformers' "cls+mean". Or "map": `AttentionPool`, and no
-        class token (SigLIP).
-      activation: one of `ACTIVATIONS`: "gelu", or the approximation "gelu_new" of what was trained in JAX.
-      eps: of the layer norms: 1e-6 in timm and big_vision, 1e-12 in transformers.
-      layer_scale: initial value of the scales (DINOv2); None for none.
-      drop_path: stochastic depth of the last layer; it falls linearly to 0 at the first.
+    Attributes, beside those of `ImageChain`:
+      patch: The side of a patch in pixels, which divides height and width of the image.
+      width: The number of features of a token.
+      depth: The number of layers.
+      num_heads: The number of attention heads.
+      mlp_dim: The number of features inside the networks of the layers.
+      distilled: Whether there is a distillation token with a classifier of its own (DeiT).
+      pooling: What represents the image: "cls", the class token; "mean" of the patches; "cls+mean", both beside each
+        other; or "map", attention from a learned query, without a class token (SigLIP). timm's DINOv2 has "cls",
+        transformers' has "cls+mean".
+      activation: A name in `ACTIVATIONS`: "gelu"; or its approximation "gelu_new", in weights that were trained in JAX.
+      eps: Added to the variance in the layer norms: 1e-6 in timm and big_vision, 1e-12 in transformers.
+      layer_scale: The initial factor of what is added to the residual (DINOv2); None means no factor.
+      drop_path: The rate of stochastic depth of the last layer; it falls linearly to 0 at the first.
     """
 
     patch: int = 16
@@ -163,7 +200,7 @@ class ViT(ImageChain):
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Names of the tokens before the patches."""
+        """The names of the learned tokens before the patches."""
         if self.pooling == "map":
             return ()
         return ("class_token", "distillation_token") if self.distilled else ("class_token",)

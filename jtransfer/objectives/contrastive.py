@@ -1,9 +1,10 @@
 """The contrastive loss of pairs of embeddings that belong together."""
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
+
+from jtransfer.layers import l2_normalize
 
 
 def contrastive(
@@ -23,8 +24,7 @@ def contrastive(
       temperature: 0.05 is a scale of 20.
       symmetric: the mean of finding b for a and a for b.
     """
-    x = embeddings.astype(jnp.float32)
-    x = x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), -1, keepdims=True), 1e-24))
+    x = l2_normalize(embeddings)
     scores = x[:, 0] @ x[:, 1].T / temperature
     own = jnp.arange(len(scores))
     forth = optax.softmax_cross_entropy_with_integer_labels(scores, own)

@@ -1,4 +1,4 @@
-"""Which surgery makes a pretrained array fit a parameter of another shape, told from the path and the two shapes."""
+"""Tells which surgery makes a pretrained array fit a parameter of another shape."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,47 +7,68 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jtransfer.models import paths
 from jtransfer.weights import surgery
 
 Shape = tuple[int, ...]
 
 
 class Change(NamedTuple):
-    """What is done, in words, and the function of arrays that does it."""
+    """What makes a pretrained array fit.
+
+    Attributes:
+      what: What is done, in words.
+      apply: The function of arrays that does it.
+    """
 
     what: str
     apply: Callable[[np.ndarray], np.ndarray]
 
 
 def change(path: str, old: Shape, new: Shape, model: Any, source_image_size: Shape | None = None) -> Change | None:
-    """The change of the array for `path` from shape `old` to `new`; None if there is none, or none is needed.
+    """Returns the change that makes a pretrained array fit a parameter of another shape.
 
-    `source_image_size` is the height and width of the source's images, where they are known: positions are of a grid of
-    this aspect, or of a square one. Models here name such parameters alike: `…/positions` [1, n, d],
-    `…/patches/kernel`, the first stage's kernels (for their input channels), `…/relative_bias` [n, heads] and
-    `…/tokens/embedding` [v, d]. The last axis of a head that is as wide as the vocabulary is of tokens, too.
+    Which one it is is told from the names in the parameter's path, see `models.paths`; and the last axis of a head that
+    is as wide as the vocabulary is one of tokens, too.
+
+    Args:
+      path: the path of the parameter.
+      old: the shape of the array.
+      new: the shape of the parameter.
+      model: the model, which says its stages, the sizes of its images and patches, and its vocabulary.
+      source_image_size: height and width of the source's images, if they are known: its positions are those of a grid
+        of this aspect, and otherwise of a square one.
+
+    Returns:
+      The change; None if there is none, or none is needed.
     """
     if len(old) != len(new) or (old == new and source_image_size is None):
         return None
     match path.rsplit("/", 1)[-1]:
-        case "positions":
+        case paths.POSITIONS:
             return _positions(old, new, model, source_image_size)
         case _ if old == new:
             return None
         case "kernel" if len(new) == 4 and old[3] == new[3]:
             return _first_kernel(path, old, new, model)
-        case "relative_bias" if old[1] == new[1] and _odd_square(old[0]) and _odd_square(new[0]):
+        case paths.RELATIVE_BIAS if old[1] == new[1] and _odd_square(old[0]) and _odd_square(new[0]):
             windows = [math.isqrt(shape[0]) // 2 + 1 for shape in (old, new)]
             return Change(_moved("windows of", *windows), partial(surgery.resize_bias, window=windows[1]))
-        case "embedding" if old[1] == new[1] and old[0] < new[0]:
+        case paths.EMBEDDING if old[1] == new[1] and old[0] < new[0]:
             return _vocabulary(old[0], new[0], axis=0)
-    if path.startswith("head/") and old[:-1] == new[:-1] and old[-1] < new[-1] == getattr(model, "vocab_size", None):
+    if paths.in_head(path) and old[:-1] == new[:-1] and old[-1] < new[-1] == getattr(model, "vocab_size", None):
         return _vocabulary(old[-1], new[-1], axis=-1)
     return None
 
 
 def keep(fresh: np.ndarray, old_names: Sequence[str], new_names: Sequence[str]) -> Change:
-    """The change of a head's kernel or bias that keeps the classes in both lists, the others being `fresh`."""
+    """The change of a head's kernel or bias that keeps the classes that the model shares with the source.
+
+    Args:
+      fresh: The newly drawn kernel or bias, from which all other classes are taken.
+      old_names: The names of the source's classes, in order.
+      new_names: The names of the model's classes, in order.
+    """
     shared = len(set(old_names) & set(new_names))
     kept = partial(surgery.keep_classes, fresh=fresh, old_names=old_names, new_names=new_names)
     return Change(f"{shared} of {len(new_names)} classes kept by name", kept)
@@ -76,11 +97,11 @@ def _grid(patches: int, image_size: Shape | None) -> Shape | None:
 
 def _first_kernel(path: str, old: Shape, new: Shape, model: Any) -> Change | None:
     """Patches of another size, or input of other channels, or both."""
-    if path.split("/")[0] != model.stages[0]:
+    if paths.stage_of(path) != getattr(model, "stages", ("",))[0]:
         return None
     done, steps = [], []
     if old[:2] != new[:2]:
-        if "patches" not in path.split("/"):
+        if paths.PATCHES not in path.split("/"):
             return None
         done.append(_moved("patches of", *(f"{shape[0]}×{shape[1]}" for shape in (old, new))))
         steps.append(partial(surgery.resize_patches, new=new[:2]))

@@ -24,6 +24,8 @@ def scheme(model: Any, library: str) -> Scheme:
     Raises:
       InputError: there is no such model in the library, or no map to it.
     """
+    if library != "timm" and "image" in getattr(model, "takes", ()) and model.head == "embed":
+        raise InputError(f"{library} has no {type(model).__name__} without a classifier; export it to timm")
     first = {known.name.split()[0]: known for known in reversed(maps.schemes(model))}
     if library == "timm" and hasattr(maps.family(model), "timm"):
         first.setdefault("timm", first.get("torchvision"))
@@ -74,20 +76,20 @@ def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
     if not hasattr(family, "timm"):
         raise _absent("timm", model)
     architecture, args = family.timm(name, model)
-    pixels = model.preprocessing
+    pixels, num_classes = model.preprocessing, 0 if model.head == "embed" else model.num_classes
     pretrained = {
         "input_size": [model.channels, *model.sides],
         "mean": list(pixels["mean"]),
         "std": list(pixels["std"]),
         "crop_pct": pixels["crop"],
         "interpolation": pixels["interpolation"],
-        "num_classes": model.num_classes,
+        "num_classes": num_classes,
     }
-    if class_names:
+    if class_names and num_classes:
         pretrained["label_names"] = list(class_names)
     if model.channels != 3:
         args["in_chans"] = model.channels
-    config = {"architecture": architecture, "num_classes": model.num_classes, "pretrained_cfg": pretrained}
+    config = {"architecture": architecture, "num_classes": num_classes, "pretrained_cfg": pretrained}
     return config | ({"model_args": args} if args else {})
 
 

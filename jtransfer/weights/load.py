@@ -126,7 +126,7 @@ def _initialise(model: Any, sample: Any, rng: jax.Array | None, wanted: Sequence
         return {}
 
     def draw(key: jax.Array) -> dict[str, jax.Array]:
-        flat = trees.flatten(model.init(key, model.example_input(1) if sample is None else sample))
+        flat = trees.flatten(model.init(key, example(model) if sample is None else sample))
         return {name: flat[name] for name in wanted}
 
     return jax.device_get(jax.jit(draw)(jax.random.key(0) if rng is None else rng))

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jtransfer.models.paths import in_head
+
 _NUMBER = re.compile(r"\{(\w+)([+-]\d+)?\}")
 
 
@@ -116,6 +118,7 @@ class Scheme:
       ignore: regular expressions of whole checkpoint names whose tensors carry nothing (derived or unused).
       zeros: names, with shapes, of those among them that the library's model asks for all the same.
       derived: names, with values, of those that it asks for and that are not zeros.
+      head: regular expressions of the names of the library's head, where the model here has none.
     """
 
     name: str
@@ -123,6 +126,15 @@ class Scheme:
     ignore: tuple[str, ...] = (r".*\.num_batches_tracked",)
     zeros: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     derived: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    head: tuple[str, ...] = ()
+
+    def ignores(self, name: str) -> bool:
+        """Whether a checkpoint name fills nothing."""
+        return any(re.fullmatch(pattern, name) for pattern in (*self.ignore, *self.head))
+
+    def of_head(self, name: str) -> bool:
+        """Whether a checkpoint name is one of a head that our model does not have."""
+        return any(re.fullmatch(pattern, name) for pattern in self.head)
 
 
 class Assignment(NamedTuple):
@@ -181,7 +193,7 @@ class Match(NamedTuple):
 def match(scheme: Scheme, names: Collection[str], paths: Collection[str]) -> Match:
     """Returns how a scheme matches the names in a checkpoint with the paths of a model's parameters."""
     names, paths = dict.fromkeys(names), dict.fromkeys(paths)
-    ignored = [name for name in names if any(re.fullmatch(pattern, name) for pattern in scheme.ignore)]
+    ignored = [name for name in names if scheme.ignores(name)]
     assignment_of = finder(scheme.rows, "source")
     possible = unique(assignment for name in names if (assignment := assignment_of(name)))
     chosen, filled, used = [], set(), set(ignored)
@@ -195,6 +207,19 @@ def match(scheme: Scheme, names: Collection[str], paths: Collection[str]) -> Mat
     missing = tuple(path for path in paths if path not in filled)
     unexpected = tuple(name for name in names if name not in used)
     return Match(scheme, tuple(chosen), missing, unexpected, tuple(ignored))
+
+
+def headless(scheme: Scheme) -> Scheme:
+    """Returns the scheme of the same library for a model that has no head: names of the head are ignored."""
+    ends_in_head = {row: all(map(in_head, _as_tuple(row.params))) for row in scheme.rows}
+    names = [pattern for row, ends in ends_in_head.items() if ends for pattern in _as_tuple(row.source)]
+    bare = dataclasses.replace(
+        scheme,
+        rows=tuple(row for row, ends in ends_in_head.items() if not ends),
+        head=tuple(_compile(pattern)[0].pattern for pattern in names),
+    )
+    zeros = {name: shape for name, shape in scheme.zeros.items() if not bare.of_head(name)}
+    return dataclasses.replace(bare, zeros=zeros)
 
 
 def best(schemes: Iterable[Scheme], names: Collection[str], paths: Collection[str]) -> Match:

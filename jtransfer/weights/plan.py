@@ -10,13 +10,14 @@ import numpy as np
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.models.paths import HEAD, in_head
 from jtransfer.weights import adapt as adapting
 from jtransfer.weights import maps
 from jtransfer.weights.adapt import Change
 from jtransfer.weights.mapping import Map, Match, Scheme, best
-from jtransfer.weights.shapes import HEAD
 
 ASKED = "asked for"
+_NO_HEAD = "the model has no head"
 
 
 class Plan(NamedTuple):
@@ -68,7 +69,9 @@ def make(
     flat = trees.flatten(model_shapes)
     full_paths = {path: full for full, path in rules.names(model_shapes).items()}
     params = {path: flat[full] for path, full in full_paths.items()}
-    match = best((*maps.schemes(model), *_own_names(full_paths)), tensors, params)
+    match = best((*maps.schemes(model), *_own_names(full_paths, model)), tensors, params)
+    if not match.assignments and not maps.schemes(model):
+        maps.family(model)
     drawn = _reinitialised(match, tensors, params, model_shapes, reinit, model)
     kept = _kept(match, tensors, params, drawn, classes)
     drawn = {path: why for path, why in drawn.items() if path not in kept}
@@ -83,10 +86,11 @@ def make(
     return Plan(match, params, full_paths, drawn, kept, changes)
 
 
-def _own_names(full_paths: Mapping[str, str]) -> tuple[Scheme, Scheme]:
+def _own_names(full_paths: Mapping[str, str], model: Any) -> tuple[Scheme, Scheme]:
     """A source that has the model's own paths, such as another run's parameters, with or without the collections."""
     rows = (Map(full, path) for path, full in full_paths.items()), (Map(path, path) for path in full_paths)
-    return tuple(Scheme("jtransfer", tuple(row), ignore=()) for row in rows)
+    head = (rf"(\w+/)?{HEAD}/.*",) if getattr(model, "head", None) == "embed" else ()
+    return tuple(Scheme("jtransfer", tuple(row), ignore=(), head=head) for row in rows)
 
 
 def _reinitialised(
@@ -96,12 +100,14 @@ def _reinitialised(
     table = [*((pattern, True) for pattern in reinit), (".*", False)]
     chosen = trees.flatten(rules.match(table, model_shapes, name="reinit"))
     drawn = {path: ASKED for full, path in rules.names(model_shapes).items() if chosen[full]}
-    head = [path for path in params if path.startswith(HEAD)]
-    why = _head_misfit(match, tensors, params, head, model.num_classes)
+    head = [path for path in params if in_head(path)]
+    why = _head_misfit(match, tensors, params, head, getattr(model, "num_classes", None))
     return drawn | {path: drawn.get(path, why) for path in head if why}
 
 
-def _head_misfit(match: Match, tensors: Mapping, params: Mapping, head: Sequence[str], num_classes: int) -> str | None:
+def _head_misfit(
+    match: Match, tensors: Mapping, params: Mapping, head: Sequence[str], num_classes: int | None
+) -> str | None:
     """Why the source's head can't be this model's: there is none, or it has another number of classes."""
     if head and set(head) <= set(match.missing):
         return "the source has no head"
@@ -125,7 +131,7 @@ def _kept(
     return {
         path
         for path, shape in _shapes(match, tensors)
-        if path.startswith(HEAD) and shape and shape[:-1] == params[path].shape[:-1] and drawn.get(path) != ASKED
+        if in_head(path) and shape and shape[:-1] == params[path].shape[:-1] and drawn.get(path) != ASKED
     }
 
 
@@ -176,7 +182,7 @@ def ignored(plan: Plan, tensors: Mapping[str, Any]) -> tuple[tuple[str, str], ..
     """Returns the names of the tensors that fill nothing, each with the reason."""
     replaced = [assignment for assignment in plan.match.assignments if plan.drawn.keys() >= set(assignment.param_paths)]
     return (
-        *((name, "carries nothing") for name in plan.match.ignored),
+        *((name, _NO_HEAD if plan.match.scheme.of_head(name) else "carries nothing") for name in plan.match.ignored),
         *((name, "re-initialised instead") for assignment in replaced for name in assignment.source_names),
         *((name, "no tensor") for name in getattr(tensors, "left_out", ())),
     )

@@ -81,6 +81,7 @@ def to_tensors(variables: Mapping[str, Any], model: Any, *, scheme: str | None =
 
 
 def _scheme(model: Any, name: str | None) -> Scheme:
+    maps.family(model)
     known = {scheme.name: scheme for scheme in maps.schemes(model)}
     if name is None:
         return next(iter(known.values()))

@@ -8,9 +8,8 @@ from typing import Any
 
 import jax
 
+from jtransfer.core.errors import InputError
 from jtransfer.layers.cpu import dispatch
-
-HEAD = "head/"  # the paths of a head's parameters begin with it
 
 
 def abstract(model: Any, sample: Any = None) -> dict:
@@ -31,7 +30,15 @@ def abstract(model: Any, sample: Any = None) -> dict:
 
 @functools.lru_cache(2)
 def _with_own_sample(model: Any) -> dict:
-    return _trace(model, lambda: model.example_input(1))
+    return _trace(model, lambda: example(model))
+
+
+def example(model: Any) -> Any:
+    """Returns an input of zeros for a model, a batch of one. Raises InputError if the model does not make one."""
+    if not hasattr(model, "example_input"):
+        name = type(model).__name__
+        raise InputError(f"{name} has no example_input(batch), which makes an input of zeros; give it one, or sample=…")
+    return model.example_input(1)
 
 
 def _trace(model: Any, sample: Callable[[], Any]) -> dict:

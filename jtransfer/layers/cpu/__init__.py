@@ -1,1 +1,1 @@
-"""What XLA's CPU compiler is slow at, computed by other operations."""
+"""Operations that XLA's CPU compiler is slow at, computed by others that it is fast at."""

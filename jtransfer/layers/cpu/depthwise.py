@@ -1,21 +1,31 @@
-"""Depthwise convolution by shifted multiply-adds, with a gradient of the same kind: the CPU's route."""
+"""Depthwise convolution on a CPU, by multiplying and adding shifted views of the map; its gradient likewise."""
 
 from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, transposed_views, window_views
+from jtransfer.layers.types import Array
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 c"], strides: Pair, pads: Pads
 ) -> Float[Array, "b i j c"]:
-    """One window per channel. The gradient works in reverse mode only (`jax.grad`, `jax.vjp`)."""
+    """Convolves each channel of a feature map with a kernel of its own.
+
+    The gradient works in reverse mode only (`jax.grad`, `jax.vjp`).
+
+    Args:
+      x: Feature maps.
+      kernel: One window for each channel.
+      strides: Of height and width.
+      pads: The padding, ((top, bottom), (left, right)).
+    """
     return _forward(x, kernel, strides, pads)[0]
 
 

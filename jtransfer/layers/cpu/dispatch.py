@@ -1,4 +1,4 @@
-"""The one place that decides between XLA's own operations and the routes for the CPU.
+"""Decides whether an operation is XLA's own or one of those that are written for the CPU.
 
 XLA compiles convolutions and windows well for GPUs and TPUs. Its CPU compiler is slow at four of them, by factors of 5
 to 60: depthwise convolutions, 1×1 convolutions, convolutions on maps of a few pixels, and the gradient of max-pooling.
@@ -22,7 +22,11 @@ _PLATFORM: ContextVar[str | None] = ContextVar("platform", default=None)
 
 @contextmanager
 def platform(name: str) -> Iterator[None]:
-    """What is traced inside is for this platform ("cpu", "cuda", "tpu"), whatever the default backend is."""
+    """A context in which programs are traced for a platform, whatever the default backend is.
+
+    Args:
+      name: "cpu", "cuda" or "tpu"; any other name takes XLA's own operations.
+    """
     token = _PLATFORM.set(name)
     try:
         yield
@@ -31,12 +35,20 @@ def platform(name: str) -> Iterator[None]:
 
 
 def on_cpu() -> bool:
-    """True while the default backend, or the `platform` that is traced for, is the CPU."""
+    """Whether programs are traced for the CPU: it is the default backend, or the `platform` of the context."""
     return (_PLATFORM.get() or jax.default_backend()) == "cpu"
 
 
 def conv(in_channels: int, kernel_shape: tuple[int, ...], pads, groups: int, out_size: tuple[int, int]) -> str:
-    """Which route a convolution takes: "xla", "pointwise", "depthwise" or "patches"."""
+    """Which implementation of a convolution is used: "xla", "pointwise", "depthwise" or "patches".
+
+    Args:
+      in_channels: The number of input channels.
+      kernel_shape: The shape of the kernel, [height, width, input channels of a group, features].
+      pads: The padding, ((top, bottom), (left, right)).
+      groups: The number of groups of channels.
+      out_size: Height and width of the output.
+    """
     if not on_cpu():
         return "xla"
     window, features = kernel_shape[:2], kernel_shape[-1]
@@ -50,11 +62,16 @@ def conv(in_channels: int, kernel_shape: tuple[int, ...], pads, groups: int, out
 
 
 def fusion_barrier(f: Callable[..., Any], x: jax.Array, *others: jax.Array) -> Any:
-    """`f(x, *others)`, compiled apart from what computes its arguments.
+    """Calls `f(x, *others)` so that XLA does not fuse it with what computes its arguments.
 
     XLA's CPU compiler fuses elementwise producers into every consumer and computes them again for each; it drops
     `lax.optimization_barrier` before it does so. It cannot look into the branch of a conditional, and does not see that
-    this condition always holds. Worth it where a large array is read at many offsets.
+    this condition always holds. This is worth it where a large array is read at many offsets.
+
+    Args:
+      f: A function of arrays.
+      x: Its first argument, not empty.
+      *others: Its other arguments.
     """
     bits = lax.bitcast_convert_type(x.ravel()[0].astype(jnp.float32), jnp.int32)
     shapes = jax.eval_shape(f, x, *others)

@@ -1,6 +1,7 @@
-"""Windows as shifted views: what a k×k window sees at each of its k² positions is a strided slice of the padded map.
+"""Windows over a feature map as shifted views of it.
 
-Convolutions and pooling become sums and maxima of such views, which XLA's CPU compiler turns into vector loops.
+What a k×k window sees at each of its k² positions, over the whole map, is a strided slice of the padded map. So
+convolutions and pooling become sums and maxima of such slices, which XLA's CPU compiler turns into vector loops.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Num
+
+from jtransfer.layers.types import Array
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
@@ -17,17 +20,17 @@ NO_PADS = ((0, 0), (0, 0))
 
 
 def out_size(size: Pair, window: Pair, strides: Pair, pads: Pads) -> Pair:
-    """Height and width of the output."""
+    """Height and width of the output of a window that moves over a map of `size`."""
     return tuple((n + lo + hi - k) // s + 1 for n, k, s, (lo, hi) in zip(size, window, strides, pads, strict=True))
 
 
-def pad(x: Float[Array, "b h w c"], pads: Pads, fill: float = 0.0) -> Float[Array, "b H W c"]:
-    """The map with `fill` around it; negative widths crop."""
+def pad(x: Num[Array, "b h w c"], pads: Pads, fill: float = 0.0) -> Num[Array, "b H W c"]:
+    """Pads height and width of a map with `fill`; negative widths crop it."""
     return lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
 
 
-def window_views(x: Float[Array, "b H W c"], window: Pair, strides: Pair) -> list[Float[Array, "b i j c"]]:
-    """The padded map as seen from each position of the window, row by row."""
+def window_views(x: Num[Array, "b H W c"], window: Pair, strides: Pair) -> list[Num[Array, "b i j c"]]:
+    """What each position of the window sees of a padded map: one view for each position, row by row."""
     (i, j), (sh, sw), (b, _, _, c) = out_size(x.shape[1:3], window, strides, NO_PADS), strides, x.shape
     return [
         lax.slice(x, (0, m, n, 0), (b, m + (i - 1) * sh + 1, n + (j - 1) * sw + 1, c), (1, sh, sw, 1))
@@ -37,9 +40,9 @@ def window_views(x: Float[Array, "b H W c"], window: Pair, strides: Pair) -> lis
 
 
 def transposed_views(
-    y: Float[Array, "b i j c"], size: Pair, window: Pair, strides: Pair, pads: Pads
-) -> list[list[tuple[int, Float[Array, "b m n c"]]]]:
-    """What looked at each pixel of a map of `size`: the transpose of `window_views`.
+    y: Num[Array, "b i j c"], size: Pair, window: Pair, strides: Pair, pads: Pads
+) -> list[list[tuple[int, Num[Array, "b m n c"]]]]:
+    """The transpose of `window_views`: for each pixel of a map, the outputs of the windows that saw it.
 
     With stride s, the pixels of one phase (row, column modulo s) were seen at the same positions of the window. So each
     of the s² phases, row by row, has pairs (k, view): `view` holds, for each pixel of the phase, the output of the
@@ -61,8 +64,8 @@ def transposed_views(
     ]
 
 
-def merge(phases: Sequence[Float[Array, "b m n c"]], size: Pair, strides: Pair) -> Float[Array, "b h w c"]:
-    """The map of `size` whose phases, row by row, are these."""
+def merge(phases: Sequence[Num[Array, "b m n c"]], size: Pair, strides: Pair) -> Num[Array, "b h w c"]:
+    """Puts the phases of a map, in the order of `transposed_views`, together to the map of `size`."""
     if strides == (1, 1):
         return phases[0]
     sh, sw = strides

@@ -2,17 +2,16 @@
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jtransfer import models
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
-from jtransfer.core.errors import InputError
+from jtransfer.models.paths import block, block_of, in_head
 from jtransfer.weights import maps
 from jtransfer.weights.mapping import Scheme, best, find
-from jtransfer.weights.shapes import HEAD, abstract
+from jtransfer.weights.shapes import abstract
 
 SAMPLE = 64  # names that are looked at to tell families apart
 ENOUGH = 0.5  # share of them that a scheme must know
@@ -91,11 +90,11 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
     for assignment in match.assignments:
         for path, shape in zip(assignment.param_paths, assignment.shapes(tensors), strict=True):
             want = params[path].shape
-            if path.startswith(HEAD) and shape and shape[:-1] == want[:-1] and want[-1] == model.num_classes:
+            if in_head(path) and shape and shape[:-1] == want[:-1] and want[-1] == getattr(model, "num_classes", None):
                 classes = shape[-1]
             elif shape != want:
                 reshaped.append(path)
-    missing = tuple(path for path in match.missing if not path.startswith(HEAD))
+    missing = tuple(path for path in match.missing if not in_head(path))
     fields = {"num_classes": classes, **maps.fields(model, match.scheme.name, aliases, tensors)}
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
@@ -115,10 +114,7 @@ def _candidates(names: Collection[str]) -> dict[str, int]:
     known = {}
     for name in models.names():
         model = models.create(name)
-        try:
-            tables = [_Table(scheme) for scheme in maps.schemes(model)]
-        except InputError:
-            continue
+        tables = [_Table(scheme) for scheme in maps.schemes(model)]
         known[name] = max(((table.count(sample), table, model) for table in tables), key=lambda entry: entry[0])
     most = max((count for count, _, _ in known.values()), default=0)
     if most < max(1, ENOUGH * len(sample)):
@@ -142,9 +138,9 @@ class _Table:
         """How many names are absent, and how many blocks are too many or too few."""
         assignments = [assignment for name in names if (assignment := find(self.patterned, name, "source"))]
         paths = [path for assignment in assignments for path in assignment.param_paths]
-        blocks = {block[0] for path in paths if (block := re.match(r"stage\d+/block\d+", path))}
+        blocks = {found for path in paths if (found := block_of(path))}
         depths = enumerate(getattr(model, "depths", ()), 1)
-        wanted = {f"stage{i}/block{j}" for i, depth in depths for j in range(depth)}
+        wanted = {block(i, j) for i, depth in depths for j in range(depth)}
         return len(self.plain - set(names)) + (len(blocks ^ wanted) if blocks else 0)
 
 

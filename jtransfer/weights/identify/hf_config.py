@@ -57,7 +57,7 @@ def with_config(files: Mapping[str, Config]) -> dict[str, Config]:
     Raises:
       InputError: that file states something that the model here does not have.
     """
-    own = (entry for family in maps.FAMILIES for entry in getattr(family, "CONFIGS", {}).items())
+    own = (entry for family in maps.families() for entry in getattr(family, "CONFIGS", {}).items())
     name, read = next((entry for entry in own if entry[0] in files), ("", None))
     return {**files, "config.json": read(files[name])} if read and "config.json" not in files else dict(files)
 
@@ -99,7 +99,7 @@ def class_names(files: Mapping[str, Config]) -> tuple[str, ...]:
 
 def _timm(config: Config) -> dict[str, Any]:
     args = config.get("model_args") or {}
-    known = {name: field for family in maps.FAMILIES for name, field in getattr(family, "TIMM", {}).items()}
+    known = {name: field for family in maps.families() for name, field in getattr(family, "TIMM", {}).items()}
     strange = sorted(args.keys() - {*known, "in_chans", "num_classes", "pretrained"})
     if strange:
         raise InputError(f"config.json: model_args has {strange[0]}={args[strange[0]]!r}, which no model here takes")
@@ -125,7 +125,7 @@ def _named_by_timm() -> Iterator[tuple[str, str]]:
 def _family(config: Config) -> ModuleType | None:
     """The family that transformers' model_type is of."""
     kind = config.get("model_type")
-    return next((family for family in maps.FAMILIES if kind in getattr(family, "STATED", {})), None)
+    return next((family for family in maps.families() if kind in getattr(family, "STATED", {})), None)
 
 
 def _transformers(config: Config) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""The tables of every family. A family is one file and one entry in `FAMILIES`. The file has
+"""The names that other libraries give to the parameters of our models, and what their config files mean.
 
-    MODEL                    the class of its models
-    schemes(model)           its naming schemes, the one to write by default first; one of a library's is called after
-                             it, and of several, the first is written
+The map of a family is a module. That of ours stands in this package, under the name of the family's file in
+`jtransfer.models`; that of a model from elsewhere is the module which defines the model's class. Such a module has
+
+    schemes(model)           the naming schemes of a model, the one to write by default first; a scheme of a library is
+                             called after it, and of several of one library, the first is written
 
 and, as far as there is something to say,
 
+    MODEL                    the class of its models; every map in this package has it
     fields(scheme, …)        see the function `fields`
     STATED                   transformers' model_type → (config.json → fields of the model, what that must state)
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
@@ -20,83 +23,72 @@ and, as far as there is something to say,
 so that what a library's config means is known to the family alone.
 """
 
+import functools
+import importlib
+import sys
 from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any
 
+from jtransfer import models
 from jtransfer.core.errors import InputError
-from jtransfer.weights.mapping import Scheme
-from jtransfer.weights.maps import (
-    bart,
-    bert,
-    clip,
-    convnext,
-    densenet,
-    distilbert,
-    efficientnet,
-    gpt2,
-    llama,
-    mobilenet_v2,
-    mobilenet_v3,
-    recurrent,
-    resnet,
-    roberta,
-    swin,
-    t5,
-    vgg,
-    vit,
-)
+from jtransfer.weights.mapping import Scheme, headless
 
-FAMILIES = (
-    resnet,
-    vgg,
-    efficientnet,
-    convnext,
-    mobilenet_v2,
-    mobilenet_v3,
-    densenet,
-    vit,
-    clip,
-    swin,
-    gpt2,
-    llama,
-    t5,
-    bart,
-    bert,
-    roberta,
-    distilbert,
-    recurrent,
-)
+
+@functools.cache
+def families() -> tuple[ModuleType, ...]:
+    """The maps of all families in this package."""
+    return tuple(importlib.import_module(f"{__name__}.{name}") for name in models.FAMILIES)
 
 
 def family(model: Any) -> ModuleType:
-    """The file of `model`'s family.
+    """The map of a model's family.
 
     Raises:
-      InputError: no table for this class of model.
+      InputError: No module that defines the model's class, or one of its bases, is or has a map.
     """
-    for found in FAMILIES:
-        if isinstance(model, found.MODEL):
-            return found
-    known = ", ".join(found.MODEL.__name__ for found in FAMILIES)
-    raise InputError(f"no weights map for {type(model).__name__}; there are maps for {known}")
+    found = _family(type(model))
+    if found is None:
+        name = type(model).__name__
+        raise InputError(
+            f"no weights map for {name}, so only checkpoints with its own parameter names can be read; "
+            f"for others, the module that defines {name} needs a function schemes(model)"
+        )
+    return found
+
+
+def _family(kind: type) -> ModuleType | None:
+    for base in kind.__mro__:
+        package, _, name = base.__module__.rpartition(".")
+        if package == models.__name__ and name in models.FAMILIES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if callable(getattr(sys.modules.get(base.__module__), "schemes", None)):
+            return sys.modules[base.__module__]
+    return None
 
 
 def schemes(model: Any) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`, the one to write by default first. Errors as for `family`."""
-    return family(model).schemes(model)
+    """The naming schemes of a model, the one to write by default first; for a model without a map there are none.
+
+    Where the model ends with an embedding instead of its head, a library's names of the head are ignored.
+    """
+    if _family(type(model)) is None:
+        return ()
+    found = tuple(family(model).schemes(model))
+    return tuple(map(headless, found)) if getattr(model, "head", None) == "embed" else found
 
 
 def fields(model: Any, scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """Fields of `model` that the fit of names and shapes can't show, for weights of a library.
-
-    One that can't be told is None.
+    """Fields of a model that the fit of names and shapes can't show, for weights of a library.
 
     Args:
-      model: of the family that the weights are of.
-      scheme: the name of their naming scheme.
-      called: what they are called elsewhere: timm's architecture, a file's name.
-      names: of their tensors.
+      model: A model of the family that the weights are of.
+      scheme: The name of their naming scheme.
+      called: What they are called elsewhere: timm's architecture, a file's name.
+      names: The names of their tensors.
+
+    Returns:
+      Field → value, where a value that can't be told is None.
     """
-    found = family(model)
+    found = _family(type(model))
     return found.fields(scheme, called, names) if hasattr(found, "fields") else {}

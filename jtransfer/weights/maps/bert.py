@@ -6,7 +6,7 @@ from typing import Any
 from jtransfer.core.errors import InputError
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.models.bert import BERT
-from jtransfer.models.text import Encoder
+from jtransfer.models.encoder import Encoder
 from jtransfer.weights.mapping import Map, Scheme, dense, layer_norm
 from jtransfer.weights.maps import tied
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.models.inverted import scaled
-from jtransfer.models.mobilenet import MobileNetV2
+from jtransfer.models.mobilenet_v2 import MobileNetV2
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps.inverted import TIMM as TRUNK
 from jtransfer.weights.maps.inverted import enumerated, fields, layer

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from jtransfer.models.mobilenet import MobileNetV3
+from jtransfer.models.mobilenet_v3 import MobileNetV3
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps.inverted import TIMM as TRUNK
 from jtransfer.weights.maps.inverted import (

@@ -8,7 +8,10 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.models.chain import HOW
 
-_FREE = (*HOW, "num_classes", "image_size", "channels", "pixels", "dropout", "drop_path", "parent", "name")
+_FREE = (
+    *HOW,
+    *("num_classes", "image_size", "channels", "pixels", "dropout", "drop_path", "head", "normalize", "parent", "name"),
+)
 
 
 def arguments(name: str, model: Any, table: Mapping[str, Any], free: Collection[str] = ()) -> dict[str, Any]:

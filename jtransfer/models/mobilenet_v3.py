@@ -1,54 +1,16 @@
-"""MobileNetV2 (arXiv:1801.04381) and MobileNetV3 (arXiv:1905.02244)."""
+"""MobileNetV3 (Howard et al. 2019, arXiv:1905.02244)."""
 
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.head import Head
-from jtransfer.models.inverted import Inverted, Widths, expanded, scaled
+from jtransfer.models.inverted import Inverted, Widths, scaled
 
-# expansion, features, blocks, kernel, strides of each stage at width 1
-V2 = (
-    (1, 16, 1, 3, 1),
-    (6, 24, 2, 3, 2),
-    (6, 32, 3, 3, 2),
-    (6, 64, 4, 3, 2),
-    (6, 96, 3, 3, 1),
-    (6, 160, 3, 3, 2),
-    (6, 320, 1, 3, 1),
-)
-
-
-class MobileNetV2(Inverted):
-    """stem → stage1 … stage7 → conv_head → pool → head.
-
-    torchvision's and timm's weights want the defaults, transformers' (from TensorFlow) `symmetric=False`.
-
-    Attributes:
-      width: multiplier of features.
-    """
-
-    width: float = 1.0
-
-    @property
-    def ends(self) -> tuple[int, int]:
-        """Channels of the first and the last convolution."""
-        return scaled(32, self.width), scaled(1280, max(1.0, self.width))
-
-    @property
-    def blocks(self):
-        rows = [(expansion, scaled(features, self.width), *rest) for expansion, features, *rest in V2]
-        return expanded(self.ends[0], rows, False, self.drop_path)
-
-    def parts(self):
-        style = self.style(nn.relu6)
-        head = partial(Head, self.num_classes, self.dropout, self.dtype)
-        return {**self.trunk(self.ends, style, [style] * len(V2)), "head": head}
-
-
-# of each stage: activation, squeeze, and of each block: channels inside, at its end, kernel, strides
+# of each stage: activation, whether it squeezes, and of each block: channels inside, at its end, kernel size, strides
 SMALL = (
     (nn.relu, True, ((16, 16, 3, 2),)),
     (nn.relu, False, ((72, 24, 3, 2), (88, 24, 3, 1))),
@@ -67,10 +29,10 @@ LARGE = (
 
 
 class Wide(nn.Module):
-    """A dense layer on the pooled features, with hard-swish."""
+    """A dense layer on the pooled features, followed by hard-swish."""
 
     features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"], *, train: bool = False) -> Float[Array, "b f"]:
@@ -78,13 +40,13 @@ class Wide(nn.Module):
 
 
 class MobileNetV3(Inverted):
-    """stem → stage1 … → conv_head → pool → fc → head.
+    """MobileNetV3, a chain of the stages stem → stage1 … → conv_head → pool → fc → head.
 
-    torchvision's weights want the defaults, timm's `mobilenetv3_…` `eps=1e-5`, timm's `tf_mobilenetv3_…`
-    `symmetric=False`.
+    torchvision's weights need the default fields, timm's `mobilenetv3_…` need `eps=1e-5`, timm's `tf_mobilenetv3_…`
+    need `symmetric=False`.
 
-    Attributes:
-      large: the large network, with six stages, or the small one, with five.
+    Attributes, beside those of `Inverted`:
+      large: Whether it is the large network, with six stages, or the small one, with five.
     """
 
     large: bool = True
@@ -92,7 +54,7 @@ class MobileNetV3(Inverted):
 
     @property
     def rows(self):
-        """The network's table."""
+        """The table of the network: `LARGE` or `SMALL`."""
         return LARGE if self.large else SMALL
 
     @property
@@ -112,7 +74,6 @@ class MobileNetV3(Inverted):
 
 
 MODELS = {
-    "mobilenet_v2": partial(MobileNetV2),
     "mobilenet_v3_small": partial(MobileNetV3, large=False),
     "mobilenet_v3_large": partial(MobileNetV3),
 }
