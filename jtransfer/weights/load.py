@@ -18,7 +18,7 @@ from jtransfer.weights import plan as plans
 from jtransfer.weights.formats.lazy import read
 from jtransfer.weights.mapping import Assignment
 from jtransfer.weights.report import Report
-from jtransfer.weights.shapes import abstract
+from jtransfer.weights.shapes import abstract, example
 from jtransfer.weights.streaming import lazy_param
 
 Place = Callable[[str, Any], Any]
