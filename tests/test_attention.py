@@ -91,7 +91,7 @@ def test_norms_of_queries_and_keys_make_their_size_irrelevant():
 
 
 def test_rotated_products_depend_on_the_distance_alone():
-    q, k = jax.random.normal(jax.random.key(4), (2, 1, 1, 1, 8))
+    q, k = jnp.repeat(jax.random.normal(jax.random.key(4), (2, 1, 1, 1, 8)), 3, axis=1)
     at = jnp.array([[0], [3], [40]])
 
     def product(i, j):

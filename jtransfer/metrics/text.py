@@ -49,7 +49,7 @@ def multi_label(logits: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C
 
 
 def tags(
-    predicted: Sequence[Int[np.ndarray, " n"]], labels: Sequence[Int[np.ndarray, " n"]], class_names: Sequence[str]
+    predicted: Sequence[Int[np.ndarray, " _"]], labels: Sequence[Int[np.ndarray, " _"]], class_names: Sequence[str]
 ) -> Iterator[tuple[str, float]]:
     """Yields `accuracy` and `macro_f1` over tokens, and of entities `entity_precision`, `entity_recall`, `entity_f1`.
 

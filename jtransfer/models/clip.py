@@ -266,7 +266,7 @@ class CLIPPair(CLIP, ImageChain):
         texts = {name: jnp.zeros((self.num_classes, self.max_length), jnp.int32) for name in _TEXT}
         return {"image": super().example_input(batch), **texts}
 
-    def _run(self, stage: nn.Module, x: dict[str, Array], train: bool) -> dict[str, Array]:
+    def _run(self, stage: nn.Module, x: dict[str, Any], train: bool) -> Any:
         return stage(x, train=train)  # the towers see to `remat` themselves
 
     def parts(self):

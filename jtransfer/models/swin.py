@@ -6,7 +6,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from jtransfer import layers
 from jtransfer.layers.activation import gelu
@@ -99,7 +99,7 @@ class Block(nn.Module):
         return _roll(_crop(y, sides), shift, 1) if self.roll_first else _crop(_roll(y, shift, 1), sides)
 
 
-def split(x: Float[Array, "b h w c"], window: Grid) -> Float[Array, "bk n c"]:
+def split(x: Num[Array, "b h w c"], window: Grid) -> Num[Array, "bk n c"]:
     """Splits a map into windows, row by row, each as a sequence; windows divide the map."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // window[0], window[0], w // window[1], window[1], c)

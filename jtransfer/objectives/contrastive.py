@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.layers import l2_normalize
+from jtransfer.layers.types import Array
 
 
 def contrastive(

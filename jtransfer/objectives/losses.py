@@ -13,10 +13,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import Registry
+from jtransfer.layers.types import Array
 
 Labels = Int[Array, "*B"] | Float[Array, "*B C"]
 
@@ -75,7 +76,7 @@ def focal(
 
 
 def mean(
-    per_example: Float[Array, "*B"], mask: Bool[Array, "*B"] | None = None, weights: Float[Array, "*B"] | None = None
+    per_example: Float[Array, "*B"], mask: Bool[Array, "..."] | None = None, weights: Float[Array, "..."] | None = None
 ) -> Float[Array, ""]:
     """`Σ per_example / Σ weights` over the examples where `mask` is true: what stands under the mask cannot matter.
 
