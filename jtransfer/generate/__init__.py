@@ -1,10 +1,10 @@
-"""Text from language models: greedy, drawn or by beam search, with a cache of keys and values, in one compilation.
+"""Generates text with language models: greedily, by drawing tokens or by beam search, as one compiled program.
 
     settings = generate.read(folder, encoder_decoder=False, max_new_tokens=40)
     texts = generate.generate(model, variables, {"input_ids": ids, "attention_mask": mask}, settings)
 
-`search` is the pure function beneath, for those who compile it as a part of something else. `compiled` is that function
-jitted, for inputs that need no check and no padding.
+`search` is the pure function beneath, which can be compiled as a part of something else. `compiled` is that function
+jitted, for inputs that are known to be right and are padded already.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from jtransfer.core.errors import InputError
 from jtransfer.generate.decode import DECODER
 from jtransfer.generate.generation_config import from_config, read
 from jtransfer.generate.searches import Generated, search
 from jtransfer.generate.settings import Settings, upgrade_fields
+from jtransfer.layers.types import Array
 
 __all__ = ["Generated", "Settings", "bucket", "compiled", "from_config", "generate", "read", "search", "upgrade_fields"]
 
@@ -33,12 +33,21 @@ def generate(
     settings: Settings,
     key: jax.Array | None = None,
 ) -> Generated:
-    """`search` compiled once for each model, settings and `bucket` of lengths; its arguments, with checks.
+    """Generates a text for each row of the input, after checking the input and padding it.
 
-    What is compiled knows nothing of interceptors around the call; compile `search` under them instead.
+    It is compiled once for each model, settings and `bucket` of lengths. The compiled program knows nothing of Flax
+    interceptors around the call; under them, compile `search` instead.
+
+    Args:
+      model: A chain whose head gives logits of tokens.
+      variables: The variables of the model.
+      inputs: What the model takes, see `search`.
+      settings: How text is generated.
+      key: The random key, which is needed if `settings.do_sample`.
 
     Raises:
-      InputError: a text without tokens, one too long for the model, or tokens that the model does not have.
+      InputError: The model is no language model, a text has no tokens or is too long for the model, tokens are outside
+        of its vocabulary, or the key is missing.
     """
     if settings.do_sample and settings.temperature > 0 and key is None:
         raise InputError("generation with do_sample=True draws tokens: give a key, such as jax.random.key(0)")
@@ -55,18 +64,18 @@ compiled = jax.jit(search, static_argnums=(0, 3))
 
 
 def bucket(length: int) -> int:
-    """The length that a prompt is padded to: at most a quarter longer from 32 on, and four lengths in each octave."""
+    """The length that a prompt is padded to, so that few lengths are compiled: at most a quarter longer, from 32 on."""
     step = max(8, (1 << length.bit_length()) // 8)
     return -(-length // step) * step
 
 
 def _of_decoder(model: Any) -> str:
-    """The prefix of the names of what is generated from."""
+    """The prefix of the names of the inputs that generated tokens are appended to."""
     return "decoder_" if DECODER in model.stages else ""
 
 
 def _padded(inputs: dict[str, np.ndarray], prefix: str, room: int | None) -> dict[str, np.ndarray]:
-    """The inputs with padding on the right up to the bucket, but not beyond the room that there is."""
+    """The inputs with padding on the right up to their bucket, but to no more than `room` tokens."""
     ids, masked = f"{prefix}input_ids", f"{prefix}attention_mask"
     if ids not in inputs:
         return inputs

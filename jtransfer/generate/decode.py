@@ -1,6 +1,6 @@
-"""A language model as a function of one more token: its prompt, then step by step through the cache.
+"""Runs a language model on a prompt, and then token by token, with a cache of keys and values.
 
-A model is a chain of stages. Where it has a stage "decoder_embed", what comes before is an encoder, which runs once.
+A model is a chain of stages. If it has a stage "decoder_embed", the stages before it are an encoder, which runs once.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jtransfer.core.errors import InputError
 from jtransfer.generate.settings import Settings
+from jtransfer.layers.types import Array
 
 DECODER = "decoder_embed"
 _KEPT = "seen"  # keys and values of an encoder's outputs, the same for all beams of a text
@@ -20,12 +21,12 @@ Cache = Mapping[str, Any]
 
 
 class Prompt(NamedTuple):
-    """What generation goes on from.
+    """The texts that generated tokens are appended to.
 
     Attributes:
-      ids: int32 [b, n], padded on the left.
+      ids: Tokens int32 [b, n], padded on the left.
       mask: bool [b, n], False where there is padding.
-      encoded: what the encoder passes on; none for a decoder alone.
+      encoded: What the encoder passes on; empty for a decoder alone.
     """
 
     ids: Int[Array, "b n"]
@@ -34,10 +35,10 @@ class Prompt(NamedTuple):
 
 
 def prompt(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Array], settings: Settings) -> Prompt:
-    """The prompt of a decoder, and the outputs of the encoder where there is one. Arguments as for `search`.
+    """Makes the prompt of a decoder, and runs the encoder if there is one. The arguments are those of `search`.
 
     Raises:
-      InputError: a decoder beside an encoder is not told what to begin with.
+      InputError: Neither the inputs nor the settings say what the decoder of an encoder–decoder begins with.
     """
     if DECODER not in model.stages:
         ids = inputs["input_ids"]
@@ -56,7 +57,17 @@ def prompt(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Array]
 def begin(
     model: Any, variables: Mapping[str, Any], given: Prompt, settings: Settings
 ) -> tuple[Float[Array, "b v"], Cache]:
-    """The logits of the first new token, and the cache with the prompt in it and room for what is to come."""
+    """Runs a prompt.
+
+    Args:
+      model: The model.
+      variables: Its variables.
+      given: The prompt.
+      settings: How text is generated; they say how much room the cache needs.
+
+    Returns:
+      The logits of the first new token, and the cache with the prompt in it and room for all new tokens.
+    """
     mask = whole_mask(given, settings)
     run = partial(model.apply, mutable=["cache"])
     blank = jnp.zeros(mask.shape, jnp.int32)
@@ -78,7 +89,20 @@ def step(
     t: Int[Array, ""],
     settings: Settings,
 ) -> tuple[Float[Array, "b v"], Cache]:
-    """The logits of the token after `tokens`, the t-th new ones (from 0), and the cache with these in it."""
+    """Appends a token to each text.
+
+    Args:
+      model: The model.
+      variables: Its variables.
+      given: The prompt.
+      cache: The cache with the prompt and the new tokens before this one.
+      tokens: The tokens to append.
+      t: The number of new tokens before them.
+      settings: How text is generated.
+
+    Returns:
+      The logits of the next token, and the cache with `tokens` in it.
+    """
     positions = given.mask.sum(axis=1, keepdims=True) + t
     inputs, start = _call(given, tokens[:, None], whole_mask(given, settings), positions)
     logits, cache = model.apply({**variables, "cache": cache}, inputs, start=start, mutable=["cache"])
@@ -86,18 +110,18 @@ def step(
 
 
 def whole_mask(given: Prompt, settings: Settings) -> Bool[Array, "b m"]:
-    """The prompt's mask, and True for all that is to come."""
+    """The attention mask over the whole cache: that of the prompt, and True for all new tokens."""
     return jnp.pad(given.mask, ((0, 0), (0, settings.max_new_tokens)), constant_values=True)
 
 
 def left_padded(ids: Int[Array, "b n"], mask: Bool[Array, "b n"]) -> tuple[Int[Array, "b n"], Bool[Array, "b n"]]:
-    """The same texts with their padding before them."""
+    """Moves the padding of texts to the left."""
     order = jnp.argsort(mask, axis=1, stable=True)
     return jnp.take_along_axis(ids, order, axis=1), jnp.take_along_axis(mask, order, axis=1)
 
 
 def repeat(given: Prompt, cache: Cache, times: int) -> tuple[Prompt, Cache]:
-    """Each text `times` times, one after the other."""
+    """Repeats each text `times` times, one after the other, in the prompt and in the cache."""
     size = len(given.ids)
 
     def rows(x: Array) -> Array:
@@ -107,7 +131,12 @@ def repeat(given: Prompt, cache: Cache, times: int) -> tuple[Prompt, Cache]:
 
 
 def reorder(cache: Cache, rows: Int[Array, " b"]) -> Cache:
-    """The cache of other texts: row i is what row `rows[i]` was, among the beams of one text."""
+    """Reorders the texts in a cache, among the beams of one input.
+
+    Args:
+      cache: The cache.
+      rows: For each new row, the row whose place it takes.
+    """
 
     def moved(path: tuple, x: Array) -> Array:
         shared = any(getattr(key, "key", None) == _KEPT for key in path)
@@ -117,7 +146,7 @@ def reorder(cache: Cache, rows: Int[Array, " b"]) -> Cache:
 
 
 def _along_batch(x: Array, change: Any) -> Array:
-    """Keys and values have the axes [..., batch, places, heads, features]; the cache's counters are left."""
+    """Changes keys and values, [..., batch, positions, heads, features], along the batch; counters are left alone."""
     return x if x.ndim < 4 else change(x, axis=x.ndim - 4)
 
 
@@ -126,7 +155,7 @@ def _mask(inputs: Mapping[str, Array], key: str, ids: Int[Array, "b n"]) -> Bool
 
 
 def _call(given: Prompt, ids: Array, mask: Array, positions: Array) -> tuple[dict[str, Any], str | None]:
-    """The model's input, and the stage that takes it."""
+    """The input of the model, and the name of the stage that takes it."""
     prefix = "decoder_" if given.encoded else ""
     names = {"input_ids": ids, "attention_mask": mask.astype(jnp.int32), "position_ids": positions}
     return {**given.encoded, **{prefix + name: array for name, array in names.items()}}, DECODER if prefix else None

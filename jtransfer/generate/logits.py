@@ -1,24 +1,25 @@
-"""Rules that change the scores of the next token: pure functions of the scores and of what is written so far."""
+"""Rules that change the scores of the next token, as pure functions of the scores and of the text so far."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jtransfer.generate.settings import Settings
+from jtransfer.layers.types import Array
 
 Scores = Float[Array, "b v"]
 Time = Int[Array, ""] | int
 
 
 def adjust(scores: Scores, ids: Int[Array, "b n"], mask: Bool[Array, "b n"], t: Time, settings: Settings) -> Scores:
-    """The scores (logits or log probabilities) after the rules of `settings`, those of drawing aside.
+    """Applies the rules of the settings, except those of drawing, to the scores of the next token.
 
     Args:
-      scores: of the next token.
-      ids: the prompt, what is written so far, and room up to `max_new_tokens`.
+      scores: Logits or log probabilities of the next token.
+      ids: The prompt, the new tokens so far, and room up to `max_new_tokens`.
       mask: False where the prompt is padding.
-      t: number of new tokens so far.
-      settings: static under `jit`.
+      t: The number of new tokens so far.
+      settings: The rules; static under `jit`.
     """
     first = ids.shape[1] - settings.max_new_tokens
     if settings.repetition_penalty != 1.0:
@@ -41,7 +42,10 @@ def adjust(scores: Scores, ids: Int[Array, "b n"], mask: Bool[Array, "b n"], t: 
 
 
 def narrow(logits: Scores, settings: Settings) -> Scores:
-    """The logits that are drawn from: divided by the temperature (above 0), −∞ outside of `top_k` and `top_p`."""
+    """Makes the logits that tokens are drawn from.
+
+    They are divided by the temperature, which must be above 0, and −∞ outside of `top_k` and `top_p`.
+    """
     logits = logits / settings.temperature
     if 0 < settings.top_k < logits.shape[1]:
         least = jax.lax.top_k(logits, settings.top_k)[0][:, -1:]
@@ -55,23 +59,23 @@ def narrow(logits: Scores, settings: Settings) -> Scores:
     return logits
 
 
-def _written(ids: Int[Array, "b n"], counted: Bool[Array, "b n"], vocabulary: int) -> Bool[Array, "b v"]:
-    """Which tokens are at the counted places."""
+def _written(ids: Int[Array, "b n"], counted: Bool[Array, "b n"], vocab_size: int) -> Bool[Array, "b v"]:
+    """Which tokens of the vocabulary occur at the positions where `counted` is True."""
     rows = jnp.arange(len(ids))[:, None]
-    return jnp.zeros((len(ids), vocabulary), bool).at[rows, ids].max(counted)
+    return jnp.zeros((len(ids), vocab_size), bool).at[rows, ids].max(counted)
 
 
-def _repeating(ids: Int[Array, "b n"], place: Time, size: int, vocabulary: int) -> Bool[Array, "b v"]:
-    """Which tokens at `place` would end a sequence of `size` tokens that comes before it already."""
+def _repeating(ids: Int[Array, "b n"], place: Time, size: int, vocab_size: int) -> Bool[Array, "b v"]:
+    """Which tokens at the position `place` would end a sequence of `size` tokens that occurs before it already."""
     starts = ids.shape[1] - size + 1
     last = jax.lax.dynamic_slice_in_dim(ids, place - (size - 1), size - 1, axis=1)
     same = jnp.ones((len(ids), starts), bool)
     for i in range(size - 1):
         same &= ids[:, i : i + starts] == last[:, i : i + 1]
     same &= jnp.arange(size - 1, ids.shape[1]) < place
-    return _written(ids[:, size - 1 :], same, vocabulary)
+    return _written(ids[:, size - 1 :], same, vocab_size)
 
 
 def _only(token: int, scores: Scores) -> Scores:
-    """Scores that leave but one token."""
+    """Scores that leave only one token."""
     return jnp.full_like(scores, -jnp.inf).at[:, token].set(0.0)

@@ -1,27 +1,28 @@
-"""The searches: greedy, drawn, and beams; each one loop that ends as soon as all texts have."""
+"""Greedy search, drawing and beam search, each a loop that ends as soon as all texts have ended."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jtransfer.generate import decode
 from jtransfer.generate.decode import Cache, Prompt
 from jtransfer.generate.logits import adjust, narrow
 from jtransfer.generate.settings import Settings
+from jtransfer.layers.types import Array
 
 NEVER = -1e9  # the score of what can't be chosen while anything else can
 
 
 class Generated(NamedTuple):
-    """Texts.
+    """Generated texts.
 
     Attributes:
-      tokens: int32 [b, max_new_tokens], what was generated, its `eos` included, then `pad`.
-      lengths: int32 [b], number of tokens before the padding.
-      scores: float32 [b], log probability of the text under the rules of the settings; with beams, divided by
+      tokens: int32 [b, max_new_tokens], the new tokens, the one that ends the text included, then padding.
+      lengths: int32 [b], the number of tokens before the padding.
+      scores: float32 [b], the log probability of each text under the rules of the settings; of beam search, divided by
         length ** length_penalty.
     """
 
@@ -37,15 +38,16 @@ def search(
     settings: Settings,
     key: jax.Array | None = None,
 ) -> Generated:
-    """Generates a text for each row; pure, with `model` and `settings` static under `jit`.
+    """Generates a text for each row of the input. It is pure; `model` and `settings` are static under `jit`.
 
     Args:
-      model: a chain whose head gives logits of tokens; with a stage "decoder_embed", an encoder and a decoder.
-      variables: of the model.
-      inputs: what the model takes: `input_ids` int32 [b, n] and `attention_mask` [b, n] (default: all ones; padding
-        may be on either side), for an encoder and a decoder also `decoder_input_ids`, what the text begins with.
-      settings: how.
-      key: of what is drawn, where `settings.do_sample`.
+      model: A chain whose head gives logits of tokens. With a stage "decoder_embed" it is an encoder–decoder.
+      variables: The variables of the model.
+      inputs: What the model takes: `input_ids` int32 [b, n] and optionally `attention_mask` [b, n] (by default all
+        ones), with padding on either side. For an encoder–decoder also `decoder_input_ids`, which the text begins with,
+        unless `settings.decoder_start_token_id` says it.
+      settings: How text is generated.
+      key: The random key, if `settings.do_sample`.
     """
     given = decode.prompt(model, variables, inputs, settings)
     logits, cache = decode.begin(model, variables, given, settings)
@@ -62,7 +64,7 @@ class _Texts(NamedTuple):
 
 
 def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings: Settings, key) -> Generated:
-    """The likeliest token, or a drawn one, at each step."""
+    """Takes the most likely token, or a drawn one, at each step."""
     mask = decode.whole_mask(given, settings)
     drawn = settings.do_sample and settings.temperature > 0
 
@@ -94,15 +96,18 @@ def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings:
 
 
 class _Beams(NamedTuple):
-    """Beam search of b texts with k beams each.
+    """The state of beam search for b inputs with k beams each.
 
     Attributes:
-      t: number of new tokens.
-      ids, scores: of the beams that go on, the best first; `scores` are log probabilities.
-      ended, ended_scores, filled: the best that have ended, their penalised scores, and which of them there are.
-      improvable: whether a text may still find a better end.
-      rows: where in the batch the beams come from.
-      stuck: whether no beam can go on.
+      t: The number of new tokens.
+      ids: The beams that are not finished, the best first.
+      scores: Their log probabilities.
+      ended: The best finished texts, the best first.
+      ended_scores: Their log probabilities, divided by length ** length_penalty.
+      filled: Which of them exist.
+      improvable: Whether an input may still find a better text.
+      rows: For each unfinished beam, the row of the batch that it continues.
+      stuck: Whether no beam can go on.
     """
 
     t: Int[Array, ""]
@@ -117,8 +122,11 @@ class _Beams(NamedTuple):
 
 
 def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Settings) -> Generated:
-    """Beam search with the conventions of transformers: among the k best ways to go on, those that end are put aside
-    with their penalised scores; of twice as many, the k best that do not end go on."""
+    """Beam search with the conventions of Hugging Face's transformers.
+
+    Among the k best continuations, those that end the text are put aside with their scores divided by the length
+    penalty. Of twice as many, the k best that do not end it go on.
+    """
     size, k = len(given.ids), settings.num_beams
     given, cache = decode.repeat(given, cache, k)
     first = given.ids.shape[1]
@@ -129,10 +137,10 @@ def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Sett
         scores = jax.nn.log_softmax(logits)
         scores = adjust(scores, beams.ids.reshape(size * k, -1), mask, beams.t, settings)
         scores = jax.nn.log_softmax(scores) if settings.renormalize_logits else scores
-        vocabulary = scores.shape[1]
-        scores = scores.reshape(size, k, vocabulary) + beams.scores[:, :, None]
+        vocab_size = scores.shape[1]
+        scores = scores.reshape(size, k, vocab_size) + beams.scores[:, :, None]
         scores, chosen = jax.lax.top_k(scores.reshape(size, -1), wide)
-        parents, tokens = chosen // vocabulary, (chosen % vocabulary).astype(jnp.int32)
+        parents, tokens = chosen // vocab_size, (chosen % vocab_size).astype(jnp.int32)
         ids = _put(_pick(beams.ids, parents), tokens, first + beams.t)
         t = beams.t + 1
         ends = _ends(tokens, settings) | (t == settings.max_new_tokens)
@@ -205,7 +213,7 @@ def _last(ids: Int[Array, "*b n"], place: Int[Array, ""]) -> Int[Array, "*b"]:
 
 
 def _pick(x: Array, which: Int[Array, "b j"]) -> Array:
-    """Of each row of x [b, k, …], the entries `which`."""
+    """The entries `which` of each row of x [b, k, …]."""
     return jax.vmap(lambda row, chosen: row[chosen])(x, which)
 
 
@@ -214,7 +222,7 @@ def _ends(tokens: Int[Array, "*b"], settings: Settings) -> Bool[Array, "*b"]:
 
 
 def _generated(ids: Int[Array, "b n"], scores: Float[Array, " b"], settings: Settings) -> Generated:
-    """The new tokens; what comes after the first end is padding."""
+    """The new tokens of texts, with padding after the first one that ends the text."""
     tokens = ids[:, ids.shape[1] - settings.max_new_tokens :]
     before = jnp.cumsum(_ends(tokens, settings), axis=1) - _ends(tokens, settings)
     inside = before == 0

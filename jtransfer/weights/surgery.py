@@ -1,6 +1,7 @@
-"""Pretrained arrays made to fit another input, patch, window, vocabulary or set of classes: pure functions of arrays.
+"""Makes pretrained arrays fit another image size, patch, window, vocabulary or set of classes.
 
-Grids are (height, width). All arrays are host arrays in our layouts; what comes back has the dtype of what went in.
+These are pure functions of NumPy arrays in the layouts of this package. Results have the dtype of the array that was
+given. A grid is (height, width).
 """
 
 import math
@@ -17,14 +18,18 @@ Grid = tuple[int, int]
 def resize_positions(
     table: Float[np.ndarray, "1 n d"], old: Grid, new: Grid, prefix: int = 1, antialias: bool = True
 ) -> Float[np.ndarray, "1 m d"]:
-    """Position embeddings of another grid of patches: bicubic, the first `prefix` rows (of tokens) as they are.
+    """Resizes position embeddings to another grid of patches, by bicubic interpolation.
 
     Args:
-      antialias: widen the filter where the grid shrinks, as timm and big_vision do; False is what transformers and
-        the authors of DINOv2 do when they meet an image of another size.
+      table: The embeddings of `prefix` tokens and of the patches, row by row.
+      old: The grid that the table is of.
+      new: The grid to resize it to.
+      prefix: The number of tokens before the patches, whose embeddings stay as they are.
+      antialias: Whether the filter widens where the grid shrinks, as in timm and big_vision. transformers and the
+        authors of DINOv2 do without, for images of another size.
 
     Raises:
-      InputError: the table is not of the old grid.
+      InputError: The table is not one of the old grid.
     """
     if table.shape[1] != prefix + math.prod(old):
         raise InputError(f"{table.shape[1]} positions are not {prefix} tokens and a grid of {old[0]}×{old[1]}")
@@ -34,19 +39,30 @@ def resize_positions(
 
 
 def resize_patches(kernel: Float[np.ndarray, "h w c d"], new: Grid) -> Float[np.ndarray, "i j c d"]:
-    """The patch embedding for another size of patches (FlexiViT, arXiv:2212.08013).
+    """Resizes the kernel of a patch embedding to another size of patches.
 
-    The new kernel is the one whose answer to a patch that was resized (bicubic, antialiased) is nearest to the old
-    kernel's answer to the patch itself: equal, where patches grow.
+    The new kernel is the one whose answer to a resized patch (bicubic, antialiased) is nearest to the old kernel's
+    answer to the patch itself. The two are equal where patches grow.
+
+    Args:
+      kernel: The kernel [height, width, channels, features].
+      new: Height and width of the new patches.
+
+    References:
+      Beyer et al., FlexiViT: One Model for All Patch Sizes, arXiv:2212.08013, 2022.
     """
     rows, columns = (np.linalg.pinv(_matrix(o, n, True).T) for o, n in zip(kernel.shape, new, strict=False))
     return np.einsum("ih,jw,hwcd->ijcd", rows, columns, kernel).astype(kernel.dtype)
 
 
 def adapt_channels(kernel: Float[np.ndarray, "h w c d"], channels: int) -> Float[np.ndarray, "h w k d"]:
-    """The first convolution for another number of input channels k (timm's rule).
+    """Changes the number of input channels of a first convolution, by timm's rule.
 
-    One channel: the sum over c. Others: the channels repeated in order, times c / k.
+    For one channel, the channels c are summed. For k others, they are repeated in order and multiplied by c / k.
+
+    Args:
+      kernel: The kernel [height, width, channels, features].
+      channels: The new number of input channels.
     """
     old = kernel.shape[2]
     if channels == 1:
@@ -55,10 +71,14 @@ def adapt_channels(kernel: Float[np.ndarray, "h w c d"], channels: int) -> Float
 
 
 def resize_bias(table: Float[np.ndarray, "n h"], window: int) -> Float[np.ndarray, "m h"]:
-    """Relative position biases [(2·old − 1)², heads] for another window: bicubic, as Swin's authors do.
+    """Resizes relative position biases to another window, by bicubic interpolation, as the authors of Swin do.
+
+    Args:
+      table: The biases of a square window [(2·old − 1)², heads].
+      window: The side of the new window.
 
     Raises:
-      InputError: the table is not of a square window.
+      InputError: The table is not one of a square window.
     """
     side = math.isqrt(len(table))
     if side**2 != len(table) or side % 2 == 0:
@@ -68,13 +88,17 @@ def resize_bias(table: Float[np.ndarray, "n h"], window: int) -> Float[np.ndarra
 
 
 def extend_vocabulary(table: Float[np.ndarray, "*s"], size: int, axis: int = 0) -> Float[np.ndarray, "*t"]:
-    """Embeddings [v, d] or logits' kernel or bias of `size` tokens: the new ones, at the end, start as the mean of all.
+    """Extends embeddings, or the kernel or bias of logits, to a greater vocabulary.
+
+    New tokens come at the end. Each starts as the mean of all old ones.
 
     Args:
-      axis: the one of tokens.
+      table: The array.
+      size: The new number of tokens.
+      axis: The axis of tokens.
 
     Raises:
-      InputError: `size` is smaller than the vocabulary.
+      InputError: The new vocabulary is smaller than the old one.
     """
     new = size - table.shape[axis]
     if new < 0:
@@ -89,14 +113,16 @@ def keep_classes(
     old_names: Sequence[str],
     new_names: Sequence[str],
 ) -> Float[np.ndarray, "*d j"]:
-    """A head's kernel or bias for other classes: those with a name in the old head keep their values.
+    """Makes the kernel or bias of a head for other classes, in which classes of the same name keep their values.
 
     Args:
-      old, fresh: the pretrained and the newly drawn array; classes along the last axis.
-      old_names, new_names: of these classes, in order.
+      old: The pretrained array, with the classes along the last axis.
+      fresh: A newly drawn array for the new classes, from which all others are taken.
+      old_names: The names of the old classes, in order.
+      new_names: The names of the new classes, in order.
 
     Raises:
-      InputError: the names are not as many as the classes.
+      InputError: There are not as many names as classes.
     """
     for array, names in ((old, old_names), (fresh, new_names)):
         if array.shape[-1] != len(names):
@@ -116,10 +142,10 @@ def _resize(image: Float[np.ndarray, "h w d"], new: Grid, antialias: bool) -> Fl
 
 
 def _matrix(old: int, new: int, antialias: bool) -> Float[np.ndarray, "new old"]:
-    """Bicubic interpolation of `old` samples at `new` places, pixel centres at halves, as PyTorch does it.
+    """The matrix that interpolates `old` samples at `new` positions bicubically, as PyTorch does.
 
-    Antialiased, the filter is Catmull-Rom's and what lies beyond the edge counts for nothing; otherwise its parameter
-    is −0.75 and the edge goes on.
+    Pixel centres lie at halves. With antialiasing, the filter is Catmull-Rom's and samples beyond the edge do not
+    count; without, its parameter is −0.75 and the samples at the edge are repeated.
     """
     centres = (np.arange(new) + 0.5) * (old / new) - 0.5
     if antialias:
@@ -133,7 +159,7 @@ def _matrix(old: int, new: int, antialias: bool) -> Float[np.ndarray, "new old"]
 
 
 def _cubic(x: np.ndarray, a: float) -> np.ndarray:
-    """Keys' cubic convolution kernel (1981) with parameter a."""
+    """The cubic convolution kernel of Keys (1981) with the parameter a."""
     x = np.abs(x)
     near = (a + 2) * x**3 - (a + 3) * x**2 + 1
     far = a * (x**3 - 5 * x**2 + 8 * x - 4)

@@ -1,4 +1,4 @@
-"""The names of BART, mBART and Marian in transformers."""
+"""The names of BART, mBART and Marian in Hugging Face's transformers."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -19,7 +19,7 @@ _row = Transform(lambda x: x[0], lambda x: x[None])  # [1, v] ↔ [v]
 
 
 def schemes(model: Bart) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`: one library's, with and without copies of the embedding and a base model's."""
+    """The naming schemes of a model: of one with a head and of a base, with and without copies of the embedding."""
     return tuple(scheme for prefix in ("model.", "") for scheme in _schemes(model, prefix))
 
 
@@ -34,7 +34,7 @@ def _schemes(model: Bart, prefix: str) -> list[Scheme]:
 
 
 def _side(model: Bart, prefix: str, side: str) -> list[Map]:
-    """The rows of the encoder or of the decoder."""
+    """The rows of the encoder or of the decoder, by the name of the side."""
     theirs, layer, ours = f"{prefix}{side}", f"{prefix}{side}.layers.{{i}}", f"{side}_{{i}}"
     embed = "embed" if side == "encoder" else "decoder_embed"
     rows = []
@@ -99,7 +99,11 @@ STATED = {kind: (partial(_stated, kind), _REQUIRED) for kind in _KINDS}
 
 
 def transformers(model: Bart) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     found = [kind for kind, fields in _KINDS.items() if all(getattr(model, key) == fields[key] for key in fields)]
     if not found or model.eps != 1e-5:
         fields = {key: getattr(model, key) for key in (*_KINDS["bart"], "eps")}

@@ -1,4 +1,4 @@
-"""BERT's names in transformers, and what its like share with them: names, copies of the embedding, config.json."""
+"""The names of BERT in Hugging Face's transformers, and what RoBERTa and DistilBERT have in common with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _PREDICTIONS = "cls.predictions"
 
 
 def schemes(model: BERT) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`, with the prefix of models with a head and without it."""
+    """The naming schemes of a model: with the prefix that names have in models with a head, and without it."""
     if model.head == "masked_lm":
         rows = [
             *dense(f"{_PREDICTIONS}.transform.dense", "head/dense"),
@@ -38,14 +38,18 @@ def named(
     bias: Map | None = None,
     copies: Mapping[str, str] | None = None,
 ) -> tuple[Scheme, ...]:
-    """The schemes of a model with a head and of one without it; the one to write first comes first.
+    """The naming schemes of an encoder: with the prefix that names have in models with a head, and without it.
+
+    The one to write by default comes first.
 
     Args:
-      prefix: of the names of what comes before the head.
-      body: prefix → the rows of what comes before the head, without the tokens' embedding.
-      head, ignore: rows of the head, and names of other heads.
-      bias: row of the bias of a masked language model's head.
-      copies: names under which a file may hold the embedding ("weight") and that bias ("bias") again.
+      model: The encoder.
+      prefix: The prefix of the names of everything before the head.
+      body: A function from a prefix to the rows of everything before the head, except the embedding of tokens.
+      head: The rows of the head.
+      ignore: Regular expressions of the names of other heads.
+      bias: The row of the bias of a masked language model's head.
+      copies: The names under which a file may hold the embedding ("weight") and that bias ("bias") a second time.
     """
 
     def scheme(name: str, prefix: str) -> Iterator[Scheme]:
@@ -65,14 +69,14 @@ def named(
 
 
 def _pooler(model: Encoder, prefix: str, rows: Sequence[Map]) -> dict[str, tuple[int, ...]]:
-    """What a model without a head has of its own, and sentence embeddings have no use for."""
+    """The tensors of the pooler, which transformers' model without a head has and sentence embeddings do not use."""
     if model.head != "embed" or model.pooled == "pooler" or all(row.params != "pool/dense/kernel" for row in rows):
         return {}
     return {f"{prefix}pooler.dense.weight": (model.width, model.width), f"{prefix}pooler.dense.bias": (model.width,)}
 
 
 def layers(prefix: str) -> list[Map]:
-    """The rows of BERT and RoBERTa before the head, but for the tokens' embedding."""
+    """The rows of BERT and RoBERTa of everything before the head, except the embedding of tokens."""
     theirs, ours = f"{prefix}encoder.layer.{{i}}", "layer_{i}"
     return [
         Map(f"{prefix}embeddings.position_embeddings.weight", "embed/positions"),
@@ -89,7 +93,7 @@ def layers(prefix: str) -> list[Map]:
 
 
 def norm(foreign: str, ours: str) -> list[Map]:
-    """The rows of a layer norm, whose parameters old files call gamma and beta."""
+    """The rows of a layer norm; old files call its parameters gamma and beta."""
     return [
         *layer_norm(foreign, ours),
         Map(f"{foreign}.gamma", f"{ours}/scale"),
@@ -108,7 +112,7 @@ _ARCHITECTURES = {head: name for name, head in reversed(_HEADS.items())}
 
 
 def head_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The head of a config's model and its number of classes, as far as it says them."""
+    """The fields `head` and `num_classes` that a config.json states; empty where it does not."""
     called = [str(name) for name in config.get("architectures") or ()]
     head = next((head for end, head in _HEADS.items() if any(name.endswith(end) for name in called)), None)
     if head is None:
@@ -119,10 +123,14 @@ def head_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def architecture(prefix: str, model: Encoder) -> list[str]:
-    """The `architectures` of config.json.
+    """The `architectures` of a model's config.json.
+
+    Args:
+      prefix: What the names of transformers' classes of this family begin with, such as "Bert".
+      model: The model.
 
     Raises:
-      InputError: transformers' classifier sees another part of the text.
+      InputError: transformers' classifier of this family pools the text in another way.
     """
     if model.head == "classify" and model.pooled != model.usual_pooling:
         usual, pooled = model.usual_pooling, model.pooled
@@ -131,7 +139,11 @@ def architecture(prefix: str, model: Encoder) -> list[str]:
 
 
 def activation_of(name: str) -> str:
-    """Our name of an activation in config.json. Raises InputError where there is none."""
+    """The name that an activation of a config.json has here.
+
+    Raises:
+      InputError: There is no such activation.
+    """
     name = {"gelu_pytorch_tanh": "gelu_new", "swish": "silu"}.get(name, name)
     if name not in ACTIVATIONS:
         raise InputError(f"config.json: activation {name!r}; the models here have {', '.join(ACTIVATIONS)}")
@@ -139,7 +151,7 @@ def activation_of(name: str) -> str:
 
 
 def read(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of BERT that config.json states."""
+    """The fields of a BERT that its config.json states."""
     return {
         "vocab_size": config["vocab_size"],
         "max_length": config.get("max_position_embeddings", 512),
@@ -168,7 +180,7 @@ STATED = {"bert": (read, REQUIRED)}
 
 
 def write(model: Encoder) -> dict[str, Any]:
-    """What `read` reads, but for the class and the positions."""
+    """The content of config.json that `read` reads, except the class and the number of positions."""
     return {
         "vocab_size": model.vocab_size,
         "hidden_size": model.width,
@@ -187,6 +199,10 @@ def write(model: Encoder) -> dict[str, Any]:
 
 
 def transformers(model: BERT) -> dict[str, Any]:
-    """The config.json of transformers. Raises InputError where transformers has no such model."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     config = {"architectures": architecture("Bert", model), "model_type": "bert"}
     return {**config, "max_position_embeddings": model.max_length, **write(model)}

@@ -1,4 +1,4 @@
-"""ViT's names in files that were written in JAX: ViT-AugReg's and big_vision's."""
+"""The names of ViT in files that were written in JAX: those of ViT-AugReg and those of big_vision."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,8 +24,11 @@ _POSITIONS = ("pos_embedding", "Transformer/posembed_input/pos_embedding", "Tran
 
 
 def schemes(model: ViT) -> tuple[Scheme, ...]:
-    """ViT-AugReg's files, which count a block's parts together, and big_vision's own, which count each kind by itself;
-    and the latter where layers run as a loop, with all layers in one tensor."""
+    """The naming schemes of a ViT in files that were written in JAX.
+
+    The files of ViT-AugReg count all parts of a block together, those of big_vision each kind by itself. big_vision has
+    a second form, for layers that run as a loop, in which a tensor holds all layers.
+    """
     rows = [*_ends_in_flax(model), *_map_head(model)]
     block = "Transformer/encoderblock"
     one_by_one = [_layer(f"{block}_{{i}}", "layer_{i}", model, numbers) for numbers in (_OLD, _NEW)]
@@ -39,7 +42,7 @@ def schemes(model: ViT) -> tuple[Scheme, ...]:
 
 
 def _positions(model: ViT, names: Sequence[str]) -> list[Map]:
-    """The rows of the positions: where a class token has none, it has zeros here."""
+    """The rows of the position embeddings; a class token that has none there has zeros here."""
     height, width = (side // model.patch for side in model.sides)
 
     def load(x: np.ndarray) -> np.ndarray:
@@ -89,7 +92,7 @@ def _parts(theirs: str, ours: str, model: ViT, numbers: _Numbers) -> Iterator[Ma
 
 
 def _stacked(rows: Iterable[Map], depth: int) -> Iterator[Map]:
-    """The rows of all layers at once, from those of one: one tensor has the layers along its first axis."""
+    """The rows of tensors that hold all layers along their first axis, made from the rows of one layer."""
 
     def transform(one: Transform) -> Transform:
         def load(x: np.ndarray) -> tuple[np.ndarray, ...]:

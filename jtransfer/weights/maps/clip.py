@@ -1,4 +1,4 @@
-"""CLIP's names in transformers, in OpenAI's own files (OpenCLIP's are the same), and in timm for the image tower."""
+"""The names of CLIP in transformers, in OpenAI's and OpenCLIP's files, and of its image tower in timm."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,10 @@ _LAYER = "layer_{i}"
 
 
 def schemes(model: CLIP) -> tuple[Scheme, ...]:
-    """The naming schemes of a tower or of the pair; transformers' come first. A tower ignores the other one by name."""
+    """The naming schemes of a tower or of the pair; transformers' come first.
+
+    The schemes of a tower ignore the names of the other tower.
+    """
     libraries = {"transformers": (_HF_IMAGE, _HF_TEXT), "openai": (_OPENAI_IMAGE, _OPENAI_TEXT)}
     others = {"transformers": (r"text_.*", r"vision_.*|visual_.*"), "openai": (_OPENAI_OF_TEXT, r"visual\..*")}
     found = []
@@ -41,7 +44,7 @@ def schemes(model: CLIP) -> tuple[Scheme, ...]:
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """The activation, as far as it can be told, and whether there is a bias to the projection."""
+    """The activation, as far as it can be told, and whether the projection has a bias. See `maps.fields`."""
     called = [name.lower() for name in called]
     if scheme == "timm":
         quick = any("quickgelu" in name for name in called)
@@ -186,7 +189,11 @@ CONFIGS = {OPEN_CLIP: read}
 
 
 def transformers(model: CLIP) -> dict[str, Any]:
-    """The config.json of transformers. Raises InputError where transformers has no such model."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     if isinstance(model, CLIPText):
         config = {"architectures": ["CLIPTextModelWithProjection"], "model_type": "clip_text_model"}
         return config | _text_config(model) | {"projection_dim": model.num_classes}
@@ -229,7 +236,11 @@ def _sizes(model: CLIP, prefix: str = "") -> dict[str, Any]:
 
 
 def timm(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:
-    """timm's name of an image tower, and arguments. Raises InputError where timm has no such model."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     if not isinstance(model, CLIPImage) or model.eps != 1e-5:
         raise InputError(f"timm has CLIP's image towers with eps=1e-05 only, not {name}")
     size, patch = name.removeprefix("clip_image_").split("_")

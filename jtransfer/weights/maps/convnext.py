@@ -1,4 +1,4 @@
-"""ConvNeXt's names in torchvision, timm, Hugging Face's transformers and the authors' own files."""
+"""The names of ConvNeXt in torchvision, timm, Hugging Face's transformers and the files of its authors."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _plane = Transform(lambda x: x[:, 0, 0], lambda x: x[:, None, None])  # [c, 1, 1
 
 
 def schemes(model: ConvNeXt) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`; torchvision's come first."""
+    """The naming schemes of a model; torchvision's come first."""
     return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, _TRANSFORMERS, _FACEBOOK
 
 
@@ -96,7 +96,7 @@ STATED = {"convnext": (_stated, _REQUIRED)}
 
 
 def transformers(model: ConvNeXt) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model."""
     return {
         "architectures": ["ConvNextForImageClassification"],
         "model_type": "convnext",
@@ -114,5 +114,9 @@ TIMM = {"depths": "depths", "dims": "widths"}
 
 
 def timm(name: str, model: ConvNeXt) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     return name, arguments(name, model, TIMM)

@@ -1,4 +1,4 @@
-"""DenseNet's names in torchvision (timm's are the same), and those of torchvision's public files, which are older."""
+"""The names of DenseNet in torchvision and timm, and in the public files of torchvision, which are older."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ MODEL = DenseNet
 
 
 def schemes(model: DenseNet) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`."""
+    """The naming schemes of a model."""
     return _scheme("torchvision", ""), _scheme("torchvision_files", ".")
 
 
@@ -40,7 +40,11 @@ TIMM = {
 
 
 def timm(name: str, model: DenseNet) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     if model.features != 2 * model.growth:
         raise InputError(f"timm's DenseNet has features = 2 · growth, not {model.features} with growth={model.growth}")
     return name, arguments(name, model, {"block_config": "depths", "growth_rate": "growth"}, free=("features",))

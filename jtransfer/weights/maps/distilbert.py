@@ -1,4 +1,4 @@
-"""DistilBERT's names in transformers."""
+"""The names of DistilBERT in Hugging Face's transformers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _PARTS = {"query": "q_lin", "key": "k_lin", "value": "v_lin", "out": "out_lin"}
 
 
 def schemes(model: DistilBERT) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`, with the prefix of models with a head and without it."""
+    """The naming schemes of a model: with the prefix that names have in models with a head, and without it."""
     if model.head == "masked_lm":
         rows = [*dense("vocab_transform", "head/dense"), *bert.norm("vocab_layer_norm", "head/norm")]
         bias = Map("vocab_projector.bias", "head/bias")
@@ -65,7 +65,11 @@ STATED = {"distilbert": (_read, _REQUIRED)}
 
 
 def transformers(model: DistilBERT) -> dict[str, Any]:
-    """The config.json of transformers. Raises InputError where transformers has no such model."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     return {
         "architectures": bert.architecture("DistilBert", model),
         "model_type": "distilbert",

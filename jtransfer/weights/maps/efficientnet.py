@@ -1,4 +1,4 @@
-"""EfficientNet's names in torchvision, timm, transformers and the packages efficientnet_pytorch and its Lite sister."""
+"""The names of EfficientNet in torchvision, timm, transformers, efficientnet_pytorch and efficientnet_lite_pytorch."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ MODEL = EfficientNet
 
 
 def schemes(model: EfficientNet) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`; timm's come first."""
+    """The naming schemes of a model; timm's come first."""
     package = "efficientnet_pytorch" if model.squeezes else "efficientnet_lite_pytorch"
     ours = (_TIMM, Scheme(package, tuple(_package(model))))
     if not model.squeezes:
@@ -74,7 +74,11 @@ STATED = {"efficientnet": (_stated, _REQUIRED)}
 
 
 def transformers(model: EfficientNet) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     if not model.squeezes:
         raise InputError(f"transformers has no {type(model).__name__}; export to timm")
     if model.symmetric:
@@ -96,5 +100,9 @@ TIMM = {"bn_eps": "eps"}
 
 
 def timm(name: str, model: EfficientNet) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     return tensorflow_or_not(name, name, model)

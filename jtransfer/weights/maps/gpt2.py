@@ -1,4 +1,7 @@
-"""GPT-2's names in transformers: with the prefix of a model with a head, and without it, as in the public files."""
+"""The names of GPT-2 in Hugging Face's transformers.
+
+They have a prefix in models with a head. The public files do without it.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +20,17 @@ _fused = Transform(  # [d, 3·d] ↔ three [d, d]; the biases alike
 
 
 def heads(model: Any, embedding: str, rows: list[Map], ignore: tuple[str, ...], name: str) -> Iterator[Scheme]:
-    """The schemes of a language model or classifier; where the head is the embedding, a file may hold both."""
+    """The naming schemes of a decoder with its head.
+
+    Where the head of a language model is the embedding, a file may hold the tensor twice.
+
+    Args:
+      model: A `models.causal.Causal`.
+      embedding: The name of the embedding of tokens.
+      rows: The rows of everything between embedding and head.
+      ignore: Regular expressions of names that carry nothing.
+      name: The name of the scheme.
+    """
     first = Map(embedding, "embed/tokens/embedding")
     if model.head == "lm" and model.tied:
         yield from tied.schemes(name, first, ("lm_head.weight",), rows, (*ignore, r"score\.weight"))
@@ -27,7 +40,7 @@ def heads(model: Any, embedding: str, rows: list[Map], ignore: tuple[str, ...], 
 
 
 def dense(foreign: str, ours: str) -> Map:
-    """The row of a dense layer without bias."""
+    """The row of a dense layer that has no bias."""
     return Map(f"{foreign}.weight", f"{ours}/kernel", linear)
 
 
@@ -37,7 +50,7 @@ def _conv1d(foreign: str, ours: str) -> list[Map]:
 
 
 def schemes(model: GPT2) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`."""
+    """The naming schemes of a model."""
     found = []
     for name, prefix in (("transformers", "transformer."), ("transformers base", "")):
         theirs = f"{prefix}h.{{i}}"
@@ -61,7 +74,7 @@ def schemes(model: GPT2) -> tuple[Scheme, ...]:
 
 
 def head_of(config: Mapping[str, Any]) -> str:
-    """What the head of a config's model is."""
+    """The field `head` of the model that a config.json states: "lm" or "classify"."""
     architectures = config.get("architectures") or ()
     return "classify" if any(str(name).endswith("ForSequenceClassification") for name in architectures) else "lm"
 
@@ -94,7 +107,7 @@ STATED = {"gpt2": (_fields, _REQUIRED)}
 
 
 def transformers(model: GPT2) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model."""
     architecture = {"lm": "GPT2LMHeadModel", "classify": "GPT2ForSequenceClassification"}[model.head]
     ends = {} if model.vocab_size > _END else {"bos_token_id": None, "eos_token_id": None}
     return {

@@ -1,4 +1,4 @@
-"""Rows that the families of inverted bottlenecks share."""
+"""Rows that the maps of EfficientNet and MobileNet have in common."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -10,17 +10,17 @@ from jtransfer.weights.maps.timm_arguments import arguments
 
 
 def layer(conv_name: str, norm_name: str, ours: str) -> list[Map]:
-    """A convolution and its batch norm."""
+    """The rows of a convolution and its batch norm."""
     return [*conv(conv_name, f"{ours}/conv"), *batch_norm(norm_name, f"{ours}/bn")]
 
 
 def pointwise_dense(foreign: str, ours: str) -> list[Map]:
-    """A 1×1 convolution that is a dense layer here."""
+    """The rows of a 1×1 convolution that is a dense layer here."""
     return [Map(f"{foreign}.weight", f"{ours}/kernel", pointwise), Map(f"{foreign}.bias", f"{ours}/bias")]
 
 
 def squeeze(reduce: str, expand: str, ours: str) -> list[Map]:
-    """A block's squeeze-and-excitation."""
+    """The rows of a block's squeeze-and-excitation."""
     return [
         *pointwise_dense(reduce, f"{ours}/squeeze/reduce"),
         *pointwise_dense(expand, f"{ours}/squeeze/expand"),
@@ -28,7 +28,7 @@ def squeeze(reduce: str, expand: str, ours: str) -> list[Map]:
 
 
 def enumerated(model: Inverted) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each block's path, and the names of its parts in order; blocks of the first stage do not widen."""
+    """The path of each block, and the names of its parts in order; those of the first stage have no "expand"."""
     for i, blocks in enumerate(model.blocks, 1):
         for j, widths in enumerate(blocks):
             wide = ("expand",) if i > 1 else ()
@@ -37,7 +37,7 @@ def enumerated(model: Inverted) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def torchvision_block(foreign: str, ours: str, names: tuple[str, ...]) -> Iterator[Map]:
-    """torchvision counts the parts that a block has."""
+    """The rows of a block in torchvision, which counts the parts that the block has."""
     for k, name in enumerate(names):
         if name == "squeeze":
             yield from squeeze(f"{foreign}.{k}.fc1", f"{foreign}.{k}.fc2", ours)
@@ -66,15 +66,15 @@ TIMM = (
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """Padding and `eps`, which names and shapes can't show.
+    """The fields `symmetric` and `eps`, which names and shapes can't show.
 
     Args:
-      scheme: whose names the weights have.
-      called: what the weights are called, such as timm's "tf_efficientnet_b0.ns_jft_in1k".
-      names: of their tensors, which don't show it either.
+      scheme: The name of the naming scheme that the weights have.
+      called: What the weights are called, such as timm's "tf_efficientnet_b0.ns_jft_in1k".
+      names: The names of their tensors, which do not show it either.
 
     Returns:
-      The model's fields that differ from its defaults; None for one that can't be told.
+      The fields that differ from the model's defaults; None for one that can't be told.
     """
     if scheme in ("transformers", "efficientnet_pytorch") or any(name.startswith("tf_") for name in called):
         return {"symmetric": False}
@@ -86,7 +86,7 @@ def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[s
 
 
 def tensorflow_or_not(name: str, theirs: str, model: Inverted) -> tuple[str, dict[str, Any]]:
-    """timm's name of a model, and arguments.
+    """The name and the arguments with which timm makes a model.
 
     Its `tf_` models pad as TensorFlow; `eps` is 1e-3 in these and 1e-5 in all others, whatever B5 has here.
     """

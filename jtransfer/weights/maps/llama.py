@@ -1,4 +1,4 @@
-"""The names and configs that transformers' Llama, Qwen2, Qwen3, Mistral, Gemma and Gemma 2 have in common."""
+"""The names of Llama, Qwen2, Qwen3, Mistral, Gemma and Gemma 2 in Hugging Face's transformers."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Config = Mapping[str, Any]
 
 
 def schemes(model: Llama) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`: those of a model with a head, and of one without."""
+    """The naming schemes of a model: with the prefix that names have in models with a head, and without it."""
     after = model.post_norms
     found = []
     for name, prefix in (("transformers", "model."), ("transformers base", "")):
@@ -51,7 +51,7 @@ _USUAL = {field.name: field.default for field in dataclasses.fields(Llama) if fi
 
 
 def _llama(config: Config) -> dict[str, Any]:
-    """All fields, as Llama has them."""
+    """All fields of the model, as a config.json of Llama states them."""
     num_heads = config["num_attention_heads"]
     biased = config.get("attention_bias") or False
     theta, scaling = _rope(config)
@@ -155,10 +155,10 @@ STATED: dict[str, tuple[Callable[[Config], dict[str, Any]], dict[str, Any]]] = {
 
 
 def transformers(model: Llama) -> dict[str, Any]:
-    """The config.json of transformers, of the kind that has this model.
+    """The content of transformers' config.json for a model.
 
     Raises:
-      InputError: there is none.
+      InputError: transformers has no such model.
     """
     kind = _kind(model)
     name = {"qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2"}.get(kind, kind.capitalize())

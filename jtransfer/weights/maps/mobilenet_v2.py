@@ -1,4 +1,4 @@
-"""MobileNetV2's names in torchvision, timm and transformers."""
+"""The names of MobileNetV2 in torchvision, timm and Hugging Face's transformers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ MODEL = MobileNetV2
 
 
 def schemes(model: MobileNetV2) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`; torchvision's come first."""
+    """The naming schemes of a model; torchvision's come first."""
     return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, Scheme("transformers", tuple(_transformers(model)))
 
 
@@ -65,7 +65,11 @@ STATED = {"mobilenet_v2": (_stated, {"hidden_act": "relu6", "output_stride": 32,
 
 
 def transformers(model: MobileNetV2) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     if model.ends[0] == model.blocks[0][0].features:
         raise InputError(f"transformers' MobileNetV2 has no residual in its first block; width={model.width} has")
     return {
@@ -85,7 +89,11 @@ TIMM = {"bn_eps": "eps"}
 
 
 def timm(name: str, model: MobileNetV2) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     known = (0.35, 0.5, 0.75, 1.0, 1.4)
     if not model.symmetric or model.width not in known:
         raise InputError(f"timm's MobileNetV2 has symmetric padding and a width of {', '.join(map(str, known))} only")

@@ -1,4 +1,4 @@
-"""MobileNetV3's names in torchvision and timm."""
+"""The names of MobileNetV3 in torchvision and timm."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +21,7 @@ MODEL = MobileNetV3
 
 
 def schemes(model: MobileNetV3) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`; torchvision's come first."""
+    """The naming schemes of a model; torchvision's come first."""
     return Scheme("torchvision", tuple(_torchvision(model))), Scheme("timm", tuple(_timm(model)))
 
 
@@ -48,5 +48,9 @@ TIMM = {"bn_eps": "eps"}
 
 
 def timm(name: str, model: MobileNetV3) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     return tensorflow_or_not(name, f"{name.replace('_v3', 'v3')}_100", model)

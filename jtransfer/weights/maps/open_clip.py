@@ -1,4 +1,4 @@
-"""OpenCLIP's open_clip_config.json in the terms of transformers' config.json, and the arguments of its class `CLIP`."""
+"""Reads OpenCLIP's open_clip_config.json, and makes the arguments of its class `CLIP`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,10 +22,12 @@ _PIXELS = {
 
 
 def read(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The config.json that transformers would have, with preprocessing as timm has it.
+    """Translates the content of open_clip_config.json to that of transformers' config.json.
+
+    The preprocessing has the form that it has in timm's config.json.
 
     Raises:
-      InputError: the file states something that no model here has, such as a tower that is no transformer.
+      InputError: The file states something that no model here has, such as a tower that is no transformer.
     """
     pair = _filled("model_cfg", content.get("model_cfg"), _PAIR)
     image, text = _filled("vision_cfg", pair["vision_cfg"], _IMAGE), _filled("text_cfg", pair["text_cfg"], _TEXT)
@@ -48,7 +50,11 @@ def read(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:
-    """OpenCLIP's class of a model, and its arguments. Raises InputError where it has no such model."""
+    """The name of OpenCLIP's class of a model, and its arguments.
+
+    Raises:
+      InputError: OpenCLIP has no such model.
+    """
     if not isinstance(model, CLIPPair) or model.eps != 1e-5 or model.width % model.num_heads:
         raise InputError("OpenCLIP has pairs of towers with eps=1e-05 only; take the pair, or store activations.npz")
     image = {

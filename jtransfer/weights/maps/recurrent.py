@@ -1,6 +1,7 @@
-"""LSTM and GRU encoders: the names of torch's and Keras's layers, and of usual attributes around torch's.
+"""The names of LSTM and GRU encoders in torch and Keras.
 
-The gates of torch are ours; those of Keras's GRU begin with update and reset.
+Models of torch have no common names, so usual names of the attributes that hold its layers are known. The gates have
+torch's order here; those of Keras's GRU begin with update and reset.
 """
 
 import re
@@ -20,7 +21,7 @@ _DIRECTIONS = {"forward": "", "backward": "_reverse"}
 
 
 def schemes(model: Recurrent) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`, as far as the libraries have such cells."""
+    """The naming schemes of a model, of the libraries that have such cells."""
     found = []
     if model.biases != 1 and model.reset_after:
         found.append(Scheme("torch", tuple(_torch(model)), ignore=()))
@@ -77,9 +78,15 @@ _two = Transform(_both, lambda *biases: _swap(np.stack(biases)))  # [2, gates ·
 
 
 def reference(torch: Any, model: Recurrent, names: Collection[str]) -> Any:
-    """torch's layers under the attributes that the names of a file tell; called as the model, on torch's tensors.
+    """A module of torch's own layers that computes what a model here computes.
 
-    Gives `logits`, `features` and what the last layer gives.
+    It is called as the model, with torch's tensors, and gives a dict of "logits", "features" and the output of the last
+    layer.
+
+    Args:
+      torch: The package torch.
+      model: The model here.
+      names: The names of the tensors of a file, which tell the attributes of the module.
     """
     tokens = next(name for name in _EMBEDDINGS if f"{name}.weight" in names)
     layers = next(name.rpartition(".")[0] for name in names if name.endswith("weight_hh_l0"))
@@ -119,7 +126,7 @@ def reference(torch: Any, model: Recurrent, names: Collection[str]) -> Any:
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """The sizes, which names and shapes show; how the text is pooled can't be told."""
+    """The sizes, which names and shapes show. How the text is pooled can't be told. See `maps.fields`."""
     shapes = {name: tuple(names[name].shape) for name in names} if isinstance(names, Mapping) else {}
     read = {"torch": _torch_sizes, "keras": _keras_sizes}[scheme]
     return {**read(shapes), "pooling": None}

@@ -1,4 +1,4 @@
-"""ResNet's names in torchvision (timm's are the same) and in Hugging Face's transformers."""
+"""The names of ResNet in torchvision and timm, and in Hugging Face's transformers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ _TRANSFORMERS = Scheme(
 
 
 def schemes(model: ResNet) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`."""
+    """The naming schemes of a model."""
     return _TORCHVISION, _TRANSFORMERS
 
 
@@ -53,7 +53,7 @@ STATED = {"resnet": (_stated, _REQUIRED)}
 
 
 def transformers(model: ResNet) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model."""
     return {
         "architectures": ["ResNetForImageClassification"],
         "model_type": "resnet",
@@ -69,5 +69,9 @@ TIMM = {"layers": "depths"}
 
 
 def timm(name: str, model: ResNet) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     return name, arguments(name, model, TIMM)

@@ -1,4 +1,4 @@
-"""RoBERTa's and XLM-R's names in transformers: BERT's under another prefix, with other heads."""
+"""The names of RoBERTa and XLM-R in Hugging Face's transformers: those of BERT, with another prefix and other heads."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +14,7 @@ _DEEP, _PLAIN = r"classifier\.(dense|out_proj)\..*", r"classifier\.(weight|bias)
 
 
 def schemes(model: RoBERTa) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`, with the prefix of models with a head and without it."""
+    """The naming schemes of a model: with the prefix that names have in models with a head, and without it."""
     if model.head == "masked_lm":
         rows = [*dense("lm_head.dense", "head/dense"), *bert.norm("lm_head.layer_norm", "head/norm")]
         copies = {"weight": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
@@ -43,7 +43,11 @@ STATED = {kind: (partial(_read, kind), _REQUIRED) for kind in _KINDS}
 
 
 def transformers(model: RoBERTa) -> dict[str, Any]:
-    """The config.json of transformers. Raises InputError where transformers has no such model."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     if model.kind not in _KINDS:
         raise unknown("kind", model.kind, _KINDS)
     config = {"architectures": bert.architecture(_KINDS[model.kind], model), "model_type": model.kind}

@@ -1,4 +1,4 @@
-"""The tokens that transformers' configs of encoder–decoders state, both ways."""
+"""What the config.json of all encoder–decoders of transformers have in common."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,14 @@ from jtransfer.models.seq2seq import Seq2Seq
 
 
 def tokens(config: Mapping[str, Any], *, pad: int, start: int | None, end: int) -> dict[str, Any]:
-    """The fields `pad`, `start` and `end`; the arguments are what an absent one means."""
+    """The fields `pad`, `start` and `end` that a config.json states.
+
+    Args:
+      config: The content of config.json.
+      pad: The token that fills up texts, if it states none.
+      start: The first token of the decoder, if it states none.
+      end: The token that ends a text, if it states none.
+    """
     last = config.get("eos_token_id", end)
     return {
         "pad": config.get("pad_token_id", pad),
@@ -18,10 +25,10 @@ def tokens(config: Mapping[str, Any], *, pad: int, start: int | None, end: int) 
 
 
 def config_of(model: Seq2Seq) -> dict[str, Any]:
-    """What the configs of all encoder–decoders have.
+    """The entries that the config.json of all encoder–decoders have.
 
     Raises:
-      InputError: a token that the vocabulary does not have.
+      InputError: A token of the model is not in its vocabulary.
     """
     for name in ("pad", "start", "end"):
         token = getattr(model, name)

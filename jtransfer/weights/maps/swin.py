@@ -1,4 +1,7 @@
-"""Swin's names in timm, torchvision, transformers (files, and modules since version 5) and its authors' own files."""
+"""The names of Swin in timm, torchvision, transformers and the files of its authors.
+
+Since version 5, the modules of transformers have other names than its files.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +21,7 @@ _NORMS = ("norm1", "norm2")
 
 
 def schemes(model: Swin) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`; timm's come first.
+    """The naming schemes of a model; timm's come first.
 
     A stage of timm begins with the merging of places, one of the others' ends with that before the next.
     """
@@ -33,7 +36,7 @@ def schemes(model: Swin) -> tuple[Scheme, ...]:
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """What a library does where windows don't divide the map; nothing shows it."""
+    """What the library does where windows don't divide the map, which nothing else shows. See `maps.fields`."""
     return {"shrink": scheme != "torchvision", "roll_first": scheme == "timm"}
 
 
@@ -149,7 +152,11 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
 
 
 def transformers(model: Swin) -> dict[str, Any]:
-    """The config.json of transformers. Raises InputError where it computes something else."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     smallest = min(min(sides) for sides in _maps_of(model))
     _check_borders(model, "transformers", {"roll_first": False} if smallest >= model.window else None)
     _check_oblong(_maps_of(model), model.window)
@@ -175,7 +182,11 @@ _NAMES = {
 
 
 def timm(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments. Raises InputError where it computes something else."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     _check_borders(model, "timm", {"shrink": True, "roll_first": True})
     args = arguments(name, model, TIMM | {"embed_dim": "width"}, free=("shrink", "roll_first"))
     usual = 384 if name.endswith("_384") else 224
@@ -183,7 +194,11 @@ def timm(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
 
 
 def torchvision(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
-    """torchvision's name, and arguments. Raises InputError where it has no such model."""
+    """The name and the arguments with which torchvision makes a model.
+
+    Raises:
+      InputError: torchvision has no such model.
+    """
     if arguments(name, model, {}, free=("shrink", "roll_first")) or name not in _TORCHVISION:
         raise InputError(f"torchvision has no {name} with these fields; it has {', '.join(_TORCHVISION)}")
     return _TORCHVISION[name], {}
@@ -193,7 +208,16 @@ _TORCHVISION = {f"swin_{size}": f"swin_{size[0]}" for size in ("tiny", "small", 
 
 
 def _check_borders(model: Swin, library: str, needed: Mapping[str, bool] | None) -> None:
-    """Nothing where the windows divide all maps; else, the library must treat the borders as the model does."""
+    """Checks that a library computes what the model computes where windows do not divide the map.
+
+    Args:
+      model: The model.
+      library: The name of the library.
+      needed: The fields that the library has; None means that it can't have maps smaller than a window.
+
+    Raises:
+      InputError: The model has other fields, and they matter.
+    """
     if all(side % model.window == 0 for sides in _maps_of(model) for side in sides):
         return
     if needed is None:

@@ -1,4 +1,4 @@
-"""T5's names in transformers."""
+"""The names of T5 in Hugging Face's transformers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _NORMS = {"attention": "norm1", "cross": "cross_norm"}
 
 
 def schemes(model: T5) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`: one library's, with and without copies of the embedding."""
+    """The naming schemes of a model: with and without copies of the embedding."""
     copies = ["encoder.embed_tokens.weight"]
     if model.head != "lm":
         rows = [*_side("encoder", model.gated), *dense("classifier", "head/dense")]
@@ -34,7 +34,7 @@ def schemes(model: T5) -> tuple[Scheme, ...]:
 
 
 def _side(side: str, gated: bool) -> list[Map]:
-    """The rows of the encoder or of the decoder."""
+    """The rows of the encoder or of the decoder, by the name of the side."""
     parts, ours = _PARTS[side], f"{side}_{{i}}"
     rows = []
     for k, (theirs, part) in enumerate(parts.items()):
@@ -60,7 +60,7 @@ def _side(side: str, gated: bool) -> list[Map]:
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """Whether the head is the embedding: the names say so, where transformers' configs may not."""
+    """Whether the head is the embedding, which the names say, and transformers' configs may not. See `maps.fields`."""
     return {"tied": _HEAD not in names}
 
 
@@ -98,7 +98,11 @@ STATED = {"t5": (_stated, {}), "mt5": (_stated_mt5, {})}
 
 
 def transformers(model: T5) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     if model.dropout != model.attention_dropout:
         raise InputError(
             f"transformers' T5 has one rate of dropout; here are {model.dropout}, {model.attention_dropout}"

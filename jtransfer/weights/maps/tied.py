@@ -1,4 +1,4 @@
-"""Embeddings that a file may hold more than once, under the names of all that use them."""
+"""Embeddings that a file may hold several times, under the names of all layers that use them."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -14,13 +14,14 @@ _ROWS = 1024  # compared at once
 def schemes(
     name: str, embedding: Map, copies: Sequence[str], rows: Sequence[Map], ignore: Sequence[str]
 ) -> Iterator[Scheme]:
-    """The schemes of all files that hold some of the `copies`, first of those with none.
+    """The naming schemes of files that hold none, one or more of the copies of an embedding, in this order.
 
     Args:
-      name: of the scheme.
-      embedding: the row of the tensor that they are copies of.
-      copies: names of tensors.
-      rows, ignore: what all have beside.
+      name: The name of the scheme.
+      embedding: The row of the embedding.
+      copies: The names that its copies have.
+      rows: The rows of all other tensors.
+      ignore: Regular expressions of names that carry nothing.
     """
     for count in range(len(copies) + 1):
         for held in combinations(copies, count):

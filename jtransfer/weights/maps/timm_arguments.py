@@ -1,4 +1,4 @@
-"""The arguments with which timm builds a model of ours: those in which it differs from what its name gives."""
+"""The arguments with which timm makes a model."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -15,15 +15,16 @@ _FREE = (
 
 
 def arguments(name: str, model: Any, table: Mapping[str, Any], free: Collection[str] = ()) -> dict[str, Any]:
-    """timm's arguments for a model, by the table `TIMM` of its family.
+    """The arguments of timm for the fields in which a model differs from what its name gives.
 
     Args:
-      name: the model's, one of `models.names()`.
-      table: timm's argument → our field; entries that are functions are left to the caller.
-      free: fields that the caller answers for.
+      name: The name of the model.
+      model: The model.
+      table: timm's argument → field, the table `TIMM` of the family. Entries that are functions are left to the caller.
+      free: Fields that the caller takes care of.
 
     Raises:
-      InputError: the model differs from its name in a field that timm can't be told.
+      InputError: The model differs in a field that no argument of timm sets.
     """
     usual = models.create(name)
     told = {ours: theirs for theirs, ours in table.items() if isinstance(ours, str)}

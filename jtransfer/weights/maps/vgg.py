@@ -1,4 +1,4 @@
-"""VGG's names in torchvision and timm, which count all layers of the trunk, activations and pools included."""
+"""The names of VGG in torchvision and timm, which count all layers, activations and pools included."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ _IGNORE = r".*\.num_batches_tracked"
 
 
 def schemes(model: VGG) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`; torchvision's come first. Without its top, theirs is ignored."""
+    """The naming schemes of a model; torchvision's come first. A model without its top ignores theirs."""
     trunk = tuple(_trunk(model))
     if not model.include_top:
         return (Scheme("torchvision", trunk, (_IGNORE, r"(classifier|pre_logits|head)\..*")),)
@@ -46,5 +46,9 @@ _TIMM_TOP = (
 
 
 def timm(name: str, model: VGG) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     return name, arguments(name, model, {})

@@ -1,4 +1,7 @@
-"""ViT's, DeiT's and DINOv2's names in timm and transformers (files, and modules since version 5)."""
+"""The names of ViT, DeiT and DINOv2 in timm and transformers.
+
+Since version 5, the modules of transformers have other names than its files.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -21,13 +24,18 @@ _fused_bias = Transform(lambda x: tuple(np.split(x, 3)), lambda *parts: np.conca
 
 
 def fused_attention(foreign: str, ours: str) -> list[Map]:
-    """The rows of query, key and value in one tensor: `foreign` is all of its name before "weight" and "bias"."""
+    """The rows of query, key and value where one tensor holds the three.
+
+    Args:
+      foreign: The name of that tensor, up to "weight" and "bias".
+      ours: The path of the attention.
+    """
     kernels, biases = (tuple(f"{ours}/{name}/{kind}" for name in _QKV) for kind in ("kernel", "bias"))
     return [Map(f"{foreign}weight", kernels, _fused_linear), Map(f"{foreign}bias", biases, _fused_bias)]
 
 
 def _fused_pair(foreign: str, ours: str) -> list[Map]:
-    """The same of key and value alone."""
+    """The rows of key and value where one tensor holds the two. Arguments as for `fused_attention`."""
     kernels, biases = (tuple(f"{ours}/{name}/{kind}" for name in _QKV[1:]) for kind in ("kernel", "bias"))
     halves = Transform(lambda x: tuple(part.T for part in np.split(x, 2)), _fused_linear.save)
     half_biases = Transform(lambda x: tuple(np.split(x, 2)), _fused_bias.save)
@@ -48,7 +56,7 @@ TIMM_TOWER = (
 
 
 def schemes(model: ViT) -> tuple[Scheme, ...]:
-    """The naming schemes of `model`; timm's come first."""
+    """The naming schemes of a model; timm's come first."""
     kind = _kind(model)
     others = big_vision.schemes(model) if kind == "vit" else ()
     if model.pooling == "map":
@@ -57,7 +65,7 @@ def schemes(model: ViT) -> tuple[Scheme, ...]:
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """The activation, which names and shapes can't show: weights that were trained in JAX have its approximate one."""
+    """The activation, which is an approximation of GELU in weights that were trained in JAX. See `maps.fields`."""
     return {"activation": "gelu_new"} if scheme.startswith(("augreg", "big_vision")) else {}
 
 
@@ -87,7 +95,7 @@ def _timm(model: ViT) -> Scheme:
 
 
 def _ends(kind: str, model: ViT) -> list[Map]:
-    """What comes before and after the layers in transformers."""
+    """The rows of what comes before and after the layers in transformers."""
     return [
         Map(f"{kind}.embeddings.cls_token", "embed/class_token"),
         Map(f"{kind}.embeddings.distillation_token", "embed/distillation_token"),
@@ -103,7 +111,7 @@ _IGNORE = (r".*\.mask_token", r".*pooler\.dense\.(weight|bias)")
 
 
 def _transformers(kind: str, model: ViT) -> Scheme:
-    """The names in files."""
+    """The names in the files of transformers."""
     theirs = f"{kind}.encoder.layer.{{i}}"
     dino = kind == "dinov2"
     norms = ("norm1", "norm2") if dino else ("layernorm_before", "layernorm_after")
@@ -187,7 +195,11 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
 
 
 def transformers(model: ViT) -> dict[str, Any]:
-    """The config.json of transformers."""
+    """The content of transformers' config.json for a model.
+
+    Raises:
+      InputError: transformers has no such model.
+    """
     kind = _kind(model)
     pooling = "cls+mean" if kind == "dinov2" else "cls"
     if model.pooling != pooling:
@@ -240,7 +252,11 @@ TIMM = {
 
 
 def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
-    """timm's name, and arguments."""
+    """The name and the arguments with which timm makes a model.
+
+    Raises:
+      InputError: timm has no such model.
+    """
     pools = {ours: theirs for theirs, ours in _POOLINGS.items()}
     able = ("map",) if name.endswith("_siglip") else ("cls", "mean")
     if model.pooling not in able:
