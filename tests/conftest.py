@@ -17,7 +17,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))
-CHECKED = ("layers", "models", "generate", "objectives", "metrics")
+SEARCH = ("generate.decode", "generate.logits", "generate.searches")  # settings check themselves what a user gives
+CHECKED = ("layers", "models", *SEARCH, "objectives", "metrics")
 install_import_hook([f"jtransfer.{room}" for room in CHECKED], "typechecker.check")
 
 if not live_libraries.MISSING:

@@ -497,3 +497,14 @@ def test_the_library_itself_proves_the_conversion(case, files, stages, tmp_path)
     table = done.stdout.split("compared with")[1]
     assert {"features", "logits", *stages} <= {line.split()[0] for line in table.splitlines()[1:-1]}
     assert table.endswith("within 1e-04\n")
+
+
+def test_a_converted_checkpoint_of_an_earlier_version_is_restored():
+    folder = references.FOLDER / "earlier"
+    model, variables, _ = weights.restore(folder / "converted")
+    assert (model.num_heads, model.mlp_dim, model.num_classes) == (2, 24, 10)
+    with np.load(folder / "images_whole.npz") as whole:
+        flat = trees.flatten(variables)
+        assert set(whole) == set(flat)
+        for name in whole:
+            np.testing.assert_array_equal(flat[name], whole[name])

@@ -413,3 +413,11 @@ def test_settings_are_read_beside_the_weights(tmp_path):
     (tmp_path / "generation_config.json").write_text("{")
     with pytest.raises(InputError, match=r"generation_config\.json"):
         generate.read(tmp_path, encoder_decoder=False)
+
+
+def test_settings_of_earlier_versions_have_todays_names():
+    held = {"beams": 2, "no_repeat_ngram": 4, "eos": [3], "sample": False, "top_k": 5}
+    today = {"num_beams": 2, "no_repeat_ngram_size": 4, "eos_token_id": [3], "do_sample": False, "top_k": 5}
+    assert generate.upgrade_fields(held) == generate.upgrade_fields(today) == today
+    assert generate.from_config({}, encoder_decoder=False, **today).eos_token_id == (3,)
+    assert generate.from_config({}, encoder_decoder=False, eos_token_id=3).eos_token_id == (3,)

@@ -179,3 +179,31 @@ def test_layers_are_submodules_that_interceptors_reach(key):
 def test_names_that_do_not_exist_are_answered_with_the_nearest(make, says):
     with pytest.raises(InputError, match=says):
         make()
+
+
+def test_every_class_says_what_it_takes():
+    takes = {
+        name: models.create(name).takes
+        for name in ("resnet18", "clip_text_base", "gpt2", "t5_small", "lstm", "bert_tiny")
+    }
+    assert takes == {"resnet18": ("image",)} | dict.fromkeys(list(takes)[1:], ("text",))
+    assert models.create("clip_base_patch32").takes == ("image", "text")
+    assert all(models.create(name).takes for name in models.names())
+
+
+def test_fields_of_earlier_versions_have_todays_names():
+    held = {"heads": 2, "mlp_width": 8, "text_heads": 3, "kv_heads": 1, "length": 9, "pooling": "token", "width": 4}
+    today = {
+        "num_heads": 2,
+        "mlp_dim": 8,
+        "text_num_heads": 3,
+        "num_kv_heads": 1,
+        "max_length": 9,
+        "pooling": "cls",
+        "width": 4,
+    }
+    assert models.upgrade_fields("vit_tiny_patch16", held) == today
+    assert models.upgrade_fields("vit_tiny_patch16", today) == today
+    assert models.upgrade_fields("net.py:Net", {"heads": 2, "pooling": "token"}) == {"heads": 2, "pooling": "token"}
+    with pytest.raises(InputError, match=r"unknown field of vit_tiny_patch16 'heads'; nearest: .*head"):
+        models.create("vit_tiny_patch16", heads=2)
