@@ -18,7 +18,7 @@ from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))
 SEARCH = ("generate.decode", "generate.logits", "generate.searches")  # settings check themselves what a user gives
-CHECKED = ("layers", "models", *SEARCH, "objectives", "metrics")
+CHECKED = ("layers", "models", *SEARCH, "objectives", "metrics", "weights.surgery")
 install_import_hook([f"jtransfer.{room}" for room in CHECKED], "typechecker.check")
 
 if not live_libraries.MISSING:
