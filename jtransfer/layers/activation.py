@@ -32,5 +32,7 @@ ACTIVATIONS = {
     "gelu": gelu,
     "gelu_new": partial(nn.gelu, approximate=True),
     "relu": nn.relu,
+    "sigmoid": nn.sigmoid,
     "silu": nn.silu,
+    "tanh": nn.tanh,
 }

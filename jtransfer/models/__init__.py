@@ -14,6 +14,7 @@ from jtransfer.models import (
     efficientnet,
     gpt2,
     llama,
+    mlp,
     mobilenet,
     recurrent,
     resnet,
@@ -44,6 +45,7 @@ FAMILIES = (
     roberta,
     distilbert,
     recurrent,
+    mlp,
 )
 
 __all__ = ["Chain", "ImageChain", "create", "names", "upgrade_fields"]

@@ -70,7 +70,8 @@ def guess(
 
 def fit(name: str, tensors: Mapping[str, Any], hints: Sequence[str] = (), **fields: Any) -> Guess:
     """How the checkpoint fits the model called `name` with these fields. Arguments as for `guess`."""
-    model = models.create(name, **fields)
+    sizes = maps.sizes(models.create(name), tensors) or {}
+    model = models.create(name, **(sizes | fields))
     shapes = abstract(model)
     flat = trees.flatten(shapes)
     leaves = {path: flat[full] for full, path in rules.names(shapes).items()}
@@ -84,7 +85,7 @@ def fit(name: str, tensors: Mapping[str, Any], hints: Sequence[str] = (), **fiel
             elif shape != want:
                 reshaped.append(path)
     missing = tuple(path for path in found.missing if not path.startswith(HEAD))
-    fields = {"num_classes": classes, **maps.fields(model, found.scheme.name, hints, tensors)}
+    fields = {**sizes, "num_classes": classes, **maps.fields(model, found.scheme.name, hints, tensors)}
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
     return Guess(name, found.scheme.name, known, unsure, missing, found.unexpected, tuple(reshaped))
@@ -97,13 +98,17 @@ def own_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key in names and getattr(usual, key) != value}
 
 
-def _candidates(names: Collection[str]) -> dict[str, int]:
+def _candidates(tensors: Mapping[str, Any]) -> dict[str, int]:
     """The models that know the most of the names → how much else speaks against them, before shapes are asked."""
-    sample = list(names)[:: max(1, len(names) // SAMPLE)]
+    sample = list(tensors)[:: max(1, len(tensors) // SAMPLE)]
     known = {}
     for name in models.names():
         model = models.create(name)
         try:
+            sizes = maps.sizes(model, tensors)
+            if sizes is None:
+                continue
+            model = models.create(name, **sizes) if sizes else model
             tables = [_Table(scheme) for scheme in maps.schemes(model)]
         except InputError:
             continue
@@ -111,7 +116,7 @@ def _candidates(names: Collection[str]) -> dict[str, int]:
     most = max((count for count, _, _ in known.values()), default=0)
     if most < max(1, ENOUGH * len(sample)):
         return {}
-    return {name: table.against(model, names) for name, (count, table, model) in known.items() if count == most}
+    return {name: table.against(model, tensors) for name, (count, table, model) in known.items() if count == most}
 
 
 class _Table:

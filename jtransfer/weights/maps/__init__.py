@@ -6,6 +6,7 @@
 
 and, as far as there is something to say,
 
+    sizes(tensors)           see the function `sizes`
     fields(scheme, …)        see the function `fields`
     STATED                   transformers' model_type → (config.json → fields of the model, what that must state)
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
@@ -20,7 +21,7 @@ and, as far as there is something to say,
 so that what a library's config means is known to the family alone.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +37,7 @@ from jtransfer.weights.maps import (
     efficientnet,
     gpt2,
     llama,
+    mlp,
     mobilenet_v2,
     mobilenet_v3,
     recurrent,
@@ -66,6 +68,7 @@ FAMILIES = (
     roberta,
     distilbert,
     recurrent,
+    mlp,
 )
 
 
@@ -85,6 +88,20 @@ def family(model: Any) -> ModuleType:
 def schemes(model: Any) -> tuple[Scheme, ...]:
     """The naming schemes of `model`, the one to write by default first. Errors as for `family`."""
     return family(model).schemes(model)
+
+
+def sizes(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Fields of `model`, such as the number of layers, that have to be known before names and shapes can fit at all.
+
+    They are {} for families whose models differ in nothing of the kind, and None where the tensors are not of such a
+    family. Errors as for `family`.
+
+    Args:
+      model: of the family that the tensors may be of.
+      tensors: names → anything with a shape.
+    """
+    found = family(model)
+    return found.sizes(tensors) if hasattr(found, "sizes") else {}
 
 
 def fields(model: Any, scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
