@@ -21,6 +21,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities.image.modality import normalize
 from jtransfer.modalities.text.modality import FOLDER
+from jtransfer.modalities.vector.standardise import FILE as STATISTICS
 from jtransfer.models import forward
 from jtransfer.models.chain import Pixels
 from jtransfer.runs import folder as folders
@@ -35,12 +36,21 @@ PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 
 
 class Trained(NamedTuple):
-    """What is exported: the model, its variables (host arrays), where they come from, and beside what files may lie."""
+    """What is exported.
+
+    Attributes:
+      described: the model.
+      variables: of the model, as host arrays.
+      label: where they come from.
+      sources: beside what its files may lie, the first to be asked first.
+      preprocess: from inputs as a run's transform gives them to the model's, jittable.
+    """
 
     described: Described
     variables: dict
     label: str
     sources: tuple[str | os.PathLike, ...]
+    preprocess: Callable[[Any], Any]
 
 
 def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
@@ -49,7 +59,7 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
     Args:
       source: the folder of a run, or what `weights.restore` takes.
       dest: a local folder that is new or empty.
-      format: "hf", "timm", "torchvision", "safetensors", "npz" or "stablehlo".
+      format: "hf", "timm", "torch", "torchvision", "safetensors", "npz" or "stablehlo".
       step: of a run, as `checkpoint.load_params` takes it.
 
     Raises:
@@ -77,13 +87,20 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
             raise InputError(f"{source} is not the folder of a run; leave --step out")
         described = describe(source)
         variables, _ = weights.load(source, described.model)
-        return Trained(described, variables, str(source), (source,))
+        return Trained(described, variables, str(source), (source,), _pixels(described.model))
     run = open_run(source)
     model = run.modality.with_preprocessing(run.model)
     kept = os.fspath(epath.Path(source) / FOLDER)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
     described = Described(run.config.model.name, model, tuple(run.class_names))
-    return Trained(described, variables, str(source), (kept, run.config.init))
+    preprocess = run.modality.make_preprocess(model, train=False)
+    return Trained(described, variables, str(source), (kept, source, run.config.init), preprocess)
+
+
+def _pixels(model: Any) -> Callable[[Any], Any]:
+    """The preprocessing of images, where a model takes some; it leaves all else as it is."""
+    pixels = getattr(model, "pixels", Pixels())
+    return partial(jax.tree.map, normalize(pixels.mean, pixels.std, model.dtype))
 
 
 def _library(library: str) -> Callable[[Trained, Path], None]:
@@ -91,7 +108,7 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
 
     def write(trained: Trained, dest: Path) -> None:
         name, model, classes, *_ = trained.described
-        if library != "torchvision":
+        if library not in ("torch", "torchvision"):
             content = getattr(libraries, library)(name, model, classes)
             (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
         if library == "transformers" and model.preprocessing:
@@ -115,17 +132,16 @@ def _own(suffix: str) -> Callable[[Trained, Path], None]:
 
 
 def _stablehlo(trained: Trained, dest: Path) -> None:
-    """A program for any batch size and any length of texts on any of `PLATFORMS`, which normalizes pixels itself.
+    """A program for any batch size and any length of texts on any of `PLATFORMS`, which does the preprocessing itself:
+    it takes pixels as they are, and vectors of a run as they are in the data.
 
     It holds the computation twice, with the layers' routes for the CPU and without.
     """
     model = trained.described.model
-    pixels = getattr(model, "pixels", Pixels())
-    prepare = normalize(pixels.mean, pixels.std, model.dtype)
 
     def on(platform: str, flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
         with dispatch.platform(platform):
-            return forward.apply(model, trees.unflatten(flat), jax.tree.map(prepare, inputs))[0]
+            return forward.apply(model, trees.unflatten(flat), trained.preprocess(inputs))[0]
 
     def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
         return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
@@ -145,7 +161,7 @@ def _inputs(model: Any) -> Any:
     for name, x in one.items():
         batch = "b" if x.shape != two[name].shape else "k"
         text = jnp.issubdtype(x.dtype, jnp.integer)
-        args[name] = jax.ShapeDtypeStruct(x.shape, x.dtype if text else jnp.uint8)
+        args[name] = jax.ShapeDtypeStruct(x.shape, jnp.uint8 if x.ndim == 4 else x.dtype)
         rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
         axes[name] = ", ".join([batch, *rest])
     length = getattr(model, "max_length", None)
@@ -163,8 +179,9 @@ def _leaves(inputs: Any) -> dict[str, Any]:
 
 
 def _beside(sources: Sequence[str | os.PathLike]) -> Iterator[Path]:
-    """The tokenizer's files, and what generation they are for, beside the first source that has each."""
-    for name in (*sidecar_files.TOKENIZER, sidecar_files.GENERATION):
+    """The tokenizer's files, what generation they are for, and the statistics of vectors, beside the first source that
+    has each."""
+    for name in (*sidecar_files.TOKENIZER, sidecar_files.GENERATION, STATISTICS):
         for source in sources:
             try:
                 found = fetch_beside(source, name)
@@ -178,6 +195,7 @@ def _beside(sources: Sequence[str | os.PathLike]) -> Iterator[Path]:
 FORMATS: dict[str, Callable[[Trained, Path], None]] = {
     "hf": _library("transformers"),
     "timm": _library("timm"),
+    "torch": _library("torch"),
     "torchvision": _library("torchvision"),
     "safetensors": _own("safetensors"),
     "npz": _own("npz"),

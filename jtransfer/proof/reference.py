@@ -67,8 +67,9 @@ def run(
 
 def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, Described, Mapping[str, Any]], Theirs]:
     config = files.get("config.json", {})
-    if scheme in _BY_NAMES:
-        return _BY_NAMES[scheme]
+    library = scheme.split()[0]
+    if library in _BY_NAMES:
+        return _BY_NAMES[library]
     if "architecture" in config:
         return _timm
     if "modules.json" in files:
@@ -170,7 +171,7 @@ _BY_NAMES = {  # that no other library has
     "efficientnet_lite_pytorch": _lite,
     "openai": _open_clip,
     "torch": _torch,
-    **dict.fromkeys(("augreg", "big_vision", "big_vision scan"), _timm_of_jax),
+    **dict.fromkeys(("augreg", "big_vision"), _timm_of_jax),
 }
 
 

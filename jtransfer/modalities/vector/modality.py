@@ -60,6 +60,8 @@ class Vector(Modality):
             found = of_weights(init)
             if found is None:
                 raise InputError(f"data.statistics='init', but {init} is no run on vectors; take 'train' or 'none'")
+        if found is None and not len(source):
+            raise InputError(f"{folder} has no {FILE}, which holds the run's statistics; copy it from where it is")
         if found is None:
             found = compute(source) if self.statistics == "train" else neutral(source)
         if len(source) and (width := len(source[0]["vector"])) != len(found.mean):
