@@ -191,7 +191,9 @@ def _tensors(inputs: Any, torch: Any) -> Any:
     if isinstance(inputs, dict):
         return {name: _tensors(x, torch) for name, x in inputs.items()}
     x = torch.from_numpy(np.array(inputs))
-    return x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x.long()
+    if x.ndim == 4:
+        return x.permute(0, 3, 1, 2).contiguous()
+    return x if x.is_floating_point() else x.long()
 
 
 def _import(name: str) -> Any:

@@ -27,8 +27,9 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
             f"it has {', '.join(arrays.held) or 'none'}"
         )
     found = {split: _vectors(x, f"{arrays.where}, split {split}") for split, x in arrays.inputs.items()}
-    if len(widths := {split: x.shape[1] for split, x in found.items()}) > 1 and len(set(widths.values())) > 1:
-        raise InputError(f"{arrays.where}: the vectors of the splits differ in length: {widths}")
+    if len({x.shape[1] for x in found.values()}) > 1:
+        listed = ", ".join(f"{split} {x.shape[1]}" for split, x in found.items())
+        raise InputError(f"{arrays.where}: the vectors of the splits differ in length: {listed}")
     labels = npz_files.encode(arrays)
     return {split: npz_files.source(x, labels, split, lambda row: {"vector": row}) for split, x in found.items()}
 
