@@ -46,7 +46,10 @@ def _of_weights(source: str, head: str, modality: Modality, num_classes: int, fi
         model = configs.complete(upgrade(folders.read_json(epath.Path(source) / "config.json"))).model
         chosen = {"head": head} if head and hasattr(models.create(model.name), "head") else {}
         return model.name, model.fields.to_dict() | chosen | fields
-    described = weights.describe(source, num_classes=num_classes, **(({"head": head} if head else {}) | fields))
+    asked = {"num_classes": num_classes, **fields}
+    described = weights.describe(source, **asked)
+    if head and hasattr(described.model, "head"):
+        described = weights.describe(source, **({"head": head} | asked))
     found = manifest.fields(described.name, described.model)
     decided = {"num_classes", *modality.model_fields(described.model, source)}
     return described.name, {key: value for key, value in found.items() if key not in decided}
