@@ -1,4 +1,4 @@
-"""Exports: python -m jtransfer.export WORKDIR DEST --format=hf|timm|torchvision|safetensors|npz|stablehlo [--step=STEP]
+"""Exports: python -m jtransfer.export WORKDIR DEST --format=FORMAT [--step=STEP]
 
 A run's folder, or any checkpoint that is read → the new folder DEST with names and files that another library loads:
 
@@ -6,10 +6,12 @@ A run's folder, or any checkpoint that is read → the new folder DEST with name
                  that gives embeddings of texts SentenceTransformer(DEST), too
     timm         timm.create_model("local-dir:DEST", pretrained=True)
     torchvision  model.load_state_dict(safetensors.torch.load_file("DEST/model.safetensors"), strict=True)
+    torch        the same of a model of torch's own layers: torch.nn.Sequential, LSTM, GRU
     safetensors  names of ours, as params/stem/conv/kernel
     npz          the same for numpy
     stablehlo    for jax.export: a program, and its parameters. It takes what the model takes, images as uint8
-                 [B, H, W, C], texts as {"input_ids": int32 [B, N], …}, and gives float32 logits
+                 [B, H, W, C], texts as {"input_ids": int32 [B, N], …}, vectors of a run as they are in its data,
+                 float32 [B, D], and gives float32 logits
 
 The tokenizer's files come along. `source.json` says which model it is; `weights.restore(DEST)` reads all but the last
 back.

@@ -22,6 +22,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities.image.modality import normalize
 from jtransfer.modalities.text.modality import FOLDER
+from jtransfer.modalities.vector.standardise import FILE as STATISTICS
 from jtransfer.models import forward
 from jtransfer.models.chain import Pixels
 from jtransfer.runs import folder as folders
@@ -41,12 +42,14 @@ class Trained(NamedTuple):
       variables: its variables, with arrays on the host.
       name: where they come from.
       sources: checkpoints or addresses, beside which may lie the tokenizer's files.
+      preprocess: from inputs as a run's transform gives them to the model's, jittable.
     """
 
     spec: weights.ModelSpec
     variables: dict
     name: str
     sources: tuple[weights.Source, ...]
+    preprocess: Callable[[Any], Any]
 
 
 def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
@@ -55,7 +58,7 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
     Args:
       source: the folder of a run, or an address of a checkpoint (see `weights.open`).
       dest: a local folder that is new or empty.
-      format: "hf", "timm", "torchvision", "safetensors", "npz" or "stablehlo".
+      format: "hf", "timm", "torch", "torchvision", "safetensors", "npz" or "stablehlo".
       step: of a run, as `checkpoint.load_params` takes it.
 
     Raises:
@@ -91,13 +94,20 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
         opened = weights.open(source)
         spec = weights.describe(opened)
         variables, _ = weights.load(opened, spec.model)
-        return Trained(spec, variables, opened.name, (opened,))
+        return Trained(spec, variables, opened.name, (opened,), _pixels(spec.model))
     run = open_run(source)
     kept = os.fspath(epath.Path(source) / FOLDER)
     model = run.modality.with_preprocessing(run.model)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
     spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))
-    return Trained(spec, variables, str(source), (kept, run.config.init))
+    preprocess = run.modality.make_preprocess(model, train=False)
+    return Trained(spec, variables, str(source), (kept, source, run.config.init), preprocess)
+
+
+def _pixels(model: Any) -> Callable[[Any], Any]:
+    """The preprocessing of images, where a model takes some; it leaves all else as it is."""
+    pixels = getattr(model, "pixels", Pixels())
+    return partial(jax.tree.map, normalize(pixels.mean, pixels.std, model.dtype))
 
 
 def _library(library: str) -> Callable[[Trained, Path], None]:
@@ -105,7 +115,7 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
 
     def write(trained: Trained, dest: Path) -> None:
         name, model, classes, *_ = trained.spec
-        if library != "torchvision":
+        if library not in ("torch", "torchvision"):
             content = getattr(libraries, library)(name, model, classes)
             (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
         if library == "transformers" and model.preprocessing:
@@ -129,17 +139,16 @@ def _own(suffix: str) -> Callable[[Trained, Path], None]:
 
 
 def _stablehlo(trained: Trained, dest: Path) -> None:
-    """A program for any batch size and any length of texts on any of `PLATFORMS`, which normalizes pixels itself.
+    """A program for any batch size and any length of texts on any of `PLATFORMS`, which does the preprocessing itself:
+    it takes pixels as they are, and vectors of a run as they are in the data.
 
     It holds the computation twice, with the layers' routes for the CPU and without.
     """
     model = trained.spec.model
-    pixels = getattr(model, "pixels", Pixels())
-    prepare = normalize(pixels.mean, pixels.std, model.dtype)
 
     def on(platform: str, flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
         with dispatch.platform(platform):
-            return forward.apply(model, trees.unflatten(flat), jax.tree.map(prepare, inputs))[0]
+            return forward.apply(model, trees.unflatten(flat), trained.preprocess(inputs))[0]
 
     def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
         return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
@@ -159,10 +168,10 @@ def _inputs(model: Any) -> Any:
     for name, x in one.items():
         batch = "b" if x.shape != two[name].shape else "k"
         text = jnp.issubdtype(x.dtype, jnp.integer)
-        args[name] = jax.ShapeDtypeStruct(x.shape, x.dtype if text else jnp.uint8)
+        args[name] = jax.ShapeDtypeStruct(x.shape, jnp.uint8 if x.ndim == 4 else x.dtype)
         rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
         axes[name] = ", ".join([batch, *rest])
-    length = getattr(model, "length", None)
+    length = getattr(model, "max_length", None)
     symbols = {symbol for spec in axes.values() for symbol in spec.split(", ")} & {"n", "m"}
     limits = [f"{symbol} <= {length}" for symbol in sorted(symbols)] if length else ()
     found = jax.export.symbolic_args_specs(args, axes, constraints=limits)
@@ -177,8 +186,9 @@ def _leaves(inputs: Any) -> dict[str, Any]:
 
 
 def _beside(sources: Sequence[weights.Source]) -> Iterator[Path]:
-    """The tokenizer's files, and what generation they are for, beside the first source that has each."""
-    for name in (*sidecar_files.TOKENIZER, sidecar_files.GENERATION):
+    """The tokenizer's files, what generation they are for, and the statistics of vectors, beside the first source that
+    has each."""
+    for name in (*sidecar_files.TOKENIZER, sidecar_files.GENERATION, STATISTICS):
         files = (file for source in sources if (file := _file(source, name)))
         yield from itertools.islice(files, 1)
 
@@ -194,6 +204,7 @@ def _file(source: weights.Source, name: str) -> Path | None:
 FORMATS: dict[str, Callable[[Trained, Path], None]] = {
     "hf": _library("transformers"),
     "timm": _library("timm"),
+    "torch": _library("torch"),
     "torchvision": _library("torchvision"),
     "safetensors": _own("safetensors"),
     "npz": _own("npz"),

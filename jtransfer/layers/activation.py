@@ -37,6 +37,8 @@ ACTIVATIONS = {
     "gelu": gelu,
     "gelu_new": partial(nn.gelu, approximate=True),
     "relu": nn.relu,
+    "sigmoid": nn.sigmoid,
     "silu": nn.silu,
+    "tanh": nn.tanh,
 }
 """Name in a configuration → function. "gelu_new" is the approximation of GELU by tanh."""

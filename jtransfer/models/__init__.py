@@ -41,6 +41,7 @@ FAMILIES = (
     "roberta",
     "distilbert",
     "recurrent",
+    "mlp",
 )
 """The modules of this package that have models, and of `weights.maps` that have their names in other libraries."""
 

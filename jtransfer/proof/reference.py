@@ -64,8 +64,9 @@ def run(
 
 def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, ModelSpec, Mapping[str, Any]], Reference]:
     config = files.get("config.json", {})
-    if scheme in _BY_NAMES:
-        return _BY_NAMES[scheme]
+    library = scheme.split()[0]
+    if library in _BY_NAMES:
+        return _BY_NAMES[library]
     if "architecture" in config:
         return _timm
     if "modules.json" in files:
@@ -167,7 +168,7 @@ _BY_NAMES = {  # that no other library has
     "efficientnet_lite_pytorch": _lite,
     "openai": _open_clip,
     "torch": _torch,
-    **dict.fromkeys(("augreg", "big_vision", "big_vision scan"), _timm_of_jax),
+    **dict.fromkeys(("augreg", "big_vision"), _timm_of_jax),
 }
 
 
@@ -187,7 +188,9 @@ def _tensors(inputs: Any, torch: Any) -> Any:
     if isinstance(inputs, dict):
         return {name: _tensors(x, torch) for name, x in inputs.items()}
     x = torch.from_numpy(np.array(inputs))
-    return x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x.long()
+    if x.ndim == 4:
+        return x.permute(0, 3, 1, 2).contiguous()
+    return x if x.is_floating_point() else x.long()
 
 
 def _import(name: str) -> Any:

@@ -81,7 +81,7 @@ def check(source: weights.Source, dest: str | os.PathLike, spec: weights.ModelSp
 
 
 def example(model: Any) -> Any:
-    """Returns random inputs of a model: two images of standard normal numbers, or two texts, or both.
+    """Returns random inputs of a model: two images or vectors of standard normal numbers, or two texts, or both.
 
     The tokens of a text are any of the model's but for its `pad` and `end`; `end` is the last one, after which the
     second text is filled up with `pad`. Where there is no `pad`, there is one text alone.
@@ -92,7 +92,7 @@ def example(model: Any) -> Any:
     for name, x in shapes.items():
         if name.endswith(_IDS):
             found[name], found[name.replace(_IDS, _MASK)] = _texts(model, random)
-        elif x.ndim == 4:
+        elif np.issubdtype(x.dtype, np.floating):
             found[name] = random.standard_normal(x.shape, np.float32)
     if "token_type_ids" in shapes:
         places = np.arange(found[_IDS].shape[1])
@@ -183,10 +183,14 @@ def _seen(inputs: Any) -> list[np.ndarray]:
 
 
 def _shapes(inputs: Any) -> str:
-    named = inputs if isinstance(inputs, dict) else {"image": inputs}
+    named = inputs if isinstance(inputs, dict) else {_plural(inputs): inputs}
     names = {"image": "images"}
     shown = [f"{names.get(name, name)} {list(x.shape)}" for name, x in named.items() if not name.endswith(_MASK)]
     return ", ".join(shown)
+
+
+def _plural(x: Any) -> str:
+    return "images" if x.ndim == 4 else "vectors"
 
 
 def _stored(path: os.PathLike, model: Any) -> tuple[Any, dict[str, list[np.ndarray]]]:
@@ -195,9 +199,9 @@ def _stored(path: os.PathLike, model: Any) -> tuple[Any, dict[str, list[np.ndarr
     expected = {name: [tensors.pop(name)] for name in (*model.stages, *_ENDS) if name in tensors}
     wanted = model.example_input(1)
     if not isinstance(wanted, dict):
-        if "images" not in tensors:
-            raise InputError(f"{path} has no images")
-        return tensors["images"], expected
+        if (name := _plural(wanted)) not in tensors:
+            raise InputError(f"{path} has no {name}")
+        return tensors[name], expected
     inputs = {{"images": "image"}.get(name, name): x for name, x in tensors.items()}
     absent = sorted(name for name in wanted if name not in inputs and not name.endswith(_MASK))
     if absent:

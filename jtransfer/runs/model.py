@@ -38,7 +38,7 @@ def describe(
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
     if not name:
-        return _of_weights(init, head, num_classes, fields)
+        return _of_weights(init, head, modality, num_classes, fields)
     usual = models.create(name, num_classes, **fields)
     if task.writes and getattr(usual, "head", "lm") != "lm":
         raise InputError(f"model.name={name!r} is no model for task={task.name!r}, which needs one that generates")
@@ -47,15 +47,21 @@ def describe(
     return name, modality.usual_fields(usual, config.init) | fields
 
 
-def _of_weights(source: weights.Source, head: str, num_classes: int, fields: dict) -> tuple[str, dict]:
+def _of_weights(
+    source: weights.Source, head: str, modality: Modality, num_classes: int, fields: dict
+) -> tuple[str, dict]:
     """The name and fields of a source's model, with the head that the task needs where it has one to choose."""
     if folders.is_run(source):
         model = configs.complete(upgrade(folders.read_json(epath.Path(source) / "config.json"))).model
         chosen = {"head": head} if head and hasattr(models.create(model.name), "head") else {}
         return model.name, model.fields.to_dict() | chosen | fields
-    described = weights.describe(source, num_classes=num_classes, **(({"head": head} if head else {}) | fields))
+    asked = {"num_classes": num_classes, **fields}
+    described = weights.describe(source, **asked)
+    if head and hasattr(described.model, "head"):
+        described = weights.describe(source, **({"head": head} | asked))
     found = manifest.fields(described.name, described.model)
-    return described.name, {key: value for key, value in found.items() if key not in ("num_classes", "channels")}
+    decided = {"num_classes", *modality.model_fields(described.model, source)}
+    return described.name, {key: value for key, value in found.items() if key not in decided}
 
 
 def generation(config: Any, init: weights.Source, task: Task) -> dict[str, Any]:

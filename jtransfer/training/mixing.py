@@ -1,4 +1,4 @@
-"""Batch augmentations on the device that mix images with others of the batch, and labels by the same weights."""
+"""Batch augmentations on the device that mix examples with others of the batch, and labels by the same weights."""
 
 from collections.abc import Callable
 
@@ -10,22 +10,22 @@ from jtransfer.core.errors import InputError
 
 
 def mixup(
-    key: Key[Array, ""], images: Num[Array, "B H W C"], labels: Float[Array, "B K"], alpha: float
-) -> tuple[Float[Array, "B H W C"], Float[Array, "B K"]]:
+    key: Key[Array, ""], x: Num[Array, "B ..."], labels: Float[Array, "B K"], alpha: float
+) -> tuple[Float[Array, "B ..."], Float[Array, "B K"]]:
     """mixup (Zhang et al. 2018, arXiv:1710.09412): each example with its neighbour in the batch, λ ~ Beta(α, α).
 
     Args:
       key: of λ, one for the batch.
-      images: of any numeric dtype; the result is floating.
+      x: images, vectors or features, of any numeric dtype; the result is floating.
       labels: one-hot or soft labels.
       alpha: larger mixes more; positive.
 
     Returns:
-      λ·x + (1 - λ)·x′ for images and labels; the neighbour of the first example is the last.
+      λ·x + (1 - λ)·x′ for inputs and labels; the neighbour of the first example is the last.
     """
     lam = _lambda(key, alpha)
-    images = images.astype(jnp.result_type(images, jnp.float32))
-    return _blend(lam, images), _blend(lam, labels)
+    x = x.astype(jnp.result_type(x, jnp.float32))
+    return _blend(lam, x), _blend(lam, labels)
 
 
 def cutmix(

@@ -16,7 +16,7 @@ _PAIRS = (
     ("text_a", "text_b"),
 )
 _WORDS = ("tokens", "words")
-_LABELS = ("labels", "class", "score", "tags", "ner_tags")
+LABELS = ("labels", "class", "score", "tags", "ner_tags")
 
 
 class Rows(NamedTuple):
@@ -98,7 +98,7 @@ def choose(columns: Iterable[str], lists: Iterable[str], spec: Mapping, where: s
         raise InputError(
             f"{where}: the column {text!r} holds lists of words; it can have labels, but no pair or target"
         )
-    return Columns(text, pair, target, () if target else _labels(columns, spec, where), words)
+    return Columns(text, pair, target, () if target else label_columns(columns, spec, where), words)
 
 
 def _text(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[str, str | None]:
@@ -113,19 +113,24 @@ def _text(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[str, str
     return found[0]
 
 
-def _labels(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[str, ...]:
+def label_columns(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[str, ...]:
+    """The columns of the labels: that of `label_key`, or those that it names, separated by commas; "" is none.
+
+    Raises:
+      InputError: no such column.
+    """
     key = spec.get("label_key")
     if key == "":
         return ()
     if key and key not in columns and "," in key:
         return tuple(_named(columns, part.strip(), "label_key", where) for part in key.split(","))
-    others = [name for name in _LABELS if name in columns]
+    others = [name for name in LABELS if name in columns]
     if key in (None, "label") and "label" not in columns and len(others) == 1:
         return (others[0],)
     if (key or "label") not in columns:
         raise InputError(
             f"{where}: no column {key or 'label'!r}; set data.label_key to one of: {_listed(columns)}, "
-            'or to "" for texts without labels'
+            'or to "" for examples without labels'
         )
     return (key or "label",)
 

@@ -1,1 +1,1 @@
-"""Vectors: readers of arrays, tables and scikit-learn; standardisation by statistics that travel with the run."""
+"""Vectors of numbers: their readers (arrays, tables, scikit-learn's sets), and what is done to them."""

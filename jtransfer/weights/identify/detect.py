@@ -81,7 +81,8 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
     Raises:
       InputError: there is no such model or field.
     """
-    model = models.create(name, **fields)
+    sizes = maps.sizes(models.create(name), tensors) or {}
+    model = models.create(name, **(sizes | fields))
     shapes = abstract(model)
     flat = trees.flatten(shapes)
     params = {path: flat[full] for full, path in rules.names(shapes).items()}
@@ -95,7 +96,7 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
             elif shape != want:
                 reshaped.append(path)
     missing = tuple(path for path in match.missing if not in_head(path))
-    fields = {"num_classes": classes, **maps.fields(model, match.scheme.name, aliases, tensors)}
+    fields = {**sizes, "num_classes": classes, **maps.fields(model, match.scheme.name, aliases, tensors)}
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
     return Detection(name, match.scheme.name, known, unsure, missing, match.unexpected, tuple(reshaped))
@@ -108,18 +109,22 @@ def own_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key in names and getattr(usual, key) != value}
 
 
-def _candidates(names: Collection[str]) -> dict[str, int]:
+def _candidates(tensors: Mapping[str, Any]) -> dict[str, int]:
     """The models that know the most of the names → how much else speaks against them, before shapes are asked."""
-    sample = list(names)[:: max(1, len(names) // SAMPLE)]
+    sample = list(tensors)[:: max(1, len(tensors) // SAMPLE)]
     known = {}
     for name in models.names():
         model = models.create(name)
+        sizes = maps.sizes(model, tensors)
+        if sizes is None:
+            continue
+        model = models.create(name, **sizes) if sizes else model
         tables = [_Table(scheme) for scheme in maps.schemes(model)]
         known[name] = max(((table.count(sample), table, model) for table in tables), key=lambda entry: entry[0])
     most = max((count for count, _, _ in known.values()), default=0)
     if most < max(1, ENOUGH * len(sample)):
         return {}
-    return {name: table.against(model, names) for name, (count, table, model) in known.items() if count == most}
+    return {name: table.against(model, tensors) for name, (count, table, model) in known.items() if count == most}
 
 
 class _Table:

@@ -9,6 +9,7 @@ The map of a family is a module. That of ours stands in this package, under the 
 and, as far as there is something to say,
 
     MODEL                    the class of its models; every map in this package has it
+    sizes(tensors)           see the function `sizes`
     fields(scheme, …)        see the function `fields`
     STATED                   transformers' model_type → (config.json → fields of the model, what that must state)
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
@@ -26,7 +27,7 @@ so that what a library's config means is known to the family alone.
 import functools
 import importlib
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -76,6 +77,20 @@ def schemes(model: Any) -> tuple[Scheme, ...]:
         return ()
     found = tuple(family(model).schemes(model))
     return tuple(map(headless, found)) if getattr(model, "head", None) == "embed" else found
+
+
+def sizes(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Fields of `model`, such as the number of layers, that have to be known before names and shapes can fit at all.
+
+    They are {} for families whose models differ in nothing of the kind, and None where the tensors are not of such a
+    family. Errors as for `family`.
+
+    Args:
+      model: of the family that the tensors may be of.
+      tensors: names → anything with a shape.
+    """
+    found = _family(type(model))
+    return found.sizes(tensors) if hasattr(found, "sizes") else {}
 
 
 def fields(model: Any, scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:

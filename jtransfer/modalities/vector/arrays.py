@@ -1,0 +1,45 @@
+"""`.npz` files of vectors, such as features that another model extracted."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.data import npz_files
+from jtransfer.data.source import Declined, Source
+
+PAIRS = (("features", "labels"), ("x", "y"))
+
+
+def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
+    """The splits of a file with `features` and `labels`, `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`.
+
+    The vectors are `[N, d]`, of any type of number; examples hold them as float32.
+
+    Raises:
+      InputError: as for `npz_files.read` and `npz_files.encode`; a number is not finite; or splits differ in d.
+      Declined: the arrays are no vectors.
+    """
+    arrays = npz_files.read(location, PAIRS)
+    if not arrays.inputs:
+        raise Declined(
+            f"{arrays.where}: needs the arrays features and labels, x and y, or x_train, y_train, x_test and y_test; "
+            f"it has {', '.join(arrays.held) or 'none'}"
+        )
+    found = {split: _vectors(x, f"{arrays.where}, split {split}") for split, x in arrays.inputs.items()}
+    if len({x.shape[1] for x in found.values()}) > 1:
+        listed = ", ".join(f"{split} {x.shape[1]}" for split, x in found.items())
+        raise InputError(f"{arrays.where}: the vectors of the splits differ in length: {listed}")
+    labels = npz_files.encode(arrays)
+    return {split: npz_files.source(x, labels, split, lambda row: {"vector": row}) for split, x in found.items()}
+
+
+def _vectors(x: np.ndarray, where: str) -> np.ndarray:
+    if x.ndim != 2 or x.dtype.kind not in "biuf" or not x.shape[1]:
+        raise Declined(f"{where}: vectors must be numbers [N, d], not {x.dtype} {list(x.shape)}")
+    with np.errstate(over="ignore"):
+        vectors = np.ascontiguousarray(x, np.float32)
+    if (wrong := np.argwhere(~np.isfinite(vectors))).size:
+        i, k = wrong[0]
+        raise InputError(f"{where}: number {k} of vector {i} is {x[i, k]}; fill in what is missing, or leave it out")
+    return vectors

@@ -1,0 +1,130 @@
+"""Files of columns, read by pyarrow: CSV (RFC 4180: commas, double quotes), TSV (tabs, no quotes) and Parquet."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.modalities.text import csv_files, parquet
+
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+_MISSING = frozenset(("", "-", "?", "na", "n/a", "nan", "none", "null"))
+
+
+class Columns(NamedTuple):
+    """A file whose columns are read by name.
+
+    Attributes:
+      path: of the file.
+      names: of the columns, in order.
+      numeric: the names of those that hold numbers: in Parquet by their type, in CSV by their first row.
+      numbers: `name -> float64 [N]`, the column as numbers; what is missing is NaN. Raises InputError where a value is
+        no number.
+      values: `name -> list`, the values of a column as they are.
+      where: `row -> str`, where a row stands, for an error: `file.csv, line 12`.
+      class_names: of columns whose classes the file names.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    numeric: frozenset[str]
+    numbers: Callable[[str], np.ndarray]
+    values: Callable[[str], list]
+    where: Callable[[int], str]
+    class_names: Mapping[str, list[str]] = {}
+
+
+def open_csv(path: Path) -> Columns:
+    """The columns of a CSV file, or of a TSV file, whose name ends in `.tsv`.
+
+    Raises:
+      InputError: it is empty, names a column twice, or has a row that does not fit the header.
+    """
+    names = csv_files.open_csv(path).columns
+    table = _texts(path, names)
+    first = {name: table.column(name)[0].as_py() for name in names if len(table)}
+
+    def where(i: int) -> str:
+        return csv_files.open_csv(path).scan((), ()).where(i)
+
+    def values(name: str) -> list:
+        return table.column(name).to_pylist()
+
+    def numbers(name: str) -> np.ndarray:
+        import pyarrow
+
+        try:
+            return table.column(name).cast(pyarrow.float64()).to_numpy()
+        except pyarrow.ArrowInvalid:
+            return np.array([_number(text, name, i, where) for i, text in enumerate(values(name))])
+
+    numeric = frozenset(name for name, text in first.items() if _NUMBER.fullmatch(text))
+    return Columns(path, names, numeric, numbers, values, where)
+
+
+def open_parquet(path: Path) -> Columns:
+    """The columns of a Parquet file; numbers are integers, floats, decimals and booleans.
+
+    Raises:
+      InputError: it is no Parquet file, or damaged.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    table, types = parquet.open_parquet(path), pyarrow.types
+    schema = pyarrow.parquet.read_schema(path)
+    kinds = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
+    numeric = frozenset(field.name for field in schema if any(kind(field.type) for kind in kinds))
+
+    @functools.cache
+    def column(name: str) -> Any:
+        try:
+            return pyarrow.parquet.read_table(path, columns=[name]).column(name)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise InputError(f"{path}: is damaged: {str(error).splitlines()[0]}") from None
+
+    def where(i: int) -> str:
+        return f"{path}, row {i + 1}"
+
+    def numbers(name: str) -> np.ndarray:
+        if name not in numeric:
+            raise _no_number(name, where(0), str(schema.field(name).type))
+        return column(name).cast(pyarrow.float64()).to_numpy()
+
+    return Columns(
+        path, table.columns, numeric, numbers, lambda name: column(name).to_pylist(), where, table.class_names
+    )
+
+
+def _texts(path: Path, names: Sequence[str]) -> Any:
+    """All columns of a CSV file, as pyarrow's table of strings."""
+    import pyarrow  # a fifth of a second, for those who use it
+    from pyarrow import csv
+
+    tabs = path.suffix == ".tsv"
+    form = csv.ParseOptions(delimiter="\t" if tabs else ",", quote_char=not tabs and '"', newlines_in_values=not tabs)
+    types = csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=False)
+    try:
+        return csv.read_csv(path, parse_options=form, convert_options=types)
+    except (pyarrow.ArrowException, OSError) as error:
+        csv_files.open_csv(path).scan((), ())  # says which line it is
+        raise InputError(f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}") from None
+
+
+def _number(text: str, name: str, i: int, where: Callable[[int], str]) -> float:
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if text.strip().lower() in _MISSING:
+        return np.nan
+    raise _no_number(name, where(i), repr(text[:60]))
+
+
+def _no_number(name: str, where: str, what: str) -> InputError:
+    return InputError(
+        f"{where}: the column {name!r} has no number, but {what}; name the columns of numbers in data.columns, or, if "
+        "the examples are texts, the text's column in data.text_key"
+    )

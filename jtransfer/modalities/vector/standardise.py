@@ -1,0 +1,87 @@
+"""Mean and standard deviation of each number of a set of vectors, and the file that a run keeps them in."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jtransfer import weights
+from jtransfer.core.errors import InputError
+from jtransfer.core.place import place_of
+from jtransfer.data import Source
+
+FILE = "vector.json"  # in a run's folder, or beside weights
+_CHUNK = 4096  # vectors that are held at once, as float64
+_CONSTANT = 1e-7  # a deviation below this share of the mean is float32's rounding
+
+
+class Statistics(NamedTuple):
+    """Float32 `[d]` each; the standard deviation is not 0."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def compute(source: Source) -> Statistics:
+    """Mean and standard deviation (of the population, as NumPy's) of all examples, computed in float64.
+
+    A number that is the same in all examples has the deviation 1.
+
+    Raises:
+      InputError: an example has another length than the first, or a number that is not finite.
+    """
+    mean = sum(chunk.sum(0) for chunk in _chunks(source)) / len(source)
+    variance = sum(((chunk - mean) ** 2).sum(0) for chunk in _chunks(source)) / len(source)
+    std = np.sqrt(variance)
+    moves = std > np.maximum(_CONSTANT * np.abs(mean), np.finfo(np.float32).tiny)
+    return Statistics(mean.astype(np.float32), np.where(moves, std, 1.0).astype(np.float32))
+
+
+def neutral(source: Source) -> Statistics:
+    """The statistics that leave the vectors of a source as they are."""
+    width = len(source[0]["vector"])
+    return Statistics(np.zeros(width, np.float32), np.ones(width, np.float32))
+
+
+def of_run(folder: str | os.PathLike) -> Statistics | None:
+    """The statistics in a run's folder, here or in a bucket; None where there are none."""
+    place = place_of(folder)
+    return _parsed(place / FILE) if place is not None and (place / FILE).exists() else None
+
+
+def of_weights(source: weights.Source) -> Statistics | None:
+    """The statistics in a run's folder or an exported one, or beside a weights file; None where there are none."""
+    if isinstance(source, str | os.PathLike) and (found := of_run(source)) is not None:
+        return found
+    try:
+        path = weights.open(source).file(FILE)
+    except InputError:  # such as "scratch"
+        return None
+    return None if path is None else _parsed(path)
+
+
+def _parsed(path: Any) -> Statistics:
+    try:
+        content = json.loads(path.read_text())
+        mean, std = (np.array(content[name], np.float32) for name in Statistics._fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: {error!r}; it must hold mean and std") from None
+    if mean.ndim != 1 or mean.shape != std.shape or not (np.isfinite(mean).all() and (std > 0).all()):
+        raise InputError(f"{path} is damaged: mean and std must be as many numbers, and std more than 0")
+    return Statistics(mean, std)
+
+
+def _chunks(source: Source) -> Iterator[np.ndarray]:
+    """The vectors of a source, in order, float64 [n, d]."""
+    width = len(source[0]["vector"])
+    for start in range(0, len(source), _CHUNK):
+        rows = [np.asarray(source[i]["vector"], np.float64) for i in range(start, min(start + _CHUNK, len(source)))]
+        for i, row in enumerate(rows, start):
+            if row.shape != (width,) or not np.isfinite(row).all():
+                raise InputError(
+                    f"example {i} must be {width} finite numbers, like the first; its shape is "
+                    f"{list(row.shape)}, its smallest number {row.min(initial=np.inf)}"
+                )
+        yield np.stack(rows)

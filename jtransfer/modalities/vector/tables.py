@@ -1,0 +1,102 @@
+"""Tables of numbers: CSV, TSV and Parquet, one split or several, each of one file or several."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.data import labels
+from jtransfer.data.source import Declined, Source, unlabelled
+from jtransfer.modalities.text import lines
+from jtransfer.modalities.text.table import LABELS, label_columns
+from jtransfer.modalities.vector.columns import Columns, open_csv, open_parquet
+
+Tables = Mapping[str, list[Columns]]  # split → its files
+
+
+def table_splits(
+    name: str, suffixes: Sequence[str], open_columns: Callable[[Path], Columns], location: str, spec: Mapping
+) -> dict[str, Source]:
+    """The splits of the files that `location` names: vectors of the columns of numbers that `spec` chooses, and labels.
+
+    Args:
+      name: the kind of files, for errors.
+      suffixes: of the files of a folder.
+      open_columns: reads the columns of a file.
+      location: a file, a folder, or `/path/{train,test}.csv`, as for texts.
+      spec: `columns`, names separated by commas ("" is all but the label), and `label_key`, as for texts.
+
+    Raises:
+      InputError: a file cannot be read or lacks a column, or holds a value that is no number, or a label that is none;
+        file, line and column are named.
+      Declined: no column but the label has numbers.
+    """
+    where, files = f"{name}:{location}", lines.splits(location, suffixes, name)
+    tables = {split: [open_columns(path) for path in paths] for split, paths in files.items()}
+    first = next(iter(tables.values()))[0]
+    _check_numbers(first, spec, where)
+    keys = label_columns(first.names, spec, where)
+    chosen = _chosen(first.names, keys, spec, where)
+    vectors = {split: np.concatenate([_vectors(table, chosen, keys) for table in t]) for split, t in tables.items()}
+    for split, rows in vectors.items():
+        if not len(rows):
+            raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
+    found = _labels(tables, keys, first.class_names) if keys else None
+    return {split: _source(rows, found, split, where) for split, rows in vectors.items()}
+
+
+csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
+parquet_splits = functools.partial(table_splits, "parquet", (".parquet",), open_parquet)
+
+
+def _check_numbers(table: Columns, spec: Mapping, where: str) -> None:
+    """Declines a table without numbers beside its labels."""
+    keys = {*(spec.get("label_key") or "label").split(","), *LABELS}
+    if not spec.get("columns") and not table.numeric - keys:
+        raise Declined(f"{where}: has no column of numbers beside the label; it has {', '.join(table.names)}")
+
+
+def _chosen(names: Sequence[str], keys: Sequence[str], spec: Mapping, where: str) -> tuple[str, ...]:
+    """The columns of the vector."""
+    free = tuple(name for name in names if name not in keys)
+    chosen = tuple(name.strip() for name in spec.get("columns", "").split(",") if name.strip())
+    for name in chosen:
+        if name not in free:
+            raise InputError(f"{where}: data.columns names {name!r}; the columns but the label are {', '.join(free)}")
+    return chosen or free
+
+
+def _vectors(table: Columns, chosen: Sequence[str], keys: Sequence[str]) -> np.ndarray:
+    """Float32 [N, d]: the chosen columns of a file."""
+    for name in (*chosen, *keys):
+        if name not in table.names:
+            raise InputError(f"{table.path}: has no column {name!r}, only {', '.join(table.names)}")
+    with np.errstate(over="ignore"):
+        vectors = np.stack([table.numbers(name).astype(np.float32) for name in chosen], axis=1)
+    if (wrong := np.argwhere(~np.isfinite(vectors))).size:
+        i, k = wrong[0].tolist()
+        raise InputError(
+            f"{table.where(i)}: the column {chosen[k]!r} is empty or not finite; fill it, or remove the row"
+        )
+    return vectors
+
+
+def _labels(tables: Tables, keys: Sequence[str], class_names: Mapping[str, list[str]]) -> labels.Labels:
+    found = {
+        key: {split: [(table.values(key), table.where) for table in every] for split, every in tables.items()}
+        for key in keys
+    }
+    if len(found) > 1:
+        return labels.several(found)
+    return labels.encode(found[keys[0]], keys[0], class_names.get(keys[0]))
+
+
+def _source(vectors: np.ndarray, found: labels.Labels | None, split: str, where: str) -> Source:
+    def read(i: int) -> dict:
+        return {"vector": vectors[i]}
+
+    if found is None:
+        return unlabelled(len(vectors), read)
+    return labels.labelled(len(vectors), read, found, found.values[split], lambda i: where)
