@@ -44,7 +44,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     folders.check(folder, prepared.config)
     last = checkpoint.latest_position(folder)
     loaded = None if last else _load(prepared)
-    folders.claim(folder, prepared.config, prepared.target.class_names)
+    folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
     if jax.process_index() == 0:
         prepared.target.modality.save(folder)
     start = {"start_step": last[0], "start_phase": last[1]["phase"]} if last else {}
@@ -153,7 +153,8 @@ def _evaluate(run: Run, evaluators, due, state: TrainState, step: int, position:
     score, stopped = None, False
     outcomes = evaluation.ask(deciding, variables)
     if deciding:
-        score = evaluation.score(run, outcomes[evaluation.VALIDATION].scalars)
+        score = evaluation.score(run, outcomes[evaluation.VALIDATION].scalars, last=last)
+    if score is not None:
         better = position.best is None or score > position.best
         position = position._replace(best=score if better else position.best, stale=0 if better else position.stale + 1)
         stopped = bool(stop.patience) and position.stale >= stop.patience and not last

@@ -43,6 +43,8 @@ class Trained(NamedTuple):
       name: where they come from.
       sources: checkpoints or addresses, beside which may lie the tokenizer's files.
       preprocess: from inputs as a run's transform gives them to the model's, jittable.
+      inputs: zeros of the shapes of such inputs, of a model that does not make a sample itself; else None.
+      sample: likewise, of the model's input.
     """
 
     spec: weights.ModelSpec
@@ -50,6 +52,8 @@ class Trained(NamedTuple):
     name: str
     sources: tuple[weights.Source, ...]
     preprocess: Callable[[Any], Any]
+    inputs: Any = None
+    sample: Any = None
 
 
 def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
@@ -71,7 +75,7 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
     with new_folder.new(dest) as partial:
         FORMATS[format](trained, partial)
         flat = trees.flatten(trained.variables)
-        _, report = weights.load(flat, trained.spec.model)
+        _, report = weights.load(flat, trained.spec.model, sample=trained.sample)
         report = dataclasses.replace(report, source=trained.name)
         name, model, classes, *_ = trained.spec
         manifest.write(partial, manifest.describe(name, model, report, classes))
@@ -101,7 +105,9 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
     spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))
     preprocess = run.modality.make_preprocess(model, train=False)
-    return Trained(spec, variables, str(source), (kept, source, run.config.init), preprocess)
+    sample = None if run.inputs is None else run.sample
+    sources = (kept, source, run.config.init)
+    return Trained(spec, variables, str(source), sources, preprocess, run.inputs, sample)
 
 
 def _pixels(model: Any) -> Callable[[Any], Any]:
@@ -118,7 +124,7 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
         if library not in ("torch", "torchvision"):
             content = getattr(libraries, library)(name, model, classes)
             (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-        if library == "transformers" and model.preprocessing:
+        if library == "transformers" and getattr(model, "preprocessing", {}):
             (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
         for file, content in sentence_transformers.write(model).items() if library == "transformers" else ():
             (dest / file).parent.mkdir(exist_ok=True)
@@ -155,14 +161,18 @@ def _stablehlo(trained: Trained, dest: Path) -> None:
 
     flat = trees.flatten(trained.variables)
     shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
-    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, _inputs(model))
+    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, _inputs(trained))
     (dest / "model.stablehlo").write_bytes(program.serialize())
     WRITERS["npz"](flat, dest / "weights.npz")
 
 
-def _inputs(model: Any) -> Any:
+def _inputs(trained: Trained) -> Any:
     """The shapes of a model's inputs, with b for the batch or k for texts that are classes, and n for the length of
     texts or m for that of a decoder's."""
+    model = trained.spec.model
+    if trained.inputs is not None:
+        args = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained.inputs)
+        return jax.export.symbolic_args_specs(args, jax.tree.map(lambda x: "b, ...", args))
     one, two = (_leaves(jax.eval_shape(partial(model.example_input, k))) for k in (1, 2))
     args, axes = {}, {}
     for name, x in one.items():

@@ -145,10 +145,14 @@ def no_form(modality: Modality, task: Task) -> InputError:
     return InputError(f"task={task.name!r} is not one for {modality.nouns[1]}")
 
 
-def zeros_like_batch(transform: Transform, preprocess: Callable[[Any], Any], source: Source) -> Any:
-    """Zeros of the shapes and dtypes of a model's input: those of the first example, as a batch of one."""
+def zero_inputs(transform: Transform, source: Source) -> Any:
+    """Zeros of the shapes and dtypes of a batch's `inputs`: those of the first example, as a batch of one."""
     row = transform(source[0], np.random.default_rng(0))
     collate = getattr(transform, "collate", None)
     inputs = collate([row])["inputs"] if collate else jax.tree.map(lambda x: np.asarray(x)[None], row["inputs"])
-    shapes = jax.eval_shape(preprocess, inputs)
-    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    return jax.tree.map(np.zeros_like, inputs)
+
+
+def zero_sample(preprocess: Callable[[Any], Any], inputs: Any) -> Any:
+    """Zeros of the shapes and dtypes of the model's input that `preprocess` makes of a batch's `inputs`."""
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(preprocess, inputs))

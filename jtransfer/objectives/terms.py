@@ -146,7 +146,7 @@ def _entry(entry: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(name, str) or len(rest) > 1:
         raise InputError(f'objective: {entry!r} is none of "name", ("name", weight) and ("name", {{"weight": …}})')
     given = rest[0] if rest else {}
-    return name, {"weight": given} if isinstance(given, int | float) else dict(given)
+    return name, dict(given) if isinstance(given, Mapping) and "schedule" not in given else {"weight": given}
 
 
 def _unused(name: str, taken: Mapping[str, Any]) -> str:

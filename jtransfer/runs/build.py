@@ -11,7 +11,7 @@ from jtransfer.core import rules, sharding
 from jtransfer.core.errors import InputError
 from jtransfer.data import mixture
 from jtransfer.features import prefix
-from jtransfer.modalities.base import zeros_like_batch
+from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
 from jtransfer.runs import assemble, batches, evaluation, initialize
 from jtransfer.runs import config as configs
@@ -31,6 +31,7 @@ class Run(NamedTuple):
       mesh: of all devices.
       model: the Linen module.
       sample: zeros of the shapes of the model's input, a batch of one.
+      inputs: zeros of the shapes of a batch's `inputs`, of a model that does not make a sample itself; else None.
       streams: name → stream, "target" first.
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     mesh: Any
     model: Any
     sample: Any
+    inputs: Any
     streams: Mapping[str, Stream]
     shares: Mapping[str, float]
     phases: list[phases.Phase]
@@ -71,7 +73,13 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     target = streams[TARGET]
     config = described(config, init, target)
     model = models.create(config, target.modality, len(target.class_names))
-    run = Run(config, str(folder), mesh, model, _sample(model, target), streams, _shares(config, streams), [], init)
+    inputs = (
+        None
+        if hasattr(model, "example_input")
+        else zero_inputs(target.transform(model, train=False), target.sources["train"])
+    )
+    sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
+    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init)
     variables = trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
     run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
@@ -96,13 +104,6 @@ def trained_shapes(run: Run) -> dict:
     """The shapes of the variables that may be trained: parameters, and those of auxiliary modules."""
     shapes = jax.eval_shape(lambda: assemble.with_auxiliary(run, assemble.initial_variables(run)))
     return {name: shapes[name] for name in ("params", "aux") if name in shapes}
-
-
-def _sample(model: Any, target: Stream) -> Any:
-    if hasattr(model, "example_input"):
-        return model.example_input(1)
-    transform = target.transform(model, train=False)
-    return zeros_like_batch(transform, target.preprocess(model, train=False), target.sources["train"])
 
 
 def _shares(config: Any, streams: Mapping[str, Stream]) -> dict[str, float]:

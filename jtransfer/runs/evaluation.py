@@ -114,15 +114,22 @@ def ask(evaluators: list[Evaluator], variables: Mapping[str, Any]) -> dict[str, 
     return outcomes
 
 
-def score(run: Run, scalars: Mapping[str, float]) -> float:
-    """What tells a better model, the larger, the better.
+def score(run: Run, scalars: Mapping[str, float], *, last: bool) -> float | None:
+    """What tells a better model, the larger, the better; None where the evaluators that were due do not give it.
+
+    Args:
+      run: the run.
+      scalars: what the validation split's evaluators say.
+      last: whether all evaluators were due.
 
     Raises:
-      InputError: the metric of `early_stop` is none of those that the validation split's evaluators give.
+      InputError: all were due, and the metric of `early_stop` is none of theirs.
     """
     name = metric(run)
-    if name not in scalars:
+    if name not in scalars and last:
         raise unknown("early_stop.metric", name, scalars)
+    if name not in scalars:
+        return None
     return scalars[name] * (-1 if _declared(run, name).less_is_better else 1)
 
 

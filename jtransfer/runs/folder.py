@@ -59,10 +59,19 @@ def _comparable(config: Any) -> dict[str, Any]:
     return full
 
 
-def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str]) -> None:
+def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], inputs: Any = None) -> None:
     """Makes the folder and writes `config.json`, which makes it this run's, `environment.json` and `classes.json`.
 
     Process 0 writes.
+
+    Args:
+      workdir: the run's folder.
+      config: the complete config.
+      class_names: in order.
+      inputs: zeros of the shapes of a batch's `inputs`, where the model does not make a sample itself.
+
+    Raises:
+      InputError: the folder can't be made.
     """
     if jax.process_index() == 0:
         folder = epath.Path(workdir)
@@ -72,7 +81,19 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str]) -
             raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
         write_json(folder / "config.json", json.loads(config.to_json()))
         write_json(folder / "environment.json", _environment())
-        write_json(folder / "classes.json", {"class_names": list(class_names)})
+        shapes = {} if inputs is None else {"inputs": jax.tree.map(_shape, inputs)}
+        write_json(folder / "classes.json", {"class_names": list(class_names), **shapes})
+
+
+def _shape(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": array.dtype.name}
+
+
+def zeros(shapes: Any) -> Any:
+    """The zeros whose shapes and dtypes `classes.json` has as `inputs`."""
+    if "shape" in shapes and "dtype" in shapes:
+        return np.zeros(shapes["shape"], shapes["dtype"])
+    return {name: zeros(part) for name, part in shapes.items()}
 
 
 def read_json(path: str | os.PathLike) -> Any:

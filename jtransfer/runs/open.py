@@ -13,10 +13,11 @@ from jtransfer import data, metrics, modalities
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.modalities import Modality
+from jtransfer.modalities.base import zero_sample
 from jtransfer.runs import config as configs
 from jtransfer.runs import log
 from jtransfer.runs import model as models
-from jtransfer.runs.folder import read_json
+from jtransfer.runs.folder import read_json, zeros
 from jtransfer.runs.upgrade import upgrade
 from jtransfer.tasks import TASKS, Task
 from jtransfer.training import checkpoint
@@ -55,6 +56,19 @@ class StoredRun:
     def model(self) -> Any:
         """The model, without variables."""
         return models.create(self.config, self.modality, len(self.class_names))
+
+    @functools.cached_property
+    def inputs(self) -> Any:
+        """Zeros of the shapes of a batch's `inputs`; None for a model that makes a sample itself."""
+        shapes = read_json(self.folder / "classes.json").get("inputs")
+        return None if shapes is None else zeros(shapes)
+
+    @functools.cached_property
+    def sample(self) -> Any:
+        """Zeros of the shapes of the model's input, a batch of one."""
+        if self.inputs is None:
+            return self.model.example_input(1)
+        return zero_sample(self.modality.make_preprocess(self.model, train=False), self.inputs)
 
     def variables(self, step: int | str | None = None) -> dict:
         """The model's variables as host arrays, merged with what was frozen; arguments as `checkpoint.load_params`."""

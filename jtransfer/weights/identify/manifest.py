@@ -34,7 +34,7 @@ def describe(name: str, model: Any, report: Report, class_names: tuple[str, ...]
         "scheme": report.scheme,
         "digest": report.digest,
         "model": {"name": name, "fields": fields(name, model)},
-        "preprocessing": model.preprocessing,
+        "preprocessing": getattr(model, "preprocessing", {}),
         "class_names": list(class_names),
         "tensors": dict(report.digests),
         "parameters": {path: list(names) for path, names, _ in report.loaded},
