@@ -21,24 +21,25 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from jtransfer.core.command import parse_flags, run_command
+from jtransfer.core.command import parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
-from jtransfer.exporting.export import FORMATS, export
 
 
 def main(argv: Sequence[str]) -> None:
     """Exports by a command line."""
     values = flags.FlagValues()
-    kind = flags.DEFINE_string("format", "", f"one of {', '.join(FORMATS)}", flag_values=values)
-    number = flags.DEFINE_string("step", "", 'of a run: one it kept, or "best"; else the last', flag_values=values)
-    rest = parse_flags(values, argv)
-    if len(rest) != 2 or not kind.value:
+    format = flags.DEFINE_string("format", "", "see above", flag_values=values)
+    step = flags.DEFINE_string("step", "", 'of a run: one it kept, or "best"; else the last', flag_values=values)
+    rest = parse_flags(values, list(argv))
+    from jtransfer.exporting.export import FORMATS, export
+
+    if len(rest) != 2 or not format.value:
         raise InputError(
             f"give a run or checkpoint, a new folder and a format: python -m jtransfer.export WORKDIR DEST "
             f"--format={'|'.join(FORMATS)}"
         )
-    export(*rest, kind.value, step=int(number.value) if number.value.isdigit() else number.value or None)
-    print(f"{rest[0]} → {rest[1]} ({kind.value})")
+    export(*rest, format.value, step=step_of(step.value))
+    print(f"{rest[0]} → {rest[1]} ({format.value})")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,10 @@
 
 import datetime
 
-import jax
 from absl import flags
 
-from jtransfer import train
 from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
-from jtransfer.reporting import page
-from jtransfer.runs import config_file
 
 
 def main(argv: list[str]) -> None:
@@ -30,6 +26,12 @@ def main(argv: list[str]) -> None:
         raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
     if not given.value:
         raise InputError("give a config: --config=configs/quickstart.py")
+    import jax
+
+    from jtransfer import train
+    from jtransfer.reporting import page
+    from jtransfer.runs import config_file
+
     config = config_file.load(given.value, overrides)
     if cluster.value and not workdir.value:
         raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
@@ -46,6 +48,8 @@ def main(argv: list[str]) -> None:
 
 
 def _join_cluster() -> None:
+    import jax
+
     try:
         jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
     if save.value and not save.value.endswith(".npz"):
         raise InputError(f"--save={save.value}: give a file that ends in .npz")
     cache_compilations()
-    predictor = load(workdir.value, int(step.value) if step.value.isdigit() else step.value or None)
+    predictor = load(workdir.value, step_of(step.value))
     found = predictor(given)
     print("\n".join(predictor.lines(given, found)))
     if save.value:

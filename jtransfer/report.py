@@ -8,7 +8,6 @@ from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command
 from jtransfer.core.errors import InputError
-from jtransfer.reporting.page import write
 
 
 def main(argv: list[str]) -> None:
@@ -16,6 +15,8 @@ def main(argv: list[str]) -> None:
     rest = parse_flags(flags.FlagValues(), argv)
     if len(rest) != 1:
         raise InputError("give the folder of one run: python -m jtransfer.report WORKDIR")
+    from jtransfer.reporting.page import write
+
     print(write(rest[0]))
 
 

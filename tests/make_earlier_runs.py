@@ -11,9 +11,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jtransfer import convert, predict, train
+from jtransfer import predict, train
 from jtransfer.core import config
 from jtransfer.training import checkpoint
+from jtransfer.weights import conversion
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
 VIT = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 24, "patch": 8, "image_size": 16}
@@ -120,7 +121,7 @@ def main(dest):
     from jtransfer.exporting import export
 
     export.export(held, dest / "exported", "timm")
-    convert.convert(dest / "exported", runs / "converted")
+    conversion.convert(dest / "exported", runs / "converted")
     for path in sorted(runs.rglob("events.out*")):
         path.unlink()
     for path in runs.glob("*/environment.json"):

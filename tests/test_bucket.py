@@ -12,11 +12,11 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import save_file
 from test_convert import CLASSES, TIMM, assert_same, write
 
-from jtransfer import config, convert, inspect, weights
+from jtransfer import config, inspect, weights
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.runs import texts
-from jtransfer.weights import sources
+from jtransfer.weights import conversion, listing, sources
 
 
 class Bucket(LocalFileSystem):
@@ -73,12 +73,12 @@ def test_a_file_and_what_is_beside_it(bucket):
 def test_a_converted_checkpoint_is_itself(source, bucket, tmp_path):
     folder = write(tmp_path / "hub", "convnext_timm_75", {"config.json": TIMM})
     bucket.mkdir(parents=True)
-    convert.convert(folder, bucket / "new")
+    conversion.convert(folder, bucket / "new")
     model, variables, report = weights.restore(source)
     mine, expected, whole = weights.restore(bucket / "new")
     assert (model, report.digest) == (mine, whole.digest)
     assert_same(variables, expected)
-    assert "model: convnext_tiny" in "\n".join(inspect.lines(source))
+    assert "model: convnext_tiny" in "\n".join(listing.lines(source))
     assert any(path.startswith("new/d/") for path in fetched())
 
 
@@ -104,8 +104,8 @@ def test_nothing_is_fetched_twice_until_it_changes(bucket):
 
 USES = {
     "restore": lambda source, folder: weights.restore(source, classes=CLASSES[:2], adapt=True),
-    "convert": lambda source, folder: convert.convert(source, folder / "new"),
-    "inspect": lambda source, folder: list(inspect.lines(source)),
+    "convert": lambda source, folder: conversion.convert(source, folder / "new"),
+    "inspect": lambda source, folder: list(listing.lines(source)),
 }
 
 

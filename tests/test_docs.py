@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from jtransfer import config as configs
-from jtransfer import convert, models, weights
+from jtransfer import models, weights
 from jtransfer.core.command import run_command
 from jtransfer.exporting import export
 from jtransfer.runs import config_file
+from jtransfer.weights import conversion
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "pages").rglob("*.md"))
@@ -35,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     model = models.create("resnet18", num_classes=10)
     variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
     file = weights.save(variables, model, tmp_path / "resnet18.safetensors")
-    convert.convert(file, tmp_path / "checkpoint", model="resnet18")
+    conversion.convert(file, tmp_path / "checkpoint", model="resnet18")
     export.export(tmp_path / "checkpoint", tmp_path / "program", "stablehlo")
     for i in range(10):
         path = tmp_path / "pets" / ("cat" if i % 2 else "newt") / f"{i}.png"

@@ -16,7 +16,8 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 CHILD = """
 import json, sys
 from pathlib import Path
-from jtransfer import convert, weights
+from jtransfer.weights import conversion
+from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.text.modality import Text
 
@@ -26,7 +27,7 @@ def described(source):
 
 def converted(source):
     dest = Path(sys.argv[1]) / "new"
-    convert.convert(source, dest)
+    conversion.convert(source, dest)
     return [sorted(path.name for path in dest.iterdir() if path.suffix in (".txt", ".json")), described(dest)]
 
 def tokenized(source):

@@ -9,11 +9,12 @@ import pytest
 from huggingface_hub import constants, errors
 from test_convert import CLASSES, TIMM, assert_same, write
 
-from jtransfer import convert, generate, inspect, weights
+from jtransfer import generate, weights
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.text.modality import Text
 from jtransfer.runs import initialize
+from jtransfer.weights import conversion, listing
 from jtransfer.weights.identify import sidecar_files
 
 SOURCE = "hf://org/name"
@@ -63,8 +64,8 @@ def start_a_run(folder):
 
 USES = {
     "restore": restore,
-    "convert": lambda folder: convert.convert(SOURCE, folder / "new"),
-    "inspect": lambda folder: list(inspect.lines(SOURCE)),
+    "convert": lambda folder: conversion.convert(SOURCE, folder / "new"),
+    "inspect": lambda folder: list(listing.lines(SOURCE)),
     "a run": start_a_run,
 }
 

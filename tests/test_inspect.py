@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from jtransfer import inspect
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
-from jtransfer.weights import formats
+from jtransfer.weights import formats, listing
 from jtransfer.weights.identify import sidecar_files
 from jtransfer.weights.identify.detect import detect
 
@@ -60,7 +60,7 @@ def test_the_table_is_made_without_reading_a_tensor(checkpoint, monkeypatch):
     config = {"architecture": "densenet121", "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}
     config["pretrained_cfg"] |= {"input_size": [3, 288, 288], "crop_pct": 0.95, "interpolation": "bicubic"}
     (checkpoint / "config.json").write_text(json.dumps(config))
-    title, header, *rows = inspect.lines(str(checkpoint))
+    title, header, *rows = listing.lines(str(checkpoint))
     assert re.search(r"safetensors, 128 tensors, \d+\.\d KiB$", title)
     assert header.split() == ["name", "dtype", "shape", "bytes"]
     assert next(row for row in rows if "conv0" in row).split() == [

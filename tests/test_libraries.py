@@ -12,9 +12,10 @@ import live_libraries
 import numpy as np
 import pytest
 
-from jtransfer import convert, weights
+from jtransfer import weights
 from jtransfer.exporting import export
 from jtransfer.proof import verify
+from jtransfer.weights import conversion
 
 if live_libraries.MISSING:
     pytest.skip("the extra `live` is not installed", allow_module_level=True)
@@ -97,7 +98,7 @@ def test_sentence_transformers_own_folders_give_its_embeddings(pooling, normaliz
     parts = [Transformer(str(tmp_path / "encoder")), Pooling(32, pooling_mode=pooling)]
     theirs = SentenceTransformer(modules=parts + [Normalize()] * normalize, device="cpu")
     theirs.save(str(tmp_path / "theirs"))
-    described, report = convert.convert(tmp_path / "theirs", tmp_path / "new")
+    described, report = conversion.convert(tmp_path / "theirs", tmp_path / "new")
     assert verify.check(tmp_path / "theirs", tmp_path / "new", described, report)
     assert "sentence_transformers' SentenceTransformer" in capsys.readouterr().out
     export.export(tmp_path / "new", tmp_path / "hf", "hf")

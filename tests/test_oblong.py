@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from jtransfer import convert, models, predict, train, weights
+from jtransfer import models, predict, train, weights
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
 from jtransfer.modalities.image.modality import Image as Images
 from jtransfer.runs import config_file, initialize
 from jtransfer.runs import model as runs_model
-from jtransfer.weights import libraries, surgery
+from jtransfer.weights import conversion, libraries, surgery
 
 THIN = {"patch": 8, "width": 8, "depth": 1, "num_heads": 2, "mlp_dim": 8}
 CONFIG = f"""
@@ -81,7 +81,7 @@ def test_predictions_are_those_of_such_images(run, tmp_path):
 @pytest.mark.parametrize("format", ["safetensors", "npz", "timm", "hf"])
 def test_exported_and_converted_it_keeps_its_shape(format, run, tmp_path):
     export.export(run, tmp_path / "exported", format)
-    convert.convert(tmp_path / "exported", tmp_path / "converted")
+    conversion.convert(tmp_path / "exported", tmp_path / "converted")
     for folder in ("exported", "converted"):
         model, variables, report = weights.restore(tmp_path / folder)
         assert model.sides == (16, 32)
@@ -113,7 +113,7 @@ def source(tmp_path):
             config = getattr(libraries, library)("vit_tiny_patch16", model, ())
             (tmp_path / "config.json").write_text(json.dumps(config))
         if kind == "converted":
-            convert.convert(tmp_path, tmp_path / "new")
+            conversion.convert(tmp_path, tmp_path / "new")
         return tmp_path / ("new" if kind == "converted" else ""), positions(variables)
 
     return write

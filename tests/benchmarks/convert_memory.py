@@ -43,7 +43,7 @@ THROUGHPUT = 0.5  # of cp's, at least
 
 CHILD = """
 import json, sys, time
-from jtransfer import convert
+from jtransfer.weights.conversion import convert
 from jtransfer.weights.streaming import orbax_writer
 
 def resident(field):
@@ -58,7 +58,7 @@ def write_leaf(*args):
 
 orbax_writer.write_leaf = write_leaf
 start = time.perf_counter()
-convert.convert(sys.argv[1], sys.argv[2])
+convert(sys.argv[1], sys.argv[2])
 end = time.perf_counter()
 print(json.dumps({"idle": idle, "peak": resident("VmHWM"), "seconds": end - start, "streaming": end - begun[0]}))
 """
