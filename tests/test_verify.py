@@ -159,7 +159,7 @@ def test_the_library_proves_the_conversion_and_refutes_a_spoilt_one(case, tmp_pa
     check = verify.check
 
     def of_another(source, *args):
-        live.spoil(source, name)
+        live.spoil(source.name, name)
         return check(source, *args)
 
     monkeypatch.setattr(verify, "check", of_another)
