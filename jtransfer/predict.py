@@ -1,9 +1,9 @@
 """Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best] [--save=FILE.npz] EXAMPLE…
 
-One line for each example (an image file, a text, a vector's file, …): what it is, then the most probable classes with
-their probabilities; or the number, the classes of its words, the text that is most like it among the others, or the
-text that the model writes. A pair of texts is given as one argument with a tab in between. FILE.npz gets the same as
-arrays: probs, logits, embeddings, ….
+One line for each example (an image file, a text, a vector as a .npy file or as numbers 1.5,0.25): what it is, then the
+most probable classes with their probabilities; or the number, the classes of its words, the text that is most like it
+among the others, or the text that the model writes. A pair of texts is given as one argument with a tab in between.
+Where an example begins with a minus, write -- before it. FILE.npz gets the same as arrays: probs, embeddings, ….
 
 In Python, a model that is loaded and compiled once serves any number of calls:
 

@@ -25,8 +25,8 @@ class Declined(InputError):
 class Source:
     """`len(source)` examples; `source[i]` is a dict such as `{"image": uint8 [H, W, C], "label": int}`.
 
-    Of texts it is `{"text": str, "label": …}`, with `text_pair` for two, `{"text": str, "target": str}`, or
-    `{"tokens": list of str, "label": list of int}`.
+    Of vectors it is `{"vector": float32 [d], "label": …}`. Of texts it is `{"text": str, "label": …}`, with `text_pair`
+    for two, `{"text": str, "target": str}`, or `{"tokens": list of str, "label": list of int}`.
 
     Attributes:
       size: the number of examples.

@@ -21,12 +21,13 @@ def open(spec: Mapping, split: str) -> Source:
         or `embedded:fashion_mnist`. Texts: a TFDS name, `csv:`, `jsonl:` or `parquet:` with a file, a folder of files
         or `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. Their columns are
         `text_key`, `pair_key`, `target_key` and `label_key`; those that go without saying need no name. Vectors:
-        `npz:`, `csv:`, `parquet:` and `sklearn:iris`. An address (`"package.module:attribute"`) is a function of the
+        `npz:` with `features` and `labels`, `csv:` or `parquet:` with the `columns` of numbers, by default all but
+        `label_key`, and `sklearn:iris`. An address (`"package.module:attribute"`) is a function of the
         spec that gives a dict of sources. `modality` says which reader is meant, where several could be.
       split: a split expression, such as `train[:90%]`; see `splits.select`.
 
     Returns:
-      A source with `source[i] == {"image": uint8 [H, W, channels], "label": int}`, or with texts; see `Source`.
+      A source with `source[i] == {"image": uint8 [H, W, channels], "label": int}`, or with texts or vectors (`Source`).
 
     Raises:
       InputError: no such data set, split or feature, or a file that cannot be read.

@@ -21,8 +21,8 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     arrays = npz_files.read(location, [("images", "labels")])
     if not arrays.inputs:
         raise Declined(
-            f"{arrays.where}: needs the arrays images and labels, or x_train, y_train, x_test and y_test; "
-            f"it has {', '.join(arrays.held) or 'none'}"
+            f"{arrays.where}: needs the arrays images and labels, features and labels, or x_train, y_train, x_test and "
+            f"y_test; it has {', '.join(arrays.held) or 'none'}"
         )
     for split, images in arrays.inputs.items():
         _check(images, f"{arrays.where}, split {split}")
