@@ -98,9 +98,12 @@ def layer_depths(paths: Sequence[str], stages: Sequence[str]) -> dict[str, int]:
     """Parameter path → depth of its layer, 0 at the input.
 
     A layer is a stage or, in a stage made of blocks, a block (`"stage3/block0/…"`). The stages after the last block or
-    numbered layer form one layer with the head, as in BEiT and timm.
+    numbered layer form one layer with the head, as in BEiT and timm. Adapters belong to the layer that they adapt;
+    auxiliary modules learn as fast as the head.
     """
-    layers = {path: _layer_of(path) for path in paths}
+    if not stages:
+        raise InputError("optim.layer_decay needs a model with stages; set it to 1.0, and optim.rates by rules")
+    layers = {path: _layer_of(path) for path in paths if not path.startswith("aux/")}
     order = {stage: i for i, stage in enumerate(stages)}
     missing = sorted({layer[0] for layer in layers.values()} - set(order))
     if missing:
@@ -109,10 +112,11 @@ def layer_depths(paths: Sequence[str], stages: Sequence[str]) -> dict[str, int]:
     body = [i for i, layer in enumerate(ranked) if layer[1] >= 0 or re.search(r"\d$", layer[0])]
     tail = body[-1] + 1 if body else len(ranked) - 1
     depth = {layer: min(i, tail) for i, layer in enumerate(ranked)}
-    return {path: depth[layer] for path, layer in layers.items()}
+    return {path: depth[layers[path]] if path in layers else tail for path in paths}
 
 
 def _layer_of(path: str) -> tuple[str, int]:
+    path = path.removeprefix("adapters/")
     block = re.match(r"[^/]+/block(\d+)/", path)
     return path.split("/", 1)[0], int(block[1]) if block else -1
 
