@@ -12,10 +12,10 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import save_file
 from test_convert import CLASSES, TIMM, assert_same, write
 
-from jtransfer import config, inspect, weights
+from jtransfer import inspect, weights
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
-from jtransfer.runs import texts
+from jtransfer.modalities.text import modality
 from jtransfer.weights import conversion, listing, sources
 
 
@@ -176,20 +176,17 @@ def test_a_runs_tokenizer_is_kept_there_and_found_again(bucket, tmp_path):
     (tmp_path / "source" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb")
     (tmp_path / "source" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     bucket.mkdir(parents=True)
-    given = config.default()
-    given.data.tokenizer = str(tmp_path / "source")
-    found = texts.tokenizer(given, "gs://bucket/run")
+    text = modality.Text(tokenizer=str(tmp_path / "source"))
+    found = text.open(("gs://bucket/run", "scratch"), None).vocabulary
     (bucket / "run").mkdir()
     (bucket / "run" / "tokenizer.part").mkdir()
-    assert texts.kept("gs://bucket/run") is None
-    texts.keep(found, "gs://bucket/run")
+    assert modality.kept("gs://bucket/run") is None
+    modality.keep(found, "gs://bucket/run")
     assert [path.name for path in (bucket / "run").iterdir()] == ["tokenizer"]
     assert sorted(path.name for path in (bucket / "run" / "tokenizer").iterdir()) == [
         "tokenizer_config.json",
         "vocab.txt",
     ]
-    given.data.tokenizer, given.init = "", "hf://org/unread"
-    again = texts.tokenizer(given, "gs://bucket/run")
-    assert again.encode("a b a") == found.encode("a b a")
-    given.init = "gs://bucket/run"
-    assert texts.tokenizer(given, "gs://bucket/another").encode("a b a") == found.encode("a b a")
+    for places in (("gs://bucket/run", "hf://org/unread"), ("gs://bucket/another", "gs://bucket/run")):
+        again = modality.Text().open(places, None).vocabulary
+        assert again.encode("a b a") == found.encode("a b a")

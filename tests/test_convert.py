@@ -437,7 +437,7 @@ def test_stored_activations_prove_the_conversion_or_refute_it(tmp_path, capsys):
 @pytest.mark.parametrize(("good", "code"), [(True, None), (False, 1)])
 def test_the_exit_code_says_whether_the_conversion_is_proven(good, code, source, tmp_path, monkeypatch):
     monkeypatch.setattr(verify, "check", lambda *_: good)
-    monkeypatch.setattr(convert, "convert", lambda *_, **__: (describe(source), "report"))
+    monkeypatch.setattr(conversion, "convert", lambda *_, **__: (describe(source), "report"))
     if code is None:
         run_command(convert.main, ["convert", str(source), str(tmp_path / "new"), "--verify"])
     else:

@@ -34,7 +34,7 @@ def describe(
     Raises:
       InputError: there is no such model, or it can't do the task.
     """
-    name, fields, head = config.model.name, config.model.fields.to_dict(), task.head
+    name, fields, head = config.model.name, _given(config), task.head
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
     if not name:
@@ -88,9 +88,7 @@ def create(config: Any, modality: Modality, num_classes: int) -> Any:
         dtype = jnp.dtype(bool)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"model.dtype={config.model.dtype!r}: give float32 or bfloat16")
-    name, fields = config.model.name, config.model.fields.to_dict()
-    if "image_size" in fields:
-        fields["image_size"] = _image_size(fields["image_size"])
+    name, fields = config.model.name, _given(config)
     _refuse(fields, {"dtype": "model.dtype", "num_classes": "the data's number of classes"})
     usual = models.create(name, num_classes, **fields)
     takes = getattr(usual, "takes", ())
@@ -100,6 +98,12 @@ def create(config: Any, modality: Modality, num_classes: int) -> Any:
     decided = modality.model_fields(usual, config.init)
     _refuse(fields, {field: f"data.{field}" for field in decided})
     return models.create(name, num_classes, dtype=dtype, **(fields | decided))
+
+
+def _given(config: Any) -> dict[str, Any]:
+    """The fields that a config gives."""
+    fields = config.model.fields.to_dict()
+    return fields | ({"image_size": _image_size(fields["image_size"])} if "image_size" in fields else {})
 
 
 def _refuse(fields: Mapping[str, Any], decided: Mapping[str, str]) -> None:
