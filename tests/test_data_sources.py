@@ -161,7 +161,7 @@ def test_spec_dir_goes_before_the_environment(monkeypatch, tmp_path):
             "no feature 'digit'; set data.label_key to one of: image, label",
         ),
         ({"name": "mnist", "image_key": "pixels"}, "train", "no feature 'pixels'; set data.image_key to one of"),
-        ({"name": "mnist", "label_key": "image"}, "train", "'image' is no class"),
+        ({"name": "mnist", "label_key": "image"}, "train", "'image' is no label"),
         (
             {"name": "tweet_sentiment", "label_key": "mood"},
             "train",
@@ -368,11 +368,11 @@ ONE = np.zeros((1, 2, 2, 3), np.uint8)
     [
         ({"pixels": ONE}, "needs the arrays images and labels, .* it has pixels"),
         ({"images": ONE}, "needs the arrays"),
-        ({"images": ONE, "labels": np.zeros(2, int)}, "1 images but 2 labels"),
+        ({"images": ONE, "labels": np.zeros(2, int)}, "1 examples but 2 labels"),
         ({"images": ONE / 255.0, "labels": np.zeros(1, int)}, "images must be uint8"),
         ({"images": ONE[0, 0], "labels": np.zeros(2, int)}, "images must be uint8"),
         ({"images": ONE[..., :2], "labels": np.zeros(1, int)}, "images must be uint8"),
-        ({"images": ONE, "labels": np.zeros(1)}, "labels must be integers or strings, not float64"),
+        ({"images": ONE, "labels": np.zeros(1, complex)}, "labels must be integers, strings or numbers"),
         ({"images": ONE, "labels": np.array([-1])}, "labels from -1 to -1; they must be 0 to"),
         (
             {"images": ONE, "labels": np.array([2]), "class_names": ["a", "b"]},
