@@ -111,7 +111,7 @@ def test_translations_are_measured_by_what_is_written_compiled_once_a_width(tmp_
     rows[31]["text"] = " ".join(["the", *["very"] * 40, WORDS[3]])  # in a wider bucket than the others
     (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config.data.length, config.data.train, config.data.test = 64, "all[:16]", "all[16:]"
-    config.generate.texts, config.eval_every = 12, 40
+    config.generate.num_examples, config.eval_every = 12, 40
     config.phases = [configs.phase("first", steps=80), configs.phase("second", steps=20)]
     before = generate.compiled._cache_size()
     scalars = train.run(config, tmp_path / "run")
@@ -142,7 +142,7 @@ def test_a_run_writes_as_its_config_says(tmp_path, tokenizer):
 
 def test_texts_that_share_rows_lose_as_alone_and_may_see_each_other(tmp_path, tokenizer):
     found = {}
-    for packing in ("", "apart", "joined"):
+    for packing in ("", "segmented", "concatenated"):
         config = config_of("lm", tmp_path, tokenizer)
         config.model.fields.max_length = config.data.length = 96
         config.data.packing = packing
@@ -150,11 +150,11 @@ def test_texts_that_share_rows_lose_as_alone_and_may_see_each_other(tmp_path, to
             config.init, config.optim.lr = str(tmp_path / "run"), 0.0
             config.phases = [configs.phase("still", steps=1)]
         found[packing] = train.run(config, tmp_path / f"run{packing}")
-    with np.load(tmp_path / "runapart/predictions.npz") as kept:
+    with np.load(tmp_path / "runsegmented/predictions.npz") as kept:
         assert len(kept["index"]) == 1  # the 8 texts fit into one row
-    assert found["apart"]["loss"] == pytest.approx(found[""]["loss"], rel=1e-4)
-    assert found["joined"]["loss"] != pytest.approx(found[""]["loss"], rel=1e-2)
-    assert found["apart"]["perplexity"] == pytest.approx(np.exp(found["apart"]["loss"]))
+    assert found["segmented"]["loss"] == pytest.approx(found[""]["loss"], rel=1e-4)
+    assert found["concatenated"]["loss"] != pytest.approx(found[""]["loss"], rel=1e-2)
+    assert found["segmented"]["perplexity"] == pytest.approx(np.exp(found["segmented"]["loss"]))
     config.data.length = 97
     with pytest.raises(InputError, match=r"data\.length=97.*96 positions"):
         train.run(config, tmp_path / "other")

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
-from jtransfer import data, metrics
+from jtransfer import data, generate, metrics
 from jtransfer.core.errors import InputError
 from jtransfer.evaluators.base import Context, Evaluate
 from jtransfer.evaluators.gather import gather
-from jtransfer.modalities.text import writing
-from jtransfer.modalities.text.modality import Text
 
 
 def make(context: Context, split: str) -> Evaluate:
@@ -19,22 +18,27 @@ def make(context: Context, split: str) -> Evaluate:
     It keeps the texts, those wanted (`target`) and those generated (`written`).
 
     Raises:
-      InputError: the examples are no texts with targets, or a setting of generation is wrong.
+      InputError: the task has no targets to write, or a setting of generation is wrong.
     """
     modality, config = context.modality, context.config
-    if not isinstance(modality, Text) or context.task.writes != "targets":
-        raise InputError(f"evals: 'generation' needs texts and a task with targets; this is task={context.task.name!r}")
-    how = writing.settings(modality, context.model, config.generate.fields.to_dict())
-    step = writing.make_step(context.model, how, config.seed)
+    if context.task.writes != "targets":
+        raise InputError(f"evals: 'generation' needs a task with targets; this is task={context.task.name!r}")
+    how = modality.writing(context.task, context.model, config.generate.fields.to_dict())
+    key = jax.random.key(config.seed)
+
+    def step(variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
+        given = {name: batch["inputs"][name] for name in ("input_ids", "attention_mask")}
+        generated = generate.compiled(context.model, variables, given, how.settings, key)
+        return {"tokens": generated.tokens, "lengths": generated.lengths}
 
     def evaluate(variables: Mapping[str, Any]) -> Iterator[tuple[str, float | np.ndarray]]:
         source = data.subsample(context.source(split), config.generate.num_examples)
         table = gather(step, variables, context.batches(source))
         examples = [source[i] for i in table["index"].tolist()]
-        written = writing.decoded(modality, table["tokens"], table["lengths"])
+        written = how.decoded(table["tokens"], table["lengths"])
         targets = np.array([example["target"] for example in examples])
         yield from metrics.translation(written.tolist(), targets.tolist())
-        yield "text", np.array([example["text"] for example in examples])
+        yield "text", np.array([modality.show(example)["text"] for example in examples])
         yield "target", targets
         yield "written", written
 

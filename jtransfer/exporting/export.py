@@ -5,8 +5,8 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,18 +20,16 @@ from jtransfer.core import new_folder
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.cpu import dispatch
-from jtransfer.modalities.image.modality import normalize
-from jtransfer.modalities.text.modality import FOLDER
-from jtransfer.modalities.vector.standardise import FILE as STATISTICS
+from jtransfer.modalities import MODALITIES
 from jtransfer.models import forward
-from jtransfer.models.chain import Pixels
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
 from jtransfer.weights import libraries
-from jtransfer.weights.identify import manifest, sentence_transformers, sidecar_files
+from jtransfer.weights.identify import manifest, sentence_transformers
 from jtransfer.weights.save import OWN, WRITERS, to_tensors
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
+FILES = tuple(name for known in MODALITIES.values() for name in known.files)
 
 
 class Trained(NamedTuple):
@@ -41,7 +39,8 @@ class Trained(NamedTuple):
       spec: the model.
       variables: its variables, with arrays on the host.
       name: where they come from.
-      sources: checkpoints or addresses, beside which may lie the tokenizer's files.
+      sources: checkpoints or addresses, beside which may lie files that are taken along.
+      files: the names of these.
       preprocess: from inputs as a run's transform gives them to the model's, jittable.
       inputs: zeros of the shapes of such inputs, of a model that does not make a sample itself; else None.
       sample: likewise, of the model's input.
@@ -51,6 +50,7 @@ class Trained(NamedTuple):
     variables: dict
     name: str
     sources: tuple[weights.Source, ...]
+    files: tuple[str, ...]
     preprocess: Callable[[Any], Any]
     inputs: Any = None
     sample: Any = None
@@ -79,7 +79,7 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
         report = dataclasses.replace(report, source=trained.name)
         name, model, classes, *_ = trained.spec
         manifest.write(partial, manifest.describe(name, model, report, classes))
-        for file in _beside(trained.sources):
+        for file in _beside(trained.sources, trained.files):
             shutil.copyfile(file, partial / file.name)
 
 
@@ -98,22 +98,23 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
         opened = weights.open(source)
         spec = weights.describe(opened)
         variables, _ = weights.load(opened, spec.model)
-        return Trained(spec, variables, opened.name, (opened,), _pixels(spec.model))
+        return Trained(spec, variables, opened.name, (opened,), FILES, _preprocess(spec.model))
     run = open_run(source)
-    kept = os.fspath(epath.Path(source) / FOLDER)
+    kept = os.fspath(epath.Path(source) / run.modality.folder)
     model = run.modality.with_preprocessing(run.model)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
     spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))
     preprocess = run.modality.make_preprocess(model, train=False)
     sample = None if run.inputs is None else run.sample
     sources = (kept, source, run.config.init)
-    return Trained(spec, variables, str(source), sources, preprocess, run.inputs, sample)
+    files = tuple(dict.fromkeys((*FILES, *run.modality.files)))
+    return Trained(spec, variables, str(source), sources, files, preprocess, run.inputs, sample)
 
 
-def _pixels(model: Any) -> Callable[[Any], Any]:
-    """The preprocessing of images, where a model takes some; it leaves all else as it is."""
-    pixels = getattr(model, "pixels", Pixels())
-    return partial(jax.tree.map, normalize(pixels.mean, pixels.std, model.dtype))
+def _preprocess(model: Any) -> Callable[[Any], Any]:
+    """The preprocessing of a model's inputs by its own account."""
+    own = [known.own_preprocess(model) for known in MODALITIES.values()]
+    return partial(jax.tree.map, lambda x: reduce(lambda x, change: change(x), own, x))
 
 
 def _library(library: str) -> Callable[[Trained, Path], None]:
@@ -195,10 +196,9 @@ def _leaves(inputs: Any) -> dict[str, Any]:
     return {name.replace("input_ids", "attention_mask"): x for name, x in inputs.items()} | inputs
 
 
-def _beside(sources: Sequence[weights.Source]) -> Iterator[Path]:
-    """The tokenizer's files, what generation they are for, and the statistics of vectors, beside the first source that
-    has each."""
-    for name in (*sidecar_files.TOKENIZER, sidecar_files.GENERATION, STATISTICS):
+def _beside(sources: Sequence[weights.Source], names: Iterable[str]) -> Iterator[Path]:
+    """The files of these names, each beside the first source that has it."""
+    for name in names:
         files = (file for source in sources if (file := _file(source, name)))
         yield from itertools.islice(files, 1)
 

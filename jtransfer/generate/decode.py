@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from jtransfer.core.errors import InputError
 from jtransfer.generate.settings import Settings
 from jtransfer.layers.types import Array
+from jtransfer.models import forward
 
 DECODER = "decoder_embed"
 _KEPT = "seen"  # keys and values of an encoder's outputs, the same for all beams of a text
@@ -50,7 +51,7 @@ def prompt(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Array]
         ids = jnp.full((len(inputs["input_ids"]), 1), settings.decoder_start_token_id, jnp.int32)
     else:
         raise InputError("a decoder beside an encoder needs decoder_start_token_id=…, its first token")
-    encoded = model.apply(variables, given, stop=DECODER)
+    encoded, _ = forward.apply(model, variables, given, stop=DECODER)
     return Prompt(*left_padded(ids, _mask(inputs, "decoder_attention_mask", ids)), encoded)
 
 
@@ -69,7 +70,7 @@ def begin(
       The logits of the first new token, and the cache with the prompt in it and room for all new tokens.
     """
     mask = whole_mask(given, settings)
-    run = partial(model.apply, mutable=["cache"])
+    run = partial(forward.apply, model, mutable=["cache"])
     blank = jnp.zeros(mask.shape, jnp.int32)
     inputs, start = _call(given, blank, mask, blank)
     _, cache = run(variables, inputs, start=start)
@@ -77,7 +78,8 @@ def begin(
     inputs, start = _call(given, given.ids, mask, positions)
     last, cache = run({**variables, **cache}, inputs, start=start, stop="head")
     last = {**last, "x": last["x"][:, -1:]}
-    return model.apply(variables, last, start="head")[:, -1], cache["cache"]
+    logits, _ = forward.apply(model, variables, last, start="head")
+    return logits[:, -1], cache["cache"]
 
 
 def step(
@@ -105,7 +107,7 @@ def step(
     """
     positions = given.mask.sum(axis=1, keepdims=True) + t
     inputs, start = _call(given, tokens[:, None], whole_mask(given, settings), positions)
-    logits, cache = model.apply({**variables, "cache": cache}, inputs, start=start, mutable=["cache"])
+    logits, cache = forward.apply(model, {**variables, "cache": cache}, inputs, start=start, mutable=["cache"])
     return logits[:, -1], cache["cache"]
 
 

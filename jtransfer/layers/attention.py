@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from jtransfer.layers.cpu import dispatch
-from jtransfer.layers.types import Array, DType
+from jtransfer.layers.types import Array, DType, Size
 
 Mask = Bool[Array, "#b #h #q m"]
 Bias = Float[Array, "#b #h q m"]
@@ -201,7 +201,7 @@ def _softmax_jvp(primals, tangents):
     return y, y * (dx - (y * dx).sum(axis=-1, keepdims=True))
 
 
-def _causal(queries: int, keys: int, first: int | Int[Array, ""], window: int | None = None) -> Mask:
+def _causal(queries: Size, keys: Size, first: int | Int[Array, ""], window: int | None = None) -> Mask:
     back = first + jnp.arange(queries)[:, None] - jnp.arange(keys)
     seen = back >= 0 if window is None else (back >= 0) & (back < window)
     return seen[None, None]

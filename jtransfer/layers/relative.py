@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jtransfer.layers.types import Array
+from jtransfer.layers.types import Array, Size
 
 
 class RelativeBias(nn.Module):
@@ -33,7 +33,7 @@ class RelativeBias(nn.Module):
     both_ways: bool = True
 
     @nn.compact
-    def __call__(self, queries: int, keys: int, first: int | Int[Array, ""] = 0) -> Float[Array, "1 h q m"]:
+    def __call__(self, queries: Size, keys: Size, first: int | Int[Array, ""] = 0) -> Float[Array, "1 h q m"]:
         """Returns the bias for queries at the positions `first`, `first` + 1, … and keys at 0, 1, …, float32.
 
         Args:

@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 
 from jtransfer.metrics.classification import confusion, per_class
 
+Rows = Sequence[Int[np.ndarray, " _"]] | Int[np.ndarray, "N n"]
+
 
 def matthews(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], num_classes: int) -> float:
     """Matthews' correlation of two classes or more (R_K, Gorodkin 2004); 0 if one side has a single class."""
@@ -48,13 +50,11 @@ def multi_label(logits: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C
     yield "macro_f1", float((2 * both / np.maximum(either, 1)).mean())
 
 
-def tags(
-    predicted: Sequence[Int[np.ndarray, " _"]], labels: Sequence[Int[np.ndarray, " _"]], class_names: Sequence[str]
-) -> Iterator[tuple[str, float]]:
+def tags(predicted: Rows, labels: Rows, class_names: Sequence[str]) -> Iterator[tuple[str, float]]:
     """Yields `accuracy` and `macro_f1` over tokens, and of entities `entity_precision`, `entity_recall`, `entity_f1`.
 
     Args:
-      predicted: a class for each token of each text.
+      predicted: a class for each token of each text, as a row for each text.
       labels: likewise; tokens with -1 are left out.
       class_names: entities are scored if these are `O`, `B-…`, `I-…` (and `E-…`, `S-…`): an entity is right if its
         first token, last token and type are, as in CoNLL's script.

@@ -3,18 +3,32 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
 
-from jtransfer import weights
+from jtransfer import generate, weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.tasks.base import Task
 
 STATE = {"state": True}  # metadata of a field that is read from files, not from a config
 Transform = Callable[..., dict]
+
+
+class Writing(NamedTuple):
+    """How a model generates what a task of a modality is to produce.
+
+    Attributes:
+      settings: of the generation.
+      inputs: what people give to `predict` → the arrays that `generate.generate` takes.
+      decoded: `(tokens [n, m], lengths [n]) -> strings [n]`: what was generated.
+    """
+
+    settings: generate.Settings
+    inputs: Callable[[Sequence[str]], dict[str, np.ndarray]]
+    decoded: Callable[[Any, Any], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +44,15 @@ class Modality:
       nouns: what one example is called, and several.
       mixes: what can be done to a batch of inputs: "mixup" where they are arrays of numbers, "cutmix" where these are
         images.
+      folder: the folder in a run's folder that `save` writes into; "" is the run's own.
+      files: names of files that lie beside weights, for `open`; an export takes them along.
     """
 
     kind: ClassVar[str] = ""
     nouns: ClassVar[tuple[str, str]] = ("example", "examples")
     mixes: ClassVar[tuple[str, ...]] = ()
+    folder: ClassVar[str] = ""
+    files: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:
@@ -49,6 +67,14 @@ class Modality:
     @classmethod
     def check(cls, task: Task, example: Mapping[str, Any]) -> None:
         """Nothing, if an example has what the task's form needs. Raises InputError where it lacks something."""
+
+    @classmethod
+    def own_preprocess(cls, model: Any) -> Callable[[Any], Any]:
+        """A jittable function of one array of a model's inputs, by the model's own account of its preprocessing.
+
+        It leaves arrays as they are that are no raw examples of this modality, by their dtype.
+        """
+        return lambda x: x
 
     def open(self, places: Sequence[weights.Source], source: Source) -> "Modality":
         """This modality with its files read; pure statistics may be computed from the training examples instead.
@@ -100,6 +126,19 @@ class Modality:
     def with_preprocessing(self, model: Any) -> Any:
         """The model with its own account of the preprocessing, if it has one, brought up to what this run does."""
         return model
+
+    def writing(self, task: Task, model: Any, fields: Mapping[str, Any]) -> Writing:
+        """How a model generates for a task that writes.
+
+        Args:
+          task, model: of the run.
+          fields: settings of `generate.Settings`, `config.generate.fields`; what they leave open is told by the files
+            and the model.
+
+        Raises:
+          InputError: there is no such setting, or nothing can be generated for such examples.
+        """
+        raise InputError(f"task={task.name!r} generates texts, which {self.nouns[1]} are not")
 
     def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
         """What is to be known of the training examples before a run begins; "" for nothing.

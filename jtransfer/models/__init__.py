@@ -47,7 +47,7 @@ FAMILIES = (
 
 _IF_KNOWN = ("num_classes", "dtype")  # fields that are left out where a class that a user brings does not have them
 
-__all__ = ["FAMILIES", "Chain", "ImageChain", "create", "names", "of_images", "upgrade_fields"]
+__all__ = ["FAMILIES", "Chain", "ImageChain", "create", "names", "upgrade_fields"]
 
 
 def names() -> tuple[str, ...]:
@@ -78,11 +78,6 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise InputError(f"{name!r} makes a {type(model).__name__}; it must be, or make, a module of flax.linen")
     return model
-
-
-def of_images(name: str) -> bool:
-    """Whether a name is that of a model that takes images."""
-    return name in _table() and issubclass(_table()[name].func, ImageChain)
 
 
 @functools.cache

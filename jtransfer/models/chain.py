@@ -191,6 +191,11 @@ class ImageChain(Chain):
         return {**self.parts(), **embed}
 
     @property
+    def headless(self) -> bool:
+        """Whether the model ends with the features before its classifier."""
+        return self.head == "embed"
+
+    @property
     def sides(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)

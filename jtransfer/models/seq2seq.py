@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
 from jtransfer.core.errors import InputError
-from jtransfer.layers.types import Array
+from jtransfer.layers.types import Array, Size
 from jtransfer.models import text
 from jtransfer.models.chain import Chain
 from jtransfer.models.text import Inputs, Stream
@@ -88,7 +88,7 @@ class Places(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, count: int) -> int | Int[Array, ""]:
+    def __call__(self, count: Size) -> Size | Int[Array, ""]:
         if not self.is_mutable_collection("cache") or self.is_initializing():
             return 0
         begun = self.has_variable("cache", "next")

@@ -15,6 +15,7 @@ import numpy as np
 from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.core.text_table import lay_out
+from jtransfer.models import forward
 from jtransfer.proof import reference
 from jtransfer.weights import formats
 
@@ -121,12 +122,9 @@ def activations(model: Any, variables: Mapping[str, Any], inputs: Any) -> dict[s
 
     @jax.jit
     def run(variables, x):
-        found, stages = {}, model.stages
-        for name, following in zip(stages, (*stages[1:], None), strict=True):
-            if name == "head":
-                found["features"] = x
-            x = model.apply(variables, x, start=name, stop=following)
-            found["logits" if name == "head" else name] = x
+        found, _ = forward.apply(model, variables, x, outputs=model.stages)
+        features, logits = [x, *found.values()][-2:]
+        found |= {"features": features, "logits": logits}
         return {name: x.get("x", x.get(name)) if isinstance(x, dict) else x for name, x in found.items()}
 
     arrays = jax.device_get(run(variables, inputs))

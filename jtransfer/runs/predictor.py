@@ -11,8 +11,6 @@ import numpy as np
 from jtransfer import data, generate
 from jtransfer.core.errors import InputError
 from jtransfer.evaluators import gather
-from jtransfer.modalities.text import writing
-from jtransfer.modalities.text.modality import Text
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 from jtransfer.tasks import Table
@@ -90,17 +88,13 @@ class Predictor:
         return predict
 
     def _writer(self) -> Callable[[Sequence[str]], Table]:
-        run, modality = self.run, self.run.modality
-        if not isinstance(modality, Text):
-            raise InputError(f"task={run.task.name!r} generates texts, which {modality.nouns[1]} are not")
-        how = writing.settings(modality, run.model, run.config.generate.fields.to_dict())
+        run = self.run
+        how = run.modality.writing(run.task, run.model, run.config.generate.fields.to_dict())
         key = jax.random.key(run.config.seed)
 
         def predict(given: Sequence[str]) -> Table:
-            inputs = writing.inputs(modality, run.task, given)
-            generated = generate.generate(run.model, self._variables, inputs, how, key)
-            tokens, lengths = np.asarray(generated.tokens), np.asarray(generated.lengths)
-            return {"written": writing.decoded(modality, tokens, lengths)}
+            generated = generate.generate(run.model, self._variables, how.inputs(given), how.settings, key)
+            return {"written": how.decoded(np.asarray(generated.tokens), np.asarray(generated.lengths))}
 
         return predict
 

@@ -21,16 +21,6 @@ from jtransfer.training.streams import Head, Preprocess, StreamStep, unchanged
 Batch = dict[str, Any]
 
 
-def pixels(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), dtype=jnp.float32) -> Preprocess:
-    """Images uint8 [B, H, W, C] → `(image / 255 - mean) / std` in `dtype`; what is not uint8 is left as it is."""
-    scale, shift = 1 / (255 * jnp.asarray(std)), jnp.asarray(mean) / jnp.asarray(std)
-
-    def preprocess(image):
-        return (image * scale - shift).astype(dtype) if image.dtype == jnp.uint8 else image
-
-    return preprocess
-
-
 def make_train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,

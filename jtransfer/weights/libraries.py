@@ -24,7 +24,7 @@ def scheme(model: Any, library: str) -> Scheme:
     Raises:
       InputError: there is no such model in the library, or no map to it.
     """
-    if library != "timm" and "image" in getattr(model, "takes", ()) and model.head == "embed":
+    if library != "timm" and getattr(model, "headless", False):
         raise InputError(f"{library} has no {type(model).__name__} without a classifier; export it to timm")
     first = {known.name.split()[0]: known for known in reversed(maps.schemes(model))}
     if library == "timm" and hasattr(maps.family(model), "timm"):

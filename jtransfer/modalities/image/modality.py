@@ -42,6 +42,11 @@ class Image(Modality):
     def accepts(cls, example: Mapping[str, Any]) -> bool:
         return "image" in example
 
+    @classmethod
+    def own_preprocess(cls, model: Any) -> Callable[[Any], Any]:
+        pixels = getattr(model, "pixels", Pixels())
+        return normalize(pixels.mean, pixels.std, getattr(model, "dtype", jnp.float32))
+
     def model_fields(self, model: Any, init: str) -> dict[str, Any]:
         return {"channels": self.channels} if hasattr(model, "channels") else {}
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +15,8 @@ from jtransfer import weights
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Transform, no_form
-from jtransfer.modalities.text import forms, tokenizers
+from jtransfer.modalities.base import STATE, Modality, Transform, Writing, no_form
+from jtransfer.modalities.text import forms, tokenizers, writing
 from jtransfer.modalities.text.packing import packed
 from jtransfer.modalities.text.statistics import text_statistics
 from jtransfer.modalities.text.tokenizers import Tokenizer
@@ -23,7 +24,6 @@ from jtransfer.tasks.base import Task
 from jtransfer.weights.identify import sidecar_files
 
 PACKINGS = ("segmented", "concatenated")
-FOLDER = "tokenizer"  # in a run's folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Text(Modality):
 
     kind: ClassVar[str] = "text"
     nouns: ClassVar[tuple[str, str]] = ("text", "texts")
+    folder: ClassVar[str] = "tokenizer"
+    files: ClassVar[tuple[str, ...]] = (*sidecar_files.TOKENIZER, sidecar_files.GENERATION)
 
     text_key: str = ""
     pair_key: str = ""
@@ -117,6 +119,14 @@ class Text(Modality):
     def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         return preprocess
 
+    def writing(self, task: Task, model: Any, fields: Mapping[str, Any]) -> Writing:
+        produced = self.vocabulary.target or self.vocabulary
+        return Writing(
+            writing.settings(produced, self.target_length, model, fields),
+            partial(writing.inputs, self.vocabulary, self.length, task.form),
+            partial(writing.decoded, produced),
+        )
+
     def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
         line = tokenizers.check(self.vocabulary, model.vocab_size)
         whole = dataclasses.replace(self.vocabulary, length=None)
@@ -161,15 +171,15 @@ class Text(Modality):
 def kept(folder: str | os.PathLike) -> Path | None:
     """The tokenizer's files in a run's folder, fetched where that is in a bucket; None where it has none."""
     place = place_of(folder)
-    return weights.resolve(os.fspath(place / FOLDER)) if place and (place / FOLDER).is_dir() else None
+    return weights.resolve(os.fspath(place / Text.folder)) if place and (place / Text.folder).is_dir() else None
 
 
 def keep(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
     """Copies a tokenizer's files into a run's folder, so that the run can be used without their source."""
-    dest, source = epath.Path(folder) / FOLDER, Path(tokenizer.path)
+    dest, source = epath.Path(folder) / Text.folder, Path(tokenizer.path)
     if dest.is_dir():
         return
-    partial, source = dest.with_name(f"{FOLDER}.part"), source if source.is_dir() else source.parent
+    partial, source = dest.with_name(f"{Text.folder}.part"), source if source.is_dir() else source.parent
     partial.mkdir(exist_ok=True)
     for name in sidecar_files.TOKENIZER:
         if (source / name).is_file():

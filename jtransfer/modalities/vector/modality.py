@@ -37,6 +37,7 @@ class Vector(Modality):
     kind: ClassVar[str] = "vector"
     nouns: ClassVar[tuple[str, str]] = ("vector", "vectors")
     mixes: ClassVar[tuple[str, ...]] = ("mixup",)
+    files: ClassVar[tuple[str, ...]] = (FILE,)
 
     columns: str = ""
     statistics: str = "train"
