@@ -16,13 +16,14 @@ ELSEWHERE = {
     "quickstart.ipynb": DOCS,
     "pieces.ipynb": DOCS,
 }
+PIECES = jtransfer._PIECES | {name: name for name in ("evaluators", "predict", "runs", "train")}
 DOCSTRING_ALONE = "    options:\n      members: false\n"
 WITH_HEADING = "    options:\n      show_root_heading: true\n"
 
 
 def on_config(config):
     """The reference is the navigation's last section but two."""
-    pages = [{name: f"reference/{name}.md"} for name in jtransfer.__all__]
+    pages = [{name: f"reference/{name}.md"} for name in sorted(PIECES)]
     config.nav.insert(-2, {"Reference": pages})
     return config
 
@@ -31,14 +32,14 @@ def on_files(files, config):
     """Pages and files from other folders; pages that mkdocstrings fills from docstrings."""
     for name, folder in ELSEWHERE.items():
         files.append(File(name, str(folder), config.site_dir, config.use_directory_urls))
-    for name in jtransfer.__all__:
+    for name in PIECES:
         files.append(File.generated(config, f"reference/{name}.md", content=_reference(name)))
     return files
 
 
 def _reference(name: str) -> str:
     """A page about a module, or about what a package exports."""
-    module = f"jtransfer.{jtransfer._PIECES[name]}"
+    module = f"jtransfer.{PIECES[name]}"
     title = f"# {name}\n\n`from jtransfer import {name}`\n\n::: {module}\n"
     path = Path(find_spec(module).origin)
     exported = _exported(path, module) if path.name == "__init__.py" else {}

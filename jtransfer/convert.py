@@ -3,7 +3,7 @@
 Any checkpoint that is read → an Orbax checkpoint in the new folder DEST, with `source.json` (its origin, digests,
 names, the model and its fields, preprocessing) and the tokenizer's and processor's files. It is streamed: a few
 megabytes are held, however large the checkpoint is. With --verify it is then compared with its reference (see
-`jtransfer.verify`); the exit code is 1 where they differ by more than 1e-4.
+`jtransfer.proof.verify`); the exit code is 1 where they differ by more than 1e-4.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Trains: python -m jtransfer.main --config=configs/quickstart.py [--workdir=DIR] [--config.optim.lr=3e-3]
 
 --config=FILE[:ARGUMENT]  a Python file with get_config(), such as those in configs/
---config.FIELD=VALUE      a field in place of the file's: --config.phases[0].epochs=5; jtransfer/config.py has them all
+--config.FIELD=VALUE      a field in place of the file's: --config.phases[0].epochs=5; jtransfer/runs/config.py has all
 --workdir=DIR             the run's folder; by default a new one in runs/. The same command again goes on where it was.
 --distributed             this is one process of a cluster's (TPU pod, Slurm, …)
 """

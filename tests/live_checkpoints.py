@@ -12,10 +12,10 @@ import torchvision
 import transformers
 from efficientnet_lite_pytorch import EfficientNet
 from make_decoder_references import CASES as DECODERS
-from make_references import BigVisionViT
 from make_seq2seq_references import CASES as SEQ2SEQ
 from make_text_references import CASES as ENCODERS
 from make_text_references import RECURRENT, SIZE, Torch
+from reference_models.big_vision import BigVisionViT
 from safetensors.torch import load_file, save_file
 
 from jtransfer.weights.maps.open_clip import SIZES

@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -12,10 +13,10 @@ import pytest
 from PIL import Image
 
 from jtransfer import config as configs
-from jtransfer import models, weights
+from jtransfer import models, train, weights
 from jtransfer.core.command import run_command
 from jtransfer.exporting import export
-from jtransfer.runs import config_file
+from jtransfer.runs import build, config_file
 from jtransfer.weights import conversion
 
 ROOT = Path(__file__).parent.parent
@@ -28,11 +29,26 @@ def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
+def files(path):
+    """Name and content of each file that a page shows; one that is included stands in the repository."""
+    for name, text in re.findall(r'```python title="(.*?)"\n(.*?)```', path.read_text(), re.DOTALL):
+        included = re.fullmatch(r'--8<-- "(.*?)"\n', text)
+        yield name, (ROOT / included[1]).read_text() if included else text
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with small ones of the weights and data that the pages name; resnet18 is small, too."""
+    """A folder with small ones of the weights and data that the pages name; resnet18 is small, too.
+
+    A run that a page starts is prepared, which finds all that may be wrong with it, and not trained.
+    """
     create = models.create
-    monkeypatch.setattr(models, "create", lambda name, *classes, **fields: create(name, *classes, **SMALL | fields))
+
+    def create_small(name, *classes, **fields):
+        return create(name, *classes, **(SMALL | fields if name == "resnet18" else fields))
+
+    monkeypatch.setattr(models, "create", create_small)
+    monkeypatch.setattr(train, "run", build.prepare)
     model = models.create("resnet18", num_classes=10)
     variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
     file = weights.save(variables, model, tmp_path / "resnet18.safetensors")
@@ -43,11 +59,18 @@ def folder(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((40, 50, 3), i, np.uint8)).save(path)
     (tmp_path / "tweets.csv").write_text("text,mood\nwhat a day,good\noh no,bad\n")
+    rows = [f"{i % 7},{i % 5},{('setosa', 'virginica')[i % 2]}" for i in range(40)]
+    (tmp_path / "flowers.csv").write_text("\n".join(["length,width,species", *rows, ""]))
+    shutil.copytree(ROOT / "tests" / "references" / "earlier" / "images", tmp_path / "runs" / "pets")
+    for name in ("photo.jpg", "other.jpg"):
+        Image.fromarray(np.full((40, 50, 3), 99, np.uint8)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_the_code_runs(page, folder):
+    for name, text in files(page):
+        Path(name).write_text(text)
     names = {"images": np.zeros((2, 32, 32, 3), np.uint8)}
     for code in blocks(page, "python"):
         exec(code, names)
