@@ -13,7 +13,7 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import assemble, batches, evaluation, initialize
+from jtransfer.runs import assemble, batches, describe, evaluation, initialize
 from jtransfer.runs import config as configs
 from jtransfer.runs import model as models
 from jtransfer.runs.stream import Stream, open_stream
@@ -89,8 +89,8 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
 
 def described(config: Any, init: weights.Source, target: Stream) -> Any:
     """The config with the task, the model's name and fields, and the settings of generation filled in."""
-    name, fields = models.describe(config, init, target.task, target.modality, len(target.class_names))
-    generation = models.generation(config, init, target.task) if target.task.writes else {}
+    name, fields = describe.describe(config, init, target.task, target.modality, len(target.class_names))
+    generation = describe.generation(config, init, target.task, target.task_name) if target.task.writes else {}
     config = config.copy_and_resolve_references().unlock()
     config.modality = target.modality_name
     config.task = target.task_name

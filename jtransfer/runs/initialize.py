@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from etils import epath
 
 from jtransfer import weights
 from jtransfer.core import sharding
@@ -19,6 +18,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width
 from jtransfer.models import forward
 from jtransfer.runs import folder as folders
+from jtransfer.runs.open import open as open_run
 from jtransfer.training import checkpoint
 from jtransfer.training.state import AUXILIARY
 from jtransfer.weights.report import Report
@@ -84,9 +84,9 @@ def open(init: str) -> weights.Source:
 
 def _of_run(folder: str | os.PathLike) -> tuple[dict[str, Any], tuple[str, ...], tuple[int, int] | None]:
     """The parameters of another run, the names of its classes, and the size of its images where it is known."""
-    names = folders.read_json(epath.Path(folder) / "classes.json")["class_names"]
-    size = folders.read_json(epath.Path(folder) / "config.json")["model"]["fields"].get("image_size")
-    return run_tensors(folder), tuple(names), height_width(size) if size else None
+    run = open_run(folder)
+    size = run.config.model.fields.get("image_size")
+    return run_tensors(folder), tuple(run.class_names), height_width(size) if size else None
 
 
 def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, ...], tuple[int, int] | None]:
