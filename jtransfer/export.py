@@ -17,8 +17,6 @@ The tokenizer's files come along. `source.json` says which model it is; `weights
 back.
 """
 
-from collections.abc import Sequence
-
 from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command
@@ -26,7 +24,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.exporting.export import FORMATS, export
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: list[str]) -> None:
     """Exports by a command line."""
     values = flags.FlagValues()
     kind = flags.DEFINE_string("format", "", f"one of {', '.join(FORMATS)}", flag_values=values)
@@ -37,8 +35,9 @@ def main(argv: Sequence[str]) -> None:
             f"give a run or checkpoint, a new folder and a format: python -m jtransfer.export WORKDIR DEST "
             f"--format={'|'.join(FORMATS)}"
         )
-    export(*rest, kind.value, step=int(number.value) if number.value.isdigit() else number.value or None)
-    print(f"{rest[0]} → {rest[1]} ({kind.value})")
+    source, dest = rest
+    export(source, dest, kind.value, step=int(number.value) if number.value.isdigit() else number.value or None)
+    print(f"{source} → {dest} ({kind.value})")
 
 
 if __name__ == "__main__":

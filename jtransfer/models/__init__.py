@@ -82,7 +82,8 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> nn.Module:
 
 def of_images(name: str) -> bool:
     """Whether a name is that of a model that takes images."""
-    return name in _table() and issubclass(_table()[name].func, ImageChain)
+    build = _table()[name].func if name in _table() else None
+    return isinstance(build, type) and issubclass(build, ImageChain)
 
 
 @functools.cache

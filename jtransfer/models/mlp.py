@@ -5,10 +5,11 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.activation import ACTIVATIONS
+from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Chain
 from jtransfer.models.head import Head
 
@@ -19,7 +20,7 @@ class Hidden(nn.Module):
     features: int
     activation: Callable
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"], *, train: bool = False) -> Float[Array, "b d"]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.base import Modality, Transform, no_form
 from jtransfer.modalities.image import transforms
@@ -42,7 +43,7 @@ class Image(Modality):
     def accepts(cls, example: Mapping[str, Any]) -> bool:
         return "image" in example
 
-    def model_fields(self, model: Any, init: str) -> dict[str, Any]:
+    def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"channels": self.channels} if hasattr(model, "channels") else {}
 
     def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:

@@ -56,7 +56,7 @@ def make_step(model: Any, how: generate.Settings, seed: int) -> Callable[[Mappin
     return step
 
 
-def decoded(modality: Text, tokens: Sequence[Sequence[int]], lengths: Sequence[int]) -> np.ndarray:
+def decoded(modality: Text, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Tokens [n, m] that a model generated, as far as each row's length goes, as strings [n]."""
     produced = modality.vocabulary.target or modality.vocabulary
     return np.array([produced.decode(row[:length]) for row, length in zip(tokens, lengths, strict=True)])

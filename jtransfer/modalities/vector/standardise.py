@@ -32,8 +32,9 @@ def compute(source: Source) -> Statistics:
     Raises:
       InputError: an example has another length than the first, or a number that is not finite.
     """
-    mean = sum(chunk.sum(0) for chunk in _chunks(source)) / len(source)
-    variance = sum(((chunk - mean) ** 2).sum(0) for chunk in _chunks(source)) / len(source)
+    zeros = np.zeros(len(source[0]["vector"]))
+    mean = sum((chunk.sum(0) for chunk in _chunks(source)), zeros) / len(source)
+    variance = sum((((chunk - mean) ** 2).sum(0) for chunk in _chunks(source)), zeros) / len(source)
     std = np.sqrt(variance)
     moves = std > np.maximum(_CONSTANT * np.abs(mean), np.finfo(np.float32).tiny)
     return Statistics(mean.astype(np.float32), np.where(moves, std, 1.0).astype(np.float32))
