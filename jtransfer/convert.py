@@ -7,7 +7,6 @@ megabytes are held, however large the checkpoint is. With --verify it is then co
 """
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -16,7 +15,7 @@ from jtransfer.core.command import parse_flags, run_command
 from jtransfer.core.errors import InputError
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: list[str]) -> None:
     """Converts by a command line; prints the report and, with --verify, the differences from the reference."""
     values = flags.FlagValues()
     name = flags.DEFINE_string("model", "", "by default what the source says or fits", flag_values=values)

@@ -17,15 +17,13 @@ The tokenizer's files come along. `source.json` says which model it is; `weights
 back.
 """
 
-from collections.abc import Sequence
-
 from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: list[str]) -> None:
     """Exports by a command line."""
     values = flags.FlagValues()
     format = flags.DEFINE_string("format", "", "see above", flag_values=values)
@@ -38,8 +36,9 @@ def main(argv: Sequence[str]) -> None:
             f"give a run or checkpoint, a new folder and a format: python -m jtransfer.export WORKDIR DEST "
             f"--format={'|'.join(FORMATS)}"
         )
-    export(*rest, format.value, step=step_of(step.value))
-    print(f"{rest[0]} → {rest[1]} ({format.value})")
+    source, dest = rest
+    export(source, dest, format.value, step=step_of(step.value))
+    print(f"{source} → {dest} ({format.value})")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ In Python, a model that is loaded and compiled once serves any number of calls:
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -90,7 +90,8 @@ def _save(file: str, given: Sequence[str], predictor: "Predictor", found: "Table
 
     from jtransfer.runs.predictor import as_arrays
 
-    np.savez(file, given=np.array(given), class_names=np.array(predictor.class_names), **as_arrays(found))
+    arrays: dict[str, Any] = as_arrays(found)
+    np.savez(file, given=np.array(given), class_names=np.array(predictor.class_names), **arrays)
 
 
 if __name__ == "__main__":

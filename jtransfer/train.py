@@ -122,7 +122,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
         if since % config.log_every == 0 or step == end:
             means = step_metrics.means()
             speed = (step - last_log[1]) * config.batch_size / max(time.monotonic() - last_log[0], 1e-9)
-            rates = {"learning_rate": float(rate(since - 1)), "examples_per_second": speed}
+            rates = {"learning_rate": float(jax.device_get(rate(since - 1))), "examples_per_second": speed}
             writer.write(step, phase.name, "train", {**means, **rates})
             last_log = (time.monotonic(), step)
         due = evaluation.due(evaluators, run, since, last=step == end)

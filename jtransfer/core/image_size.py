@@ -1,9 +1,9 @@
 """The size of images, written as a number of pixels or as a pair."""
 
-from collections.abc import Sequence
+Size = int | list[int] | tuple[int, ...]
 
 
-def height_width(size: int | Sequence[int]) -> tuple[int, int]:
+def height_width(size: Size) -> tuple[int, int]:
     """Returns an image size as the pair (height, width), in pixels.
 
     Args:
@@ -16,7 +16,7 @@ def height_width(size: int | Sequence[int]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def shortest(size: int | Sequence[int]) -> int | tuple[int, int]:
+def shortest(size: Size) -> int | tuple[int, int]:
     """Returns an image size in its shortest form: one number if images are square, or else (height, width).
 
     Args:

@@ -1,8 +1,8 @@
 """Batches from sources: deterministic by (seed, step), split over processes, prefetched by threads."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import jax
@@ -14,7 +14,25 @@ from jtransfer.data.sampling import Order, balanced, shuffled
 from jtransfer.data.source import Source
 
 Batch = dict[str, Any]
+Batches = Generator[Batch, None, None]
 Transform = Callable[[dict, np.random.Generator], dict]
+
+
+@runtime_checkable
+class Collating(Protocol):
+    """A transform whose rows differ in length, and which makes batches of them itself, as `data.text` has them."""
+
+    def __call__(self, example: dict, rng: np.random.Generator | None = None) -> dict:
+        """Returns the row of an example."""
+        ...
+
+    def lengths(self, row: dict) -> tuple[int, int]:
+        """Returns how long a row's inputs are, and what a decoder gets of it."""
+        ...
+
+    def collate(self, rows: Sequence[dict], size: int, lengths: Sequence[tuple[int, int]] | None) -> Batch:
+        """Returns rows as one batch of `size` rows, wide enough for all `lengths`; None means those of `rows`."""
+        ...
 
 
 def train_batches(
@@ -30,7 +48,7 @@ def train_batches(
     prefetch: int = 4,
     sampling: str = "shuffle",
     repeat: bool = True,
-) -> Iterator[Batch]:
+) -> Batches:
     """Training batches number `start`, `start + 1`, …; an epoch's end may fall inside a batch, and no example is lost.
 
     The global batch t (its examples, their order, their augmentation) is a pure function of (seed, t): the same for any
@@ -83,7 +101,7 @@ def eval_batches(
     process_count: int = 1,
     threads: int = 2,
     prefetch: int = 4,
-) -> Iterator[Batch]:
+) -> Batches:
     """Every example once over all processes, in order, in the same number of batches on each process.
 
     Batches are as in `train_batches`; padding has `mask` False, `index` -1 and zeros elsewhere. A random transform
@@ -147,7 +165,7 @@ def _assemble(
 
     Where other processes have parts of the batch, `whole` are all of its examples, so that all choose one width.
     """
-    if hasattr(transform, "collate"):
+    if isinstance(transform, Collating):
         lengths = None if whole is None else [transform.lengths(transform(source[i])) for i in whole.tolist()]
         rows = [transform(source[index], rng) for index, rng in zip(indices.tolist(), rngs, strict=True)]
         batch = transform.collate(rows or [transform(source[0])], size, lengths)
@@ -198,7 +216,7 @@ def _write(stacked: list[np.ndarray], row: int, leaves: list, index: int, first:
         out[row] = leaf
 
 
-def _prefetched(make: Callable[[int], Batch], start: int, stop: int, threads: int, prefetch: int) -> Iterator[Batch]:
+def _prefetched(make: Callable[[int], Batch], start: int, stop: int, threads: int, prefetch: int) -> Batches:
     """`make(start)`, `make(start + 1)`, … ahead of use: one task a batch, as one an image costs more than it gains."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which only absl.app parses

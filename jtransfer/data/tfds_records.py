@@ -61,7 +61,7 @@ def opened(builder: Any, split: str) -> tuple[Any, Any]:
     return examples, records
 
 
-def decoder(features: Mapping[str, Any], keys: Iterable[str]) -> Callable[[bytes], dict[str, Any]]:
+def decoder(features: Mapping[str, Any], keys: Iterable[str]) -> Callable[[bytes], Any]:
     """From a raw record to those of its features that `keys` names; the others are not decoded."""
     from tensorflow_datasets import features as kinds
 

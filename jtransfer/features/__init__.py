@@ -1,5 +1,5 @@
 """The frozen prefix of a model, computed once: its outputs are a data source of their own."""
 
-from jtransfer.features.prefix import Features, extract, first_trained
+from jtransfer.features.prefix import extract, first_trained, source_of
 
-__all__ = ["Features", "extract", "first_trained"]
+__all__ = ["extract", "first_trained", "source_of"]

@@ -1,5 +1,6 @@
 """The frozen prefix of a model is computed once: its outputs are a data source of their own."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.data import Source
 from jtransfer.evaluators.gather import gather
 
 
@@ -45,22 +47,16 @@ def extract(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> tu
     return table["features"], table["label"]
 
 
-class Features:
-    """A data source of cached features: `source[i] -> {"inputs": features[i], "label": labels[i]}`."""
+def source_of(features: Any, labels: np.ndarray, source: Source) -> Source:
+    """Returns a data source of cached features, `source[i] == {"inputs": features[i], "label": labels[i]}`.
 
-    def __init__(self, features: Any, labels: np.ndarray, source: Any):
-        self._features, self._labels = features, labels
-        self._source = source
-        self.class_names = source.class_names
-        self.label_kind = source.label_kind
+    Args:
+      features: what the frozen stages make of each example, a pytree of [N, …].
+      labels: the labels [N, …].
+      source: the examples that the features are of, whose classes and kind of labels are kept.
+    """
 
-    @property
-    def labels(self) -> np.ndarray:
-        """Of the source, where its examples have one each."""
-        return self._source.labels
+    def read(i: int) -> dict[str, Any]:
+        return {"inputs": jax.tree.map(lambda x: x[i], features), "label": labels[i]}
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        return {"inputs": jax.tree.map(lambda x: x[i], self._features), "label": self._labels[i]}
+    return dataclasses.replace(source, size=len(labels), read=read)

@@ -21,7 +21,7 @@ def adjust(scores: Scores, ids: Int[Array, "b n"], mask: Bool[Array, "b n"], t: 
       t: The number of new tokens so far.
       settings: The rules; static under `jit`.
     """
-    first = ids.shape[1] - settings.max_new_tokens
+    scores, first = jnp.asarray(scores), ids.shape[1] - settings.max_new_tokens
     if settings.repetition_penalty != 1.0:
         there = _written(ids, mask & (jnp.arange(ids.shape[1]) < first + t), scores.shape[1])
         penalty = settings.repetition_penalty

@@ -68,11 +68,14 @@ def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings:
     mask = decode.whole_mask(given, settings)
     drawn = settings.do_sample and settings.temperature > 0
 
+    def draw(logits: Float[Array, "b v"], t: Int[Array, ""]) -> Int[Array, " b"]:
+        assert key is not None, "drawing needs a random key"
+        return jax.random.categorical(jax.random.fold_in(key, t), logits)
+
     def extend(texts: _Texts, logits: Float[Array, "b v"]) -> _Texts:
         logits = adjust(logits, texts.ids, mask, texts.t, settings)
         logits = narrow(logits, settings) if drawn else logits
-        here = jax.random.fold_in(key, texts.t) if drawn else None
-        tokens = jax.random.categorical(here, logits) if drawn else jnp.argmax(logits, axis=-1)
+        tokens = draw(logits, texts.t) if drawn else jnp.argmax(logits, axis=-1)
         gained = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, None], axis=1)[:, 0]
         tokens = jnp.where(texts.ended, settings.pad_token_id, tokens.astype(jnp.int32))
         ids = _put(texts.ids, tokens, given.ids.shape[1] + texts.t)
@@ -160,7 +163,7 @@ def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Sett
             filled,
             beams.improvable & _improvable(alive[:, 0], done, filled, t),
             (jnp.arange(size)[:, None] * k + _pick(parents, going)).reshape(-1),
-            ends.all(),
+            jnp.all(ends),
         )
 
     def _penalty(length):

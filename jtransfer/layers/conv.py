@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Float
 
 from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.cpu.depthwise import depthwise
-from jtransfer.layers.cpu.window_views import Pads, Pair, out_size, pad, window_views
+from jtransfer.layers.cpu.window_views import Pads, Pair, out_size, pad, sides, window_views
 from jtransfer.layers.types import Array, DType
 
 Padding = str | int | Pads
@@ -52,7 +53,7 @@ class Conv(nn.Module):
         shape = (*pair(self.kernel_size), x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = conv(x, kernel, strides=self.strides, padding=self.padding, groups=self.groups)
         return y if bias is None else y + bias
 
@@ -77,9 +78,10 @@ def conv(
       padding: As of `Conv`.
       groups: The number of groups of channels.
     """
-    strides, window = pair(strides), kernel.shape[:2]
-    pads = explicit_padding(padding, x.shape[1:3], window, strides)
-    size = out_size(x.shape[1:3], window, strides, pads)
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    strides, window = pair(strides), (kernel.shape[0], kernel.shape[1])
+    pads = explicit_padding(padding, sides(x), window, strides)
+    size = out_size(sides(x), window, strides, pads)
     match dispatch.conv(x.shape[-1], kernel.shape, pads, groups, size):
         case "pointwise":
             return pointwise(x, kernel, strides)
@@ -92,16 +94,19 @@ def conv(
 
 def pair(value: int | Pair) -> Pair:
     """A number for both axes as a pair: `3` → `(3, 3)`."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width
 
 
 def explicit_padding(padding: Padding, size: Pair, window: Pair, strides: Pair) -> Pads:
     """The padding as ((top, bottom), (left, right)), from any form that `Conv` takes, for a map of `size`."""
     if isinstance(padding, str):
-        return tuple(lax.padtype_to_pads(size, window, strides, padding))
+        rows, columns = lax.padtype_to_pads(size, window, strides, padding)
+        return rows, columns
     if isinstance(padding, int):
-        return ((padding, padding), (padding, padding))
-    return tuple(map(tuple, padding))
+        return (padding, padding), (padding, padding)
+    (top, bottom), (left, right) = padding
+    return (top, bottom), (left, right)
 
 
 def pointwise(x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c f"], strides: Pair) -> Float[Array, "b i j f"]:
@@ -114,6 +119,6 @@ def patches(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: Pair, pads: Pads
 ) -> Float[Array, "b i j f"]:
     """A convolution as the matrix of all patches times the kernel."""
-    views = jnp.concatenate(window_views(pad(x, pads), kernel.shape[:2], strides), axis=-1)
+    views = jnp.concatenate(window_views(pad(x, pads), (kernel.shape[0], kernel.shape[1]), strides), axis=-1)
     b, i, j, n = views.shape
     return (views.reshape(-1, n) @ kernel.reshape(n, -1)).reshape(b, i, j, -1)

@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import canonicalize_dtype
 from jax import lax
 from jaxtyping import Float
 
@@ -22,7 +23,7 @@ class LayerNorm(nn.LayerNorm):
     """
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... d"], *, mask: Array | None = None) -> Float[Array, "... d"]:
+    def __call__(self, x: Float[Array, "... d"], *, mask: jax.Array | None = None) -> Float[Array, "... d"]:
         """Normalises each row of x in float32.
 
         Args:
@@ -34,7 +35,7 @@ class LayerNorm(nn.LayerNorm):
             return super().__call__(x, mask=mask)
         scale = self.param("scale", self.scale_init, x.shape[-1:], self.param_dtype)
         bias = self.param("bias", self.bias_init, x.shape[-1:], self.param_dtype)
-        dtype = nn.dtypes.canonicalize_dtype(x, scale, bias, dtype=self.dtype)
+        dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
         wide = jnp.promote_types(x.dtype, jnp.float32)
         return (_unit(self.epsilon, x.astype(wide)) * scale + bias).astype(dtype)
 

@@ -1,6 +1,7 @@
 """A learned factor for each channel, at the end of a residual branch."""
 
 import flax.linen as nn
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Float
 
 from jtransfer.layers.types import Array, DType
@@ -23,5 +24,5 @@ class LayerScale(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... c"]:
         scale = self.param("scale", nn.initializers.constant(self.initial), (x.shape[-1],))
-        x, scale = nn.dtypes.promote_dtype(x, scale, dtype=self.dtype)
+        x, scale = promote_dtype(x, scale, dtype=self.dtype)
         return x * scale

@@ -22,4 +22,4 @@ def masked_max(x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Arra
     It is zero where the mask is False everywhere.
     """
     highest = jnp.where(mask[..., None], x, -jnp.inf).max(axis=1)
-    return jnp.where(mask.any(axis=1)[:, None], highest, 0)
+    return jnp.where(mask.any(axis=1, keepdims=True), highest, 0)

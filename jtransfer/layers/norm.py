@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import canonicalize_dtype
 from jax import lax
 from jaxtyping import Float
 
@@ -27,7 +28,7 @@ class BatchNorm(nn.BatchNorm):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "... c"], use_running_average: bool | None = None, *, mask: Array | None = None
+        self, x: Float[Array, "... c"], use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> Float[Array, "... c"]:
         """Normalises each channel, by the running statistics or by those of the batch, which then move the former.
 
@@ -47,8 +48,8 @@ class BatchNorm(nn.BatchNorm):
         means, variances = (
             self.variable("batch_stats", name, jnp.zeros, shape, jnp.float32) for name in ("mean", "var")
         )
-        dtype = nn.dtypes.canonicalize_dtype(x, scale, bias, dtype=self.dtype)
-        y, mean, var = _normalize(self.epsilon, x.reshape(-1, shape[0]), scale, bias)
+        dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
+        y, mean, var = _normalize(self.epsilon, x.reshape(-1, shape[0]), scale, bias)  # pyright: ignore[reportGeneralTypeIssues]
         means.value = self.momentum * means.value + (1 - self.momentum) * lax.stop_gradient(mean)
         variances.value = self.momentum * variances.value + (1 - self.momentum) * lax.stop_gradient(var)
         return y.reshape(x.shape).astype(dtype)
@@ -67,7 +68,7 @@ def _normalize(
 
 
 def _forward(epsilon, x, scale, bias):
-    y, mean, var = _normalize(epsilon, x, scale, bias)
+    y, mean, var = _normalize(epsilon, x, scale, bias)  # pyright: ignore[reportGeneralTypeIssues]
     return (y, mean, var), (x, scale, mean, var)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jtransfer.layers.conv import Padding, explicit_padding, pair
 from jtransfer.layers.cpu import dispatch
-from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, transposed_views, window_views
+from jtransfer.layers.cpu.window_views import Pads, Pair, merge, pad, sides, transposed_views, window_views
 from jtransfer.layers.types import Array
 
 
@@ -28,9 +28,9 @@ def max_pool(
       padding: As of `layers.Conv`.
     """
     window, strides = pair(window), pair(strides)
-    pads = explicit_padding(padding, x.shape[1:3], window, strides)
+    pads = explicit_padding(padding, sides(x), window, strides)
     if not dispatch.on_cpu():
-        return nn.max_pool(x, window, strides, pads)
+        return nn.max_pool(x, window, strides, pads)  # pyright: ignore[reportArgumentType]
     x = _max((1, window[1]), (1, strides[1]), ((0, 0), pads[1]), x)
     return _max((window[0], 1), (strides[0], 1), (pads[0], (0, 0)), x)
 
@@ -81,8 +81,8 @@ def avg_pool(
       count_include_pad: Whether padding counts, as zeros: PyTorch's default, and not what Keras does.
     """
     window, strides = pair(window), pair(strides)
-    pads = explicit_padding(padding, x.shape[1:3], window, strides)
-    return nn.avg_pool(x, window, strides, pads, count_include_pad)
+    pads = explicit_padding(padding, sides(x), window, strides)
+    return nn.avg_pool(x, window, strides, pads, count_include_pad)  # pyright: ignore[reportArgumentType]
 
 
 def global_avg_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:

@@ -69,7 +69,7 @@ def tags(predicted: Rows, labels: Rows, class_names: Sequence[str]) -> Iterator[
     if not all(name == "O" or name[1:2] == "-" for name in class_names):
         return
     found, wanted = (
-        {(i, *span) for i, ids in enumerate(side) for span in spans([class_names[k] for k in ids])}
+        {(i, *span) for i, ids in enumerate(side) for span in spans([class_names[int(k)] for k in ids])}
         for side in (chosen, true)
     )
     right = len(found & wanted)

@@ -89,7 +89,7 @@ class Modality:
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the files that a run keeps into the run's folder."""
 
-    def model_fields(self, model: Any, init: str) -> dict[str, Any]:
+    def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         """Fields of the model that the data decide, such as the number of channels; a config may not give them.
 
         Args:
@@ -98,7 +98,7 @@ class Modality:
         """
         return {}
 
-    def usual_fields(self, model: Any, init: str) -> dict[str, Any]:
+    def usual_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         """Fields of the model that the data decide unless the config gives them. Arguments as for `model_fields`."""
         return {}
 

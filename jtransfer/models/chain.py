@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.image_size import height_width
 from jtransfer.layers.types import DType
 from jtransfer.models.head import Embedding
 from jtransfer.models.loop import Loop
@@ -130,29 +131,30 @@ class Chain(nn.Module):
           InputError: `start` or `stop` is no stage, `stop` comes before `start`, or one of `outputs` is not run.
         """
         parts, made = self.constructors(), {}
+        untied = {name: part for name, part in parts.items() if not isinstance(part, Tied)}
 
         def stage(name: str) -> nn.Module:
             if name not in made:
                 part = parts[name]
-                others = {part.to: stage(part.to)} if isinstance(part, Tied) else {}
-                made[name] = getattr(part, "make", part)(name=name, **others)
+                tied = isinstance(part, Tied)
+                made[name] = part.make(name=name, **{part.to: stage(part.to)}) if tied else part(name=name)
             return made[name]
 
         names, returned = segment(tuple(parts), start, stop), {}
         wanted = check_outputs(outputs or (), names)
         loop = Loop(self, train, self.remat) if self.scan and not self._changes() else None
         while names:
-            free = next((i for i, name in enumerate(names) if isinstance(parts[name], Tied)), len(names))
+            free = next((i for i, name in enumerate(names) if name not in untied), len(names))
             free = next((i for i, name in enumerate(names[:free], 1) if name in wanted), free)
-            count = loop.count([(name, parts[name]) for name in names[:free]], x) if loop and free else 1
+            count = loop.count([(name, untied[name]) for name in names[:free]], x) if loop and free else 1
             first, last = names[0], names[count - 1]
-            x = loop.run(names[:count], parts[first], x) if count > 1 else self._run(stage(first), x, train)
+            x = loop.run(names[:count], untied[first], x) if loop and count > 1 else self._run(stage(first), x, train)
             returned |= {last: x} if last in wanted else {}
             names = names[count:]
         return x if outputs is None else returned
 
     def _changes(self) -> bool:
-        return self.is_initializing() or bool(self.scope.mutable)
+        return self.is_initializing() or self.scope is None or bool(self.scope.mutable)
 
     def _run(self, stage: nn.Module, x: Any, train: bool) -> Any:
         if self.remat and stage.name != self.stages[-1] and not self.is_initializing():
@@ -198,7 +200,7 @@ class ImageChain(Chain):
     @property
     def sides(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
-        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
+        return height_width(self.image_size)
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -66,17 +66,23 @@ def apply(
             stack.enter_context(freeze(is_frozen))
         for name in INTERCEPTORS.keys() & variables.keys():
             stack.enter_context(INTERCEPTORS[name](variables[name]))
-        options = {"rngs": dict(rngs)} if rngs else {}
-        captured = {"capture_intermediates": functools.partial(_is_at, asked)} if asked else {}
         changes = list(mutable) + ["intermediates"] * bool(asked)
-        returned = model.apply(variables, x, **told, **options, **captured, mutable=changes or False)
+        returned = model.apply(
+            variables,
+            x,
+            rngs=dict(rngs) if rngs else None,
+            capture_intermediates=functools.partial(_is_at, asked) if asked else False,
+            mutable=changes or False,
+            **told,
+        )
     value, changed = returned if changes else (returned, {})
     return read(value, changed.get("intermediates", {})), {k: v for k, v in changed.items() if k != "intermediates"}
 
 
 def initialize(model: nn.Module, key: jax.Array, x: Any) -> dict:
     """The variables that a model begins with; every random stream draws from `key`. Pure."""
-    variables = model.init({"params": key, "dropout": key}, x, **_switch(type(model), train=False))
+    switch: dict[str, Any] = _switch(type(model), train=False)
+    variables = model.init({"params": key, "dropout": key}, x, **switch)
     return {name: tree for name, tree in variables.items() if name != "intermediates"}
 
 

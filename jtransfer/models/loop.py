@@ -1,7 +1,7 @@
 """Runs stages in a row that compute the same, each with parameters of its own, as one loop."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import Scope
+from jax.core import Tracer
 
 Part = Callable[..., nn.Module]
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
@@ -28,7 +29,8 @@ class Loop:
     """
 
     def __init__(self, chain: nn.Module, train: bool, remat: bool):
-        self.chain, self.train, self.remat = chain, train, remat
+        assert chain.scope is not None, "bind the chain first"
+        self.chain, self.train, self.remat, self.streams = chain, train, remat, tuple(chain.scope.rngs)
         self.variables = chain.variables
 
     def count(self, parts: Sequence[tuple[str, Part]], x: Any) -> int:
@@ -61,9 +63,10 @@ class Loop:
         """
 
         def body(x, own):
-            return self._call(names[0], part, *own, x), None
+            variables, keys = own
+            return self._call(names[0], part, variables, keys, x), None
 
-        keys = {stream: jax.random.split(self.chain.make_rng(stream), len(names)) for stream in self.chain.scope.rngs}
+        keys = {stream: jax.random.split(self.chain.make_rng(stream), len(names)) for stream in self.streams}
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(self._own(name) for name in names))
         body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
         return jax.lax.scan(body, x, (stacked, keys))[0]
@@ -75,12 +78,12 @@ class Loop:
         leaves, structure = jax.tree.flatten(self._own(name))
         return structure, [(type(leaf), leaf.shape, leaf.dtype) for leaf in leaves]
 
-    def _call(self, name: str, part: Part, variables: Mapping[str, Any], keys: Mapping[str, jax.Array], x: Any) -> Any:
+    def _call(self, name: str, part: Part, variables: dict[str, Any], keys: dict[str, Any], x: Any) -> Any:
         scope = Scope(variables, keys, name, path=(*self.chain.path, name))
         return part(parent=scope)(x, train=self.train)
 
     def _trace(self, name: str, part: Part, x: Any) -> tuple[Any, Any]:
-        keys = dict.fromkeys(self.chain.scope.rngs, jax.random.key(0))
+        keys = dict.fromkeys(self.streams, jax.random.key(0))
         call = jax.make_jaxpr(lambda *given: self._call(name, part, *given), return_shape=True)
         return call(self._own(name), keys, x)
 
@@ -96,6 +99,6 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    if a is b or isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
+    if a is b or isinstance(a, Tracer) or isinstance(b, Tracer):
         return a is b
     return np.array_equal(a, b)

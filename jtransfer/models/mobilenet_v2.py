@@ -37,7 +37,9 @@ class MobileNetV2(Inverted):
 
     @property
     def blocks(self):
-        rows = [(expansion, scaled(features, self.width), *rest) for expansion, features, *rest in STAGES]
+        rows = [
+            (factor, scaled(features, self.width), n, kernel, stride) for factor, features, n, kernel, stride in STAGES
+        ]
         return expanded(self.ends[0], rows, False, self.drop_path)
 
     def parts(self):

@@ -1,6 +1,7 @@
 """Swin Transformer (Liu et al. 2021, arXiv:2103.14030)."""
 
 import math
+from collections.abc import Iterable
 from functools import partial
 
 import flax.linen as nn
@@ -43,7 +44,7 @@ class Merge(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
-        x = _pad(x, tuple(-side % 2 for side in x.shape[1:3]))
+        x = _pad(x, (-x.shape[1] % 2, -x.shape[2] % 2))
         x = jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
         x = _norm(dtype=self.dtype, name="norm")(x)
         return _dense(self.features, use_bias=False, dtype=self.dtype, name="dense")(x)
@@ -85,10 +86,10 @@ class Block(nn.Module):
 
     def _attend(self, x):
         sides = x.shape[1:3]
-        window = tuple(min(self.window, side) if self.shrink else self.window for side in sides)
-        shift = tuple(self.window // 2 * (self.shifted and side > self.window) for side in sides)
-        padding = tuple(-side % size for side, size in zip(sides, window, strict=True))
-        padded = tuple(side + more for side, more in zip(sides, padding, strict=True))
+        window = _grid(min(self.window, side) if self.shrink else self.window for side in sides)
+        shift = _grid(self.window // 2 * (self.shifted and side > self.window) for side in sides)
+        padding = _grid(-side % size for side, size in zip(sides, window, strict=True))
+        padded = _grid(side + more for side, more in zip(sides, padding, strict=True))
         x = _pad(_roll(x, shift, -1), padding) if self.roll_first else _roll(_pad(x, padding), shift, -1)
         mask = jnp.tile(jnp.asarray(seen(padded, window, shift))[:, None], (len(x), 1, 1, 1)) if any(shift) else None
         rows = math.prod(2 * side - 1 for side in window)
@@ -135,8 +136,13 @@ def seen(sides: Grid, window: Grid, shift: Grid) -> Bool[np.ndarray, "k n n"]:
         (np.arange(side) >= side - size).astype(int) + (np.arange(side) >= side - by) if by else np.zeros(side, int)
         for side, size, by in zip(sides, window, shift, strict=True)
     ]
-    part = split((3 * parts[0][:, None] + parts[1])[None, :, :, None], window)[..., 0]
+    part = np.asarray(split((3 * parts[0][:, None] + parts[1])[None, :, :, None], window))[..., 0]
     return part[:, :, None] == part[:, None, :]
+
+
+def _grid(numbers: Iterable[int]) -> Grid:
+    rows, columns = numbers
+    return rows, columns
 
 
 def _pad(x, more: Grid):

@@ -49,15 +49,16 @@ class Embed(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b n d"]:
-        plain = self.norm_eps is None
         size = (self.width, self.patch, self.patch, "VALID")
-        x = layers.Conv(*size, use_bias=plain, dtype=self.dtype, name="patches")(x)
+        x = layers.Conv(*size, use_bias=self.norm_eps is None, dtype=self.dtype, name="patches")(x)
         x = x.reshape(x.shape[0], -1, self.width)
         for name in reversed(self.tokens):
             token = self.param(name, _token_init, (1, 1, self.width))
             x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)).astype(x.dtype), x], axis=1)
         x = x + self.param("positions", _token_init, (1, x.shape[1], self.width)).astype(x.dtype)
-        return x if plain else layers.LayerNorm(self.norm_eps, dtype=self.dtype, name="norm")(x)
+        if self.norm_eps is None:
+            return x
+        return layers.LayerNorm(self.norm_eps, dtype=self.dtype, name="norm")(x)
 
 
 class Layer(nn.Module):

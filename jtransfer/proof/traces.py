@@ -90,7 +90,7 @@ def _last(held: Mapping[str, list[list[str]]], modules: Mapping[str, Any]) -> di
         last, others = inside[-1], [held[other] for other in held if other != stage]
         for n in range(1, len(last) + 1):
             name = ".".join(last[:n])
-            module = modules.get(name)
+            module = modules[name]
             if type(module).__name__ in _NEVER_CALLED or any(_within(last[:n], parts) for parts in others):
                 continue
             dense = getattr(getattr(module, "weight", None), "ndim", 0) == 2

@@ -89,9 +89,9 @@ def _mistakes(run: StoredRun, classes: Sequence[str], predictions: Mapping[str, 
         {
             **shown(int(index[i])),
             "index": int(index[i]),
-            "predicted": classes[probs[i].argmax()],
+            "predicted": classes[int(probs[i].argmax())],
             "probability": probs[i].max().item(),
-            "true": classes[label[i]],
+            "true": classes[int(label[i])],
             "true_probability": probs[i, label[i]].item(),
         }
         for i in worst

@@ -8,7 +8,7 @@ import io
 import re
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -29,7 +29,7 @@ VARIABLES = {
     HELD: "held",
     BAD: "bad",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "font.size": 9,
@@ -109,7 +109,7 @@ def reliability(calibration: Calibration) -> str:
 
 def matrix(shares: np.ndarray) -> str:
     """`[C, C]` shares of each row, for more classes than a table can name: hits in one colour, mistakes in another."""
-    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(7, 6.4), layout="constrained")
         axis = figure.subplots()
         diagonal = np.eye(len(shares), dtype=bool)
@@ -161,8 +161,7 @@ def _svg(figure: Figure) -> str:
     figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    box = re.search(r'viewBox="[^"]*"', text)[0]
-    text = re.sub(r"<svg[^>]*>", f'<svg {box} role="img">', text, count=1)
+    text = re.sub(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img">', text, count=1)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 var(--sans)", text)
     text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
     for colour, variable in VARIABLES.items():

@@ -93,12 +93,14 @@ def _cell(metric: Metric, value: float | None, before: float | None) -> dict:
     """A metric as it is written, with its change from a value before and whether that is for the better."""
     change = _difference(value, before)
     factor = 100 if metric.kind in (SHARE, SCORE) else 1
-    near = change is None or abs(change) * factor < 0.05
+    better = None
+    if change is not None and abs(change) * factor >= 0.05:
+        better = (change < 0) == metric.less_is_better
     return {
         "text": _written(value, metric.kind),
         "change": None if change is None else _signed(change * factor, 2 if metric.kind == NUMBER else 1),
         "unit": " points" if factor == 100 else "",
-        "better": None if near else (change < 0) == metric.less_is_better,
+        "better": better,
     }
 
 
@@ -154,19 +156,19 @@ def _difference(new: float | None, old: float | None) -> float | None:
 def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, predictions: Mapping) -> dict:
     """The numbers of the last evaluation, and what the whole run cost."""
     tested = [phase for phase in phases if phase["test"].get(metric.name) is not None]
-    first, last = (tested[0], tested[-1]) if tested else (None, None)
-    value = last and last["test"][metric.name]
+    values = [phase["test"][metric.name] for phase in tested]
+    last, value = (tested[-1], values[-1]) if tested else (None, None)
     examples = len(predictions["label"]) if "label" in predictions else None
     return {
         "data": _name(run.config.get("data")),
         "model": _name(run.config.get("model")),
         "metric": metric.title,
-        "first": first if len(tested) > 1 else None,
+        "first": tested[0] if len(tested) > 1 else None,
         "last": last,
         "value": value,
-        "since": _cell(metric, value, first["test"][metric.name]) if last else None,
+        "since": _cell(metric, value, values[0]) if tested else None,
         "examples": examples,
-        "interval": _wilson(value, examples) if metric.name == "accuracy" and last and examples else None,
+        "interval": _wilson(values[-1], examples) if metric.name == "accuracy" and values and examples else None,
         "seconds": _total(phases, "seconds", sum),
         "peak_rss_mb": _total(phases, "peak_rss_mb", max),
         "device_memory_mb": _total(phases, "device_memory_mb", max),

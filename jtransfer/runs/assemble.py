@@ -122,7 +122,7 @@ def with_auxiliary(run: Run, variables: dict) -> dict:
 
 
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
-    own, terms = heads(run), {n: t for n, t in objective(run).terms.items() if t.init is not None}
+    own, terms = heads(run), {n: t.init for n, t in objective(run).terms.items() if t.init is not None}
     if not own and not terms:
         return {}
     outputs = jax.eval_shape(lambda: _outputs(run, variables))
@@ -133,9 +133,9 @@ def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
         found[HEADS] = {
             name: head.initialize(jax.random.fold_in(key, i), trunk) for i, (name, head) in enumerate(own.items())
         }
-    for i, (name, term) in enumerate(terms.items()):
+    for i, (name, initialize) in enumerate(terms.items()):
         shapes = dict.fromkeys(run.streams, outputs)
-        found[name] = term.init(jax.random.fold_in(key, len(own) + i), shapes)
+        found[name] = initialize(jax.random.fold_in(key, len(own) + i), shapes)
     return found
 
 

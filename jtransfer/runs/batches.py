@@ -10,6 +10,7 @@ from jtransfer import data
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source, mixture
+from jtransfer.data.loader import Batches
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
 from jtransfer.runs import assemble
@@ -38,13 +39,11 @@ def sizes(run: Run, accumulate: int) -> dict[str, int]:
     config = run.config
     sharding.check_batch(config.batch_size, run.mesh, accumulate)
     if len(run.streams) == 1 or config.mixing.mode == "alternate":
-        return dict.fromkeys(run.streams, config.batch_size)
+        return dict.fromkeys(run.streams, int(config.batch_size))
     return mixture.batch_sizes(run.shares, config.batch_size, run.mesh.shape[sharding.DATA] * accumulate)
 
 
-def of_training(
-    run: Run, sources: Sources, transforms: Mapping[str, Any], accumulate: int, start: int
-) -> Iterator[dict[str, Any]]:
+def of_training(run: Run, sources: Sources, transforms: Mapping[str, Any], accumulate: int, start: int) -> Batches:
     """This process's part of the batches from number `start` on, on the host.
 
     A run with one stream has flat batches; one with several has batches stream → batch, of all streams or, where they
@@ -64,7 +63,7 @@ def of_training(
     return _shared(run, sources, transforms, sizes(run, accumulate), start)
 
 
-def _shared(run: Run, sources: Sources, transforms: Mapping, counts: Mapping[str, int], start: int) -> Iterator[dict]:
+def _shared(run: Run, sources: Sources, transforms: Mapping, counts: Mapping[str, int], start: int) -> Batches:
     streams = {
         name: _of_stream(run, name, sources, transforms, counts[name], _seed(run, name), start) for name in run.streams
     }
@@ -76,7 +75,7 @@ def _shared(run: Run, sources: Sources, transforms: Mapping, counts: Mapping[str
             batches.close()
 
 
-def _alternating(run: Run, sources: Sources, transforms: Mapping, start: int) -> Iterator[dict]:
+def _alternating(run: Run, sources: Sources, transforms: Mapping, start: int) -> Batches:
     order, size = mixture.turns(run.shares), run.config.batch_size
     streams = {
         name: _of_stream(run, name, sources, transforms, size, _seed(run, name), order.before(start, name))

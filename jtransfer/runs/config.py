@@ -162,15 +162,13 @@ def parse(arg: str, **defaults: str) -> dict[str, str]:
     return {**defaults, **{key: value for key, _, value in pairs}}
 
 
-def complete(config: Mapping[str, Any]) -> ConfigDict:
+def complete(config: Mapping[str, Any]) -> Any:
     """The config with all fields, checked and locked.
 
     Raises:
       InputError: an unknown field, or a value of another type than the default's, or out of its bounds.
     """
-    full = ConfigDict(fill(config))
-    for name in LISTS:
-        full[name] = [ConfigDict(section) for section in full[name]]
+    full = _sections(fill(config))
     names = [p.name for p in full.phases]
     if not names or len(set(names)) < len(names):
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
@@ -187,7 +185,14 @@ def complete(config: Mapping[str, Any]) -> ConfigDict:
     return full.lock()
 
 
-def _check_phase(p: ConfigDict, full: ConfigDict) -> None:
+def _sections(filled: Mapping[str, Any]) -> Any:
+    full = ConfigDict(filled)
+    for name in LISTS:
+        full[name] = [ConfigDict(section) for section in filled[name]]
+    return full
+
+
+def _check_phase(p: Any, full: Any) -> None:
     if not re.fullmatch(r"\w[\w.-]*", p.name):
         raise InputError(f"phase name {p.name!r}: give letters, digits, '_', '-' and '.'; a folder gets this name")
     changed = _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")

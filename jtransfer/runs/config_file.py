@@ -39,10 +39,10 @@ def _call(path: str, argument: str) -> Any:
     if not Path(path).is_file():
         raise InputError(f"there is no config file {path!r}; give --config=FILE, such as configs/quickstart.py")
     try:
-        namespace = {"__name__": "config", "__file__": path}
+        namespace: dict[str, Any] = {"__name__": "config", "__file__": path}
         exec(compile(Path(path).read_bytes(), path, "exec"), namespace)
-        get_config = namespace.get("get_config")
-        _check_function(get_config, path, argument)
+        _check_function(namespace.get("get_config"), path, argument)
+        get_config = namespace["get_config"]
         return get_config(argument) if argument else get_config()
     except InputError:
         raise

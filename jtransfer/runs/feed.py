@@ -1,7 +1,7 @@
 """What a phase trains and evaluates on: the examples of its streams, or cached outputs of the model's frozen prefix."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ class Feed(NamedTuple):
     start: str | None = None
     cached: Mapping[str, Mapping[str, Source]] | None = None
 
-    def train_batches(self, step: int) -> Iterator[dict]:
+    def train_batches(self, step: int) -> batches.Batches:
         """This process's part of the batches from number `step` on, on the host (`batches.of_training`)."""
         assert self.phase is not None, "nothing is trained"
         streams = self.run.streams
@@ -138,7 +138,7 @@ def of_phase(run: Run, phase: Phase, state: TrainState) -> Feed:
     return Feed(run, phase, stage, cached)
 
 
-def _extracted(run: Run, name: str, stage: str, variables: dict) -> dict[str, features.Features]:
+def _extracted(run: Run, name: str, stage: str, variables: dict) -> dict[str, Source]:
     stream = run.streams[name]
     transform = stream.transform(run.model, train=False)
     if hasattr(transform, "of_one_width") and (stage != forward.OUTPUT or stream.task.by_token):
@@ -146,7 +146,7 @@ def _extracted(run: Run, name: str, stage: str, variables: dict) -> dict[str, fe
     preprocess = stream.preprocess(run.model, train=False)
     step = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess, stop=stage))
     return {
-        split: features.Features(
+        split: features.source_of(
             *prefix.extract(step, variables, batches.of_evaluation(run, source, transform)), source
         )
         for split, source in stream.sources.items()

@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ _ABSENT = object()
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def is_run(source: Any) -> bool:
+def is_run(source: Any) -> TypeGuard[str | os.PathLike]:
     """Returns whether a path or an address is the folder of a run; an open checkpoint, for instance, is not."""
     return (
         isinstance(source, str | os.PathLike)
@@ -119,7 +119,7 @@ def _new(path: epath.Path) -> epath.Path:
     return path.with_name(path.name + ".tmp")
 
 
-def write_predictions(workdir: str | os.PathLike, predictions: dict[str, np.ndarray]) -> None:
+def write_predictions(workdir: str | os.PathLike, predictions: Mapping[str, Any]) -> None:
     """`predictions.npz`: `probs` float32 [N, C], `label` int32 [N], `index` int64 [N]. Process 0 writes."""
     if jax.process_index() == 0:
         new = epath.Path(workdir) / "predictions.tmp.npz"

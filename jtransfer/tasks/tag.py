@@ -17,7 +17,7 @@ def _keep(logits, labels):
 
 def _score(table: Table, names: Sequence[str]) -> Iterator[tuple[str, float]]:
     loss = ("loss", float(table["loss"].sum() / max(table["tokens"].sum(), 1)))
-    return chain([loss], metrics.tags(table["predicted"], table["label"], names))
+    return chain([loss], metrics.tags(list(table["predicted"]), list(table["label"]), names))
 
 
 TAG = Task(

@@ -37,10 +37,12 @@ def open_checkpoints(workdir: str | os.PathLike, *, every: int):
     best = _keeps.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
     return ocp.training.Checkpointer(
         _checkpoints(workdir),
-        save_decision_policy=_saves.AnySavePolicy(
+        save_decision_policy=_saves.AnySavePolicy(  # pyright: ignore[reportArgumentType]
             [_saves.FixedIntervalPolicy(every), _saves.PreemptionCheckpointingPolicy()]
         ),
-        preservation_policy=_keeps.AnyPreservationPolicy([_keeps.LatestN(1), best]),
+        preservation_policy=_keeps.AnyPreservationPolicy(  # pyright: ignore[reportArgumentType]
+            [_keeps.LatestN(1), best]
+        ),
         cleanup_tmp_directories=True,
     )
 
@@ -253,8 +255,7 @@ def _read_base(workdir, position: Mapping, like: dict | None = None) -> dict:
         return {}
     path = _base(workdir, position["phase"])
     with _damage(path, "it holds what is frozen, so begin again in another workdir"):
-        like = jax.tree.map(_on_host, ocp.metadata(path).metadata) if like is None else like
-        frozen = _read_tree(path, like)
+        frozen = _read_tree(path, jax.tree.map(_on_host, ocp.metadata(path).metadata) if like is None else like)
         if digest(frozen) != position["base"]:
             raise ValueError("its digest is another one")
     return frozen
@@ -289,6 +290,6 @@ def _choose(checkpoints, step: int | str | None, workdir) -> int:
     if step == "best":
         scored = [c for c in saved if c.metrics]
         return max(scored, key=lambda c: _score(c.metrics)).step if scored else steps[-1]
-    if step not in steps:
+    if isinstance(step, str) or step not in steps:
         raise InputError(f"{workdir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
     return step

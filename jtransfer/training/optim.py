@@ -7,7 +7,7 @@ decay and moments sit inside the trainable branch, so that the frozen part costs
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -94,7 +94,7 @@ def leaf_rates(config: Mapping[str, Any], params: trees.Tree, stages: Sequence[s
     return trees.map_with_path(lambda p, rate: rate * config["layer_decay"] ** (last - depths[names[p]]), rates)
 
 
-def layer_depths(paths: Sequence[str], stages: Sequence[str]) -> dict[str, int]:
+def layer_depths(paths: Collection[str], stages: Sequence[str]) -> dict[str, int]:
     """Parameter path → depth of its layer, 0 at the input.
 
     A layer is a stage or, in a stage made of blocks, a block (`"stage3/block0/…"`). The stages after the last block or

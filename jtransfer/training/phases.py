@@ -1,7 +1,7 @@
 """A phase = steps + what is trained. LP-FT and gradual unfreezing are lists of phases."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
@@ -32,7 +32,7 @@ class Phase(NamedTuple):
     cache: bool
 
 
-def plan(config: Mapping, variables: trees.Tree, stages: Sequence[str], examples: int) -> list[Phase]:
+def plan(config: Any, variables: trees.Tree, stages: Sequence[str], examples: int) -> list[Phase]:
     """The phases of a complete config.
 
     Args:

@@ -16,8 +16,7 @@ TRAINED = ("adapters", "aux")  # collections that are trained unless a rule says
 AUXILIARY = ("aux", INITIAL)  # collections that are no part of the model
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """All that a step reads and writes.
 
     Attributes:

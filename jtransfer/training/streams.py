@@ -31,7 +31,7 @@ class Head(NamedTuple):
           key: a random key.
           x: what the stage before the head returns.
         """
-        variables = self.model.init({"params": key, "dropout": key}, x, start=forward.OUTPUT)
+        variables = dict(self.model.init({"params": key, "dropout": key}, x, start=forward.OUTPUT))
         return variables.get("params", {}).get(forward.OUTPUT, {})
 
     def apply(self, variables: Mapping[str, Any], x: Any, **how: Any) -> Any:

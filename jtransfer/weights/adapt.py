@@ -87,7 +87,7 @@ def _positions(old: Shape, new: Shape, model: Any, source_image_size: Shape | No
     return Change(_moved("a grid of", f"{grid[0]}×{grid[1]}", f"{height}×{width}"), resize)
 
 
-def _grid(patches: int, image_size: Shape | None) -> Shape | None:
+def _grid(patches: int, image_size: Shape | None) -> surgery.Grid | None:
     """Rows and columns of so many patches: of images of this size, or of square ones."""
     height, width = image_size or (0, 0)
     grids = ((height // patch, width // patch) for patch in range(1, min(height, width) + 1))
@@ -104,7 +104,7 @@ def _first_kernel(path: str, old: Shape, new: Shape, model: Any) -> Change | Non
         if paths.PATCHES not in path.split("/"):
             return None
         done.append(_moved("patches of", *(f"{shape[0]}×{shape[1]}" for shape in (old, new))))
-        steps.append(partial(surgery.resize_patches, new=new[:2]))
+        steps.append(partial(surgery.resize_patches, new=(new[0], new[1])))
     if old[2] != new[2]:
         done.append(_moved("channels:", old[2], new[2]))
         steps.append(partial(surgery.adapt_channels, channels=new[2]))

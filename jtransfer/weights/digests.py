@@ -17,7 +17,7 @@ def digest(array: np.ndarray) -> str:
     state = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for start in range(0, flat.size, BLOCK):
-        state.update(flat[start : start + BLOCK])
+        state.update(flat[start : start + BLOCK].data)
         if flat.size > BLOCK:
             mapped.release(array)
     return state.hexdigest()

@@ -27,9 +27,9 @@ def scheme(model: Any, library: str) -> Scheme:
     if library != "timm" and getattr(model, "headless", False):
         raise InputError(f"{library} has no {type(model).__name__} without a classifier; export it to timm")
     first = {known.name.split()[0]: known for known in reversed(maps.schemes(model))}
-    if library == "timm" and hasattr(maps.family(model), "timm"):
-        first.setdefault("timm", first.get("torchvision"))
-    if first.get(library) is None:
+    if library == "timm" and "torchvision" in first and hasattr(maps.family(model), "timm"):
+        first.setdefault("timm", first["torchvision"])
+    if library not in first:
         raise _absent(library, model)
     return first[library]
 
@@ -107,7 +107,7 @@ def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str,
     family = maps.family(model)
     if not hasattr(family, "transformers"):
         raise _absent("transformers", model)
-    config = {"dtype": "float32"}
+    config: dict[str, Any] = {"dtype": "float32"}
     if model.preprocessing:
         config["num_channels"] = model.channels
     if getattr(model, "head", "classify") in LABELLED:

@@ -26,6 +26,8 @@ def lines(source: checkpoints.Source) -> Iterator[str]:
     """
     checkpoint = checkpoints.open(source)
     opened, own = checkpoint.tensors, checkpoint.manifest
+    if not isinstance(opened, formats.Opened):
+        raise InputError(f"{checkpoint.name} lie in no file; give the address of one")
     named = sidecar_files.names(checkpoint.configs)
     total = sum(tensor.nbytes for tensor in opened.values())
     yield f"{_printable(checkpoint.name)}: {opened.format}, {len(opened)} tensors, {format_bytes(total)}"
@@ -66,7 +68,7 @@ def _recognised(checkpoint: checkpoints.Checkpoint) -> Iterator[str]:
         yield from _preprocessing(own, f"none beside the weights; {detection.model}'s own")
 
 
-def _parts(opened: formats.Opened) -> str:
+def _parts(opened: Mapping[str, Any]) -> str:
     """The sub-trees that may be models of their own, where there are a few."""
     parts = list(dict.fromkeys(name.split("/")[0] for name in opened if "/" in name))
     return f"; look at one of its parts, SOURCE:{_some(tuple(parts))}" if 1 < len(parts) <= SHOWN else ""

@@ -72,7 +72,7 @@ def load(
         that is unexpected, and every tensor whose shape is another.
     """
     checkpoint = checkpoints.open(source)
-    recorded = checkpoint.manifest and checkpoint.manifest["digest"]
+    recorded = checkpoint.manifest["digest"] if checkpoint.manifest else None
     tensors, model_shapes = checkpoint.tensors, abstract(model, sample)
     classes = _class_pair(checkpoint, class_names, source_class_names)
     asked = {"reinit": reinit or (), "adapt": adapt, "source_image_size": source_image_size}
@@ -80,7 +80,8 @@ def load(
 
     full = plan.full_paths
     fresh = _initialise(model, sample, rng, [full[path] for path in (*plan.drawn, *plan.kept)])
-    changes = plan.changes | {path: adapting.keep(fresh.pop(full[path]), *classes) for path in plan.kept}
+    kept = {path: adapting.keep(fresh.pop(full[path]), *classes) for path in plan.kept} if classes else {}
+    changes = plan.changes | kept
     place = place or (lambda path, param: np.asarray(param[...]))
     flat = {name: place(name, fresh.pop(name)) for name in list(fresh)}
 

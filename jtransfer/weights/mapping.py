@@ -13,11 +13,14 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from jtransfer.models.paths import in_head
+
+_T = TypeVar("_T")
+Arrays = np.ndarray | tuple[np.ndarray, ...]
 
 _NUMBER = re.compile(r"\{(\w+)([+-]\d+)?\}")
 
@@ -34,8 +37,8 @@ class Transform(NamedTuple):
         the checkpoint's tensor it is, so that a part can be loaded without the rest.
     """
 
-    load: Callable[..., np.ndarray]
-    save: Callable[..., np.ndarray]
+    load: Callable[..., Arrays]
+    save: Callable[..., Arrays]
     axis: int | None = None
     axes: tuple[int, ...] | None = None
 
@@ -152,11 +155,11 @@ class Assignment(NamedTuple):
 
     def load(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """Returns the parameters, one for each path, that tensors, one for each name, make up."""
-        return _as_tuple(self.transform.load(*arrays))
+        return as_tuple(self.transform.load(*arrays))
 
     def save(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """Returns the tensors, one for each name, that parameters, one for each path, make up."""
-        return _as_tuple(self.transform.save(*arrays))
+        return as_tuple(self.transform.save(*arrays))
 
     def shapes(self, tensors: Mapping[str, Any]) -> tuple[tuple[int, ...] | None, ...]:
         """Returns the shapes of the parameters that the tensors make up, without reading them; None if they can't."""
@@ -211,8 +214,8 @@ def match(scheme: Scheme, names: Collection[str], paths: Collection[str]) -> Mat
 
 def headless(scheme: Scheme) -> Scheme:
     """Returns the scheme of the same library for a model that has no head: names of the head are ignored."""
-    ends_in_head = {row: all(map(in_head, _as_tuple(row.params))) for row in scheme.rows}
-    names = [pattern for row, ends in ends_in_head.items() if ends for pattern in _as_tuple(row.source)]
+    ends_in_head = {row: all(map(in_head, as_tuple(row.params))) for row in scheme.rows}
+    names = [pattern for row, ends in ends_in_head.items() if ends for pattern in as_tuple(row.source)]
     bare = dataclasses.replace(
         scheme,
         rows=tuple(row for row, ends in ends_in_head.items() if not ends),
@@ -246,7 +249,7 @@ def finder(rows: Iterable[Map], side: str) -> Callable[[str], Assignment | None]
     plain: dict[str, tuple[int, Map]] = {}
     patterned: list[tuple[int, Map, str]] = []
     for place, row in enumerate(rows):
-        for pattern in _as_tuple(getattr(row, side)):
+        for pattern in as_tuple(getattr(row, side)):
             if "{" in pattern:
                 patterned.append((place, row, pattern))
             else:
@@ -264,7 +267,7 @@ def finder(rows: Iterable[Map], side: str) -> Callable[[str], Assignment | None]
 
 
 def _assignment(row: Map, numbers: dict[str, int]) -> Assignment:
-    names, paths = (_as_tuple(patterns) for patterns in (row.source, row.params))
+    names, paths = (as_tuple(patterns) for patterns in (row.source, row.params))
     return Assignment(_render(names, numbers), _render(paths, numbers), row.transform)
 
 
@@ -290,5 +293,6 @@ def _render(patterns: tuple[str, ...], numbers: dict[str, int]) -> tuple[str, ..
     return tuple(_NUMBER.sub(lambda n: str(numbers[n[1]] + int(n[2] or 0)), pattern) for pattern in patterns)
 
 
-def _as_tuple(value):
+def as_tuple(value: _T | tuple[_T, ...]) -> tuple[_T, ...]:
+    """Returns a tuple as it is, and anything else as a tuple of it alone, such as one side of a row."""
     return value if isinstance(value, tuple) else (value,)

@@ -86,7 +86,7 @@ def make(
     return Plan(match, params, full_paths, drawn, kept, changes)
 
 
-def _own_names(full_paths: Mapping[str, str], model: Any) -> tuple[Scheme, Scheme]:
+def _own_names(full_paths: Mapping[str, str], model: Any) -> tuple[Scheme, ...]:
     """A source that has the model's own paths, such as another run's parameters, with or without the collections."""
     rows = (Map(full, path) for path, full in full_paths.items()), (Map(path, path) for path in full_paths)
     head = (rf"(\w+/)?{HEAD}/.*",) if getattr(model, "head", None) == "embed" else ()

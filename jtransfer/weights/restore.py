@@ -127,8 +127,8 @@ def _with_fields(
     overrides: Mapping[str, Any],
 ) -> Detection:
     """How the tensors fit a model, with the fields that are asked for, stated, or shown by names and shapes."""
-    fields = own_fields(name, stated) | overrides
+    fields = {**own_fields(name, stated), **overrides}
     detection = compare(name, tensors, aliases, **fields)
     shown = {key: value for key, value in detection.fields.items() if key not in stated}
-    unsure = tuple(key for key in detection.unsure if key not in stated | fields)
+    unsure = tuple(key for key in detection.unsure if key not in stated and key not in fields)
     return dataclasses.replace(detection, fields=shown | fields, unsure=unsure)

@@ -73,7 +73,7 @@ def to_tensors(variables: Mapping[str, Any], model: Any, *, scheme: str | None =
         listed = "\n".join(f" + {path}" for path in nameless)
         raise InputError(f"{table.name} has no names for these parameters of {type(model).__name__}:\n{listed}")
     tensors: dict[str, np.ndarray] = {}
-    for assignment in unique(assignments.values()):
+    for assignment in unique(a for a in assignments.values() if a is not None):
         arrays = assignment.save(*(np.asarray(params[path]) for path in assignment.param_paths))
         names = assignment.source_names
         tensors |= {name: np.asarray(array, order="C") for name, array in zip(names, arrays, strict=True)}
@@ -96,7 +96,7 @@ def _write_safetensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     save_file(dict(tensors), path, metadata={"format": "pt"})
 
 
-def _write_npz(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+def _write_npz(tensors: Mapping[str, Any], path: Path) -> None:
     with path.open("wb") as file:
         np.savez(file, **tensors)
 

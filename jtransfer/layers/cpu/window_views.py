@@ -19,9 +19,15 @@ Pads = tuple[Pair, Pair]
 NO_PADS = ((0, 0), (0, 0))
 
 
+def sides(x: Num[Array, "b h w c"]) -> Pair:
+    """Height and width of a map."""
+    return x.shape[1], x.shape[2]
+
+
 def out_size(size: Pair, window: Pair, strides: Pair, pads: Pads) -> Pair:
     """Height and width of the output of a window that moves over a map of `size`."""
-    return tuple((n + lo + hi - k) // s + 1 for n, k, s, (lo, hi) in zip(size, window, strides, pads, strict=True))
+    height, width = ((n + lo + hi - k) // s + 1 for n, k, s, (lo, hi) in zip(size, window, strides, pads, strict=True))
+    return height, width
 
 
 def pad(x: Num[Array, "b h w c"], pads: Pads, fill: float = 0.0) -> Num[Array, "b H W c"]:
@@ -31,7 +37,7 @@ def pad(x: Num[Array, "b h w c"], pads: Pads, fill: float = 0.0) -> Num[Array, "
 
 def window_views(x: Num[Array, "b H W c"], window: Pair, strides: Pair) -> list[Num[Array, "b i j c"]]:
     """What each position of the window sees of a padded map: one view for each position, row by row."""
-    (i, j), (sh, sw), (b, _, _, c) = out_size(x.shape[1:3], window, strides, NO_PADS), strides, x.shape
+    (i, j), (sh, sw), (b, _, _, c) = out_size(sides(x), window, strides, NO_PADS), strides, x.shape
     return [
         lax.slice(x, (0, m, n, 0), (b, m + (i - 1) * sh + 1, n + (j - 1) * sw + 1, c), (1, sh, sw, 1))
         for m in range(window[0])

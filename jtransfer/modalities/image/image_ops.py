@@ -8,6 +8,7 @@ for, which antialiases when it shrinks: other pixels, and several times slower.
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from jtransfer.modalities.image.randaugment import augmentation
 
 cv2.setNumThreads(0)  # the loader's threads share the cores already
 
-HostFn = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+HostFn = Callable[[np.ndarray, Any], np.ndarray]  # the generator may be None where nothing is random
 Size = int | tuple[int, int]
 
 _OPENCV = {
@@ -159,9 +160,12 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
     _positive(pixels, "pixels")
     if value != "reflect" and not (isinstance(value, int) and 0 <= value <= 255):
         raise InputError(f"value={value!r} must be 0 to 255 or 'reflect'")
-    kind, fill = (cv2.BORDER_REFLECT_101, 0) if value == "reflect" else (cv2.BORDER_CONSTANT, value)
-    border = (pixels,) * 4
-    return lambda image, rng: _restored(cv2.copyMakeBorder(image, *border, kind, value=(fill,) * 4), image)
+    kind, fill = (cv2.BORDER_REFLECT_101, 0) if isinstance(value, str) else (cv2.BORDER_CONSTANT, value)
+
+    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return _restored(cv2.copyMakeBorder(image, pixels, pixels, pixels, pixels, kind, value=(fill,) * 4), image)
+
+    return apply
 
 
 def to_gray() -> HostFn:
@@ -204,7 +208,7 @@ def _positive(value: object, name: str) -> None:
         raise InputError(f"{name}={value!r} must be a positive whole number" + " or a pair" * (name == "size"))
 
 
-def _increasing(bounds: object, name: str, most: float) -> None:
+def _increasing(bounds: Any, name: str, most: float) -> None:
     try:
         low, high = bounds
         good = 0 < low <= high <= most

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.base import Modality, Transform, no_form
 from jtransfer.modalities.image import transforms
@@ -47,7 +48,7 @@ class Image(Modality):
         pixels = getattr(model, "pixels", Pixels())
         return normalize(pixels.mean, pixels.std, getattr(model, "dtype", jnp.float32))
 
-    def model_fields(self, model: Any, init: str) -> dict[str, Any]:
+    def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"channels": self.channels} if hasattr(model, "channels") else {}
 
     def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:

@@ -148,7 +148,7 @@ def _bound(function: Callable, node: ast.expr, text: str) -> dict[str, Any]:
     args, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
     try:
         values = [ast.literal_eval(arg) for arg in args]
-        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in keywords}
+        named: dict[Any, Any] = {keyword.arg: ast.literal_eval(keyword.value) for keyword in keywords}
         return dict(signature.bind(*values, **named).arguments)
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
         parameters = ", ".join(

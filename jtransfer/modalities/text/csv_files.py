@@ -57,24 +57,23 @@ def open_csv(path: Path) -> Table:
 
 def _records(path: Path, dialect: dict) -> Iterator[tuple[int, int, int, list[str]]]:
     """Number of the first line, first byte, last byte and fields of each record, the header included."""
-    first = last = None
+    taken: list[lines.Line] = []  # of the record
 
     def texts() -> Iterator[str]:
-        nonlocal first, last
-        for last in lines.scan(path):
-            first = first or last
-            yield last.text
+        for line in lines.scan(path):
+            taken.append(line)
+            yield line.text
 
     csv.field_size_limit(_LONGEST)
     reader = csv.reader(texts(), **dialect)
     while True:
-        first = None
+        taken.clear()
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            number = first.number if first else 1
+            number = taken[0].number if taken else 1
             raise InputError(f"{path}, line {number}: is no row of a CSV file: {error}; check its quotes") from None
         if fields:
-            yield first.number, first.start, last.stop, fields
+            yield taken[0].number, taken[0].start, taken[-1].stop, fields

@@ -76,7 +76,7 @@ def causal(tokenizer: Tokenizer, length: int) -> TextPipeline:
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
         ids, prompt = document(tokenizer, end, example)
-        truncated, unknown = max(len(ids) - length - 1, 0), ids.count(tokenizer.unk)
+        truncated, unknown = max(len(ids) - length - 1, 0), tokenizer.unknown(ids)
         ids = ids[: length + 1]
         labels = [token if i >= prompt else -1 for i, token in enumerate(ids)][1:]
         if len(ids) == 1:
@@ -152,7 +152,7 @@ def _label(example: Mapping[str, Any]) -> np.ndarray:
     return label.astype(np.float32 if label.dtype.kind == "f" else np.int32)
 
 
-def _tokens(labels: Sequence[int]) -> np.ndarray:
+def _tokens(labels: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.array(labels, np.int32)
 
 

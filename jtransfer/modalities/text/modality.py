@@ -15,9 +15,10 @@ from jtransfer import weights
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Transform, Writing, no_form
+from jtransfer.modalities.base import STATE, Modality, Writing, no_form
 from jtransfer.modalities.text import forms, tokenizers, writing
 from jtransfer.modalities.text.packing import packed
+from jtransfer.modalities.text.pipeline import TextPipeline
 from jtransfer.modalities.text.statistics import text_statistics
 from jtransfer.modalities.text.tokenizers import Tokenizer
 from jtransfer.tasks.base import Task
@@ -91,7 +92,7 @@ class Text(Modality):
     def save(self, folder: str | os.PathLike) -> None:
         keep(self.vocabulary, folder)
 
-    def usual_fields(self, model: Any, init: str) -> dict[str, Any]:
+    def usual_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         if init != "scratch" or not hasattr(model, "vocab_size"):
             return {}
         return {"vocab_size": max(self.vocabulary.vocabulary, model.vocab_size)}
@@ -103,14 +104,14 @@ class Text(Modality):
     def pack(self, source: Source, task: Task) -> Source:
         return packed(source, self.vocabulary, self.length) if self.packs(task) else source
 
-    def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:
+    def make_transform(self, task: Task, model: Any, *, train: bool) -> TextPipeline:
         self._check_length(task, model)
         typed = self.vocabulary.typed and getattr(model, "segments", 0) > 0
         tokenizer = dataclasses.replace(self.vocabulary, typed=typed)
         if self.packs(task):
             return forms.rows(tokenizer, self.length, segmented=self.packing == "segmented")
         if task.form == "seq2seq":
-            return forms.seq2seq(tokenizer, self.length, self.target_length, getattr(model, "start", None))
+            return forms.seq2seq(tokenizer, self.length, self.target_length, model.start)
         made = {"single": forms.single, "tokens": forms.tokens, "pair": forms.pair, "causal": forms.causal}
         if task.form not in made:
             raise no_form(self, task)

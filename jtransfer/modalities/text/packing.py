@@ -9,6 +9,8 @@ from jtransfer.data.source import Source, unlabelled
 from jtransfer.modalities.text.forms import document, end_of_text
 from jtransfer.modalities.text.tokenizers import Tokenizer
 
+_FIELDS = {"ids": np.int32, "loss_mask": bool, "segment_start": bool}
+
 
 def packed(source: Source, tokenizer: Tokenizer, length: int) -> Source:
     """All texts of a source one after the other, each with `eos` at its end, in rows of `length` tokens and one more.
@@ -28,13 +30,12 @@ def packed(source: Source, tokenizer: Tokenizer, length: int) -> Source:
             ids, prompt = document(tokenizer, end, source[i])
             yield from ((token, place >= prompt, place == 0) for place, token in enumerate(ids))
 
-    kinds = np.dtype([("ids", np.int32), ("loss_mask", bool), ("segment_start", bool)])
-    tokens = np.fromiter(texts(), kinds)
+    tokens = np.fromiter(texts(), np.dtype(list(_FIELDS.items())))
     if len(tokens) < 2:
         raise InputError("the texts hold no tokens to predict")
 
     def read(i: int) -> dict[str, np.ndarray]:
         row = tokens[i * length : (i + 1) * length + 1]
-        return {name: row[name] for name in kinds.names}
+        return {name: row[name] for name in _FIELDS}
 
     return unlabelled(-(-(len(tokens) - 1) // length), read)

@@ -69,7 +69,7 @@ class TextPipeline:
           `{"inputs": {name: int32 [B, n]}, "label": int32 [B], [B, n] or float32 [B], [B, C]}`.
         """
         width, target_width = self._widths(lengths or [self.lengths(row) for row in rows])
-        rows = [*rows, *rows[:1] * ((size or len(rows)) - len(rows))]
+        rows = [*rows, *[rows[0]] * ((size or len(rows)) - len(rows))]
         inputs = {
             name: stacked(
                 [row["inputs"][name] for row in rows],

@@ -123,7 +123,7 @@ def label_columns(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[
     if key == "":
         return ()
     if key and key not in columns and "," in key:
-        return tuple(_named(columns, part.strip(), "label_key", where) for part in key.split(","))
+        return tuple(name for part in key.split(",") if (name := _named(columns, part.strip(), "label_key", where)))
     others = [name for name in LABELS if name in columns]
     if key in (None, "label") and "label" not in columns and len(others) == 1:
         return (others[0],)

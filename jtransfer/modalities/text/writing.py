@@ -44,6 +44,6 @@ def inputs(tokenizer: Tokenizer, length: int, form: str, given: Sequence[str]) -
     return {"input_ids": stacked(rows, width, tokenizer.pad or 0), "attention_mask": stacked(masks, width, 0)}
 
 
-def decoded(produced: Tokenizer, tokens: Sequence[Sequence[int]], lengths: Sequence[int]) -> np.ndarray:
+def decoded(produced: Tokenizer, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Tokens [n, m] that a model generated, as far as each row's length goes, as strings [n]."""
     return np.array([produced.decode(row[:length]) for row, length in zip(tokens, lengths, strict=True)])

@@ -57,7 +57,7 @@ class Vector(Modality):
         if self.statistics not in SOURCES:
             raise unknown("data.statistics", self.statistics, SOURCES)
         folder, init = places
-        found = of_run(folder)
+        found = of_run(folder) if isinstance(folder, str | os.PathLike) else None
         if found is None and self.statistics == "init":
             found = of_weights(init)
             if found is None:
@@ -79,7 +79,7 @@ class Vector(Modality):
         mean, std = self._statistics()
         (place / FILE).write_text(json.dumps({"mean": mean.tolist(), "std": std.tolist()}) + "\n")
 
-    def model_fields(self, model: Any, init: str) -> dict[str, Any]:
+    def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"num_features": len(self._statistics().mean)} if hasattr(model, "num_features") else {}
 
     def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:

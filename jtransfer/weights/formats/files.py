@@ -4,7 +4,7 @@ import mmap
 import os
 import stat
 import weakref
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -110,7 +110,7 @@ class Window:
         if len(self._chunk) < n:
             raise Malformed(f"ends early: {n:,} bytes are missing at {base:,}")
 
-    def integer(self, n: int, *, signed: bool = False, order: str = "little") -> int:
+    def integer(self, n: int, *, signed: bool = False, order: Literal["little", "big"] = "little") -> int:
         """Returns the next `n` bytes as an integer, in the byte order "little" or "big"."""
         return int.from_bytes(self.take(n), order, signed=signed)
 

@@ -84,7 +84,7 @@ def _collect(group: h5py.Group, prefix: str, datasets: dict, seen: set[int], dep
         if not isinstance(link, h5py.HardLink):
             raise Malformed(f"{path!r} is a {type(link).__name__}; links are refused")
         item = group[name]
-        address = h5py.h5o.get_info(item.id).addr
+        address = h5py.h5o.get_info(item.id).addr  # pyright: ignore[reportAttributeAccessIssue]
         if address in seen or len(seen) >= _MAX_OBJECTS:
             raise Malformed(f"{path!r} is reached by two paths, or there are over {_MAX_OBJECTS:,} objects")
         seen.add(address)
@@ -104,14 +104,14 @@ def _lazy(file: File, dataset: h5py.Dataset, name: str, size: int, start: int | 
     check_shape(shape, dtype.itemsize, name)
     length = math.prod(shape) * dtype.itemsize
     _check_storage(dataset, name, length, size)
-    offset = dataset.id.get_offset()
-    contiguous = start is not None and offset is not None and dataset.chunks is None
-    if contiguous and (dataset.id.get_storage_size() != length or offset + length > size):
-        raise Malformed(f"dataset {name!r} reaches outside of the file")
+    offset = dataset.id.get_offset() if dataset.chunks is None else None
+    if start is not None and offset is not None:
+        if dataset.id.get_storage_size() != length or offset + length > size:
+            raise Malformed(f"dataset {name!r} reaches outside of the file")
+        place = start + offset
+        return Lazy(shape, dtype, lambda: typed(file.map(place, length), dtype, not stored.isnative).reshape(shape))
 
     def fetch() -> np.ndarray:
-        if contiguous:
-            return typed(file.map(start + offset, length), dtype, not stored.isnative).reshape(shape)
         with _damage():
             _check_chunks(dataset, name)
             return np.asarray(dataset[()], dtype)
@@ -137,7 +137,7 @@ def _check_chunks(dataset: h5py.Dataset, name: str) -> None:
     """HDF5 unpacks a chunk however large it becomes; none may become larger than it should."""
     plist = dataset.id.get_create_plist()
     codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-    if h5py.h5z.FILTER_DEFLATE not in codes:
+    if dataset.chunks is None or h5py.h5z.FILTER_DEFLATE not in codes:
         return
     bit = 1 << codes.index(h5py.h5z.FILTER_DEFLATE)
     most = math.prod(dataset.chunks) * dataset.dtype.itemsize + _CHECKSUM

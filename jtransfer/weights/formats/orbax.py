@@ -38,7 +38,7 @@ def item(folder: str) -> str | None:
 
 def read(folder: str) -> Opened:
     """Opens the arrays of an Orbax checkpoint in a local folder, checked before TensorStore sees them."""
-    inside = item(folder)
+    inside = item(folder) or "."
     root = os.path.abspath(os.path.join(folder, inside))
     file = File(os.path.join(root, METADATA))
     header = json_header.parse(file.read(0, file.size))

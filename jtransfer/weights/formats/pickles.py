@@ -212,7 +212,7 @@ _EMPTY = object()
 _SCALARS = (str, int, float, bytes, type(None), Global)
 
 
-_OPERATIONS: dict[bytes, Callable[[_Machine], None]] = {
+_OPERATIONS: dict[bytes, Callable[[_Machine], object]] = {
     b"\x80": lambda m: _protocol(m.source.integer(1)),
     b"\x95": lambda m: m.source.take(8) and None,  # a frame's length only helps buffering
     b"N": lambda m: m.push(None),

@@ -130,7 +130,9 @@ def _rebuild_parameter(args: tuple, _: Any) -> Tensor:
 
 def _rebuild_from_type(args: tuple, spend: Callable[[int], None]) -> Any:
     match args:
-        case (Global(call=rebuild, name=name), Global(), tuple() as inner, *_) if name in _REBUILDS:
+        case (Global(call=rebuild, name=name), Global(), tuple() as inner, *_) if (
+            rebuild is not None and name in _REBUILDS
+        ):
             return rebuild(inner, spend)
     raise Malformed("pickle is damaged: a tensor subclass does not hold a tensor")
 

@@ -39,7 +39,9 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]
         return [name for timm_name, name in _named_by_timm() if timm_name in wanted]
     family, stated = _family(config), fields(files)
     nearest: dict[type, tuple[tuple[int, float], str]] = {}
-    for name in models.names() if family else ():
+    if family is None:
+        return []
+    for name in models.names():
         usual = models.create(name)
         if isinstance(usual, family.MODEL):
             different = sum(getattr(usual, key, usual) != value for key, value in stated.items())

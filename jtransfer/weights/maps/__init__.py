@@ -90,7 +90,7 @@ def sizes(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any] | None:
       tensors: names → anything with a shape.
     """
     found = _family(type(model))
-    return found.sizes(tensors) if hasattr(found, "sizes") else {}
+    return found.sizes(tensors) if found and hasattr(found, "sizes") else {}
 
 
 def fields(model: Any, scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
@@ -106,4 +106,4 @@ def fields(model: Any, scheme: str, called: Sequence[str], names: Collection[str
       Field → value, where a value that can't be told is None.
     """
     found = _family(type(model))
-    return found.fields(scheme, called, names) if hasattr(found, "fields") else {}
+    return found.fields(scheme, called, names) if found and hasattr(found, "fields") else {}

@@ -57,7 +57,7 @@ def named(
         unused = () if model.pooled == "pooler" else (rf"{prefix}pooler\.dense\.(weight|bias)",)
         unused = (*unused, *ignore, r".*\.position_ids", "position_ids")
         tokens = Map(f"{prefix}embeddings.word_embeddings.weight", "embed/tokens/embedding")
-        if bias is None:
+        if bias is None or copies is None:
             yield Scheme(name, (tokens, *rows), unused, _pooler(model, prefix, rows))
             return
         twice = [copies[kind] for kind in ("bias",) if kind in copies]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jtransfer.models.vit import ViT
-from jtransfer.weights.mapping import Map, Scheme, Transform, identity
+from jtransfer.weights.mapping import Map, Scheme, Transform, as_tuple, identity
 
 
 class _Numbers(NamedTuple):
@@ -98,12 +98,13 @@ def _stacked(rows: Iterable[Map], depth: int) -> Iterator[Map]:
         def load(x: np.ndarray) -> tuple[np.ndarray, ...]:
             if len(x) != depth:
                 raise ValueError(f"{len(x)} layers, not {depth}")
-            return tuple(map(one.load, x))
+            return tuple(array for layer in x for array in as_tuple(one.load(layer)))
 
         return Transform(load, lambda *layers: np.stack([one.save(x) for x in layers]))
 
     for row in rows:
-        yield Map(row.source, tuple(row.params.replace("{i}", str(i)) for i in range(depth)), transform(row.transform))
+        (path,) = as_tuple(row.params)
+        yield Map(row.source, tuple(path.replace("{i}", str(i)) for i in range(depth)), transform(row.transform))
 
 
 def _flax(foreign: str, ours: str, weight: str = "kernel") -> list[Map]:

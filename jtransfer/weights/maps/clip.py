@@ -5,7 +5,7 @@ from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.models.clip import CLIP, CLIPImage, CLIPText
-from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+from jtransfer.weights.mapping import Map, Scheme, Transform, as_tuple, conv, dense, layer_norm
 from jtransfer.weights.maps import vit
 from jtransfer.weights.maps.open_clip import FILE as OPEN_CLIP
 from jtransfer.weights.maps.open_clip import SIZES, read
@@ -62,9 +62,7 @@ def _activation(quick: bool) -> str:
 
 def _under(tower: str, rows: tuple[Map, ...]) -> Iterator[Map]:
     for row in rows:
-        paths = row.params if isinstance(row.params, tuple) else (row.params,)
-        paths = tuple(f"{tower}/{path}" for path in paths)
-        yield Map(row.source, paths if len(paths) > 1 else paths[0], row.transform)
+        yield Map(row.source, tuple(f"{tower}/{path}" for path in as_tuple(row.params)), row.transform)
 
 
 def _hugging(theirs: str) -> list[Map]:

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.weights.mapping import Map, Scheme, Transform
+from jtransfer.weights.mapping import Map, Scheme, Transform, as_tuple
 
 _ROWS = 1024  # compared at once
 
@@ -23,10 +23,11 @@ def schemes(
       rows: The rows of all other tensors.
       ignore: Regular expressions of names that carry nothing.
     """
+    (source,) = as_tuple(embedding.source)
     for count in range(len(copies) + 1):
         for held in combinations(copies, count):
             named = f"{name} with {', '.join(held)}" if held else name
-            row = Map((embedding.source, *held), embedding.params, _copied(embedding.source, *held))
+            row = Map((source, *held), embedding.params, _copied(source, *held))
             yield Scheme(named, (row if held else embedding, *rows), tuple(ignore))
 
 

@@ -63,8 +63,9 @@ def lazy_params(assignment: Assignment, tensors: Mapping[str, Any], wanted: list
     if getattr(sources[0], "window", None) and len(axes) == len(wanted[0].shape):
         return [_by_window(assignment, sources[0], tuple(axes), wanted[0])]
     arrays = tuple(read(source) for source in sources)
-    if assignment.transform.axis is not None and arrays[0].nbytes > ROWS:
-        return [_by_rows(assignment, arrays[0], wanted[0])]
+    axis = assignment.transform.axis
+    if axis is not None and arrays[0].nbytes > ROWS:
+        return [_by_rows(assignment, arrays[0], range(len(wanted[0].shape))[axis], wanted[0])]
     return [
         LazyParam(like.shape, like.dtype, _by_stride(array), array.__getitem__, arrays)
         for array, like in zip(assignment.load(*arrays), wanted, strict=True)
@@ -106,9 +107,8 @@ def _by_window(assignment: Assignment, tensor: Any, axes: tuple[int, ...], like:
     return LazyParam(like.shape, like.dtype, tuple(slowest), cut)
 
 
-def _by_rows(assignment: Assignment, array: np.ndarray, like: Any) -> LazyParam:
+def _by_rows(assignment: Assignment, array: np.ndarray, axis: int, like: Any) -> LazyParam:
     """A parameter whose transform copies: it is applied to a few rows at a time, the last of which are kept."""
-    axis = range(len(like.shape))[assignment.transform.axis]
     step = max(1, ROWS * len(array) // array.nbytes)
 
     @functools.lru_cache(1)

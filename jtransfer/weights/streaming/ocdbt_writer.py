@@ -65,7 +65,7 @@ def new(folder: str | os.PathLike) -> Iterator[Callable[[str, Any], None]]:
         if not 0 < len(entries) <= KEYS:
             raise ValueError(f"{len(entries):,} keys; one leaf holds 1 to {KEYS:,}")
         root = append(leaf(entries))
-    Path(folder, MANIFEST).write_bytes(manifest(root, entries.values()))
+    Path(folder, MANIFEST).write_bytes(manifest(root, list(entries.values())))
 
 
 def leaf(entries: dict[bytes, Place]) -> bytes:

@@ -135,7 +135,7 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any]) -> T
 
     def split_words(words: Sequence[str]) -> tuple[list[int], list[int]]:
         found = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
-        return found.ids, found.word_ids
+        return found.ids, [-1 if word is None else word for word in found.word_ids]
 
     length = config.get("model_max_length")
     return Tokenizer(
@@ -151,14 +151,14 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any]) -> T
     )
 
 
-def _special(made: hf.Tokenizer, config: Mapping[str, Any]) -> dict[str, int]:
+def _special(made: hf.Tokenizer, config: Mapping[str, Any]) -> dict[str, Any]:
     """The ids of the special tokens that the files name, or that go by their usual name."""
     named = {name: _content(config.get(f"{name}_token")) for name in _NAMES}
     new = [token for token in named.values() if token and made.token_to_id(token) is None]
     made.add_special_tokens(new)
     found = {}
     for name in _NAMES:
-        choices = (named[name],) if named[name] else _USUAL[name]
+        choices = (token,) if (token := named[name]) else _USUAL[name]
         ids = [i for token in choices if (i := made.token_to_id(token)) is not None]
         if ids:
             found[name] = ids[0]

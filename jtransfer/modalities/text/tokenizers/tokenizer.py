@@ -134,6 +134,10 @@ class Tokenizer:
                 raise InputError(f"token {i} is outside the vocabulary of {self.vocabulary} of {self.path}")
         return self.join(ids)
 
+    def unknown(self, ids: Sequence[int]) -> int:
+        """Returns how many of some ids stand for what the vocabulary lacks."""
+        return 0 if self.unk is None else ids.count(self.unk)
+
     def _room(self, length: int | None, around: int, wanted: int) -> int:
         if length is None:
             return wanted
@@ -144,7 +148,7 @@ class Tokenizer:
     def _encoded(self, parts: Sequence[Sequence[tuple[int, int]]], truncated: int) -> Encoded:
         tokens = [token for part in parts for token in part]
         ids = [i for i, _ in tokens]
-        return Encoded(ids, [kind for _, kind in tokens], truncated, ids.count(self.unk) if self.unk is not None else 0)
+        return Encoded(ids, [kind for _, kind in tokens], truncated, self.unknown(ids))
 
 
 def check(tokenizer: Tokenizer, embedded: int) -> str | None:
