@@ -21,7 +21,7 @@ def make(context: Context, split: str) -> Evaluate:
       InputError: the task has no targets to write, or a setting of generation is wrong.
     """
     modality, config = context.modality, context.config
-    if context.task.writes != "targets":
+    if context.task.generates != "targets":
         raise InputError(f"evals: 'generation' needs a task with targets; this is task={context.task.name!r}")
     how = modality.writing(context.task, context.model, config.generate.fields.to_dict())
     key = jax.random.key(config.seed)

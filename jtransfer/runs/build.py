@@ -90,7 +90,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
 def described(config: Any, init: weights.Source, target: Stream) -> Any:
     """The config with the task, the model's name and fields, and the settings of generation filled in."""
     name, fields = describe.describe(config, init, target.task, target.modality, len(target.class_names))
-    generation = describe.generation(config, init, target.task, target.task_name) if target.task.writes else {}
+    generation = describe.generation(config, init, target.task, target.task_name) if target.task.generates else {}
     config = config.copy_and_resolve_references().unlock()
     config.modality = target.modality_name
     config.task = target.task_name

@@ -35,7 +35,7 @@ def describe(
     if not name:
         return _of_weights(init, head, modality, num_classes, fields)
     usual = models.create(name, num_classes, **fields)
-    if task.writes and getattr(usual, "head", "lm") != "lm":
+    if task.generates and getattr(usual, "head", "lm") != "lm":
         raise InputError(f"model.name={name!r} is no model for task={task.name!r}, which needs one that generates")
     if head and hasattr(usual, "head"):
         fields.setdefault("head", head)

@@ -49,7 +49,7 @@ def make(context: Context) -> list[Evaluator]:
     """
     entries = [entry for entry in context.config.evals if _is_there(context, entry.split)]
     made = [_make(context, entry.name, entry.split, entry.every, entry.fields.to_dict()) for entry in entries]
-    if context.task.writes == "targets" and context.config.generate.num_examples:
+    if context.task.generates == "targets" and context.config.generate.num_examples:
         splits = {entry.split: entry.every for entry in entries if entry.name == "split"}
         asked = {(entry.name, entry.split) for entry in entries}
         made += [

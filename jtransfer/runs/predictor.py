@@ -37,7 +37,7 @@ class Predictor:
           step: a step that was kept, "best" (by the validation split), or None for the last.
         """
         self.run, self.class_names, self._step = run, run.class_names, step
-        self._make = self._writer() if run.task.writes else self._evaluator()
+        self._make = self._writer() if run.task.generates else self._evaluator()
 
     @functools.cached_property
     def _variables(self) -> dict:

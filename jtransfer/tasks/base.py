@@ -57,7 +57,7 @@ class Task:
       lines: `(given, table, class names) -> lines`: what `predict` prints (`tasks.printing`).
       shown: the metrics that a report compares, the most important first.
       sections: what a report shows of the predictions: "classes", "numbers" or "texts".
-      writes: what the model generates: "targets", which an evaluation compares with those wanted; "more"; or "".
+      generates: what the model generates: "targets", which an evaluation compares with those wanted; "more"; or "".
       wrap: `loss of (outputs, labels, mask) -> the loss of this task's outputs`.
     """
 
@@ -76,7 +76,7 @@ class Task:
     lines: Callable[..., Iterator[str]] | None = None
     shown: tuple[str, ...] = ("loss",)
     sections: tuple[str, ...] = ()
-    writes: str = ""
+    generates: str = ""
     wrap: Callable[[Callable], Callable] = whole
 
     def objective(self, loss: Callable) -> Callable:

@@ -14,5 +14,5 @@ LM = Task(
     by_token=True,
     lines=printing.written,
     shown=("perplexity", "loss"),
-    writes="more",
+    generates="more",
 )

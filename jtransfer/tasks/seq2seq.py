@@ -15,5 +15,5 @@ SEQ2SEQ = Task(
     lines=printing.written,
     shown=("chrf", "bleu", "perplexity", "loss"),
     sections=("texts",),
-    writes="targets",
+    generates="targets",
 )

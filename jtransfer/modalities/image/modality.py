@@ -11,6 +11,7 @@ import numpy as np
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import height_width
 from jtransfer.modalities.base import Modality, Transform, no_form
 from jtransfer.modalities.image import transforms
 from jtransfer.modalities.image.pixels import decode
@@ -152,8 +153,7 @@ def _training(size: Any) -> str:
 def _evaluation(size: Any, own: Mapping[str, Any]) -> str:
     """The share `crop` of each side is left for the model; of an aspect that is not square, the largest part of the
     image that has it is looked at."""
-    sides = size if isinstance(size, tuple | list) else (size, size)
-    height, width = (round(side / own["crop"]) for side in sides)
+    height, width = (round(side / own["crop"]) for side in height_width(size))
     method = own["interpolation"]
     resized = f"resize_short({height}, '{method}')" if height == width else f"resize_crop({height, width}, '{method}')"
     return f"{resized}|center_crop({size})"
