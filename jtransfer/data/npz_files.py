@@ -1,5 +1,5 @@
 """`.npz` files of arrays and labels: `x_train`, `y_train`, `x_test`, `y_test` as in Keras, or all examples in two
-arrays."""
+arrays. An array of inputs may have one of partners beside it, such as `x_train_pair`."""
 
 import zipfile
 import zlib
@@ -13,6 +13,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data.source import Source
 
 _SPLITS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+_PAIR = "_pair"  # after the name of an array of inputs
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
@@ -22,6 +23,7 @@ class Arrays(NamedTuple):
     Attributes:
       where: the data set, for errors.
       inputs: split → array [N, …].
+      partners: split → array [N, …] of what belongs together with the inputs, of splits that have one.
       labels: split → array [N] or [N, C].
       class_names: the array of that name; None where there is none.
       held: the names of all arrays of the file.
@@ -29,6 +31,7 @@ class Arrays(NamedTuple):
 
     where: str
     inputs: dict[str, np.ndarray]
+    partners: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     class_names: np.ndarray | None
     held: Sequence[str]
@@ -55,14 +58,18 @@ def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
     path, where = Path(location).expanduser(), f"npz:{location}"
     if not path.is_file():
         raise InputError(f"{where}: there is no such file")
-    found, held = _read(path, {"class_names", *(name for pair in (*_SPLITS.values(), *pairs) for name in pair)})
+    every = (*_SPLITS.values(), *pairs)
+    wanted = {"class_names", *(name for x, y in every for name in (x, x + _PAIR, y))}
+    found, held = _read(path, wanted)
     named = [*_SPLITS.items(), *(("all", pair) for pair in pairs)]
-    splits = {split: (found[x], found[y]) for split, (x, y) in named if x in found and y in found}
-    for split, (x, y) in splits.items():
-        if x.ndim and y.ndim and len(x) != len(y):
-            raise InputError(f"{where}, split {split}: {len(x)} examples but {len(y)} labels")
-    inputs, labels = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
-    return Arrays(where, inputs, labels, found.get("class_names"), held)
+    there = {split: (x, y) for split, (x, y) in named if x in found and y in found}
+    inputs, labels = ({split: found[pair[i]] for split, pair in there.items()} for i in (0, 1))
+    partners = {split: found[x + _PAIR] for split, (x, _) in there.items() if x + _PAIR in found}
+    for arrays, what in ((labels, "labels"), (partners, "partners")):
+        for split, array in arrays.items():
+            if array.ndim and inputs[split].ndim and len(array) != len(inputs[split]):
+                raise InputError(f"{where}, split {split}: {len(inputs[split])} examples but {len(array)} {what}")
+    return Arrays(where, inputs, partners, labels, found.get("class_names"), held)
 
 
 def encode(arrays: Arrays) -> Labels:
@@ -88,21 +95,20 @@ def encode(arrays: Arrays) -> Labels:
     return _classes(labels, names, where, every)
 
 
-def source(inputs: np.ndarray, labels: Labels, split: str, example: Callable[[np.ndarray], dict[str, Any]]) -> Source:
+def source(labels: Labels, split: str, example: Callable[[int], dict[str, Any]]) -> Source:
     """The examples of a split.
 
     Args:
-      inputs: [N, …].
       labels: of all splits.
       split: its name.
-      example: what an example holds beside its label, from its input.
+      example: what an example holds beside its label, from its number.
     """
     values, plain = labels.values[split], {"class": int, "number": float}.get(labels.kind, np.asarray)
 
     def read(index: int) -> dict[str, Any]:
-        return {**example(inputs[index]), "label": plain(values[index])}
+        return {**example(index), "label": plain(values[index])}
 
-    return Source(len(inputs), read, labels.class_names, lambda start, stop: values[start:stop], labels.kind)
+    return Source(len(values), read, labels.class_names, lambda start, stop: values[start:stop], labels.kind)
 
 
 def _read(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -1,6 +1,6 @@
 """`.npz` files of images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -13,7 +13,8 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """The splits of a file with `images` and `labels`, or `x_train`, `y_train`, `x_test` and `y_test`
     (`data.npz_files`).
 
-    Images are uint8 [N, H, W] or [N, H, W, 1 | 3 | 4].
+    Images are uint8 [N, H, W] or [N, H, W, 1 | 3 | 4]. `images_pair`, `x_train_pair` and `x_test_pair` hold the images
+    that belong together with them, for embeddings.
 
     Raises:
       InputError: as for `npz_files`, or the arrays are no images.
@@ -24,13 +25,18 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
             f"{arrays.where}: needs the arrays images and labels, features and labels, or x_train, y_train, x_test and "
             f"y_test; it has {', '.join(arrays.held) or 'none'}"
         )
-    for split, images in arrays.inputs.items():
-        _check(images, f"{arrays.where}, split {split}")
+    for found in (arrays.inputs, arrays.partners):
+        for split, images in found.items():
+            _check(images, f"{arrays.where}, split {split}")
     labels, channels = npz_files.encode(arrays), spec.get("channels", 3)
-    return {
-        split: npz_files.source(images, labels, split, lambda image: {"image": with_channels(image, channels)})
-        for split, images in arrays.inputs.items()
-    }
+    return {split: npz_files.source(labels, split, _reader(arrays, split, channels)) for split in arrays.inputs}
+
+
+def _reader(arrays: npz_files.Arrays, split: str, channels: int) -> Callable[[int], dict[str, np.ndarray]]:
+    images = {"image": arrays.inputs[split]}
+    if split in arrays.partners:
+        images["image_pair"] = arrays.partners[split]
+    return lambda i: {name: with_channels(every[i], channels) for name, every in images.items()}
 
 
 def _check(images: np.ndarray, where: str) -> None:
