@@ -13,13 +13,12 @@ import references
 from safetensors.numpy import load_file
 
 from jtransfer import config as configs
-from jtransfer import data, models, weights
+from jtransfer import export as command
+from jtransfer import models, train, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
-from jtransfer.runs import build
-from jtransfer.runs import folder as workdir
 from jtransfer.training import checkpoint
 from jtransfer.weights import libraries, maps
 from jtransfer.weights.identify import hf_config, manifest
@@ -173,40 +172,43 @@ def test_a_pair_of_images_and_texts_is_exported(tmp_path):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A run's folder, whose parameters are stood in for."""
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that took one step."""
     config = configs.default()
     config.model.name = "resnet18"
     config.model.fields = {"depths": (1, 1, 1, 1), "image_size": 32}
+    config.data.train, config.data.test = "train[:8]", "test[:8]"
     config.data.transform = "resize(32)|normalize(((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))"
-    config = configs.complete(config)
-    names = data.open(config.data, "test[:1]").class_names
-    folder = tmp_path / "run"
-    workdir.claim(folder, config, names)
-    (folder / "checkpoints").mkdir()
-    model = build.create_model(config, len(names))
-    variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))
-    asked = []
-    monkeypatch.setattr(checkpoint, "load_params", lambda *args: asked.append(args) or variables)
-    return folder, names, variables, asked
+    config.batch_size = 8
+    config.phases = [configs.phase("head", trainable="head/.*", steps=1)]
+    folder = tmp_path_factory.mktemp("exported") / "run"
+    train.run(config, folder)
+    return folder
 
 
 def test_a_run_is_exported_with_its_classes_and_its_preprocessing(run, tmp_path, capsys):
-    folder, names, variables, asked = run
-    run_command(export.main, ["export", str(folder), str(tmp_path / "new"), "--format=hf", "--step=20"])
-    assert asked == [(str(folder), 20)]
+    run_command(command.main, ["export", str(run), str(tmp_path / "new"), "--format=hf", "--step=1"])
     assert "(hf)" in capsys.readouterr().out
     config = json.loads((tmp_path / "new" / "config.json").read_text())
-    assert list(config["id2label"].values()) == list(names)
+    assert list(config["id2label"].values()) == json.loads((run / "classes.json").read_text())["class_names"]
     assert config["depths"] == [1, 1, 1, 1]
     assert "resnet.encoder.stages.0.layers.0.layer.0.normalization.num_batches_tracked" in load_file(
         tmp_path / "new" / "model.safetensors"
     )
+    processor = json.loads((tmp_path / "new" / "preprocessor_config.json").read_text())
+    assert (processor["image_mean"], processor["image_std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     model, back, _ = weights.restore(tmp_path / "new")
     np.testing.assert_allclose(model.pixels.mean, (0.1, 0.2, 0.3))
     np.testing.assert_allclose(model.pixels.std, (0.4, 0.5, 0.6))
-    assert_same(variables, back)
+    assert_same(checkpoint.load_params(run), back)
+
+
+def test_a_step_that_was_not_kept_is_not_exported(run, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_command(command.main, ["export", str(run), str(tmp_path / "new"), "--format=npz", "--step=20"])
+    assert "has no checkpoint of step 20; it has 1" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_timms_name_and_arguments(name, fields, architecture, args):
 
 def refused(*argv):
     with pytest.raises(SystemExit) as stopped:
-        run_command(export.main, ["export", *map(str, argv)])
+        run_command(command.main, ["export", *map(str, argv)])
     return stopped.value.code
 
 
