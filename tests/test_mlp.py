@@ -12,8 +12,8 @@ from jtransfer import models, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
-from jtransfer.weights.identify.detect import guess
-from jtransfer.weights.save import to_foreign
+from jtransfer.weights.identify.detect import detect
+from jtransfer.weights.save import to_tensors
 
 FOLDER = Path(__file__).parent / "references" / "mlp"
 CASES = {  # what torch's modules in make_mlp_references.py are
@@ -46,13 +46,13 @@ def test_a_file_shows_all_sizes_and_gives_torchs_logits(case):
     inputs, logits = stored(case)
     np.testing.assert_allclose(model.apply(variables, inputs), logits, rtol=0, atol=1e-6)
     assert weights.describe(FOLDER / f"{case}.pth").unsure == UNSURE[case]
-    assert guess(formats.open(FOLDER / f"{case}.pth")).misfits == 0
+    assert detect(formats.open(FOLDER / f"{case}.pth")).misfits == 0
 
 
 def test_names_and_numbers_come_back(case, tmp_path):
     source = formats.open(FOLDER / f"{case}.pth")
     model, variables, report = weights.restore(FOLDER / f"{case}.pth")
-    again = to_foreign(variables, model, scheme=report.scheme)
+    again = to_tensors(variables, model, scheme=report.scheme)
     prefix = "net." if case == "wrapped" else ""
     assert {f"{prefix}{name}" for name in again} == set(source)
     for name, array in again.items():
@@ -80,7 +80,7 @@ def test_torch_loads_what_is_written_and_gives_the_same_logits(tmp_path):
 @pytest.mark.parametrize("prefix", ["net.", "layers.", "model.", "linear_relu_stack."])
 def test_a_sequential_may_be_an_attribute(prefix, tmp_path):
     model, variables = tiny()
-    tensors = {f"{prefix}{name}": array for name, array in to_foreign(variables, model).items()}
+    tensors = {f"{prefix}{name}": array for name, array in to_tensors(variables, model).items()}
     save_file(tensors, tmp_path / "new.safetensors")
     again, back, _ = weights.restore(tmp_path / "new.safetensors")
     assert again == model
@@ -100,7 +100,7 @@ def test_a_sequential_may_be_an_attribute(prefix, tmp_path):
     ids=["convolution", "no chain", "no biases", "batch norm", "two networks"],
 )
 def test_other_layers_are_not_taken_for_a_perceptron(shapes):
-    assert guess({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}) is None
+    assert detect({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}) is None
 
 
 def test_another_head_and_other_sizes_are_told(tmp_path):
