@@ -183,7 +183,7 @@ def test_packed_texts_are_learnt_once_each_token(gpt2, length):
 
 
 def test_texts_apart_in_a_row_are_what_each_is_alone(gpt2):
-    source = Source(3, lambda i: {"text": SENTENCES[i], "target": " " + SENTENCES[0]}, [], None, "none")
+    source = unlabelled(3, lambda i: {"text": SENTENCES[i], "target": " " + SENTENCES[0]})
     (row,) = map(text.rows(gpt2, 256, segmented=True), text.packed(source, gpt2, 256))
     alone = [text.causal(gpt2, 256)(source[i]) for i in range(3)]
     number = row["inputs"]["segment_ids"]
@@ -221,13 +221,13 @@ def test_pairs_to_compare_stand_beside_each_other(bert):
 def test_what_becomes_of_texts_is_counted(bert):
     texts = ["the dog", "", "  ", "the " * 50, "東京 the dog"]
     found = text.text_statistics(texts_of(texts), text.single(bert, 16))
-    assert (found.examples, found.surveyed, found.truncated, found.unknown, found.empty) == (5, 5, 1, 2, 2)
+    assert (found.examples, found.examined, found.truncated, found.unknown, found.empty) == (5, 5, 1, 2, 2)
     assert found.tokens == sum(len(bert.encode(t, length=16).ids) for t in texts)
     line = str(found)
     assert "1 cut to fit (20.0%), 2 unknown tokens" in line
     assert "2 empty" in line
     few = text.text_statistics(texts_of(random_texts(50, 5)), text.single(bert, 16), most=7)
-    assert (few.surveyed, str(few).startswith("7 of 50 texts")) == (7, True)
+    assert (few.examined, str(few).startswith("7 of 50 texts")) == (7, True)
     with pytest.raises(InputError, match=r"all 2 texts that were looked at are empty; check data\.text_key"):
         text.text_statistics(texts_of(["", " "]), text.single(bert, 16))
     with pytest.raises(InputError, match="does not know these texts"):
@@ -241,7 +241,7 @@ def test_wrong_lengths_and_tokenizers_are_named(bert, gpt2):
         text.causal(gpt2, 0)
     with pytest.raises(InputError, match="has no token that ends a text"):
         text.causal(bert, 16)
-    with pytest.raises(InputError, match="hold no tokens to learn"):
+    with pytest.raises(InputError, match="hold no tokens to predict"):
         text.packed(texts_of([""]), gpt2, 16)
 
 

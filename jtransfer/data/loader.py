@@ -186,7 +186,7 @@ def _stacked(
         leaves, found = jax.tree.flatten(transform(source[index], rng))
         if structure is None:
             structure, stacked = found, [_empty(leaf, size) for leaf in leaves]
-        _write(stacked, row, leaves, index, indices[0], structure == found)
+        _write(stacked, row, leaves, index, int(indices[0]), structure == found)
     if structure is None:
         example = transform(source[0], next(_rngs(0, np.zeros(1, np.int64))))
         leaves, structure = jax.tree.flatten(example)

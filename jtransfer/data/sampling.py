@@ -53,7 +53,7 @@ def balanced(labels: Int[np.ndarray, " N"], seed: int) -> Order:
 
     def example(which: int, turn: int) -> int:
         epoch, within = divmod(turn, len(members[which]))
-        return class_order(which, epoch)[within]
+        return int(class_order(which, epoch)[within])
 
     def order(places: np.ndarray) -> np.ndarray:
         turns, slots = np.divmod(places, num_classes)

@@ -6,6 +6,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -46,11 +47,11 @@ class Source:
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: int) -> dict:
-        index = operator.index(index)
-        if not -self.size <= index < self.size:
-            raise IndexError(f"example {index} of {self.size}")
-        return self.read(index % self.size)
+    def __getitem__(self, index: SupportsIndex) -> dict:
+        i = operator.index(index)
+        if not -self.size <= i < self.size:
+            raise IndexError(f"example {i} of {self.size}")
+        return self.read(i % self.size)
 
     @functools.cached_property
     def labels(self) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from jtransfer.core import registry
 from jtransfer.core.errors import InputError, unknown
@@ -11,7 +14,7 @@ from jtransfer.data.source import Declined, Source, concatenate
 _EMBEDDED = Path(__file__).parent / "embedded"
 
 
-def open(spec: Mapping, split: str) -> Source:
+def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
     """The examples of one split of a data set, in random access.
 
     Args:
@@ -37,7 +40,7 @@ def open(spec: Mapping, split: str) -> Source:
         raise InputError(f"data.name={name!r}: give a TFDS name, folder:/path, npz:/path.npz or embedded:fashion_mnist")
     if spec.get("channels", 3) not in (1, 3):
         raise InputError(f"data.channels={spec.get('channels')!r}: 3 or 1")
-    opened = _splits(name, spec)
+    opened = _splits(name, dict(spec))
     pieces = splits.select(split, {part: len(source) for part, source in opened.items()}, name)
     return concatenate([(opened[part], start, stop) for part, start, stop in pieces])
 

@@ -61,14 +61,14 @@ def opened(builder: Any, split: str) -> tuple[Any, Any]:
     return examples, records
 
 
-def decoder(features: Mapping[str, Any], keys: Iterable[str]) -> Callable[[bytes], Any]:
+def decoder(features: Any, keys: Iterable[str]) -> Callable[[bytes], Any]:
     """From a raw record to those of its features that `keys` names; the others are not decoded."""
     from tensorflow_datasets import features as kinds
 
     return kinds.FeaturesDict({key: features[key] for key in keys}).deserialize_example_np
 
 
-def one_feature(records: Any, features: Mapping[str, Any], key: str, start: int, stop: int) -> Iterator[Any]:
+def one_feature(records: Any, features: Any, key: str, start: int, stop: int) -> Iterator[Any]:
     """The feature `key` of the records `start` to `stop` (excluded)."""
     decode = decoder(features, [key])
     for first in range(start, stop, _READ_AT_ONCE):

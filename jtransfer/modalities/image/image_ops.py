@@ -68,7 +68,7 @@ def resize_short(size: int, method: str = "bilinear", library: str = "opencv") -
     _positive(size, "size")
     interpolate = _interpolation(method, library)
 
-    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(image: np.ndarray, rng: Any) -> np.ndarray:
         height, width = image.shape[:2]
         short = min(height, width)
         return interpolate(image, size * height // short, size * width // short)
@@ -79,7 +79,7 @@ def resize_short(size: int, method: str = "bilinear", library: str = "opencv") -
 def center_crop(size: Size) -> HostFn:
     height, width = pair(size)
 
-    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(image: np.ndarray, rng: Any) -> np.ndarray:
         down, right = _room(image, height, width, "center_crop")
         return _crop(image, round(down / 2), round(right / 2), height, width)
 
@@ -162,7 +162,7 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
         raise InputError(f"value={value!r} must be 0 to 255 or 'reflect'")
     kind, fill = (cv2.BORDER_REFLECT_101, 0) if isinstance(value, str) else (cv2.BORDER_CONSTANT, value)
 
-    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(image: np.ndarray, rng: Any) -> np.ndarray:
         return _restored(cv2.copyMakeBorder(image, pixels, pixels, pixels, pixels, kind, value=(fill,) * 4), image)
 
     return apply

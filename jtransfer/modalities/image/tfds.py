@@ -34,7 +34,7 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     return _encoded(name, parts, features, image_key, label_key, channels)
 
 
-def _classes(parts: Mapping[str, tuple], features: Mapping, image_key: str, label_key: str, channels: int) -> dict:
+def _classes(parts: Mapping[str, tuple], features: Any, image_key: str, label_key: str, channels: int) -> dict:
     def reader(examples: Any) -> Callable[[int], dict]:
         def read(index: int) -> dict:
             example = examples[index]
@@ -59,7 +59,7 @@ def _classes(parts: Mapping[str, tuple], features: Mapping, image_key: str, labe
 
 
 def _encoded(
-    name: str, parts: Mapping[str, tuple], features: Mapping, image_key: str, label_key: str, channels: int
+    name: str, parts: Mapping[str, tuple], features: Any, image_key: str, label_key: str, channels: int
 ) -> dict[str, Source]:
     if features[label_key].shape not in ((), (None,)) and len(features[label_key].shape) != 1:
         raise InputError(f"{name}: the feature {label_key!r} is no label: {features[label_key]}; set data.label_key")

@@ -46,7 +46,7 @@ def _is_text(feature: Any) -> bool:
     return feature.shape in ((), (None,)) and np.dtype(feature.np_dtype).kind in "OSU"
 
 
-def _reader(records: Any, features: Mapping, columns: Mapping[str, str]) -> Callable[[int], dict]:
+def _reader(records: Any, features: Any, columns: Mapping[str, str]) -> Callable[[int], dict]:
     decode = decoder(features, columns.values())
 
     def read(i: int) -> dict:
@@ -59,7 +59,7 @@ def _reader(records: Any, features: Mapping, columns: Mapping[str, str]) -> Call
     return read
 
 
-def _classes(records: Any, features: Mapping, chosen: Columns, names: list[str]) -> Source:
+def _classes(records: Any, features: Any, chosen: Columns, names: list[str]) -> Source:
     key = chosen.labels[0]
 
     def read_labels(start: int, stop: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def _classes(records: Any, features: Mapping, chosen: Columns, names: list[str])
     return Source(len(records), _reader(records, features, {**chosen.texts, "label": key}), names, read_labels)
 
 
-def _encoded(records: Mapping, features: Mapping, chosen: Columns, names: Any, name: str) -> dict[str, Source]:
+def _encoded(records: Mapping, features: Any, chosen: Columns, names: Any, name: str) -> dict[str, Source]:
     key = chosen.labels[0]
     if features[key].shape not in ((), (None,)):
         raise InputError(f"{name}: the feature {key!r} is no label: {features[key]}; set data.label_key")

@@ -11,7 +11,7 @@ from jtransfer.modalities.text.tokenizers.tokenizer import Template, Tokenizer
 _SPECIAL = re.compile("(</s>|<unk>|<pad>)")
 
 
-def open_marian(folder: Path, config: Mapping[str, Any], vocabulary: Mapping[str, int]) -> Tokenizer:
+def open_marian(folder: Path, config: Mapping[str, Any], vocabulary: Any) -> Tokenizer:
     """The tokenizer of the source language; its `target` is that of the other.
 
     A text may begin with the language to translate to, such as `>>fr<<`.
