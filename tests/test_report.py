@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic_run
-from etils import epath
 from PIL import Image
 
-from jtransfer import metrics
+from jtransfer import data, metrics, runs
+from jtransfer import report as command
 from jtransfer.core.command import run_command
 from jtransfer.reporting import errors, figures
 from jtransfer.reporting import page as report
@@ -70,7 +70,7 @@ def source(monkeypatch):
         def __getitem__(self, index):
             return {"image": picture(index)}
 
-    monkeypatch.setattr(errors.data, "open", lambda spec, split: {"test": Source()}[split])
+    monkeypatch.setattr(data, "open", lambda spec, split: {"test": Source()}[split])
 
 
 def page(workdir, **fields):
@@ -80,7 +80,7 @@ def page(workdir, **fields):
 
 def test_the_headline_has_the_last_evaluation_and_the_changes(tmp_path):
     text = page(tmp_path).text
-    last = [line for line in report.metrics.read(tmp_path) if line.get("split") == "test"]
+    last = [line for line in runs.open(tmp_path).lines if line.get("split") == "test"]
     probe, final = (next(t for t in reversed(last) if t["phase"] == p)["accuracy"] for p in ("probe", "finetune"))
     assert "efficientnet_lite0 on embedded:fashion_mnist" in text
     assert f"Test accuracy went from {100 * probe:.1f} % after probe to {100 * final:.1f} % after finetune" in text
@@ -118,7 +118,7 @@ def test_hostile_names_are_shown_as_text(tmp_path):
 
 
 def described(run):
-    return errors.describe(run.config, run.classes, run.predictions)
+    return errors.describe(run, run.predictions)
 
 
 @pytest.mark.parametrize(("number", "table"), [(10, True), (30, False)])
@@ -130,7 +130,7 @@ def test_a_confusion_matrix_of_many_classes_is_a_picture(tmp_path, number, table
 
 def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
     synthetic_run.write(tmp_path)
-    run = report.read(epath.Path(tmp_path))
+    run = runs.open(tmp_path)
     shown = described(run)["mistakes"]
     probs, label = run.predictions["probs"], run.predictions["label"]
     wrong = [(-probs[i].max(), i) for i in range(len(label)) if probs[i].argmax() != label[i]]
@@ -145,16 +145,19 @@ def test_mistakes_of_texts_are_read_not_seen(tmp_path, monkeypatch):
         def __getitem__(self, index):
             return {"text": f"text {index}, {HOSTILE}", "label": 0}
 
-    monkeypatch.setattr(errors.data, "open", lambda spec, split: Source())
-    got = page(tmp_path)
-    worst = described(report.read(epath.Path(tmp_path)))["mistakes"][0]
+    monkeypatch.setattr(data, "open", lambda spec, split: Source())
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer/vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    (tmp_path / "tokenizer/tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    got = page(tmp_path, config=synthetic_run.CONFIG | {"modality": "text"})
+    worst = described(runs.open(tmp_path))["mistakes"][0]
     assert f"text {worst['index']}, {' '.join(HOSTILE.split())}" in got.text
     assert not got.tags & {"script", "img"}
 
 
 def test_errors_are_those_of_the_evaluators(tmp_path):
     synthetic_run.write(tmp_path)
-    run = report.read(epath.Path(tmp_path))
+    run = runs.open(tmp_path)
     probs, label = run.predictions["probs"], run.predictions["label"]
     got = described(run)
     matrix = metrics.confusion(probs.argmax(1), label, 10)
@@ -169,7 +172,7 @@ def test_the_report_is_written_where_the_data_is_gone(tmp_path, monkeypatch, cap
     def gone(spec, split):
         raise OSError("no such data")
 
-    monkeypatch.setattr(errors.data, "open", gone)
+    monkeypatch.setattr(data, "open", gone)
     got = page(tmp_path)
     assert "example" in got.text
     assert "img" not in got.tags
@@ -206,7 +209,7 @@ def test_a_folder_that_holds_no_run_gives_one_line_and_exit_code_2(tmp_path, cap
     run = synthetic_run.write(tmp_path / "run")
     spoil(run)
     with pytest.raises(SystemExit) as exit:
-        run_command(report.main, ["report", str(run)])
+        run_command(command.main, ["report", str(run)])
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert says in error

@@ -360,7 +360,7 @@ def test_files_of_a_model_without_a_head_start_with_a_bias_of_zeros(tmp_path):
     ("case", "config", "message"),
     [
         ("t5", {"feed_forward_proj": "gated-silu"}, "feed_forward_proj='gated-silu'.*'gated-gelu'"),
-        ("bart", {"activation_function": "tanh"}, "activation_function='tanh'.*gelu"),
+        ("bart", {"activation_function": "mish"}, "activation_function='mish'.*gelu"),
         ("marian", {"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings=False"),
         ("t5", {"num_heads": None}, "lacks 'num_heads'"),
     ],

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jtransfer import generate, weights
 from jtransfer.core.errors import InputError
@@ -174,7 +175,7 @@ def fields(modality: type[Modality]) -> dict[str, Any]:
     }
 
 
-def of_config(modality: type[Modality], config: Mapping[str, Any]) -> Modality:
+def of_config(modality: type[Modality], config: Mapping[str, Any] | ConfigDict) -> Modality:
     """The modality with the fields that a `config.data` has."""
     return modality(**{name: config[name] for name in fields(modality) if name in config})
 

@@ -160,8 +160,8 @@ def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, prediction
     last, value = (tested[-1], values[-1]) if tested else (None, None)
     examples = len(predictions["label"]) if "label" in predictions else None
     return {
-        "data": _name(run.config.get("data")),
-        "model": _name(run.config.get("model")),
+        "data": run.config.data.name,
+        "model": run.config.model.name,
         "metric": metric.title,
         "first": tested[0] if len(tested) > 1 else None,
         "last": last,
@@ -175,10 +175,6 @@ def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, prediction
         "steps": max((phase["end"] for phase in phases), default=0),
         "running": bool(phases) and not phases[-1]["done"],
     }
-
-
-def _name(value: Any) -> str:
-    return str(value.get("name", "")) if isinstance(value, Mapping) else str(value or "")
 
 
 def _total(phases: Sequence[dict], key: str, fold: Callable) -> float | None:
