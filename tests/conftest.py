@@ -17,27 +17,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))
-# Not among them are the rooms that check themselves what a user gives: generate.settings, modalities.image.image_ops.
-SEARCH = ("decode", "logits", "searches")
-IMAGES = ("arrays", "folder", "modality", "pixels", "randaugment", "tfds", "transforms")
-CHECKED = (
-    "core",
-    "data",
-    "evaluators",
-    "features",
-    *(f"generate.{file}" for file in SEARCH),
-    "layers",
-    "metrics",
-    "modalities.base",
-    *(f"modalities.image.{file}" for file in IMAGES),
-    "modalities.text",
-    "modalities.vector",
-    "models",
-    "objectives",
-    "tasks",
-    "training",
-    "weights.surgery",
-)
+SEARCH = ("generate.decode", "generate.logits", "generate.searches")  # settings check themselves what a user gives
+CHECKED = ("layers", "models", *SEARCH, "objectives", "metrics", "weights.surgery")
 install_import_hook([f"jtransfer.{room}" for room in CHECKED], "typechecker.check")
 
 if not live_libraries.MISSING:

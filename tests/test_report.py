@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import synthetic_run
 from PIL import Image
+from sklearn.metrics import confusion_matrix, f1_score
 
-from jtransfer import data, metrics, runs
+from jtransfer import data, runs
 from jtransfer import report as command
 from jtransfer.core.command import run_command
 from jtransfer.reporting import errors, figures
@@ -155,15 +156,18 @@ def test_mistakes_of_texts_are_read_not_seen(tmp_path, monkeypatch):
     assert not got.tags & {"script", "img"}
 
 
-def test_errors_are_those_of_the_evaluators(tmp_path):
+def test_errors_are_scikit_learns(tmp_path):
     synthetic_run.write(tmp_path)
     run = runs.open(tmp_path)
     probs, label = run.predictions["probs"], run.predictions["label"]
     got = described(run)
-    matrix = metrics.confusion(probs.argmax(1), label, 10)
+    matrix = confusion_matrix(label, probs.argmax(1))
     assert [[number for number, _ in row] for row in got["confusion"]] == matrix.tolist()
-    np.testing.assert_allclose([c["f1"] for c in got["classes"]], metrics.per_class(probs.argmax(1), label, 10).f1)
-    assert got["calibration"]["ece"] == metrics.calibration(probs, label).ece
+    np.testing.assert_allclose([c["f1"] for c in got["classes"]], f1_score(label, probs.argmax(1), average=None))
+    confidence, right = probs.max(1).astype(np.float64), probs.argmax(1) == label
+    bins = [np.ceil(confidence * 15) == number for number in range(1, 16)]
+    gaps = [abs(confidence[here].mean() - right[here].mean()) * here.mean() for here in bins if here.any()]
+    assert got["calibration"]["ece"] == pytest.approx(sum(gaps))
     off = matrix - np.diag(matrix.diagonal())
     assert got["pairs"][0]["count"] == off.max()
 
