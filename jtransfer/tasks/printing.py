@@ -1,6 +1,7 @@
-"""What a model makes of examples that someone gives, as a line of text for each: what `predict` prints.
+"""The predictions for examples that someone gives, as lines of text: what the command `predict` prints.
 
-Each function takes the examples as they were given, the table of what a task keeps of them, and the names of classes.
+Each function takes the examples as they were given, the table that the task keeps of them, and the names of the
+classes, and yields a line for each example.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,22 +14,22 @@ Table = Mapping[str, np.ndarray]
 
 
 def classes(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The most probable classes with their probabilities."""
+    """Yields the most probable classes of each example, with their probabilities."""
     return _best(given, table["probs"], names)
 
 
 def several(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """Likewise, where each class is probable or not by itself."""
+    """Yields the most probable classes of each example, where the probability of each class is independent."""
     return _best(given, 1 / (1 + np.exp(-table["logits"].astype(np.float64))), names)
 
 
 def numbers(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The predicted number."""
+    """Yields the predicted number of each example."""
     return _beside(given, (f"{value:.4g}" for value in table["logits"][:, 0]))
 
 
 def tags(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The words, each with its class; words that were cut off have `?`."""
+    """Yields the words of each text, each with its class; words that were cut off have "?"."""
     for text, predicted, label in zip(given, table["predicted"], table["label"], strict=True):
         found = [names[i] for i in predicted[label >= 0]]
         words = text.split()
@@ -37,7 +38,7 @@ def tags(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[s
 
 
 def neighbours(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The other given text that is nearest, and the cosine of the angle between them."""
+    """Yields, for each text, the nearest of the other given texts and the cosine similarity of the two."""
     x = table["embeddings"][:, 0].astype(np.float64)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     near = x @ x.T - 3 * np.eye(len(x))
@@ -47,7 +48,7 @@ def neighbours(given: Sequence[str], table: Table, names: Sequence[str]) -> Iter
 
 
 def written(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """What was generated."""
+    """Yields the text that was generated for each example."""
     return iter(table["written"].tolist())
 
 
