@@ -203,10 +203,10 @@ def _stacked(
 ) -> Batch:
     structure, stacked = None, []
     for row, (index, rng) in enumerate(zip(indices.tolist(), rngs, strict=True)):
-        leaves, found = jax.tree.flatten(transform(source[index], rng))
+        leaves, own = jax.tree.flatten(transform(source[index], rng))
         if structure is None:
-            structure, stacked = found, [_empty(leaf, size) for leaf in leaves]
-        _write(stacked, row, leaves, index, int(indices[0]), structure == found)
+            structure, stacked = own, [_empty(leaf, size) for leaf in leaves]
+        _write(stacked, row, leaves, index, int(indices[0]), structure == own)
     if structure is None:
         example = transform(source[0], next(_rngs(0, np.zeros(1, np.int64))))
         leaves, structure = jax.tree.flatten(example)

@@ -117,11 +117,11 @@ def num_steps(num_examples: int, batch_size: int, epochs: float = 1.0) -> int:
 
 
 def _gather(table: Callable[[int], np.ndarray], keys: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    found = np.empty(len(keys), np.int64)
+    gathered = np.empty(len(keys), np.int64)
     for key in np.unique(keys).tolist():
         chosen = keys == key
-        found[chosen] = table(key)[offsets[chosen]]
-    return found
+        gathered[chosen] = table(key)[offsets[chosen]]
+    return gathered
 
 
 def _rng(*words: int) -> np.random.Generator:

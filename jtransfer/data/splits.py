@@ -33,10 +33,10 @@ def select(split: str, sizes: Mapping[str, int], name: str) -> list[tuple[str, i
 
 
 def _part(part: str, sizes: Mapping[str, int], where: str) -> list[tuple[str, int, int]]:
-    found = _PART.fullmatch(part)
-    if not found:
+    parsed = _PART.fullmatch(part)
+    if not parsed:
         raise InputError(f"{where}: write a split as 'train', 'train[:90%]' or 'train[100:200]+test'")
-    split, first, last = found.groups()
+    split, first, last = parsed.groups()
     if split not in sizes and split != "all":
         raise InputError(f"{where}: there is no split {split!r}; splits: {_listed(sizes)}")
     members = [split] if split in sizes else list(sizes)

@@ -31,9 +31,9 @@ def numbers(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterato
 def tags(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
     """Yields the words of each text, each with its class; words that were cut off have "?"."""
     for text, predicted, label in zip(given, table["predicted"], table["label"], strict=True):
-        found = [names[i] for i in predicted[label >= 0]]
+        classes = [names[i] for i in predicted[label >= 0]]
         words = text.split()
-        tagged = zip(words, found + ["?"] * (len(words) - len(found)), strict=True)
+        tagged = zip(words, classes + ["?"] * (len(words) - len(classes)), strict=True)
         yield " ".join(f"{word}/{name}" for word, name in tagged)
 
 
@@ -54,10 +54,10 @@ def written(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterato
 
 def _best(given: Sequence[str], probs: np.ndarray, names: Sequence[str]) -> Iterator[str]:
     best = (np.argsort(-row, kind="stable")[:TOP] for row in probs)
-    found = ("  ".join(f"{names[i]} {row[i]:.3f}" for i in order) for order, row in zip(best, probs, strict=True))
-    return _beside(given, found)
+    shown = ("  ".join(f"{names[i]} {row[i]:.3f}" for i in order) for order, row in zip(best, probs, strict=True))
+    return _beside(given, shown)
 
 
-def _beside(given: Sequence[str], found: Iterable[str]) -> Iterator[str]:
+def _beside(given: Sequence[str], shown: Iterable[str]) -> Iterator[str]:
     width = max(map(len, given))
-    return (f"{text:<{width}}  {what}" for text, what in zip(given, found, strict=True))
+    return (f"{text:<{width}}  {what}" for text, what in zip(given, shown, strict=True))

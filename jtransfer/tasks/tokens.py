@@ -10,15 +10,14 @@ from jtransfer.tasks.base import Table
 
 
 def keep_sums(logits, labels):
-    """Returns three sums over the tokens of each example: of their losses, in nats, of 1, and of those that are
-    correct.
+    """Returns the sum of the losses, the number of tokens, and the number of correct tokens, for each example.
 
     Args:
       logits: The logits [B, n, C]; the losses are computed in float32.
       labels: int32 [B, n]; -1 where a token has no label.
 
     Returns:
-      `{"loss": float32 [B], "tokens": int32 [B], "right": int32 [B]}`.
+      `{"loss": float32 [B], "tokens": int32 [B], "right": int32 [B]}`; the losses are in nats.
     """
     real = labels >= 0
     losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), jnp.maximum(labels, 0))
