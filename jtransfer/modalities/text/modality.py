@@ -171,7 +171,7 @@ def kept(folder: str | os.PathLike) -> Path | None:
 
 
 def keep(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
-    """Copies the files of a tokenizer into a run's folder, so that the run does not need their source any more."""
+    """Copies a tokenizer's files into a run's folder, so that the run can be used without their source."""
     dest, source = epath.Path(folder) / FOLDER, Path(tokenizer.path)
     if dest.is_dir():
         return
