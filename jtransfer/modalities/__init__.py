@@ -8,6 +8,8 @@ folder asks which one it is.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from jtransfer.core.errors import InputError
 from jtransfer.core.registry import Registry
 from jtransfer.modalities.base import Modality, fields, of_config
@@ -48,7 +50,9 @@ def told(name: str, example: Mapping[str, Any]) -> tuple[str, type[Modality]]:
     )
 
 
-def foreign_fields(chosen: type[Modality], config: Mapping[str, Any]) -> Iterator[tuple[str, type[Modality]]]:
+def foreign_fields(
+    chosen: type[Modality], config: Mapping[str, Any] | ConfigDict
+) -> Iterator[tuple[str, type[Modality]]]:
     """Yields the fields of `config.data` that are set although they belong to another modality than the chosen one.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
@@ -140,7 +141,7 @@ def fields(modality: type[Modality]) -> dict[str, Any]:
     }
 
 
-def of_config(modality: type[Modality], config: Mapping[str, Any]) -> Modality:
+def of_config(modality: type[Modality], config: Mapping[str, Any] | ConfigDict) -> Modality:
     """Returns the modality with its fields set as in `config.data`."""
     return modality(**{name: config[name] for name in fields(modality) if name in config})
 
