@@ -17,9 +17,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))
-# Not among them are the rooms that check themselves what a user gives: generate.settings, modalities.image.image_ops.
+# Not among them are the rooms that check themselves what a user gives, generate.settings and the operations on images,
+# and training.state, whose trees may hold shapes in place of arrays.
 SEARCH = ("decode", "logits", "searches")
 IMAGES = ("arrays", "folder", "modality", "pixels", "randaugment", "tfds", "transforms")
+TRAINING = ("checkpoint", "mixing", "optim", "phases", "step", "step_metrics", "streams")
 CHECKED = (
     "core",
     "data",
@@ -35,7 +37,7 @@ CHECKED = (
     "models",
     "objectives",
     "tasks",
-    "training",
+    *(f"training.{file}" for file in TRAINING),
     "weights.surgery",
 )
 install_import_hook([f"jtransfer.{room}" for room in CHECKED], "typechecker.check")
