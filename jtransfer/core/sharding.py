@@ -102,11 +102,11 @@ def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), dict(batch))
 
 
-def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+def place(array: Any, sharding: NamedSharding) -> jax.Array:
     """Puts a host array, the same on each process, on the devices; each process copies only the part that it holds.
 
     Args:
-      array: The array.
+      array: A NumPy array, or anything with a shape that returns one when it is sliced, such as a `LazyParam`.
       sharding: Its sharding.
     """
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

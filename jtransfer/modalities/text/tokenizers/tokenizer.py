@@ -157,7 +157,7 @@ class Tokenizer:
         encoded = self._encoded([t.before, _marked(ids[:kept], 0), t.after], len(ids) - kept)
         return encoded._replace(words=(*(-1 for _ in t.before), *numbers[:kept], *(-1 for _ in t.after)))
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids, without special tokens.
 
         Raises:
