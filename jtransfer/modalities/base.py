@@ -142,7 +142,7 @@ def fields(modality: type[Modality]) -> dict[str, Any]:
 
 
 def of_config(modality: type[Modality], config: Mapping[str, Any] | ConfigDict) -> Modality:
-    """Returns the modality with its fields set as in `config.data`."""
+    """The modality with the fields that a `config.data` has."""
     return modality(**{name: config[name] for name in fields(modality) if name in config})
 
 
