@@ -1,20 +1,28 @@
-"""The one error a user can cause, and how a name that does not exist is answered."""
+"""The error that a user causes, and its message for a name that does not exist."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """What the user gave is wrong. The message is one clear text that says what to do; commands exit with code 2."""
+    """An error in what the user gave; its message says what to do. Commands print it and exit with code 2."""
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """The up to `n` known names most like `name`, best first."""
+    """Returns up to `n` known names that are most similar to `name`, the most similar first."""
     return difflib.get_close_matches(name, list(known), n=n, cutoff=0.3)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """`unknown optimizer 'adamx'; nearest: adam, adamw, adamax` as an error to raise."""
+    """Returns the error of a name that does not exist, which names the most similar ones.
+
+    The message is such as "unknown optimizer 'adamx'; nearest: adam, adamw, adamax".
+
+    Args:
+      kind: What the name is a name of.
+      name: The name that was given.
+      known: The names that exist.
+    """
     known = sorted(known)
     close = nearest(name, known) or known[:5]
     return InputError(f"unknown {kind} {name!r}; nearest: {', '.join(close) or 'none exist'}")

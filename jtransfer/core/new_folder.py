@@ -1,4 +1,4 @@
-"""New folders that appear under their name when they are whole."""
+"""Folders that are written as a whole: they appear under their name when they are complete, or not at all."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ from jtransfer.core.errors import InputError
 
 
 def check_new(dest: str | os.PathLike) -> Path:
-    """The absolute path of a local folder that is new or empty.
+    """Returns the absolute path of a local folder that does not exist yet or is empty.
 
     Raises:
-      InputError: it is not.
+      InputError: The path is not local, or there is something at it.
     """
     if "://" in str(dest):
         raise InputError(f"{dest}: give a local folder, and copy it where it is wanted")
@@ -25,7 +25,13 @@ def check_new(dest: str | os.PathLike) -> Path:
 
 @contextmanager
 def new(dest: str | os.PathLike) -> Iterator[Path]:
-    """A folder to write into; it becomes `dest` at the end, and is removed where that is not reached."""
+    """Yields a temporary folder to write into, which becomes `dest` when the context ends without an error.
+
+    Where it ends with an error, the temporary folder is removed.
+
+    Raises:
+      InputError: As for `check_new`.
+    """
     path = check_new(dest)
     partial = path.with_name(path.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)

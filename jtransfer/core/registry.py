@@ -1,7 +1,7 @@
-"""Names in a config → the things that they stand for, imported when they are first asked for.
+"""Tables of names that a config may use, whose objects are imported when they are first asked for.
 
 A registry maps names to addresses `"package.module:attribute"`. Whatever takes a name of a registry also takes such an
-address, or `"path/file.py:attribute"`, so that what a user brings needs no entry.
+address, or `"path/file.py:attribute"`, so that an object of the user's needs no entry.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ _ADDRESS = re.compile(r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|.+\.py):[A-Za-z_]\w*"
 
 
 class Registry(Mapping[str, Any]):
-    """A read-only table of names. `registry[name]` imports what the name, or an address in its place, stands for.
+    """A read-only mapping from names to objects; `registry[name]` imports the object of a name or of an address.
 
     Args:
-      kind: what the names are names of, for errors: "task".
-      entries: name → `"package.module:attribute"`.
+      kind: What the names are names of, for errors, such as "task".
+      entries: Name → address.
     """
 
     def __init__(self, kind: str, entries: Mapping[str, str]):
         self.kind, self._entries = kind, dict(entries)
 
     def __getitem__(self, name: str) -> Any:
-        """The thing that a name or an address stands for.
+        """Returns the object of a name, or the one at an address.
 
         Raises:
-          InputError: there is no such name (the nearest are named), or nothing at the address.
+          InputError: There is no such name (the nearest are named), or nothing at the address.
         """
         if name in self._entries:
             return load(self._entries[name], self.kind)
@@ -54,17 +54,22 @@ class Registry(Mapping[str, Any]):
 
 
 def is_address(name: str) -> bool:
-    """Whether a name has the form of `"package.module:attribute"` or `"path/file.py:attribute"`."""
+    """Returns whether a name has the form `"package.module:attribute"` or `"path/file.py:attribute"`."""
     return _ADDRESS.fullmatch(name) is not None
 
 
 def load(address: str, kind: str = "object") -> Any:
-    """What stands at `"package.module:attribute"` or `"path/file.py:attribute"`.
+    """Returns the object at an address.
 
-    A file is imported once, under a name of its own; its path may be relative to the working directory.
+    A file is imported once, as a module of its own.
+
+    Args:
+      address: `"package.module:attribute"` or `"path/file.py:attribute"`; the path may be relative to the working
+        directory.
+      kind: What the object is, for errors.
 
     Raises:
-      InputError: no such file, module or attribute, or the module fails; the text names the line.
+      InputError: There is no such file, module or attribute, or importing it fails; the message names the line.
     """
     place, _, attribute = address.rpartition(":")
     module = _guarded(lambda: _file(place) if place.endswith(".py") else importlib.import_module(place), address, kind)

@@ -1,14 +1,13 @@
-"""The one rule type: `[(pattern, value), …]` over parameter paths.
+"""Rules over the paths of parameters: `[(pattern, value), …]`.
 
-A pattern is a regular expression that must match a whole path such as `"stage3/block0/conv1/kernel"`; the first match
-wins; every leaf must be covered; a pattern that matches no path at all is an error. Freezing, rates, weight decay,
-sharding, loading and adapter targets are all such tables, and nothing else selects parameters.
+A pattern is a regular expression that must match a whole path, such as "stage3/block0/conv1/kernel". The first match
+wins; every path must be matched; a pattern that matches no path is an error. Freezing, learning rates, weight decay and
+sharding are all such tables.
 
     match([(".*/bias", True), (".*", False)], params)    # BitFit, as a tree of bools
 
-A dict of variable collections is matched by paths that leave out "params" and "batch_stats", the model's own: the rule
-`"head/.*"` is about `params/head/…`. Paths of other collections keep their first part, such as `"adapters/…"` and
-`"aux/…"`.
+In a dict of variable collections, the paths leave out "params" and "batch_stats", which are the model's own: the rule
+`"head/.*"` is about `params/head/…`. Paths of other collections keep their first part, as in "adapters/…" and "aux/…".
 """
 
 import re
@@ -24,15 +23,15 @@ COLLECTIONS = OWN | {"adapters", "aux", "initial"}
 
 
 def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
-    """A tree of the shape of `tree` with the value of the first rule that matches each path.
+    """Returns a tree like `tree`, with the value of the first rule that matches the path of each leaf.
 
     Args:
-      table: rules `(pattern, value)`, in order of precedence.
-      tree: nested dict of arrays, shapes or anything else; only its paths are read.
-      name: what the table decides, for the error.
+      table: Rules `(pattern, value)`, in order of precedence.
+      tree: A nested dict, of which only the paths are read.
+      name: What the table decides, for errors.
 
     Raises:
-      InputError: a pattern is no regular expression or matches no path, or a path is matched by no pattern.
+      InputError: A pattern is no regular expression or matches no path, or no pattern matches a path.
     """
     paths = names(tree)
     compiled = [_compile(rule, name) for rule in table]
@@ -45,7 +44,7 @@ def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:
 
 
 def names(tree: trees.Tree) -> dict[str, str]:
-    """Each leaf's full path → the path that rules see, which leaves out "params" and "batch_stats"."""
+    """Returns, for the full path of each leaf, the path that rules see, without "params" and "batch_stats"."""
     paths = trees.flatten(tree)
     return {full: _short(full) for full in paths} if set(tree) <= COLLECTIONS else {full: full for full in paths}
 
@@ -56,7 +55,7 @@ def _short(full: str) -> str:
 
 
 def by_collection(mask: trees.Tree) -> dict:
-    """A tree of bools over variable collections; one over parameters alone is put under "params"."""
+    """Returns a tree of bools by variable collection; one over parameters alone is put under "params"."""
     return dict(mask) if set(mask) <= COLLECTIONS else {"params": mask}
 
 
@@ -79,22 +78,19 @@ def _first(path: str, compiled: Sequence[tuple[re.Pattern, Any]], name: str) -> 
 
 
 def trainable(spec: str | int | Table, tree: trees.Tree, stages: Sequence[str]) -> dict:
-    """A tree of bools: what is trained.
+    """Returns which parameters are trained, as a tree of bools.
 
     Auxiliary modules (the collection "aux": heads of other streams, discriminators) are trained unless a pattern begins
     with "aux/".
 
     Args:
-      spec: one regular expression (what matches is trained), a number k (the last k stages that own parameters), or a
-        whole table of bools.
-      tree: the model's parameters, or a dict of variable collections.
-      stages: the model's stage names, in order.
-
-    Returns:
-      Bools over the paths of `tree`.
+      spec: A regular expression, and what matches it is trained; or a number k, for the last k stages that own
+        parameters; or a whole table of bools.
+      tree: The parameters of the model, or a dict of variable collections.
+      stages: The names of the stages of the model, in order.
 
     Raises:
-      InputError: as for `match`, or there are no k stages with parameters.
+      InputError: As for `match`; or there are no k stages with parameters.
     """
     if isinstance(spec, int) or (isinstance(spec, str) and spec.isdigit()):
         spec = last_stages(int(spec), tree.get("params", tree), stages)
@@ -106,7 +102,16 @@ def trainable(spec: str | int | Table, tree: trees.Tree, stages: Sequence[str]) 
 
 
 def last_stages(k: int, tree: trees.Tree, stages: Sequence[str]) -> str:
-    """The pattern of all parameters in the last `k` of the stages that own parameters."""
+    """Returns the pattern of all parameters in the last k of the stages that own parameters.
+
+    Args:
+      k: The number of stages.
+      tree: The parameters of the model.
+      stages: The names of its stages, in order.
+
+    Raises:
+      InputError: There are not as many stages with parameters.
+    """
     owners = [stage for stage in stages if stage in tree]
     if not stages:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The mesh, and rules → `NamedSharding` for parameters, optimizer state and batches. Sharding is data."""
+"""Device meshes, and the `NamedSharding` of parameters, optimizer state and batches, from tables of rules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,15 @@ DATA = "data"
 
 
 def make_mesh(axes: Mapping[str, int], devices: Any = None) -> Mesh:
-    """A mesh of all devices with the named axes, "data" first; one size may be -1: what is left.
+    """Returns a mesh of devices with named axes, "data" first.
+
+    Args:
+      axes: Axis → its size; one size may be -1, which takes the devices that are left.
+      devices: The devices, by default all.
 
     Raises:
-      InputError: the sizes do not multiply to the number of devices.
+      InputError: There is no axis "data", a size is not positive, or the sizes do not multiply to the number of
+        devices.
     """
     devices = jax.devices() if devices is None else devices
     names = sorted(axes, key=lambda name: name != DATA)
@@ -37,13 +42,16 @@ def make_mesh(axes: Mapping[str, int], devices: Any = None) -> Mesh:
 
 
 def of_params(params: trees.Tree, mesh: Mesh, table: str | rules.Table) -> dict:
-    """Parameters (arrays or shapes) → a tree of `NamedSharding`.
+    """Returns the shardings of parameters, as a tree of `NamedSharding`.
 
     Args:
-      params: a tree of parameters, or a dict of variable collections.
-      mesh: from `make_mesh`.
-      table: "replicate", "fsdp", or rules with the values "replicate", "fsdp" (the largest dimension that the axis
-        "data" divides is cut along it) or a tuple with the mesh axis, or None, of each dimension.
+      params: A tree of parameters, or a dict of variable collections; arrays or shapes.
+      mesh: The mesh, from `make_mesh`.
+      table: "replicate", "fsdp", or rules. The value of a rule is "replicate"; "fsdp", which cuts the largest dimension
+        that the axis "data" divides along that axis; or a tuple with the mesh axis, or None, of each dimension.
+
+    Raises:
+      InputError: As for `rules.match`; or a value does not fit the shape of a parameter.
     """
     values = trees.flatten(rules.match(_table(table), params, name="sharding"))
     return trees.map_with_path(
@@ -52,7 +60,13 @@ def of_params(params: trees.Tree, mesh: Mesh, table: str | rules.Table) -> dict:
 
 
 def of_state(state: Any, mesh: Mesh, table: str | rules.Table) -> Any:
-    """A `TrainState` of shapes → the same tree of `NamedSharding`; moments and averages lie as their parameters do."""
+    """Returns the shardings of a training state; optimizer moments and averages are sharded as their parameters are.
+
+    Args:
+      state: A `TrainState` of arrays or shapes.
+      mesh: The mesh.
+      table: As for `of_params`.
+    """
     held = trees.merge(state.trainable, state.frozen, state.model_state)
     params = trees.flatten(of_params(held, mesh, table))
     shapes = {path: leaf.shape for path, leaf in trees.flatten(held).items()}
@@ -70,23 +84,45 @@ def of_state(state: Any, mesh: Mesh, table: str | rules.Table) -> Any:
 
 
 def of_batch(mesh: Mesh) -> NamedSharding:
-    """Examples are cut along "data"."""
+    """Returns the sharding of a batch, whose examples are cut along the axis "data"."""
     return NamedSharding(mesh, PartitionSpec(DATA))
 
 
 def put_batch(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
-    """This process's part of a batch, a pytree of [B / processes, …] → the global batch [B, …] on the devices."""
+    """Puts a batch on the devices.
+
+    Args:
+      batch: The part of this process, a pytree of [B / processes, …].
+      mesh: The mesh.
+
+    Returns:
+      The batch of all processes, of arrays [B, …].
+    """
     sharding = of_batch(mesh)
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), dict(batch))
 
 
-def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """A host array, the same on each process, straight into its sharding; each process copies only what it holds."""
+def place(array: Any, sharding: NamedSharding) -> jax.Array:
+    """Puts a host array, the same on each process, on the devices; each process copies only the part that it holds.
+
+    Args:
+      array: A NumPy array, or anything with a shape that returns one when it is sliced, such as a `LazyParam`.
+      sharding: Its sharding.
+    """
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def check_batch(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
-    """Raises InputError if a batch can't be cut over the axis "data" and the parts of accumulation."""
+    """Checks that a batch can be cut along the axis "data" and into the parts of gradient accumulation.
+
+    Args:
+      batch_size: The number of examples in a batch.
+      mesh: The mesh.
+      accumulate: The number of parts.
+
+    Raises:
+      InputError: It can't be; the message has the nearest batch size that can.
+    """
     ways = mesh.shape[DATA] * accumulate
     if batch_size % ways:
         close = max(ways, round(batch_size / ways) * ways)

@@ -1,7 +1,7 @@
 """Trees of parameters as nested dicts: paths, partition, merge, sizes.
 
-A path joins the keys with "/": `"stage3/block0/conv1/kernel"`. Sub-trees are pruned nested dicts, so that a partition
-holds nothing of the other part: no leaf, no placeholder, no memory.
+A path joins keys by "/", as in "stage3/block0/conv1/kernel". Subtrees are pruned: a part of a tree has nothing of the
+rest, neither leaves nor placeholders.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,22 +15,30 @@ Tree = Mapping[str, Any]
 
 
 def flatten(tree: Tree) -> dict[str, Any]:
-    """`{"stem": {"kernel": k}}` → `{"stem/kernel": k}`, in the tree's order."""
+    """Returns a tree as a dict by path, in the order of the tree: `{"stem": {"kernel": k}}` → `{"stem/kernel": k}`."""
     return traverse_util.flatten_dict(tree, sep="/")
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict:
-    """The inverse of `flatten`."""
+    """Returns a dict by path as a nested dict; the inverse of `flatten`."""
     return traverse_util.unflatten_dict(dict(flat), sep="/")
 
 
 def map_with_path(fn: Callable[[str, Any], Any], tree: Tree) -> dict:
-    """A tree of `fn(path, leaf)`."""
+    """Returns the tree of `fn(path, leaf)` for each leaf."""
     return unflatten({path: fn(path, leaf) for path, leaf in flatten(tree).items()})
 
 
 def partition(tree: Tree, mask: Tree) -> tuple[dict, dict]:
-    """Splits `tree` by a tree of bools of the same paths into (where True, where False)."""
+    """Splits a tree in two.
+
+    Args:
+      tree: The tree.
+      mask: A tree of bools with the same paths.
+
+    Returns:
+      The tree of the leaves where the mask is True, and that of those where it is False.
+    """
     flat, chosen = flatten(tree), flatten(mask)
     yes = unflatten({p: v for p, v in flat.items() if chosen[p]})
     no = unflatten({p: v for p, v in flat.items() if not chosen[p]})
@@ -38,7 +46,11 @@ def partition(tree: Tree, mask: Tree) -> tuple[dict, dict]:
 
 
 def merge(*trees: Tree) -> dict:
-    """The union of trees with disjoint leaves; the inverse of `partition`. Raises ValueError where two share a path."""
+    """Returns the union of trees that have no leaf in common; the inverse of `partition`.
+
+    Raises:
+      ValueError: Two trees have a leaf at the same path.
+    """
     flat: dict[str, Any] = {}
     for tree in trees:
         for path, leaf in flatten(tree).items():
@@ -49,7 +61,7 @@ def merge(*trees: Tree) -> dict:
 
 
 def select(tree: Tree, like: Tree) -> dict:
-    """The leaves of `tree` at the paths of `like`."""
+    """Returns the leaves of `tree` that are at the paths of `like`."""
     flat = flatten(tree)
     return unflatten({path: flat[path] for path in flatten(like)})
 
@@ -60,10 +72,10 @@ def as_tuples(value: Any) -> Any:
 
 
 def count(tree: Any) -> int:
-    """The number of parameters (array elements)."""
+    """Returns the number of parameters, which is the number of array elements."""
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
 
 
 def nbytes(tree: Any) -> int:
-    """The number of bytes of the whole arrays, whatever their sharding."""
+    """Returns the number of bytes of all arrays, each counted once, however they are sharded."""
     return sum(int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))

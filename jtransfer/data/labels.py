@@ -1,4 +1,4 @@
-"""From the labels a file holds (words, numbers, lists) to what is learnt: classes, numbers, several classes, tags."""
+"""Turns the labels that a file holds into targets: classes, numbers, several classes, or a class for each word."""
 
 import math
 import re
@@ -21,12 +21,13 @@ _NONE = (-1, -100)
 
 
 class Labels(NamedTuple):
-    """The labels of a data set's splits.
+    """The labels of all splits of a data set.
 
     Attributes:
-      kind: as `Source.label_kind`.
-      class_names: of classes; the column's name of numbers.
-      values: split → int32 [N], float32 [N], float32 [N, C], or a list of lists of tags.
+      kind: The kind of the labels, as in `Source.label_kind`.
+      class_names: The names of the classes in order; for numbers, the name of their column.
+      values: Split → the labels of its examples: int32 [N] (classes), float32 [N] (numbers), float32 [N, C] (several
+        classes), or one list of classes for each example (tags).
     """
 
     kind: str
@@ -37,21 +38,26 @@ class Labels(NamedTuple):
 def encode(
     columns: Mapping[str, Pieces], name: str, class_names: Sequence[str] | None = None, tags: bool = False
 ) -> Labels:
-    """The labels of the column `name`, the same classes for all splits.
+    """Turns a column of labels into targets, with the same classes in all splits.
 
-    Words are classes in sorted order; whole numbers are classes 0, 1, …; other numbers stay what they are (regression);
-    words of which each is a number count as numbers. A list of words or whole numbers holds the classes that an example
-    has, a list of decimal numbers or booleans one number for each class. With `tags` a list has the class of each word,
-    where -1 and -100 mean none.
+    What the column holds decides the kind. Words are classes, in sorted order; whole numbers are the classes 0, 1, …;
+    other numbers are kept as numbers for regression. Words count as numbers if each of them is one. A list of words or
+    whole numbers names the classes that an example has; a list of decimal numbers or booleans has one value for each
+    class. With `tags`, a list has the class of each word, where -1 and -100 mean that there is none.
 
     Args:
-      columns: split → the column's values.
-      name: of the column.
-      class_names: where the file names the classes.
-      tags: lists are for words.
+      columns: Split → the values of the column, in pieces, each with a function from a row to where it stands in a
+        file.
+      name: The name of the column.
+      class_names: The names of the classes in order, where the file states them.
+      tags: Whether the lists are for words.
+
+    Returns:
+      The labels of all splits.
 
     Raises:
-      InputError: a label is missing, of another kind than the others, or no class; it names the line.
+      InputError: A label is missing, of another kind than the others, or none of the classes; the message names its
+        line.
     """
     every = [item for pieces in columns.values() for item in _items(pieces)]
     listed = _check(every, name)
@@ -71,10 +77,16 @@ def encode(
 
 
 def several(columns: Mapping[str, Mapping[str, Pieces]]) -> Labels:
-    """Labels of several columns of 0 and 1, column → split → values: an example may have any number of the classes.
+    """Turns several columns of 0 and 1 into targets for which an example may have any number of classes.
+
+    Args:
+      columns: Column → split → the values, as for `encode`. The columns are the classes.
+
+    Returns:
+      Labels of the kind "classes".
 
     Raises:
-      InputError: a value is neither 0 nor 1 (nor false nor true).
+      InputError: A value is none of 0, 1, false and true.
     """
     values: dict[str, list] = {}
     for name, splits in columns.items():
@@ -83,21 +95,28 @@ def several(columns: Mapping[str, Mapping[str, Pieces]]) -> Labels:
     return Labels("classes", list(columns), {s: np.array(v, np.float32).T.copy() for s, v in values.items()})
 
 
-def labelled(size: int, read: Callable[[int], dict], found: Labels, values: Any, where: Where) -> Source:
-    """The examples that `read` gives together with their labels, `values` of one split.
+def labelled(size: int, read: Callable[[int], dict], labels: Labels, values: Any, where: Where) -> Source:
+    """Makes a source of examples and their labels.
 
-    Raises:
-      InputError: on reading words that are more or fewer than their labels.
+    Args:
+      size: The number of examples.
+      read: A function from the number of an example to what it holds beside its label.
+      labels: The labels of the data set.
+      values: The labels of these examples.
+      where: A function from the number of an example to where it stands, for errors.
+
+    Returns:
+      The source. Reading an example raises InputError if it has more or fewer words than labels.
     """
-    plain = {"class": int, "number": float}.get(found.kind, lambda value: value)
+    plain = {"class": int, "number": float}.get(labels.kind, lambda value: value)
 
     def example(i: int) -> dict:
         row = {**read(i), "label": plain(values[i])}
-        if found.kind == "tags" and len(row["tokens"]) != len(row["label"]):
+        if labels.kind == "tags" and len(row["tokens"]) != len(row["label"]):
             raise InputError(f"{where(i)}: has {len(row['tokens'])} words but {len(row['label'])} labels")
         return row
 
-    return Source(size, example, found.class_names, lambda start, stop: values[start:stop], found.kind)
+    return Source(size, example, labels.class_names, lambda start, stop: values[start:stop], labels.kind)
 
 
 def _answer(item: Item, name: str) -> int:

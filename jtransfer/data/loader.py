@@ -1,4 +1,4 @@
-"""Batches from sources: deterministic by (seed, step), split over processes, prefetched by threads."""
+"""Batches of a source: a pure function of the seed and the step, divided among processes, made by threads."""
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,18 +20,24 @@ Transform = Callable[[dict, np.random.Generator], dict]
 
 @runtime_checkable
 class Collating(Protocol):
-    """A transform whose rows differ in length, and which makes batches of them itself, as `data.text` has them."""
+    """A transform whose rows differ in length, such as token ids, and which stacks them into batches itself."""
 
     def __call__(self, example: dict, rng: np.random.Generator | None = None) -> dict:
         """Returns the row of an example."""
         ...
 
     def lengths(self, row: dict) -> tuple[int, int]:
-        """Returns how long a row's inputs are, and what a decoder gets of it."""
+        """Returns the lengths of a row: that of the input, and that of the decoder's input, or 0."""
         ...
 
     def collate(self, rows: Sequence[dict], size: int, lengths: Sequence[tuple[int, int]] | None) -> Batch:
-        """Returns rows as one batch of `size` rows, wide enough for all `lengths`; None means those of `rows`."""
+        """Returns rows as one batch.
+
+        Args:
+          rows: At least one row.
+          size: The number of rows of the batch; rows that are missing are filled up.
+          lengths: The lengths of all rows that the batch must have room for; None means those of `rows`.
+        """
         ...
 
 
@@ -49,32 +55,32 @@ def train_batches(
     sampling: str = "shuffle",
     repeat: bool = True,
 ) -> Batches:
-    """Training batches number `start`, `start + 1`, …; an epoch's end may fall inside a batch, and no example is lost.
+    """Yields batches for training, endlessly and from any step on.
 
-    The global batch t (its examples, their order, their augmentation) is a pure function of (seed, t): the same for any
-    `process_count`, `threads` and `start`. Starting anywhere costs nothing.
+    Batch t of the whole run (its examples, their order, their augmentation) is a pure function of (seed, t), whatever
+    `process_count`, `threads` and `start` are. An epoch may end inside a batch; no example is left out.
 
     Args:
-      source: random access to examples: dicts of numbers and arrays, of the same shapes after `transform`.
-      transform: `(example, rng) -> row`, or None; called from several threads. `rng` is the example's own until it
-        returns. Rows of different lengths need a transform with `collate`, such as `data.text.TextPipeline`.
-      batch_size: examples in a global batch, a multiple of `process_count`.
-      seed: of the order and of the augmentation, 0 or more.
-      start: the number of the first batch.
-      process_index: process p gets the p-th contiguous slice of each global batch.
-      process_count: the number of processes.
-      threads: how many batches are made at the same time.
-      prefetch: how many batches are made ahead.
-      sampling: "shuffle" (each epoch every example once) or "balanced" (each class equally often).
+      source: The examples: dicts of numbers and arrays, which have the same shapes after `transform`.
+      transform: A function `(example, rng) -> row`, called from several threads, or None. The generator belongs to the
+        example until the function returns. Rows of different lengths need a transform with `collate` (`Collating`).
+      batch_size: The number of examples in a batch over all processes; a multiple of `process_count`.
+      seed: The seed of the order and of the augmentation, 0 or more.
+      start: The number of the first batch. Starting late costs nothing.
+      process_index: The number of this process, which gets that contiguous slice of each batch.
+      process_count: The number of processes.
+      threads: The number of batches that are prepared at the same time.
+      prefetch: The number of batches that are prepared ahead.
+      sampling: "shuffle", each epoch has every example once; or "balanced", each class comes equally often.
       repeat: False stops after the whole batches of the first epoch.
 
     Yields:
-      A dict of the row's leaves with a leading axis B = `batch_size / process_count`: `inputs`, for images uint8
-      [B, H, W, C], and `label`, for classes int32 [B]; besides, `index` int64 [B], the example's number in the
-      source, and `mask` bool [B], all True.
+      A dict of the leaves of the rows with a leading axis B = `batch_size / process_count`: `inputs`, for images uint8
+        [B, H, W, C], and `label`, for classes int32 [B]; also `index` int64 [B], the numbers of the examples in the
+        source, and `mask` bool [B], all True.
 
     Raises:
-      InputError: a value above is out of range; later, examples that cannot be read or do not stack.
+      InputError: An argument is out of range; while iterating, an example can't be read, or rows do not stack.
     """
     order = _order(source, seed, sampling)
     local = _local_size(batch_size, process_index, process_count)
@@ -102,10 +108,24 @@ def eval_batches(
     threads: int = 2,
     prefetch: int = 4,
 ) -> Batches:
-    """Every example once over all processes, in order, in the same number of batches on each process.
+    """Yields every example of a source once, in order, with the same number of batches on each process.
 
-    Batches are as in `train_batches`; padding has `mask` False, `index` -1 and zeros elsewhere. A random transform
-    gives an example the same pixels each time.
+    A random transform gives an example the same pixels each time.
+
+    Args:
+      source: The examples.
+      transform: As for `train_batches`.
+      batch_size: As for `train_batches`.
+      process_index: As for `train_batches`.
+      process_count: As for `train_batches`.
+      threads: As for `train_batches`.
+      prefetch: As for `train_batches`.
+
+    Yields:
+      Batches as those of `train_batches`. Rows of padding have `mask` False, `index` -1, and zeros elsewhere.
+
+    Raises:
+      InputError: The source is empty, or as for `train_batches`.
     """
     local = _local_size(batch_size, process_index, process_count)
     if not len(source):
@@ -183,10 +203,10 @@ def _stacked(
 ) -> Batch:
     structure, stacked = None, []
     for row, (index, rng) in enumerate(zip(indices.tolist(), rngs, strict=True)):
-        leaves, found = jax.tree.flatten(transform(source[index], rng))
+        leaves, own = jax.tree.flatten(transform(source[index], rng))
         if structure is None:
-            structure, stacked = found, [_empty(leaf, size) for leaf in leaves]
-        _write(stacked, row, leaves, index, int(indices[0]), structure == found)
+            structure, stacked = own, [_empty(leaf, size) for leaf in leaves]
+        _write(stacked, row, leaves, index, int(indices[0]), structure == own)
     if structure is None:
         example = transform(source[0], next(_rngs(0, np.zeros(1, np.int64))))
         leaves, structure = jax.tree.flatten(example)

@@ -1,4 +1,4 @@
-"""Several streams of examples in one run: their shares of a batch or of the steps, as pure functions of the step."""
+"""Trains on several streams of examples: their shares of each batch or of the steps, as pure functions of the step."""
 
 import hashlib
 import math
@@ -11,18 +11,21 @@ _CYCLE = 100  # steps after which the order of alternating streams begins anew, 
 
 
 def shares(sizes: Mapping[str, int], given: Mapping[str, float], temperature: float) -> dict[str, float]:
-    """The share of each stream, all of which sum to 1.
+    """Returns the share that each stream has of the training examples; all shares sum to 1.
 
-    Shares that are not given divide the rest in proportion to `size ** (1 / temperature)`: at 1 as the sizes are, and
-    the higher, the more equal (Raffel et al. 2020, arXiv:1910.10683, section 3.5.2).
+    Streams without a given share divide the rest in proportion to `size ** (1 / temperature)`. At temperature 1 this is
+    in proportion to their sizes; the higher the temperature, the more equal the shares.
 
     Args:
-      sizes: stream → number of its examples.
-      given: stream → its share, where that is known; 0 stands for unknown.
-      temperature: of the others, more than 0.
+      sizes: Stream → the number of its examples.
+      given: Stream → its share, or 0 where none is given.
+      temperature: The temperature, more than 0.
 
     Raises:
-      InputError: the given shares leave nothing for the others, or do not sum to 1 where all are given.
+      InputError: The given shares leave nothing for the others, or all are given and do not sum to 1.
+
+    References:
+      Raffel et al., Exploring the Limits of Transfer Learning, arXiv:1910.10683, 2020, section 3.5.2.
     """
     known = {name: share for name, share in given.items() if share}
     rest, open_ones = 1 - sum(known.values()), [name for name in sizes if name not in known]
@@ -35,15 +38,15 @@ def shares(sizes: Mapping[str, int], given: Mapping[str, float], temperature: fl
 
 
 def batch_sizes(portions: Mapping[str, float], batch_size: int, multiple: int) -> dict[str, int]:
-    """The number of examples of each stream in a batch.
+    """Returns the number of examples that each stream has in a batch.
 
     Args:
-      portions: stream → its share.
-      batch_size: of all streams together.
-      multiple: of which each number is a multiple: devices times the parts of accumulation.
+      portions: Stream → its share.
+      batch_size: The number of examples of all streams together.
+      multiple: What each of the numbers must be a multiple of: the devices times the parts of gradient accumulation.
 
     Raises:
-      InputError: the batch is too small for so many streams.
+      InputError: The batch is too small for so many streams.
     """
     units = batch_size // multiple
     counts = _apportioned(portions, units)
@@ -57,30 +60,30 @@ def batch_sizes(portions: Mapping[str, float], batch_size: int, multiple: int) -
 
 
 class Turns(NamedTuple):
-    """The order in which streams alternate: a cycle, each stream as evenly spread over it as can be.
+    """The order in which streams take turns: a cycle of steps over which each stream is spread as evenly as possible.
 
     Attributes:
-      cycle: the stream of each step of a cycle.
-      earlier: for each step of a cycle, how many turns its stream has had in the cycle before it.
+      cycle: The stream of each step of the cycle.
+      earlier: For each step of the cycle, how many turns its stream has had before in the cycle.
     """
 
     cycle: tuple[str, ...]
     earlier: tuple[int, ...]
 
     def at(self, step: int) -> tuple[str, int]:
-        """The stream of a step, and how many steps it has had before: the number of its batch."""
+        """Returns the stream of a step, and how many turns it had before, which is the number of its batch."""
         cycles, place = divmod(step, len(self.cycle))
         name = self.cycle[place]
         return name, cycles * self.cycle.count(name) + self.earlier[place]
 
     def before(self, step: int, name: str) -> int:
-        """How many of the first `step` steps are a stream's."""
+        """Returns how many of the first `step` steps belong to a stream."""
         cycles, place = divmod(step, len(self.cycle))
         return cycles * self.cycle.count(name) + self.cycle[:place].count(name)
 
 
 def turns(portions: Mapping[str, float]) -> Turns:
-    """The order of streams with these shares of the steps; shares are rounded to hundredths, at least one."""
+    """Returns the order of streams with these shares of the steps, rounded to hundredths but at least one hundredth."""
     counts = {name: max(1, count) for name, count in _apportioned(portions, _CYCLE).items()}
     divisor = math.gcd(*counts.values())
     places = [
@@ -93,7 +96,7 @@ def turns(portions: Mapping[str, float]) -> Turns:
 
 
 def seed_of(seed: int, stream: str) -> int:
-    """The seed of a stream's own order and augmentation, from the run's seed; below 2⁵⁶."""
+    """Returns the seed of a stream's own order and augmentation, made from the seed of the run; it is below 2⁵⁶."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:7], "big")
 
 

@@ -73,13 +73,16 @@ def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
 
 
 def encode(arrays: Arrays) -> Labels:
-    """The labels as a run needs them.
+    """Turns the labels of a file into targets.
 
-    Whole numbers [N] or [N, 1] from 0 are classes, and so are strings, in sorted order; decimal numbers [N] are numbers
-    to predict; [N, C] of 0 to 1 has a number for each class that an example may have.
+    Whole numbers [N] or [N, 1] from 0 on are classes, and so are strings, in sorted order. Decimal numbers [N] are
+    numbers for regression. An array [N, C] of values from 0 to 1 has a value for each class that an example may have.
+
+    Args:
+      arrays: The arrays of the file.
 
     Raises:
-      InputError: labels of another kind, or out of range.
+      InputError: The labels are of another kind, or out of range.
     """
     where, names = arrays.where, arrays.class_names
     labels = {split: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for split, y in arrays.labels.items()}

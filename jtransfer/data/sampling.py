@@ -1,7 +1,7 @@
-"""Which example stands at which place of an endless order: pure functions of the seed and the place.
+"""The order in which training sees examples, as a pure function of the seed and the place.
 
-A place is a number 0, 1, 2, … over all examples that training sees, epoch after epoch; step t of a run with the global
-batch size B takes the places t·B to (t + 1)·B - 1.
+A place is a number 0, 1, 2, … over all examples that training sees, epoch after epoch. Step t of a run with batch size
+B takes the places t·B to (t + 1)·B - 1.
 """
 
 import functools
@@ -20,7 +20,15 @@ _SHUFFLE, _CLASSES, _WITHIN = range(3)  # streams of one seed
 
 
 def shuffled(num_examples: int, seed: int) -> Order:
-    """An order in which each run of `num_examples` places from 0 on is a permutation of its own of all examples."""
+    """Returns an order that shuffles the examples anew in each epoch.
+
+    Args:
+      num_examples: The number of examples.
+      seed: The seed of the permutations.
+
+    Returns:
+      A function from places [n] to the numbers of examples [n].
+    """
 
     @functools.lru_cache(maxsize=4)
     def epoch_order(epoch: int) -> np.ndarray:
@@ -34,10 +42,17 @@ def shuffled(num_examples: int, seed: int) -> Order:
 
 
 def balanced(labels: Int[np.ndarray, " N"], seed: int) -> Order:
-    """An order in which every class that occurs comes equally often, whatever its size.
+    """Returns an order in which every class that occurs comes equally often, whatever its size.
 
-    Each run of K places from 0 on (K classes occur) holds each class once, in random order; a class's examples come in
-    random order, all of them once before one comes again.
+    Where K classes occur, each K places from 0 on have each class once, in random order. The examples of a class come
+    in random order, all of them once before one comes again.
+
+    Args:
+      labels: The class of each example.
+      seed: The seed of the order.
+
+    Returns:
+      A function from places [n] to the numbers of examples [n].
     """
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     num_classes = len(members)
@@ -65,9 +80,17 @@ def balanced(labels: Int[np.ndarray, " N"], seed: int) -> Order:
 
 
 def class_weights(labels: Int[np.ndarray, " N"], num_classes: int) -> Float[np.ndarray, " K"]:
-    """float32 [K], proportional to 1 / a class's frequency, with mean 1 over the examples; 0 for a class without any.
+    """Returns weights of classes by inverse frequency, so that every class has the same sum over its examples.
 
-    Every class that occurs then has the same sum of weights over its examples.
+    Args:
+      labels: The class of each example.
+      num_classes: The number of classes.
+
+    Returns:
+      float32 [num_classes], whose mean over the examples is 1; 0 for a class without examples.
+
+    Raises:
+      InputError: A label is not below `num_classes`.
     """
     counts = np.bincount(labels, minlength=num_classes)
     if len(counts) > num_classes:
@@ -78,18 +101,27 @@ def class_weights(labels: Int[np.ndarray, " N"], num_classes: int) -> Float[np.n
 
 
 def num_steps(num_examples: int, batch_size: int, epochs: float = 1.0) -> int:
-    """The fewest steps that show `epochs` times `num_examples` examples; `batch_size` is the global one."""
+    """Returns the fewest steps in which training sees the examples `epochs` times.
+
+    Args:
+      num_examples: The number of examples.
+      batch_size: The number of examples in a batch over all processes.
+      epochs: The number of epochs, which may be a fraction.
+
+    Raises:
+      InputError: `batch_size` is less than 1.
+    """
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: must be at least 1")
     return math.ceil(round(epochs * num_examples, 6) / batch_size)
 
 
 def _gather(table: Callable[[int], np.ndarray], keys: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    found = np.empty(len(keys), np.int64)
+    gathered = np.empty(len(keys), np.int64)
     for key in np.unique(keys).tolist():
         chosen = keys == key
-        found[chosen] = table(key)[offsets[chosen]]
-    return found
+        gathered[chosen] = table(key)[offsets[chosen]]
+    return gathered
 
 
 def _rng(*words: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""A source: numbered examples with labels, and pieces of it."""
+"""A data source: numbered examples with labels, in random access; and sources made of parts of others."""
 
 import bisect
 import dataclasses
@@ -19,7 +19,7 @@ _WITHOUT = {
 
 
 class Declined(InputError):
-    """What a reader raises over data that are of another modality than its own; another reader may take them."""
+    """The error of a reader for data of another modality than its own; another reader may take them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,10 +55,12 @@ class Source:
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """int32 [N], all labels; read at the first use and kept. float32 [N] of numbers, [N, C] of several classes.
+        """The labels of all examples: int32 [N] of classes, float32 [N] of numbers, float32 [N, C] of several classes.
+
+        They are read at the first use, and kept.
 
         Raises:
-          InputError: a class out of range, or examples without one label each.
+          InputError: A class is out of range, or the examples do not have one label each.
         """
         if self.label_kind in ("tags", "none"):
             raise InputError("the examples have no label each: " + _WITHOUT[self.label_kind])
@@ -73,7 +75,12 @@ class Source:
 
 
 def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
-    """Examples `start` to `stop` (excluded) of each source, one piece after the other, as one source."""
+    """Returns pieces of sources, one after the other, as one source.
+
+    Args:
+      pieces: Triples (source, start, stop) of a source and the numbers of the first example that is taken and of the
+        first after it that is not. All sources have the classes of the first one.
+    """
     lengths = [stop - start for _, start, stop in pieces]
     ends = list(itertools.accumulate(lengths))
 
@@ -90,13 +97,18 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
 
 
 def subsample(source: Source, most: int) -> Source:
-    """At most `most` examples of a source, evenly spread over it."""
+    """Returns a source of at most `most` examples of another one, evenly spread over it."""
     chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).astype(int)).tolist()
     return concatenate([(source, i, i + 1) for i in chosen])
 
 
 def unlabelled(size: int, read: Callable[[int], dict]) -> Source:
-    """Examples without labels, such as texts to model or to translate."""
+    """Returns a source of examples without labels, such as texts to model or to translate.
+
+    Args:
+      size: The number of examples.
+      read: A function from the number of an example to what it holds.
+    """
 
     def read_labels(start: int, stop: int) -> np.ndarray:
         raise InputError("the examples have no label each: " + _WITHOUT["none"])

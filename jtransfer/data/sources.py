@@ -1,4 +1,4 @@
-"""`open`: the data set that a config names."""
+"""Opens the data set that a config names."""
 
 from collections.abc import Mapping
 from pathlib import Path

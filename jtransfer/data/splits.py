@@ -1,4 +1,4 @@
-"""Split expressions: `train`, `train[:90%]`, `test[100:200]`, `train[:10%]+train[90%:]`, `all`."""
+"""Parts of data sets, written as in TFDS: `train`, `train[:90%]`, `test[100:200]`, `train[:10%]+train[90%:]`, `all`."""
 
 import re
 from collections.abc import Mapping
@@ -9,18 +9,22 @@ _PART = re.compile(r"\s*([\w-]+)\s*(?:\[\s*(-?\d+%?)?\s*:\s*(-?\d+%?)?\s*\])?\s*
 
 
 def select(split: str, sizes: Mapping[str, int], name: str) -> list[tuple[str, int, int]]:
-    """What a split expression selects, as `(split name, start, stop)` with `stop` excluded.
+    """Returns the parts of a data set that an expression selects.
 
-    Bounds are numbers of examples or percents of the split, rounded to the nearest example as in TFDS; negative ones
-    count from the end. `all` means all splits in order, unless one has that name.
+    Bounds are numbers of examples, or percentages of the split, which are rounded to the nearest example as in TFDS;
+    negative ones count from the end. "all" means all splits in order, unless there is a split of that name.
 
     Args:
-      split: the expression.
-      sizes: how many examples each split of the data set has.
-      name: the data set's name, for the error.
+      split: The expression.
+      sizes: Split → the number of its examples.
+      name: The name of the data set, for errors.
+
+    Returns:
+      Triples (split, start, stop), where `stop` is excluded.
 
     Raises:
-      InputError: not such an expression, an unknown split, a bound outside the split, or nothing is selected.
+      InputError: It is no such expression, there is no such split, a bound lies outside of the split, or nothing is
+        selected.
     """
     pieces = [piece for part in split.split("+") for piece in _part(part, sizes, f"{name}, split {split!r}")]
     if not pieces:
@@ -29,10 +33,10 @@ def select(split: str, sizes: Mapping[str, int], name: str) -> list[tuple[str, i
 
 
 def _part(part: str, sizes: Mapping[str, int], where: str) -> list[tuple[str, int, int]]:
-    found = _PART.fullmatch(part)
-    if not found:
+    parsed = _PART.fullmatch(part)
+    if not parsed:
         raise InputError(f"{where}: write a split as 'train', 'train[:90%]' or 'train[100:200]+test'")
-    split, first, last = found.groups()
+    split, first, last = parsed.groups()
     if split not in sizes and split != "all":
         raise InputError(f"{where}: there is no split {split!r}; splits: {_listed(sizes)}")
     members = [split] if split in sizes else list(sizes)

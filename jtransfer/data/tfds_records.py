@@ -1,6 +1,6 @@
-"""Data sets that TensorFlow Datasets has prepared as array_record files, read without TensorFlow.
+"""Reads data sets that TensorFlow Datasets has prepared as array_record files, without TensorFlow.
 
-Only the prepared files are read: a data set's own Python code never runs, nothing is downloaded.
+Only the prepared files are read: the Python code of a data set never runs, and nothing is downloaded.
 """
 
 import os
@@ -16,10 +16,14 @@ _READ_AT_ONCE = 4096
 
 
 def builder(name: str, spec: Mapping) -> Any:
-    """TFDS's read-only builder of `name[/config][:version]`, under `spec.dir` or TFDS_DATA_DIR.
+    """Returns the read-only builder of a prepared data set.
+
+    Args:
+      name: The name in TFDS: `name[/config][:version]`.
+      spec: `dir` is the folder of prepared data sets, by default the environment's TFDS_DATA_DIR.
 
     Raises:
-      InputError: it is not prepared there.
+      InputError: The data set is not prepared there.
     """
     from tensorflow_datasets.core import read_only_builder  # half a second, for those who use it
 
@@ -43,10 +47,13 @@ def _not_found(name: str, directory: str) -> str:
 
 
 def opened(builder: Any, split: str) -> tuple[Any, Any]:
-    """The examples of a split in random access, and its raw records.
+    """Opens a split of a prepared data set.
+
+    Returns:
+      The decoded examples, and the raw records, both in random access.
 
     Raises:
-      InputError: the split is not in array_record files.
+      InputError: The split is not in array_record files.
     """
     from tensorflow_datasets import decode
 
@@ -62,14 +69,27 @@ def opened(builder: Any, split: str) -> tuple[Any, Any]:
 
 
 def decoder(features: Any, keys: Iterable[str]) -> Callable[[bytes], Any]:
-    """From a raw record to those of its features that `keys` names; the others are not decoded."""
+    """Returns a function that decodes some features of a raw record, and leaves the others alone.
+
+    Args:
+      features: The features of the data set.
+      keys: The names of the features to decode.
+    """
     from tensorflow_datasets import features as kinds
 
     return kinds.FeaturesDict({key: features[key] for key in keys}).deserialize_example_np
 
 
 def one_feature(records: Any, features: Any, key: str, start: int, stop: int) -> Iterator[Any]:
-    """The feature `key` of the records `start` to `stop` (excluded)."""
+    """Yields the values of one feature of the records from `start` (included) to `stop` (excluded).
+
+    Args:
+      records: The raw records.
+      features: The features of the data set.
+      key: The name of the feature.
+      start: The number of the first record.
+      stop: The number of the first record that is not read.
+    """
     decode = decoder(features, [key])
     for first in range(start, stop, _READ_AT_ONCE):
         for record in records.__getitems__(list(range(first, min(first + _READ_AT_ONCE, stop)))):
@@ -77,13 +97,13 @@ def one_feature(records: Any, features: Any, key: str, start: int, stop: int) ->
 
 
 def names_of(feature: Any) -> list[str] | None:
-    """The names of the classes of a feature, or of those in its lists; None where it names none."""
+    """Returns the names of the classes of a feature, or of a list's items; None if it names no classes."""
     names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
     return list(names) if names else None
 
 
 def plain(value: Any) -> Any:
-    """A feature's value as Python's own: str, int, float, bool, or a list of them."""
+    """Returns the value of a feature as a Python object: a str, int, float or bool, or a list of these."""
     value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     if isinstance(value, list):
         return [plain(item) for item in value]

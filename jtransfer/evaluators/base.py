@@ -1,4 +1,4 @@
-"""What an evaluator is made from, and what it is."""
+"""What an evaluator is made from, and what it returns."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""How near the texts that a model generates come to those that are wanted."""
+"""Evaluates how similar the texts that a model generates are to the targets: BLEU and chrF."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The task's metrics on a split, from the model's outputs for all of its examples."""
+"""Evaluates the metrics of the task on a split."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,10 +10,14 @@ from jtransfer.evaluators.base import Context, Evaluate
 
 
 def make(context: Context, split: str) -> Evaluate:
-    """An evaluator of the metrics that the task gives and of those in `config.metrics`; it keeps the predictions.
+    """Makes an evaluator of the metrics of the task and of those in `config.metrics`, which also keeps the predictions.
+
+    Args:
+      context: What is known of the run.
+      split: The split to evaluate on.
 
     Raises:
-      InputError: `config.metrics` names no metric that can be computed.
+      InputError: `config.metrics` names a metric that can't be computed.
     """
     task, names = context.task, context.class_names
     more = [metrics.load(name) for name in context.config.metrics]

@@ -1,4 +1,4 @@
-"""The frozen prefix of a model, computed once: its outputs are a data source of their own."""
+"""The frozen first stages of a model, computed once: their outputs are a data source."""
 
 from jtransfer.features.prefix import extract, first_trained, source_of
 

@@ -1,4 +1,4 @@
-"""The frozen prefix of a model is computed once: its outputs are a data source of their own."""
+"""Computes the frozen first stages of a model once, and trains on their outputs, as on a data source."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -14,14 +14,14 @@ from jtransfer.evaluators.gather import gather
 
 
 def first_trained(trainable: trees.Tree, stages: Sequence[str]) -> str:
-    """The first stage that owns a trained parameter; all before it is the frozen prefix.
+    """Returns the name of the first stage with a trained parameter; all stages before it are the frozen prefix.
 
     Args:
-      trainable: bools over the parameters' paths.
-      stages: the model's stage names, in order.
+      trainable: A tree of bools over the parameters: whether each is trained.
+      stages: The names of the stages of the model, in order.
 
     Raises:
-      InputError: nothing is frozen before it, so there is nothing to cache.
+      InputError: Nothing is frozen before that stage, so that there is nothing to compute once.
     """
     moving = {path.split("/")[0] for path, moves in trees.flatten(trainable).items() if moves}
     owners = [stage for stage in stages if stage in trainable]
@@ -32,28 +32,29 @@ def first_trained(trainable: trees.Tree, stages: Sequence[str]) -> str:
 
 
 def extract(eval_step: Callable, variables: dict, batches: Iterable[dict]) -> tuple[Any, np.ndarray]:
-    """The features of every example of a source, in the source's order, and the labels, the same on every process.
+    """Computes the outputs of the frozen prefix for every example of a source.
 
     Args:
-      eval_step: `step.make_eval_step(model, stop=stage)`, perhaps jitted.
-      variables: what it takes.
-      batches: every example once, with `label`, `index` and `mask` (`data.eval_batches`, put on the devices), all of
+      eval_step: A function of (variables, batch) that runs the model up to a stage, from `step.make_eval_step`.
+      variables: The variables of the model.
+      batches: Every example once, on the devices, with `label`, `index` and `mask`, from `data.eval_batches`. All have
         one width.
 
     Returns:
-      What the stages before `stage` make of each example, a pytree of [N, …], and the labels [N, …].
+      The outputs, a pytree of [N, …], and the labels [N, …], both in the order of the source and the same on every
+        process.
     """
     table = gather(eval_step, variables, batches)
     return table["features"], table["label"]
 
 
 def source_of(features: Any, labels: np.ndarray, source: Source) -> Source:
-    """Returns a data source of cached features, `source[i] == {"inputs": features[i], "label": labels[i]}`.
+    """Returns the data source of cached features, `source[i] == {"inputs": features[i], "label": labels[i]}`.
 
     Args:
-      features: what the frozen stages make of each example, a pytree of [N, …].
-      labels: the labels [N, …].
-      source: the examples that the features are of, whose classes and kind of labels are kept.
+      features: The outputs of the frozen prefix for each example, a pytree of [N, …].
+      labels: The labels [N, …].
+      source: The examples that the features are of, whose classes and kind of labels are kept.
     """
 
     def read(i: int) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""Modalities: kinds of input. Each is one folder or file with all that is known of it, and one entry here.
+"""Modalities: kinds of input, such as images and texts.
 
-A modality has readers, transforms, preprocessing, the files that a run keeps, and how an example is given to `predict`
-and shown in a report. Nothing outside of its folder asks which one it is.
+A modality is one folder with all that is known of it, and one entry here. It has readers, transforms, preprocessing,
+the files that a run keeps, and how an example is given to `predict` and shown in a report. Nothing outside of its
+folder asks which one it is.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.registry import Registry
@@ -24,10 +27,14 @@ __all__ = ["MODALITIES", "Modality", "fields", "foreign_fields", "of_config", "t
 
 
 def told(name: str, example: Mapping[str, Any]) -> tuple[str, type[Modality]]:
-    """The modality called `name`, or, where that is empty, the one that an example is of; and its name.
+    """Returns the name and the class of a modality: that of a name, or the one that an example is of.
+
+    Args:
+      name: The name of the modality; "" takes the one that the example is of.
+      example: An example of the source.
 
     Raises:
-      InputError: no such modality, or none that has such examples.
+      InputError: There is no such modality, or none that has such examples.
     """
     if name:
         chosen = MODALITIES[name]
@@ -43,8 +50,18 @@ def told(name: str, example: Mapping[str, Any]) -> tuple[str, type[Modality]]:
     )
 
 
-def foreign_fields(chosen: type[Modality], config: Mapping[str, Any]) -> Iterator[tuple[str, type[Modality]]]:
-    """The fields of a `config.data` that are set, but are of another modality than the one that is chosen."""
+def foreign_fields(
+    chosen: type[Modality], config: Mapping[str, Any] | ConfigDict
+) -> Iterator[tuple[str, type[Modality]]]:
+    """Yields the fields of `config.data` that are set although they belong to another modality than the chosen one.
+
+    Args:
+      chosen: The modality that is chosen.
+      config: The section `config.data`.
+
+    Yields:
+      Pairs of the name of a field and the modality that it belongs to.
+    """
     own = fields(chosen)
     for other in MODALITIES.values():
         for name, default in fields(other).items():

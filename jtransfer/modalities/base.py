@@ -1,4 +1,4 @@
-"""What a modality is: all that is known of one kind of input, from its files to the model and back to a person."""
+"""What a modality is: all that is known of one kind of input, from its files to the model and back to the user."""
 
 import dataclasses
 import os
@@ -57,12 +57,12 @@ class Modality:
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:
-        """Whether an example of a source is of this modality, told by its names."""
+        """Returns whether an example is of this modality, which the names of what it holds tell."""
         raise NotImplementedError
 
     @classmethod
     def unlabelled(cls, example: Mapping[str, Any]) -> str:
-        """The name of the task of examples without labels."""
+        """Returns the name of the task for such examples without labels."""
         return "embed"
 
     @classmethod
@@ -78,12 +78,12 @@ class Modality:
         return lambda x: x
 
     def open(self, places: Sequence[weights.Source], source: Source) -> "Modality":
-        """This modality with its files read; pure statistics may be computed from the training examples instead.
+        """Returns this modality with its files read, or with what is computed from the training examples instead.
 
         Args:
-          places: where the files may be, in order: the run's folder, and what the run begins with ("scratch", another
-            run's folder or a checkpoint).
-          source: the training examples.
+          places: Where the files may be, in order of precedence: the run's folder, and what the run starts from
+            ("scratch", the folder of another run, or a checkpoint).
+          source: The training examples.
         """
         return self
 
@@ -91,41 +91,46 @@ class Modality:
         """Writes the files that a run keeps into the run's folder."""
 
     def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
-        """Fields of the model that the data decide, such as the number of channels; a config may not give them.
+        """Returns fields of the model that the data decide, such as `channels`, and that a config may not give.
 
         Args:
-          model: a model of that name with its usual fields.
-          init: `config.init`.
+          model: The model with its usual fields.
+          init: What the run starts from, `config.init`.
         """
         return {}
 
     def usual_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
-        """Fields of the model that the data decide unless the config gives them. Arguments as for `model_fields`."""
+        """Returns fields of the model that the data decide unless the config gives them.
+
+        Args:
+          model: The model with its usual fields.
+          init: What the run starts from, `config.init`.
+        """
         return {}
 
     def pack(self, source: Source, task: Task) -> Source:
-        """The source that is trained on, where several examples share a row."""
+        """Returns the source to train on, whose rows may hold several examples each; by default the source itself."""
         return source
 
     def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:
-        """`(example, rng) -> {"inputs": …, "label": …}`, run on the host, in several threads.
+        """Returns the function `(example, rng) -> {"inputs": …, "label": …}` that runs on the host, in several threads.
 
         Args:
-          task: its `form` says what is wanted of an example.
-          model: the Linen module.
-          train: of training; what is random belongs there.
+          task: The task, whose `form` says what is needed of an example.
+          model: The Linen module.
+          train: Whether it is for training, where the function may be random.
 
         Raises:
-          InputError: the modality has no transform for the task's form, or a field is wrong.
+          InputError: The modality has no transform for the form of the task, or a field is wrong.
         """
         raise NotImplementedError
 
     def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
-        """A jittable function of the `inputs` of a batch that gives the model's input. It runs inside the step."""
+        """Returns a jittable function from the `inputs` of a batch to the model's input, which runs inside the step."""
         return lambda inputs: inputs
 
     def with_preprocessing(self, model: Any) -> Any:
-        """The model with its own account of the preprocessing, if it has one, brought up to what this run does."""
+        """Returns the model with its fields of preprocessing, if it has some, set to those of this run."""
         return model
 
     def writing(self, task: Task, model: Any, fields: Mapping[str, Any]) -> Writing:
@@ -167,7 +172,7 @@ class Modality:
 
 
 def fields(modality: type[Modality]) -> dict[str, Any]:
-    """The fields that a modality adds to `config.data`, with their defaults."""
+    """Returns the fields that a modality adds to `config.data`, with their defaults."""
     return {
         field.name: field.default
         for field in dataclasses.fields(modality)
@@ -181,12 +186,17 @@ def of_config(modality: type[Modality], config: Mapping[str, Any] | ConfigDict) 
 
 
 def no_form(modality: Modality, task: Task) -> InputError:
-    """The error of a modality that has no transform for a task."""
+    """Returns the error of a modality that has no transform for the form of a task."""
     return InputError(f"task={task.name!r} is not one for {modality.nouns[1]}")
 
 
 def zero_inputs(transform: Transform, source: Source) -> Any:
-    """Zeros of the shapes and dtypes of a batch's `inputs`: those of the first example, as a batch of one."""
+    """Returns zeros of the shapes and dtypes of the `inputs` of a batch with one example.
+
+    Args:
+      transform: The transform of the modality.
+      source: The examples, of which the first is read.
+    """
     row = transform(source[0], np.random.default_rng(0))
     collate = getattr(transform, "collate", None)
     inputs = collate([row])["inputs"] if collate else jax.tree.map(lambda x: np.asarray(x)[None], row["inputs"])
@@ -194,5 +204,10 @@ def zero_inputs(transform: Transform, source: Source) -> Any:
 
 
 def zero_sample(preprocess: Callable[[Any], Any], inputs: Any) -> Any:
-    """Zeros of the shapes and dtypes of the model's input that `preprocess` makes of a batch's `inputs`."""
+    """Returns zeros of the shapes and dtypes of the model's input.
+
+    Args:
+      preprocess: The function that makes the model's input.
+      inputs: The `inputs` of a batch.
+    """
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(preprocess, inputs))

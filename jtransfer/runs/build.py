@@ -62,7 +62,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
       InputError: a field, a data set, a rule or a size is wrong.
     """
     config = configs.complete(config)
-    mesh = sharding.make_mesh(config.mesh)
+    mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     init = initialize.open(config.init)
     places = (folder, init)

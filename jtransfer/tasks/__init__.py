@@ -28,20 +28,25 @@ __all__ = ["TASKS", "USUAL", "Table", "Task", "check", "told"]
 
 
 def told(source: Any, unlabelled: str) -> str:
-    """The name of the task that a source's examples are for.
+    """Returns the name of the task that the labels of a source are for.
 
     Args:
-      source: a `data.Source`.
-      unlabelled: the task of examples without labels.
+      source: The examples, a `data.Source`.
+      unlabelled: The name of the task for examples without labels.
     """
     return USUAL.get(source.label_kind, unlabelled)
 
 
 def check(name: str, task: Task, source: Any) -> None:
-    """Nothing, if the labels of a source are of a kind that the task takes.
+    """Checks that the labels of a source are of a kind that a task takes.
+
+    Args:
+      name: The name of the task.
+      task: The task.
+      source: The examples, a `data.Source`.
 
     Raises:
-      InputError: they are of another kind.
+      InputError: They are of another kind.
     """
     if task.label_kinds and source.label_kind not in task.label_kinds:
         kinds = " or ".join(map(repr, task.label_kinds))

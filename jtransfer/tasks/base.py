@@ -1,4 +1,4 @@
-"""What a task is: what it asks of examples and models, what it minimises, and how its outcome is measured and shown."""
+"""What a task is: what it needs of examples and models, its loss, its metrics, and how its results are shown."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -15,22 +15,22 @@ Score = Callable[[Table, Sequence[str]], Iterator[tuple[str, float]]]
 
 
 def as_logits(logits: Any, labels: Any) -> dict[str, Any]:
-    """Keeps the logits and the labels."""
+    """Returns what most tasks keep of each example: its logits and its label."""
     return {"logits": logits, "label": labels}
 
 
 def as_it_is(table: Table) -> Table:
-    """The table itself."""
+    """Returns a table unchanged."""
     return table
 
 
 def whole(loss: Callable) -> Callable:
-    """The loss of a model's output, its labels and a mask of examples, as it is."""
+    """Returns a loss unchanged: a function of a model's outputs, the labels, and a mask of examples."""
     return loss
 
 
 def by_token(loss: Callable) -> Callable:
-    """The loss over the tokens that have a label (not -1), in real examples."""
+    """Returns a loss of examples as a loss of tokens, over those of real examples that have a label (not -1)."""
     return lambda logits, labels, mask: loss(logits, jnp.maximum(labels, 0), counted(labels, mask))
 
 
@@ -80,15 +80,24 @@ class Task:
     wrap: Callable[[Callable], Callable] = whole
 
     def objective(self, loss: Callable) -> Callable:
-        """The loss of this task: `(model's output, labels, mask) -> float32 []`.
+        """Returns the loss of this task, a function `(outputs, labels, mask) -> float32 []`.
 
         Args:
-          loss: `(outputs, labels, mask) -> float32 []`, of `objectives.create`.
+          loss: The loss function, from `objectives.create`.
         """
         return by_token(loss) if self.by_token else self.wrap(loss)
 
     def accuracy(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-        """`{"accuracy": float32 []}` over a batch's real examples, or over their tokens; nothing without `hits`."""
+        """Returns `{"accuracy": float32 []}` over the real examples of a batch, or over their tokens.
+
+        Args:
+          logits: The outputs of the model.
+          labels: The labels.
+          mask: bool [B]; False where an example is padding.
+
+        Returns:
+          The accuracy, or {} for a task without `hits`.
+        """
         if self.hits is None:
             return {}
         real = counted(labels, mask) if self.by_token else mask

@@ -1,4 +1,4 @@
-"""One class for each example."""
+"""Classification: one class for each example."""
 
 from collections.abc import Iterator, Sequence
 

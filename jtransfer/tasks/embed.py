@@ -1,4 +1,4 @@
-"""Embeddings: examples that belong together are near each other."""
+"""Embedding: examples that belong together get vectors that are near each other."""
 
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What comes next: each token of a sequence is the label of those before it."""
+"""Language modelling: each token of a sequence is predicted from those before it."""
 
 from jtransfer.tasks import printing
 from jtransfer.tasks.base import Task

@@ -1,4 +1,4 @@
-"""Any number of classes for each example."""
+"""Multi-label classification: any number of classes for each example."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,6 +1,7 @@
-"""What a model makes of examples that someone gives, as a line of text for each: what `predict` prints.
+"""The predictions for examples that someone gives, as lines of text: what the command `predict` prints.
 
-Each function takes the examples as they were given, the table of what a task keeps of them, and the names of classes.
+Each function takes the examples as they were given, the table that the task keeps of them, and the names of the
+classes, and yields a line for each example.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,31 +14,31 @@ Table = Mapping[str, np.ndarray]
 
 
 def classes(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The most probable classes with their probabilities."""
+    """Yields the most probable classes of each example, with their probabilities."""
     return _best(given, table["probs"], names)
 
 
 def several(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """Likewise, where each class is probable or not by itself."""
+    """Yields the most probable classes of each example, where the probability of each class is independent."""
     return _best(given, 1 / (1 + np.exp(-table["logits"].astype(np.float64))), names)
 
 
 def numbers(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The predicted number."""
+    """Yields the predicted number of each example."""
     return _beside(given, (f"{value:.4g}" for value in table["logits"][:, 0]))
 
 
 def tags(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The words, each with its class; words that were cut off have `?`."""
+    """Yields the words of each text, each with its class; words that were cut off have "?"."""
     for text, predicted, label in zip(given, table["predicted"], table["label"], strict=True):
-        found = [names[i] for i in predicted[label >= 0]]
+        classes = [names[i] for i in predicted[label >= 0]]
         words = text.split()
-        tagged = zip(words, found + ["?"] * (len(words) - len(found)), strict=True)
+        tagged = zip(words, classes + ["?"] * (len(words) - len(classes)), strict=True)
         yield " ".join(f"{word}/{name}" for word, name in tagged)
 
 
 def neighbours(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """The other given text that is nearest, and the cosine of the angle between them."""
+    """Yields, for each text, the nearest of the other given texts and the cosine similarity of the two."""
     x = table["embeddings"][:, 0].astype(np.float64)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     near = x @ x.T - 3 * np.eye(len(x))
@@ -47,16 +48,16 @@ def neighbours(given: Sequence[str], table: Table, names: Sequence[str]) -> Iter
 
 
 def written(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
-    """What was generated."""
+    """Yields the text that was generated for each example."""
     return iter(table["written"].tolist())
 
 
 def _best(given: Sequence[str], probs: np.ndarray, names: Sequence[str]) -> Iterator[str]:
     best = (np.argsort(-row, kind="stable")[:TOP] for row in probs)
-    found = ("  ".join(f"{names[i]} {row[i]:.3f}" for i in order) for order, row in zip(best, probs, strict=True))
-    return _beside(given, found)
+    shown = ("  ".join(f"{names[i]} {row[i]:.3f}" for i in order) for order, row in zip(best, probs, strict=True))
+    return _beside(given, shown)
 
 
-def _beside(given: Sequence[str], found: Iterable[str]) -> Iterator[str]:
+def _beside(given: Sequence[str], shown: Iterable[str]) -> Iterator[str]:
     width = max(map(len, given))
-    return (f"{text:<{width}}  {what}" for text, what in zip(given, found, strict=True))
+    return (f"{text:<{width}}  {what}" for text, what in zip(given, shown, strict=True))

@@ -1,4 +1,4 @@
-"""A number for each example."""
+"""Regression: a number for each example."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""A sequence to produce for each example, such as a translation."""
+"""Sequence to sequence: a text to generate for each example, such as a translation."""
 
 from jtransfer.tasks import printing
 from jtransfer.tasks.base import Task

@@ -1,4 +1,4 @@
-"""A class for each word of a text, or each part of a sequence."""
+"""Tagging: a class for each word of a text, or for each part of a sequence."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain

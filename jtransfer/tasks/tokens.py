@@ -1,4 +1,4 @@
-"""What tasks over tokens share: sums over each example's tokens."""
+"""What tasks over tokens have in common: sums over the tokens of each example."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,11 +10,14 @@ from jtransfer.tasks.base import Table
 
 
 def keep_sums(logits, labels):
-    """Of each example: the sum of its tokens' losses in nats, how many tokens that is over, and how many are right.
+    """Returns the sum of the losses, the number of tokens, and the number of correct tokens, for each example.
 
     Args:
-      logits: [B, n, C], computed in float32.
-      labels: int32 [B, n]; -1 where a token has none.
+      logits: The logits [B, n, C]; the losses are computed in float32.
+      labels: int32 [B, n]; -1 where a token has no label.
+
+    Returns:
+      `{"loss": float32 [B], "tokens": int32 [B], "right": int32 [B]}`; the losses are in nats.
     """
     real = labels >= 0
     losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), jnp.maximum(labels, 0))
@@ -23,11 +26,11 @@ def keep_sums(logits, labels):
 
 
 def hits(logits, labels):
-    """Which tokens have their greatest logit at the label, bool [B, n]."""
+    """Returns bool [B, n]: for which tokens the greatest logit is that of the label."""
     return jnp.argmax(logits, -1) == labels
 
 
 def score(table: Table, names: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """Loss and perplexity over all tokens, and the share that is right."""
+    """Yields the loss and the perplexity over all tokens, and the accuracy."""
     yield from metrics.language(table["loss"], table["tokens"])
     yield "accuracy", float(table["right"].sum() / max(table["tokens"].sum(), 1))

@@ -1,1 +1,1 @@
-"""Images: readers of folders, arrays and TFDS; transforms written as text; mixup and CutMix."""
+"""Images: readers of folders, arrays and TFDS; transforms written as text; normalisation on the device."""

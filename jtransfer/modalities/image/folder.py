@@ -1,4 +1,4 @@
-"""A folder of class folders: `root/class/…/image.jpg`, or `root/train/class/…` and `root/test/class/…`."""
+"""Reads images from a folder of class folders, `root/class/…/image.jpg` or `root/train/class/…/image.jpg`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +14,20 @@ _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif",
 
 
 def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """The splits of a folder; classes are the folders' names in sorted order, the same for all splits.
+    """Returns the splits of a folder of images. The classes are the names of the class folders in sorted order.
 
-    If `train` or `test` holds folders itself, each sub-folder with a split's name is a split; otherwise the class
-    folders lie in the root and make one split, `all`.
+    If "train" or "test" has folders inside, every subfolder with the name of a split is a split. Otherwise the class
+    folders lie in the root, and make the one split "all".
+
+    Args:
+      location: The path of the folder.
+      spec: `channels` is 3, or 1 for grey images.
+
+    Returns:
+      Split → source; all have the same classes.
 
     Raises:
-      InputError: no such folder, no class folders, or a class without images.
+      InputError: There is no such folder, it has no class folders, or a class has no images.
     """
     root = Path(location).expanduser()
     if not root.is_dir():
@@ -34,13 +41,13 @@ def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
             f"folder:{location}: holds no class folders; put the images of each class in a folder of its name"
         )
     for name in class_names:
-        if not any(found.get(name) for found in files.values()):
+        if not any(by_class.get(name) for by_class in files.values()):
             kinds = " ".join(sorted(_SUFFIXES))
             raise InputError(
                 f"folder:{location}: the class folder {name!r} holds no image ({kinds}); fill or remove it"
             )
     channels = spec.get("channels", 3)
-    return {split: _source(found, class_names, channels) for split, found in files.items()}
+    return {split: _source(by_class, class_names, channels) for split, by_class in files.items()}
 
 
 def _source(files: Mapping[str, list[str]], class_names: list[str], channels: int) -> Source:
@@ -63,5 +70,5 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.name[0] != ".")
-    return sorted(str(path) for path in found if path.is_file())
+    images = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.name[0] != ".")
+    return sorted(str(path) for path in images if path.is_file())

@@ -1,8 +1,8 @@
-"""Host transforms of one image: factories that check their arguments and return `(image, rng) -> image`.
+"""Transforms of one image on the host, as factories that check their arguments and return `(image, rng) -> image`.
 
-Images are uint8 [H, W, C] going in and coming out. A size is one number for a square, or (height, width). Resizing runs
-on OpenCV, which interpolates without antialiasing (method "area" averages instead), unless `library="pillow"` is asked
-for, which antialiases when it shrinks: other pixels, and several times slower.
+Images are uint8 [H, W, C], before and after. A size is one number for a square, or (height, width). OpenCV resizes, and
+interpolates without antialiasing, except for the method "area", which averages. `library="pillow"` antialiases when it
+shrinks, gives other pixels, and is several times slower.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.modalities.image.colour_ops import HostFn, color_jitter, to_gray
 from jtransfer.modalities.image.randaugment import augmentation
 
 cv2.setNumThreads(0)  # the loader's threads share the cores already
 
-HostFn = Callable[[np.ndarray, Any], np.ndarray]  # the generator may be None where nothing is random
 Size = int | tuple[int, int]
 
 _OPENCV = {
@@ -43,11 +43,12 @@ class Op:
     """What a name in a transform stands for.
 
     Attributes:
-      make: from the written arguments to the function.
-      random: whether the function uses its generator.
-      extent: what becomes of the image's size: it "keeps", is "set" to the argument `size`, "grows" by the argument
-        `pixels` on each border, or "varies" with the image.
-      still: the op that takes a random one's place, with its arguments, where nothing may be random; None: none does.
+      make: The factory, called with the arguments that are written.
+      random: Whether the function that it returns uses its generator.
+      extent: What the function does to the size of an image: it "keeps" it, it is "set" to the argument `size`, it
+        "grows" by the argument `pixels` on each side, or it "varies" with the image.
+      still: The name of the op that takes the place of a random one, with its arguments, where nothing may be random;
+        None leaves it out.
     """
 
     make: Callable[..., HostFn]
@@ -57,14 +58,14 @@ class Op:
 
 
 def resize(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
-    """To exactly `size`, whatever the aspect."""
+    """Resizes an image to exactly `size`, whatever its aspect ratio."""
     height, width = pair(size)
     interpolate = _interpolation(method, library)
     return lambda image, rng: interpolate(image, height, width)
 
 
 def resize_short(size: int, method: str = "bilinear", library: str = "opencv") -> HostFn:
-    """The shorter side to `size`, the aspect kept; the longer side is rounded down."""
+    """Resizes the shorter side of an image to `size` and keeps the aspect ratio; the longer side is rounded down."""
     _positive(size, "size")
     interpolate = _interpolation(method, library)
 
@@ -77,6 +78,7 @@ def resize_short(size: int, method: str = "bilinear", library: str = "opencv") -
 
 
 def center_crop(size: Size) -> HostFn:
+    """Cuts out the centre of an image, which must be at least as large as `size`."""
     height, width = pair(size)
 
     def apply(image: np.ndarray, rng: Any) -> np.ndarray:
@@ -87,6 +89,7 @@ def center_crop(size: Size) -> HostFn:
 
 
 def random_crop(size: Size) -> HostFn:
+    """Cuts out a random part of an image, which must be at least as large as `size`."""
     height, width = pair(size)
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -103,9 +106,19 @@ def random_resized_crop(
     method: str = "bilinear",
     library: str = "opencv",
 ) -> HostFn:
-    """A crop of random area share and aspect (log-uniform), resized to `size` (Szegedy et al. 2015, arXiv:1409.4842).
+    """Cuts out a part of random area and aspect ratio, and resizes it to `size`.
 
-    After ten crops that would not fit, the largest central one of an aspect within `ratio`.
+    After ten parts that do not fit into the image, the largest central part with an aspect ratio in the range is taken.
+
+    Args:
+      size: The size of the result.
+      scale: The range of the area, as a fraction of the image's.
+      ratio: The range of the aspect ratio, width / height, from which is drawn log-uniformly.
+      method: The interpolation.
+      library: "opencv" or "pillow".
+
+    References:
+      Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, 2015.
     """
     height, width = pair(size)
     _increasing(scale, "scale", 1.0)
@@ -119,36 +132,21 @@ def random_resized_crop(
 
 
 def flip_lr(p: float = 0.5) -> HostFn:
-    """Left and right exchanged, with probability `p`."""
+    """Flips an image from left to right with probability `p`."""
     _probability(p)
     return lambda image, rng: _restored(cv2.flip(image, 1), image) if rng.random() < p else image
 
 
-def color_jitter(brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0) -> HostFn:
-    """Each of the four by a random amount, in random order.
-
-    The first three blend with black, the image's mean grey, and its own grey by a factor in [max(0, 1 - x), 1 + x]; the
-    hue turns by up to ±`hue` of the circle, at most 0.5. On one channel the last two do nothing.
-    """
-    for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation), ("hue", hue)):
-        if not 0 <= value <= (0.5 if name == "hue" else math.inf):
-            raise InputError(f"{name}={value} must be 0 or more{', at most 0.5' if name == 'hue' else ''}")
-    blends = [(_black, brightness), (_mean_grey, contrast), (_grey, saturation)]
-
-    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        for which in rng.permutation(4).tolist():
-            if which == 3:
-                image = _turn_hue(image, rng.uniform(-hue, hue)) if hue else image
-            elif blends[which][1]:
-                anchor, x = blends[which]
-                image = _blend(image, anchor(image), rng.uniform(max(0.0, 1 - x), 1 + x))
-        return image
-
-    return apply
-
-
 def randaugment(n: int = 2, m: float = 9) -> HostFn:
-    """`n` random operations of strength `m` of 10 (Cubuk et al. 2020, arXiv:1909.13719)."""
+    """Applies random operations of one strength.
+
+    Args:
+      n: The number of operations.
+      m: The strength, from 0 to 10.
+
+    References:
+      Cubuk et al., RandAugment, arXiv:1909.13719, 2019.
+    """
     _positive(n, "n")
     if not 0 <= m <= 10:
         raise InputError(f"m={m} must be between 0 and 10")
@@ -156,7 +154,12 @@ def randaugment(n: int = 2, m: float = 9) -> HostFn:
 
 
 def pad(pixels: int, value: int | str = 0) -> HostFn:
-    """`pixels` on each border, filled with `value` (0 to 255) or by "reflect"."""
+    """Pads an image on all sides.
+
+    Args:
+      pixels: The number of pixels on each side.
+      value: The value of the new pixels, 0 to 255, or "reflect".
+    """
     _positive(pixels, "pixels")
     if value != "reflect" and not (isinstance(value, int) and 0 <= value <= 255):
         raise InputError(f"value={value!r} must be 0 to 255 or 'reflect'")
@@ -168,13 +171,8 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
     return apply
 
 
-def to_gray() -> HostFn:
-    """Luma (Rec. 601) in every channel; the number of channels stays."""
-    return lambda image, rng: cv2.cvtColor(_grey(image), cv2.COLOR_GRAY2RGB) if image.shape[2] == 3 else image
-
-
 def resize_crop(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
-    """The largest central crop with the aspect of `size`, resized to it."""
+    """Cuts out the largest central part with the aspect ratio of `size`, and resizes it to `size`."""
     height, width = pair(size)
     interpolate = _interpolation(method, library)
     return lambda image, rng: interpolate(_central(image, width / height), height, width)
@@ -196,7 +194,11 @@ OPS = {
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """A size as (height, width)."""
+    """Returns a size as (height, width).
+
+    Raises:
+      InputError: It is not one or two positive whole numbers.
+    """
     height, width = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
     _positive(height, "size")
     _positive(width, "size")
@@ -275,29 +277,3 @@ def _central(image: np.ndarray, aspect: float) -> np.ndarray:
     rows, columns = image.shape[:2]
     height, width = min(rows, max(1, round(columns / aspect))), min(columns, max(1, round(rows * aspect)))
     return _crop(image, (rows - height) // 2, (columns - width) // 2, height, width)
-
-
-def _blend(image: np.ndarray, anchor: np.ndarray | float, factor: float) -> np.ndarray:
-    """`anchor` at factor 0, `image` at 1, beyond at larger ones; rounded and clipped."""
-    mixed = np.float32(factor) * image + np.float32(1 - factor) * anchor
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-
-
-def _black(image: np.ndarray) -> float:
-    return 0.0
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] if image.shape[2] == 3 else image
-
-
-def _mean_grey(image: np.ndarray) -> float:
-    return float(np.rint(_grey(image).mean()))
-
-
-def _turn_hue(image: np.ndarray, turn: float) -> np.ndarray:
-    if image.shape[2] != 3:
-        return image
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(turn * 256) % 256)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)

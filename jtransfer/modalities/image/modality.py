@@ -1,4 +1,4 @@
-"""Images: uint8 [H, W, C], transformed as the config says, normalised on the device."""
+"""The modality of images: uint8 [H, W, C], transformed on the host as the config says, normalised on the device."""
 
 import dataclasses
 import os
@@ -72,19 +72,27 @@ class Image(Modality):
         return model.clone(pixels=dataclasses.replace(model.pixels, mean=pipeline.mean, std=pipeline.std))
 
     def pipeline(self, model: Any, *, train: bool) -> Pipeline:
-        """The transform of training or of all other images, with the statistics that the images are normalised by."""
+        """Returns the transform of training images, or that of all others, with the statistics to normalise by.
+
+        Args:
+          model: The Linen module, whose preprocessing is the default.
+          train: Whether it is for training.
+
+        Raises:
+          InputError: A transform is wrong, or has statistics for another number of channels.
+        """
         own = getattr(model, "preprocessing", None) or dataclasses.asdict(Pixels())
         statistics = self._statistics(own)
         if train or (self.transform and not self.eval_transform):
-            found = transforms.parse(self.transform or _training(_size(own)), statistics)
-            found = found if train else found.deterministic()
+            pipeline = transforms.parse(self.transform or _training(_size(own)), statistics)
+            pipeline = pipeline if train else pipeline.deterministic()
         else:
-            found = transforms.parse(self.eval_transform or _evaluation(_size(own), own), statistics)
-        if not {len(found.mean), len(found.std)} <= {1, self.channels}:
+            pipeline = transforms.parse(self.eval_transform or _evaluation(_size(own), own), statistics)
+        if not {len(pipeline.mean), len(pipeline.std)} <= {1, self.channels}:
             raise InputError(
-                f"normalize has {len(found.mean)} means, but the images have data.channels={self.channels}"
+                f"normalize has {len(pipeline.mean)} means, but the images have data.channels={self.channels}"
             )
-        return found
+        return pipeline
 
     def check_given(self, given: Sequence[str]) -> None:
         for path in given:
@@ -105,13 +113,14 @@ class Image(Modality):
 
 
 def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[jax.Array], jax.Array]:
-    """A function of images: uint8 [B, H, W, C] → `(image / 255 - mean) / std` in `dtype`.
+    """Returns a function that normalises images: uint8 [B, H, W, C] → `(image / 255 - mean) / std`.
 
-    What is not uint8 is left as it is. The arithmetic is in float32.
+    The function computes in float32, and leaves what is not uint8 as it is.
 
     Args:
-      mean, std: one number, or one for each channel, for pixels in [0, 1].
-      dtype: of the result.
+      mean: One number, or one for each channel, for pixels in [0, 1].
+      std: Likewise.
+      dtype: The dtype of the result.
     """
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     scale, shift = 1 / (255 * jnp.asarray(std)), jnp.asarray(mean) / jnp.asarray(std)
@@ -123,10 +132,17 @@ def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -
 
 
 def two_views(first: Pipeline, second: Pipeline) -> Transform:
-    """A transform to `inputs` uint8 [2, H, W, C]: an image and its partner, or two views of an image without one.
+    """Returns a transform to pairs of images, `inputs` uint8 [2, H, W, C].
 
-    The partner is the example's `image_pair`, which is transformed as the image is; the second view of an image without
-    a partner is a random one (SimCLR, arXiv:2002.05709).
+    The second image is the example's `image_pair`, transformed as the first. Where it has none, the pair is two views
+    of the one image, of which the second is random.
+
+    Args:
+      first: The transform of the images.
+      second: The random transform of second views.
+
+    References:
+      Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, arXiv:2002.05709, 2020.
     """
 
     def transform(example: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, Any]:

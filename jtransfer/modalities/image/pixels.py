@@ -1,4 +1,4 @@
-"""Decoded pixels with the number of channels a model takes."""
+"""Decodes image files to pixels, with the number of channels that a model takes."""
 
 import cv2
 import numpy as np
@@ -8,9 +8,16 @@ from jtransfer.core.errors import InputError
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """An image uint8 [H, W] or [H, W, 1 | 3 | 4] as uint8 [H, W, channels], `channels` 3 or 1.
+    """Returns an image with another number of channels.
 
-    Grey is repeated, colour becomes luma (Rec. 601), an alpha channel is laid over white.
+    Grey is repeated, colours become luma (Rec. 601), and transparent images are laid over white.
+
+    Args:
+      image: uint8 [H, W] or [H, W, 1 | 3 | 4].
+      channels: 3 or 1.
+
+    Returns:
+      uint8 [H, W, channels].
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,), (4,)):
         raise InputError(f"an image must be uint8 [H, W] or [H, W, 1 | 3 | 4], not {image.dtype} {list(image.shape)}")
@@ -26,13 +33,20 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def decode(file: str, channels: int) -> np.ndarray:
-    """An image file of any kind Pillow reads as uint8 [H, W, channels], upright by its EXIF orientation.
+    """Reads an image file of any format that Pillow reads, upright as its EXIF orientation says.
 
-    Palettes are resolved, transparency is laid over white, 16-bit grey keeps its high byte; of an animation the first
-    frame.
+    Palettes are resolved, transparent images are laid over white, grey of 16 bits keeps its high byte, and of an
+    animation the first frame is taken.
+
+    Args:
+      file: The path of the file.
+      channels: 3 or 1.
+
+    Returns:
+      uint8 [H, W, channels].
 
     Raises:
-      InputError: the file cannot be read, is cut short, or is larger than Pillow's limit for decompression bombs.
+      InputError: The file can't be read, is cut short, or is larger than Pillow's limit for decompression bombs.
     """
     try:
         with Image.open(file) as opened:

@@ -9,7 +9,17 @@ _GREY = 128  # what comes in from outside the image
 
 
 def augmentation(image: np.ndarray, rng: np.random.Generator, n: int, m: float) -> np.ndarray:
-    """`n` operations drawn from the paper's fourteen, of strength `m` of 10 and of random sign where they have one."""
+    """Applies operations drawn from the fourteen of the paper, with a random sign where they have one.
+
+    Args:
+      image: uint8 [H, W, C].
+      rng: The generator.
+      n: The number of operations.
+      m: Their strength, from 0 to 10.
+
+    References:
+      Cubuk et al., RandAugment, arXiv:1909.13719, 2019.
+    """
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     for which in rng.integers(len(OPERATIONS), size=n).tolist():
         sign = 1 if rng.random() < 0.5 else -1

@@ -10,11 +10,14 @@ from jtransfer.modalities.image.pixels import with_channels
 
 
 def sklearn_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """The split "all" of scikit-learn's digits: 1,797 images uint8 [8, 8, channels], their 16 shades spread over 0 to
-    255.
+    """Returns the split "all" of scikit-learn's digits: 1,797 images uint8 [8, 8, channels], with values from 0 to 255.
+
+    Args:
+      location: "digits".
+      spec: `channels` is 3 or 1.
 
     Raises:
-      InputError: another set, or scikit-learn is not installed.
+      InputError: It is another set, or scikit-learn is not installed.
     """
     if location != "digits":
         raise InputError(f"sklearn:{location} has no images; with modality='image' there is sklearn:digits")

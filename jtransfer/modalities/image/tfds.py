@@ -1,4 +1,4 @@
-"""Images of data sets that TensorFlow Datasets has prepared."""
+"""Reads the images of data sets that TensorFlow Datasets has prepared."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,21 +13,26 @@ from jtransfer.modalities.image.pixels import with_channels
 
 
 def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
-    """The splits of a prepared data set with images (`data.tfds_records`).
+    """Returns the splits of a prepared data set of images.
 
-    An integer label is a class; a label of decimal numbers, or a list of classes, is as in a column of a file
+    A whole number as label is a class; decimal numbers and lists of classes are read as those of a column of a file
     (`data.labels.encode`).
 
+    Args:
+      name: The name in TFDS.
+      spec: `dir`, `image_key`, `label_key` and `channels`, as for `data.open`.
+
     Raises:
-      InputError: not prepared, not in array_record files, or without the image or label feature.
+      InputError: The data set is not prepared, not in array_record files, or has no such label.
+      Declined: It has no such image.
     """
-    found = builder(name, spec)
+    prepared = builder(name, spec)
     image_key, label_key = spec.get("image_key") or "image", spec.get("label_key") or "label"
-    features = found.info.features
+    features = prepared.info.features
     for key, field, error in ((image_key, "image_key", Declined), (label_key, "label_key", InputError)):
         if key not in features:
             raise error(f"{name} has no feature {key!r}; set data.{field} to one of: {', '.join(sorted(features))}")
-    parts = {split: opened(found, split) for split in found.info.splits}
+    parts = {split: opened(prepared, split) for split in prepared.info.splits}
     feature, channels = features[label_key], spec.get("channels", 3)
     if feature.shape == () and np.dtype(feature.np_dtype).kind in "iu":
         return _classes(parts, features, image_key, label_key, channels)
@@ -72,14 +77,14 @@ def _encoded(
         ]
         for split, (_, records) in parts.items()
     }
-    found = labels.encode(columns, label_key, names_of(features[label_key]))
+    encoded = labels.encode(columns, label_key, names_of(features[label_key]))
 
     def reader(records: Any) -> Callable[[int], dict]:
         decode = decoder(features, [image_key])
         return lambda index: {"image": with_channels(decode(records[index])[image_key], channels)}
 
     return {
-        split: labels.labelled(len(records), reader(records), found, found.values[split], _where(name, split))
+        split: labels.labelled(len(records), reader(records), encoded, encoded.values[split], _where(name, split))
         for split, (_, records) in parts.items()
     }
 

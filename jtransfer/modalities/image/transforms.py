@@ -1,7 +1,7 @@
-"""Transforms written as text: `"resize(146)|random_crop(128)|flip_lr|normalize('imagenet')"`.
+"""Transforms of images written as text: `"resize(146)|random_crop(128)|flip_lr|normalize('imagenet')"`.
 
-The text is parsed, never evaluated: names joined by "|", with literal arguments. Everything but `normalize` runs on the
-host on uint8 pixels; `normalize` comes last and is left to the step on the device.
+The text is names joined by "|", with literal arguments. It is parsed, and never evaluated. `normalize` comes last, and
+runs inside the step, on the device; everything else runs on the host, on uint8 pixels.
 """
 
 import ast
@@ -23,7 +23,12 @@ STATISTICS = {
 
 
 class Statistics(NamedTuple):
-    """What pixels in units of 0..1 are normalised by, one number for each channel or one for all."""
+    """What pixels in [0, 1] are normalised by.
+
+    Attributes:
+      mean: One number, or one for each channel.
+      std: Likewise.
+    """
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -34,7 +39,13 @@ SCALED = Statistics()
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One name of a transform with its arguments, and the function they make."""
+    """One name of a transform.
+
+    Attributes:
+      name: The name.
+      arguments: Its arguments by name.
+      fn: The function that they make.
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -46,10 +57,11 @@ class Pipeline:
     """A parsed transform.
 
     Attributes:
-      text: as written.
-      calls: the host's part, in order.
-      mean: per channel, or one for all, in units of 0..1: the step computes `(image / 255 - mean) / std`.
-      std: likewise.
+      text: The text that was parsed.
+      calls: The calls that run on the host, in order.
+      mean: The mean of pixels in [0, 1], one number or one for each channel. The step computes `(image / 255 - mean) /
+        std`.
+      std: The standard deviation, likewise.
     """
 
     text: str
@@ -58,30 +70,38 @@ class Pipeline:
     std: tuple[float, ...] = dataclasses.field(default=(1.0,), compare=False)
 
     def host(self, image: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """uint8 [H, W, C] → uint8 [H', W', C]; `rng` may be None if nothing is `random`."""
+        """Transforms one image.
+
+        Args:
+          image: uint8 [H, W, C].
+          rng: The generator; it may be None if nothing is random.
+
+        Returns:
+          uint8 [H', W', C].
+        """
         for call in self.calls:
             image = call.fn(image, rng)
         return image
 
     def __call__(self, example: dict, rng: np.random.Generator | None = None) -> dict:
-        """`{"inputs": the transformed image, "label": …}`: what `train_batches` takes."""
+        """Returns the row of an example: `{"inputs": the transformed image, "label": …}`."""
         return {"inputs": self.host(example["image"], rng), "label": example["label"]}
 
     @property
     def random(self) -> bool:
-        """Whether the host's part may differ from one time to the next."""
+        """Whether the same image may be transformed in different ways."""
         return any(OPS[call.name].random for call in self.calls)
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) of the result where it is the same for every image; else None."""
+        """The size of the result, (height, width); None where it depends on the image."""
         size = None
         for call in self.calls:
             size = _size_after(call, size)
         return size
 
     def deterministic(self) -> "Pipeline":
-        """The same without chance: random crops become central ones, other random parts are left out."""
+        """Returns the pipeline without chance: random crops become central ones, other random parts are left out."""
         host = [text for call in self.calls if (text := _without_chance(call))]
         return parse("|".join(host), Statistics(self.mean, self.std))
 
@@ -90,18 +110,17 @@ class Pipeline:
 
 
 def parse(text: str, usual: Statistics = SCALED) -> Pipeline:
-    """The pipeline that a text such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"` describes.
+    """Returns the pipeline that a text describes, such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"`.
 
     Names and arguments are those of `image_ops`; a name without arguments needs no parentheses. `normalize` takes
-    "imagenet", "inception", "clip" or (mean, std), each one number or one for each channel, in units of 0..1. An empty
-    text changes nothing.
+    "imagenet", "inception", "clip", or (mean, std), each one number or one for each channel, for pixels in [0, 1].
 
     Args:
-      text: the transform.
-      usual: the statistics where the text has no `normalize`; by default pixels are scaled to 0..1.
+      text: The transform; an empty one changes nothing.
+      usual: The statistics to normalise by if the text has no `normalize`; by default pixels are scaled to [0, 1].
 
     Raises:
-      InputError: the text is no such chain, a name is unknown, an argument is wrong, or `normalize` is not last.
+      InputError: The text is no such transform, a name is unknown, an argument is wrong, or `normalize` is not last.
     """
     nodes = _chain(text) if text.strip() else []
     if nodes and _name(nodes[-1], text) == "normalize":

@@ -1,9 +1,8 @@
-"""Pipelines from examples of texts to the inputs of a model, and batches of a few widths, so that a step compiles a few
-times only.
+"""Texts: their readers, their tokenizers, and pipelines from examples of texts to the inputs of a model.
 
-A pipeline is called with an example and gives `{"inputs": {name: int32 [n]}, "label": …}`, with arrays as long as the
-text; `collate` stacks them, filled up to the narrowest bucket that holds the longest. A label of a token is -1 where no
-loss is to be taken: on padding, special tokens, all but the first token of a word, and prompts.
+A pipeline is called with an example and returns `{"inputs": {name: int32 [n]}, "label": …}`, with arrays as long as the
+text. Its `collate` stacks them, padded to one of a few widths, so that a step is compiled a few times only. The label
+of a token is -1 where it has no loss: for padding, special tokens, all but the first token of a word, and prompts.
 """
 
 from jtransfer.modalities.text.forms import causal, pair, prompt, rows, seq2seq, single, tokens

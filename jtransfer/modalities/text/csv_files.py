@@ -1,4 +1,4 @@
-"""CSV (RFC 4180: commas, double quotes) and TSV files (tabs, no quotes), with a header; rows by their place."""
+"""Reads texts from CSV files (RFC 4180) and TSV files (tabs, no quotes) that have a header."""
 
 import csv
 from collections.abc import Iterator
@@ -16,10 +16,14 @@ _LONGEST = 2**31 - 1  # characters of a field; the module's own limit is 131,072
 
 
 def open_csv(path: Path) -> Table:
-    """The table of a file; `.tsv` means tabs.
+    """Opens a CSV file, or a TSV file, whose name ends in ".tsv", as a table.
+
+    Args:
+      path: The path of the file.
 
     Raises:
-      InputError: it is empty, has no header, or two columns of one name; later, a row that does not fit the header.
+      InputError: It is empty, has no header, or names a column twice. Scanning the table raises it for a row that does
+        not fit the header.
     """
     dialect = _TABS if path.suffix == ".tsv" else _COMMAS
     header = next((fields for _, _, _, fields in _records(path, dialect)), None)

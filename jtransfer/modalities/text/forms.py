@@ -1,5 +1,4 @@
-"""The forms of an example of text, as pipelines to token ids: a text, its words, a pair, text to text, what comes
-next."""
+"""Pipelines from texts to token ids, one for each form of example: single, pair, tokens, seq2seq and causal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,37 +13,52 @@ _NOTHING = Encoded([], [], 0, 0)
 
 
 def single(tokenizer: Tokenizer, length: int) -> TextPipeline:
-    """Texts or pairs of texts, each with a class, a number or several classes."""
+    """Returns the pipeline of texts, or pairs of texts, that have a class, a number or several classes as label.
+
+    Args:
+      tokenizer: The tokenizer.
+      length: The largest number of tokens; longer texts are cut off.
+    """
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
-        found = tokenizer.encode(example["text"], example.get("text_pair"), length=length)
-        return {"inputs": _inputs(tokenizer, found), "label": _label(example)}, _counts([found], example)
+        encoded = tokenizer.encode(example["text"], example.get("text_pair"), length=length)
+        return {"inputs": _inputs(tokenizer, encoded), "label": _label(example)}, _counts([encoded], example)
 
     return _pipeline(tokenizer, encode, length)
 
 
 def tokens(tokenizer: Tokenizer, length: int) -> TextPipeline:
-    """Lists of words, each with a class; the first token of a word answers for it."""
+    """Returns the pipeline of lists of words that have a class each; the label of a word is that of its first token.
+
+    Args:
+      tokenizer: The tokenizer.
+      length: The largest number of tokens; longer texts are cut off.
+    """
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
-        found = tokenizer.encode_words(example["tokens"], length=length)
-        before = (-1, *found.words[:-1])
+        encoded = tokenizer.encode_words(example["tokens"], length=length)
+        before = (-1, *encoded.words[:-1])
         given = example.get("label") or [-1] * len(example["tokens"])
         labels = [
-            given[word] if word >= 0 and word != last else -1 for word, last in zip(found.words, before, strict=True)
+            given[word] if word >= 0 and word != last else -1 for word, last in zip(encoded.words, before, strict=True)
         ]
-        return {"inputs": _inputs(tokenizer, found), "label": _tokens(labels)}, _counts([found], example)
+        return {"inputs": _inputs(tokenizer, encoded), "label": _tokens(labels)}, _counts([encoded], example)
 
     return _pipeline(tokenizer, encode, length)
 
 
 def pair(tokenizer: Tokenizer, length: int) -> TextPipeline:
-    """Pairs of texts that belong together, each text by itself: inputs [2, n]."""
+    """Returns the pipeline of pairs of texts that belong together, each encoded by itself, as inputs int32 [2, n].
+
+    Args:
+      tokenizer: The tokenizer.
+      length: The largest number of tokens of each text; longer ones are cut off.
+    """
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
         both = [tokenizer.encode(example[name], length=length) for name in ("text", "text_pair")]
-        rows = [_inputs(tokenizer, found) for found in both]
-        width = max(len(found.ids) for found in both)
+        rows = [_inputs(tokenizer, encoded) for encoded in both]
+        width = max(len(encoded.ids) for encoded in both)
         fill = {"input_ids": tokenizer.pad or 0}
         inputs = {name: stacked([row[name] for row in rows], width, fill.get(name, 0)) for name in rows[0]}
         return {"inputs": inputs, "label": _label(example)}, _counts(both, example)
@@ -53,25 +67,41 @@ def pair(tokenizer: Tokenizer, length: int) -> TextPipeline:
 
 
 def seq2seq(tokenizer: Tokenizer, length: int, target_length: int, start: int) -> TextPipeline:
-    """Texts to texts: the decoder gets `start` and the target without its last token, and is to give the target."""
+    """Returns the pipeline of texts with a target text, for encoders with decoders.
+
+    The decoder's input is `start` and the tokens of the target without the last one; its labels are the tokens of the
+    target.
+
+    Args:
+      tokenizer: The tokenizer, whose `target` encodes the targets if it has one.
+      length: The largest number of tokens of the text.
+      target_length: The largest number of tokens of the target.
+      start: The token that the decoder's input begins with.
+    """
     produced = tokenizer.target or tokenizer
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
-        found = tokenizer.encode(example["text"], length=length)
+        encoded = tokenizer.encode(example["text"], length=length)
         target = produced.encode(example["target"], length=target_length) if "target" in example else _NOTHING
         shifted = [start, *target.ids[:-1]]
-        inputs = _inputs(tokenizer, found) | {
+        inputs = _inputs(tokenizer, encoded) | {
             "decoder_input_ids": np.array(shifted, np.int32),
             "decoder_attention_mask": np.ones(len(shifted), np.int32),
         }
-        return {"inputs": inputs, "label": _tokens(target.ids or [-1])}, _counts([found, target], example)
+        return {"inputs": inputs, "label": _tokens(target.ids or [-1])}, _counts([encoded, target], example)
 
     return _pipeline(tokenizer, encode, length, target_length)
 
 
 def causal(tokenizer: Tokenizer, length: int) -> TextPipeline:
-    """Texts to be continued: each token's label is the token after it. Where there is a target, the loss is over it
-    alone."""
+    """Returns the pipeline of texts for language models: the label of each token is the next one.
+
+    Where an example has a target, the target follows the text, and only its tokens have a loss.
+
+    Args:
+      tokenizer: The tokenizer.
+      length: The largest number of tokens; longer texts are cut off.
+    """
     end = end_of_text(tokenizer)
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
@@ -89,11 +119,14 @@ def causal(tokenizer: Tokenizer, length: int) -> TextPipeline:
 
 
 def rows(tokenizer: Tokenizer, length: int, *, segmented: bool) -> TextPipeline:
-    """Rows of a `packed` source, all of one width.
+    """Returns the pipeline of rows of a `packed` source, all of one width.
 
-    With `segmented` no text of a row sees another, and the first token of a text is not predicted from the end of the
-    text before: positions begin anew with each text, and the input `segment_ids` [n] is 1, 2, … for the texts of a row
-    and 0 for padding. Otherwise a text sees those before it in its row.
+    Args:
+      tokenizer: The tokenizer.
+      length: The number of tokens of a row.
+      segmented: Whether texts that share a row are kept apart: none sees another, positions begin anew with each, and
+        the first token of a text is not predicted from the text before. The input `segment_ids` [n] is 1, 2, … for the
+        texts of a row, and 0 for padding. Otherwise a text sees those before it in its row.
     """
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
@@ -117,10 +150,10 @@ def _pipeline(tokenizer: Tokenizer, encode: Callable, length: int, target_length
 
 
 def end_of_text(tokenizer: Tokenizer) -> int:
-    """The token that ends a text.
+    """Returns the id of the token that ends a text.
 
     Raises:
-      InputError: there is none.
+      InputError: The tokenizer has no such token.
     """
     if tokenizer.eos is None:
         raise InputError(f"the tokenizer of {tokenizer.path} has no token that ends a text; language models need one")
@@ -128,7 +161,13 @@ def end_of_text(tokenizer: Tokenizer) -> int:
 
 
 def document(tokenizer: Tokenizer, end: int, example: Mapping[str, Any]) -> tuple[list[int], int]:
-    """The tokens of a text, of what is to follow it, and of its end; and how many of them are no target."""
+    """Returns the tokens of a text and of its target, if it has one, and the number of those without a loss.
+
+    Args:
+      tokenizer: The tokenizer.
+      end: The token that ends a text, which the tokens end in.
+      example: An example with `text`, and perhaps `target`.
+    """
     first, last = ([token for token, _ in part] for part in (tokenizer.template.before, tokenizer.template.after))
     texts = tokenizer.split([example["text"], *([example["target"]] if "target" in example else [])])
     ids = [*first, *(token for text in texts for token in text), *last]
@@ -137,14 +176,14 @@ def document(tokenizer: Tokenizer, end: int, example: Mapping[str, Any]) -> tupl
 
 
 def prompt(tokenizer: Tokenizer, given: str) -> list[int]:
-    """The tokens of a text that is to go on: as in `causal`, without an end."""
+    """Returns the tokens of a text that a language model is to continue: as in `causal`, without an end."""
     ids, size = document(tokenizer, end_of_text(tokenizer), {"text": given, "target": ""})
     return ids[:size]
 
 
-def _inputs(tokenizer: Tokenizer, found: Encoded) -> dict[str, np.ndarray]:
-    inputs = {"input_ids": np.array(found.ids, np.int32), "attention_mask": np.ones(len(found.ids), np.int32)}
-    return inputs | ({"token_type_ids": np.array(found.types, np.int32)} if tokenizer.typed else {})
+def _inputs(tokenizer: Tokenizer, encoded: Encoded) -> dict[str, np.ndarray]:
+    inputs = {"input_ids": np.array(encoded.ids, np.int32), "attention_mask": np.ones(len(encoded.ids), np.int32)}
+    return inputs | ({"token_type_ids": np.array(encoded.types, np.int32)} if tokenizer.typed else {})
 
 
 def _label(example: Mapping[str, Any]) -> np.ndarray:
@@ -156,11 +195,11 @@ def _tokens(labels: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.array(labels, np.int32)
 
 
-def _counts(found: Sequence[Encoded], example: Mapping[str, Any]) -> Counts:
+def _counts(encoded: Sequence[Encoded], example: Mapping[str, Any]) -> Counts:
     texts = [example[name] for name in ("text", "text_pair", "target") if name in example]
     return Counts(
-        tokens=sum(len(one.ids) for one in found),
-        truncated=sum(one.truncated for one in found),
-        unknown=sum(one.unknown for one in found),
+        tokens=sum(len(one.ids) for one in encoded),
+        truncated=sum(one.truncated for one in encoded),
+        unknown=sum(one.unknown for one in encoded),
         empty=any(not text.strip() for text in texts) if "tokens" not in example else not example["tokens"],
     )

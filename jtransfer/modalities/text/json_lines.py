@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, read by its place."""
+"""Reads texts from JSON lines: files with one object on each line."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,14 @@ from jtransfer.modalities.text.table import Rows, Table
 
 
 def open_jsonl(path: Path) -> Table:
-    """The table of a file; the first object names the columns. Empty lines are passed over.
+    """Opens a file of JSON lines as a table, whose columns are those of the first object. Empty lines are passed over.
+
+    Args:
+      path: The path of the file.
 
     Raises:
-      InputError: it is empty, a line is no JSON object; later, an object lacks a column that is wanted.
+      InputError: It is empty, or a line is no JSON object. Scanning the table raises it for an object that lacks a
+        column.
     """
     first = next((_object(path, line) for line in lines.scan(path) if line.text.strip()), None)
     if first is None:
@@ -48,10 +52,15 @@ def open_jsonl(path: Path) -> Table:
 
 
 def check_text(value: Any, words: bool, where: str) -> None:
-    """A text, or a list of words.
+    """Checks that a value is a text, or a list of words.
+
+    Args:
+      value: The value.
+      words: Whether it must be a list of words.
+      where: Where it stands, for errors.
 
     Raises:
-      InputError: it is neither.
+      InputError: It is not.
     """
     if words:
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):

@@ -1,4 +1,4 @@
-"""Text files by line: where each line begins, checked once to be UTF-8, and read again by its place."""
+"""Text files by line: braces and checked to be UTF-8 in one pass, and read again at random."""
 
 import glob
 import re
@@ -10,7 +10,14 @@ from jtransfer.core.errors import InputError
 
 
 class Line(NamedTuple):
-    """One line: its number from 1, the bytes `start` to `stop` of the file, and its text with the end of line."""
+    """One line of a file.
+
+    Attributes:
+      number: The number of the line, from 1.
+      start: The place of its first byte in the file.
+      stop: The place after its last byte.
+      text: Its text, with the end of line.
+    """
 
     number: int
     start: int
@@ -19,10 +26,10 @@ class Line(NamedTuple):
 
 
 def scan(path: Path) -> Iterator[Line]:
-    """All lines of a file in order; a byte order mark is no part of the first.
+    """Yields the lines of a file in order; a byte order mark is no part of the first.
 
     Raises:
-      InputError: the file cannot be read, or a line is not UTF-8.
+      InputError: The file can't be read, or a line is not UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -36,7 +43,7 @@ def scan(path: Path) -> Iterator[Line]:
 
 
 def read(path: Path, start: int, stop: int) -> str:
-    """The text of the bytes `start` to `stop` of a file that `scan` went through."""
+    """Returns the text of the bytes from `start` to `stop` of a file that `scan` has checked."""
     with path.open("rb", buffering=0) as file:
         file.seek(start)
         raw = file.read(stop - start)
@@ -46,12 +53,16 @@ def read(path: Path, start: int, stop: int) -> str:
 
 
 def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[Path]]:
-    """The files of each split that `/path/file.csv`, `/path/{train,test}.csv` or a folder names.
+    """Returns the files of each split that an address names.
 
-    One file is the split `all`. Of several, each is the split of its stem; parts `train-00000-of-00002` are one split.
+    Args:
+      location: `/path/file.csv`, which is the split "all"; `/path/{train,test}.csv`; or a folder. The split of a file
+        is its stem; parts, such as `train-00000-of-00002`, make up one split.
+      suffixes: The suffixes of the files of a folder.
+      name: The kind of data set, for errors.
 
     Raises:
-      InputError: no such file, or a folder without files of these suffixes.
+      InputError: There is no such file, or the folder has no files with these suffixes.
     """
     path = Path(location).expanduser()
     if path.is_file():
@@ -69,10 +80,10 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
         close = sorted(glob.glob(f"{glob.escape(str(path.parent))}/*"))[:5]
         held = f"; {path.parent} holds {', '.join(Path(file).name for file in close)}" if close else ""
         raise InputError(f"{name}:{location}: there is no such file or folder{held}")
-    found: dict[str, list[Path]] = {}
+    files_of: dict[str, list[Path]] = {}
     for file in files:
-        found.setdefault(_split(file), []).append(file)
-    return found
+        files_of.setdefault(_split(file), []).append(file)
+    return files_of
 
 
 def _decoded(raw: bytes, number: int | None, path: Path) -> str:
@@ -91,8 +102,8 @@ def _split(file: Path) -> str:
 
 
 def _braces(text: str) -> list[str]:
-    found = re.fullmatch(r"(.*?)\{([^{}]*)\}(.*)", text, re.DOTALL)
-    if not found:
+    braces = re.fullmatch(r"(.*?)\{([^{}]*)\}(.*)", text, re.DOTALL)
+    if not braces:
         return [text]
-    before, options, after = found.groups()
+    before, options, after = braces.groups()
     return [whole for option in options.split(",") for whole in _braces(before + option.strip() + after)]

@@ -1,4 +1,4 @@
-"""Texts: token ids by a tokenizer whose files travel with the run."""
+"""The modality of texts: token ids, by a tokenizer whose files are kept with the run."""
 
 import dataclasses
 import os
@@ -29,17 +29,18 @@ PACKINGS = ("segmented", "concatenated")
 
 @dataclasses.dataclass(frozen=True)
 class Text(Modality):
-    """Texts, pairs of texts, lists of words.
+    """Texts, pairs of texts, lists of words, and texts with targets.
 
     Attributes:
-      text_key, pair_key, target_key: columns of texts, of their partners, of what is to be produced; "" is the column
-        that goes without saying, or none.
-      tokenizer: a folder or address of a tokenizer's files; "" is where the weights come from.
-      length: most tokens of a text; longer ones are cut.
-      target_length: most tokens that a decoder gets.
-      packing: whether the texts of a language model share rows of `length` tokens: "segmented", each text seeing itself
-        alone; "concatenated", seeing those before it in the row; "" is a row for each text.
-      loaded: the tokenizer.
+      text_key: The column of the texts; "" takes the usual one.
+      pair_key: The column of the second texts of pairs; "" takes the usual one, or none.
+      target_key: The column of the targets; "" takes none.
+      tokenizer: A folder or address of the files of a tokenizer; "" takes that of the weights.
+      length: The largest number of tokens of a text; longer ones are cut off.
+      target_length: The largest number of tokens of a target.
+      packing: Whether the texts of a language model share rows of `length` tokens: "segmented", each sees itself alone;
+        "concatenated", each sees those before it in the row; "" gives each text a row of its own.
+      loaded: The tokenizer.
     """
 
     kind: ClassVar[str] = "text"
@@ -75,15 +76,19 @@ class Text(Modality):
 
     @property
     def vocabulary(self) -> Tokenizer:
-        """The tokenizer, which `open` has read."""
+        """The tokenizer that `open` has read."""
         assert self.loaded is not None, "open the modality first"
         return self.loaded
 
     def open(self, places: Sequence[weights.Source], source: Source) -> "Text":
-        """The modality with its tokenizer: that of a run among the places, else that of `tokenizer`, else of the last.
+        """Returns the modality with its tokenizer: that of a run, or that of `tokenizer`, or that of the weights.
+
+        Args:
+          places: The run's folder, and what the run starts from.
+          source: The training examples.
 
         Raises:
-          InputError: there are no files of a tokenizer, or there is no such packing.
+          InputError: There are no files of a tokenizer, or `packing` is unknown.
         """
         if self.packing not in ("", *PACKINGS):
             raise unknown("data.packing", self.packing, PACKINGS)
@@ -98,7 +103,7 @@ class Text(Modality):
         return {"vocab_size": max(self.vocabulary.vocabulary, model.vocab_size)}
 
     def packs(self, task: Task) -> bool:
-        """Whether the texts of this task share rows."""
+        """Returns whether the texts of a task share rows."""
         return task.form == "causal" and self.packing != ""
 
     def pack(self, source: Source, task: Task) -> Source:
@@ -132,12 +137,12 @@ class Text(Modality):
         line = tokenizers.check(self.vocabulary, model.vocab_size)
         whole = dataclasses.replace(self.vocabulary, length=None)
         transform = forms.causal(whole, 2**30) if self.packs(task) else self.make_transform(task, model, train=False)
-        found = text_statistics(source, transform)
+        statistics = text_statistics(source, transform)
         packing = [f"packed into {rows:,} rows"] if rows != len(source) else []
-        return "\n".join([", ".join([str(found), *packing]), *([line] if line else [])])
+        return "\n".join([", ".join([str(statistics), *packing]), *([line] if line else [])])
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
-        """A text, or two with a tab in between; of a task on words, its words."""
+        """Returns the example of a text; a tab separates the two texts of a pair, and spaces the words of tagging."""
         if task.form == "tokens":
             words = given.split()
             return {"tokens": words, "label": [0] * len(words)}
@@ -161,8 +166,8 @@ class Text(Modality):
 
     def _tokenizer(self, places: Sequence[weights.Source]) -> Tokenizer:
         for place in places:
-            if isinstance(place, str | os.PathLike) and (found := kept(place)):
-                return tokenizers.open(found)
+            if isinstance(place, str | os.PathLike) and (folder := kept(place)):
+                return tokenizers.open(folder)
         source = self.tokenizer or places[-1]
         if source == "scratch":
             raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
@@ -170,7 +175,7 @@ class Text(Modality):
 
 
 def kept(folder: str | os.PathLike) -> Path | None:
-    """The tokenizer's files in a run's folder, fetched where that is in a bucket; None where it has none."""
+    """Returns the path of the tokenizer in a run's folder, fetched if that is in a bucket; None if it has none."""
     place = place_of(folder)
     return weights.resolve(os.fspath(place / Text.folder)) if place and (place / Text.folder).is_dir() else None
 
@@ -189,8 +194,11 @@ def keep(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
 
 
 def preprocess(inputs: Any) -> Any:
-    """Pairs [B, 2, n] as texts [2·B, n]; of texts that share a row, an attention mask [B, n, n] in which each text sees
-    itself alone."""
+    """Makes the model's input of the `inputs` of a batch, inside the step.
+
+    Pairs of texts [B, 2, n] become texts [2·B, n]. Where several texts share a row, `segment_ids` becomes an attention
+    mask [B, n, n] in which each text sees itself alone.
+    """
     if isinstance(inputs, dict) and "segment_ids" in inputs:
         segments = inputs["segment_ids"]
         same = segments[:, :, None] == segments[:, None, :]

@@ -1,4 +1,4 @@
-"""Packing: texts one after the other, cut into rows of one length, so that there is no padding."""
+"""Packs texts for language models, one after the other, into rows of one length without padding."""
 
 from collections.abc import Iterator
 
@@ -13,15 +13,20 @@ _FIELDS = {"ids": np.int32, "loss_mask": bool, "segment_start": bool}
 
 
 def packed(source: Source, tokenizer: Tokenizer, length: int) -> Source:
-    """All texts of a source one after the other, each with `eos` at its end, in rows of `length` tokens and one more.
+    """Returns a source whose examples are rows of the texts of another source, one text after the other.
 
-    An example is `{"ids": int32 [n], "loss_mask": bool [n], "segment_start": bool [n]}`: tokens, whether the loss is
-    taken over them (not over prompts, which have a `target`), and whether a text begins there. A row begins with the
-    last token of the row before, so that each token is predicted once; the last row may be shorter. All tokens are kept
-    in memory, 6 bytes each.
+    An example is `{"ids": int32 [n], "loss_mask": bool [n], "segment_start": bool [n]}`: the tokens, whether they have
+    a loss (those of prompts, which a `target` follows, have none), and whether a text begins there. A row has `length`
+    tokens and one more, which the next row begins with, so that each token is predicted once. The last row may be
+    shorter. All tokens are kept in memory, 6 bytes each.
+
+    Args:
+      source: The texts.
+      tokenizer: The tokenizer; each text ends in its `eos`.
+      length: The number of tokens of a row.
 
     Raises:
-      InputError: there is but one token, or the tokenizer has no `eos`.
+      InputError: There is only one token, or the tokenizer has no `eos`.
     """
     end = end_of_text(tokenizer)
 

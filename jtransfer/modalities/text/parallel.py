@@ -1,4 +1,4 @@
-"""Plain text files: one document a line or a paragraph, and files of two languages aligned by line."""
+"""Reads plain text files: documents, and translations in two files whose lines correspond."""
 
 import re
 from collections.abc import Mapping
@@ -12,29 +12,33 @@ from jtransfer.modalities.text import lines
 
 
 def text_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """Documents of `/path.txt`, of a folder of `.txt` files or of `/path/{train,test}.txt`: `{"text": str}`.
+    """Returns the splits of plain text files: examples `{"text": str}` without labels.
 
-    If an empty line lies between two lines of a file, its documents are what stands between empty lines; else each
-    line is one.
+    If there is an empty line between two lines of a file, its documents are separated by empty lines; otherwise each
+    line is a document.
+
+    Args:
+      location: `/path.txt`, a folder of `.txt` files, or `/path/{train,test}.txt`.
+      spec: As for `data.open`.
 
     Raises:
-      InputError: no such file, it is empty, or not UTF-8.
+      InputError: There is no such file, it is empty, or not UTF-8.
     """
-    found = lines.splits(location, (".txt",), "text")
-    parts = {split: [_documents(path) for path in paths] for split, paths in found.items()}
+    files = lines.splits(location, (".txt",), "text")
+    parts = {split: [_documents(path) for path in paths] for split, paths in files.items()}
     return {split: concatenate([(part, 0, len(part)) for part in every]) for split, every in parts.items()}
 
 
 def parallel_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """Translations `{"text": str, "target": str}`: line i of one file is line i of the other in another language.
+    """Returns the splits of translations, `{"text": str, "target": str}`, from line i of one file and of another.
 
     Args:
-      location: `/path.en,/path.de` (text, target: the split `all`), or a folder of `train.en`, `train.de`, `test.en`,
-        `test.de`, whose languages `text_key` and `target_key` name: "en", "de".
-      spec: as for `open`.
+      location: `/path.en,/path.de` for the texts and the targets of the split "all"; or a folder with `train.en`,
+        `train.de`, `test.en` and `test.de`, whose languages `text_key` and `target_key` name: "en", "de".
+      spec: As for `data.open`.
 
     Raises:
-      InputError: a file is missing or empty, or the two have different numbers of lines.
+      InputError: A file is missing or empty, or the two have different numbers of lines.
     """
     root = Path(location).expanduser()
     if root.is_dir():

@@ -1,4 +1,4 @@
-"""Parquet files: labels are read as one column, texts by row group, the latest of which are kept."""
+"""Reads texts from Parquet files: labels as whole columns, texts by row group, the last few of which are kept."""
 
 import bisect
 import itertools
@@ -16,10 +16,15 @@ _KEPT_BYTES = 512 * 2**20  # of the columns' values, in Arrow's form, for each f
 
 
 def open_parquet(path: Path) -> Table:
-    """The table of a file; class names are those that Hugging Face's `datasets` writes into the schema.
+    """Opens a Parquet file as a table.
+
+    The names of classes are those that Hugging Face's `datasets` puts into the schema.
+
+    Args:
+      path: The path of the file.
 
     Raises:
-      InputError: it is no Parquet file, or damaged; later, a text that is null or none.
+      InputError: It is no Parquet file, or damaged. Reading raises it for a value that is no text.
     """
     import pyarrow  # a fifth of a second, for those who use it
     import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""A pipeline from an example to a row of token ids, and rows to batches."""
+"""A pipeline turns an example into a row of token ids, and rows into batches."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,14 @@ _NARROWEST = 32
 
 
 class Counts(NamedTuple):
-    """What became of an example's texts: tokens, those cut off, those unknown; whether a text is empty."""
+    """What became of the texts of an example.
+
+    Attributes:
+      tokens: The number of tokens.
+      truncated: The number of tokens that were cut off.
+      unknown: The number of tokens that stand for what the vocabulary lacks.
+      empty: Whether a text is empty.
+    """
 
     tokens: int
     truncated: int
@@ -23,12 +30,13 @@ class Counts(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextPipeline:
-    """What `train_batches` takes for texts.
+    """The transform of examples of texts, for `train_batches`.
 
     Attributes:
-      encode: an example to a row and its counts.
-      buckets: widths of a batch in tokens, growing: of the inputs, and of what a decoder gets.
-      pad: fills `input_ids` and `decoder_input_ids`.
+      encode: A function from an example to its row and its counts.
+      buckets: The widths that batches may have, in tokens, growing: pairs of that of the inputs and that of the
+        decoder's.
+      pad: The id that pads `input_ids` and `decoder_input_ids`.
     """
 
     encode: Callable[[Mapping[str, Any]], tuple[Row, Counts]]
@@ -38,35 +46,38 @@ class TextPipeline:
     random = False  # the same example gives the same row each time
 
     def __call__(self, example: Mapping[str, Any], rng: np.random.Generator | None = None) -> Row:
-        """`{"inputs": {name: int32 [n]}, "label": …}`; pairs to compare have [2, n]."""
+        """Returns the row of an example, `{"inputs": {name: int32 [n]}, "label": …}`; pairs to compare have [2, n]."""
         return self.encode(example)[0]
 
     def deterministic(self) -> "TextPipeline":
-        """Itself."""
+        """Returns the pipeline itself, which is not random."""
         return self
 
     def of_one_width(self) -> "TextPipeline":
-        """The same with the widest bucket alone."""
+        """Returns a pipeline whose batches are all as wide as the widest bucket."""
         return dataclasses.replace(self, buckets=self.buckets[-1:])
 
     def lengths(self, row: Row) -> tuple[int, int]:
-        """How many tokens the inputs of a row have, and what its decoder gets; 0 if it has none."""
+        """Returns the numbers of tokens of a row's inputs and of its decoder's inputs, or 0 if it has none."""
         decoder = row["inputs"].get("decoder_input_ids", np.empty(0))
         return row["inputs"]["input_ids"].shape[-1], decoder.shape[-1]
 
     def collate(
         self, rows: Sequence[Row], size: int | None = None, lengths: Sequence[tuple[int, int]] | None = None
     ) -> Row:
-        """Rows as one batch.
+        """Returns rows as one batch.
 
         Args:
-          rows: at least one.
-          size: B; what is missing is filled with copies of the first row.
-          lengths: of all rows of the global batch, where other processes have some of them, so that all choose the
-            same width.
+          rows: At least one row.
+          size: The number of rows B of the batch; copies of the first row fill it up. By default that of `rows`.
+          lengths: The lengths of all rows of the batch where other processes have parts of it, so that all choose the
+            same width. By default those of `rows`.
 
         Returns:
-          `{"inputs": {name: int32 [B, n]}, "label": int32 [B], [B, n] or float32 [B], [B, C]}`.
+          `{"inputs": {name: int32 [B, n]}, "label": …}`, with labels int32 [B] or [B, n], or float32 [B] or [B, C].
+
+        Raises:
+          InputError: A row is longer than the widest bucket.
         """
         width, target_width = self._widths(lengths or [self.lengths(row) for row in rows])
         rows = [*rows, *[rows[0]] * ((size or len(rows)) - len(rows))]
@@ -93,7 +104,12 @@ class TextPipeline:
 
 
 def buckets(length: int, target_length: int = 0) -> tuple[tuple[int, int], ...]:
-    """Widths of inputs and targets that grow together: 32, 64, 128, … up to the greatest length of each."""
+    """Returns pairs of widths that grow together: 32, 64, 128, … up to the greatest lengths.
+
+    Args:
+      length: The greatest length of inputs.
+      target_length: The greatest length of a decoder's inputs.
+    """
     widths, width = [], _NARROWEST
     while width < max(length, target_length):
         widths.append((min(width, length), min(width, target_length)))
@@ -102,7 +118,16 @@ def buckets(length: int, target_length: int = 0) -> tuple[tuple[int, int], ...]:
 
 
 def stacked(rows: Sequence[np.ndarray], width: int, fill: int) -> np.ndarray:
-    """Arrays `[…, n]` as one `[B, …, width]`, filled up at the end."""
+    """Stacks arrays of different lengths.
+
+    Args:
+      rows: Arrays […, n].
+      width: The length of the result.
+      fill: The value that fills them up at their ends.
+
+    Returns:
+      int32 [B, …, width].
+    """
     out = np.full((len(rows), *rows[0].shape[:-1], width), fill, np.int32)
     for line, row in zip(out, rows, strict=True):
         line[..., : row.shape[-1]] = row

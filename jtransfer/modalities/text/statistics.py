@@ -1,4 +1,4 @@
-"""What becomes of the texts of a source: how long they are, and what is cut off, unknown or empty."""
+"""Counts what a tokenizer makes of the texts of a source: their lengths, and what is cut off, unknown or empty."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,16 @@ _MOST_UNKNOWN = 0.5  # of the tokens
 
 
 class TextStatistics(NamedTuple):
-    """What a tokenizer makes of some examples of a source, counted."""
+    """Counts of what a tokenizer makes of texts.
+
+    Attributes:
+      examples: The number of examples of the source.
+      examined: The number of examples that were encoded.
+      tokens: The number of their tokens.
+      truncated: The number of examples that were cut off.
+      unknown: The number of tokens that stand for what the vocabulary lacks.
+      empty: The number of examples with an empty text.
+    """
 
     examples: int
     examined: int
@@ -30,14 +39,19 @@ class TextStatistics(NamedTuple):
 
 
 def text_statistics(source: Source, pipeline: TextPipeline, most: int = 2000) -> TextStatistics:
-    """Counts over all examples, or over `most` of them evenly spread: what is cut off, unknown or empty.
+    """Counts what a pipeline makes of the texts of a source.
+
+    Args:
+      source: The examples.
+      pipeline: The pipeline.
+      most: The largest number of examples to encode, evenly spread over the source.
 
     Raises:
-      InputError: all texts are empty, or most of their tokens are unknown; or an example cannot be read.
+      InputError: All texts are empty, most of their tokens are unknown, or an example can't be read.
     """
     some = subsample(source, most)
     counts = [pipeline.encode(some[i])[1] for i in range(len(some))]
-    found = TextStatistics(
+    counted = TextStatistics(
         examples=len(source),
         examined=len(counts),
         tokens=sum(count.tokens for count in counts),
@@ -45,8 +59,8 @@ def text_statistics(source: Source, pipeline: TextPipeline, most: int = 2000) ->
         unknown=sum(count.unknown for count in counts),
         empty=sum(count.empty for count in counts),
     )
-    if found.empty == found.examined:
-        raise InputError(f"all {found.examined:,} texts that were looked at are empty; check data.text_key")
-    if found.unknown > _MOST_UNKNOWN * found.tokens:
-        raise InputError(f"the tokenizer does not know these texts: {found}; is it the one for their language?")
-    return found
+    if counted.empty == counted.examined:
+        raise InputError(f"all {counted.examined:,} texts that were looked at are empty; check data.text_key")
+    if counted.unknown > _MOST_UNKNOWN * counted.tokens:
+        raise InputError(f"the tokenizer does not know these texts: {counted}; is it the one for their language?")
+    return counted

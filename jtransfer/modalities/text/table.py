@@ -1,4 +1,4 @@
-"""A table of texts: what every file format gives, and the columns that a spec chooses from it."""
+"""Tables of texts: what a reader of a file format returns, and which columns of it are texts, targets and labels."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,13 +20,13 @@ LABELS = ("labels", "class", "score", "tags", "ner_tags")
 
 
 class Rows(NamedTuple):
-    """The rows of a table after one pass over it.
+    """The rows of a table that has been scanned.
 
     Attributes:
-      size: how many.
-      read: the wanted columns of row `0 <= i < size` by name; called from several threads.
-      kept: whole columns, by name.
-      where: row i for an error: `file.csv, line 12`.
+      size: The number of rows.
+      read: A function from the number of a row to its wanted columns by name; called from several threads.
+      kept: Whole columns by name.
+      where: A function from the number of a row to where it stands, for errors, such as "file.csv, line 12".
     """
 
     size: int
@@ -36,14 +36,15 @@ class Rows(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A file whose header is read.
+    """A file whose header has been read.
 
     Attributes:
-      path: of the file.
-      columns: the columns' names in order.
-      lists: those that hold a list in each row.
-      scan: `(wanted, kept) -> Rows`: checks every row, and keeps whole columns.
-      class_names: of columns whose file names the classes.
+      path: The path of the file.
+      columns: The names of the columns in order.
+      lists: The names of the columns that hold a list in each row.
+      scan: A function `(wanted, kept) -> Rows` of names of columns, those to read by row and those to keep whole, which
+        checks every row.
+      class_names: Column → the names of its classes, where the file states them.
     """
 
     path: Path
@@ -54,14 +55,14 @@ class Table(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Which columns are what; None where there is none.
+    """The columns that make up an example.
 
     Attributes:
-      text: a text, or a list of words if `words`.
-      pair: a second text.
-      target: the text to produce.
-      labels: one column, or several that each answer yes or no.
-      words: whether `text` holds lists of words, each with a label of its own.
+      text: The column of texts, or of lists of words if `words`.
+      pair: The column of second texts, or None.
+      target: The column of targets, or None.
+      labels: The column of labels, or several columns of 0 and 1; empty for examples without labels.
+      words: Whether `text` holds lists of words, which have a label each.
     """
 
     text: str
@@ -72,23 +73,25 @@ class Columns(NamedTuple):
 
     @property
     def texts(self) -> dict[str, str]:
-        """Our names → columns, of those that are read for each example."""
+        """Name in an example → column, for all columns but those of labels."""
         text = {"tokens" if self.words else "text": self.text}
         others = {"text_pair": self.pair, "target": self.target}
         return text | {name: column for name, column in others.items() if column}
 
 
 def choose(columns: Iterable[str], lists: Iterable[str], spec: Mapping, where: str) -> Columns:
-    """The columns that `text_key`, `pair_key`, `target_key` and `label_key` of a spec name, or that need no naming.
+    """Returns the columns that make up an example.
 
     Args:
-      columns: the names there are.
-      lists: those that hold lists.
-      spec: `label_key=""` means texts without labels; `"toxic,threat"` several columns of 0 and 1.
-      where: the data set, for errors.
+      columns: The names of all columns.
+      lists: The names of the columns that hold lists.
+      spec: `text_key`, `pair_key`, `target_key` and `label_key` name columns; usual names need not be given.
+        `label_key` is "" for texts without labels, and may name several columns of 0 and 1, as in "toxic,threat".
+      where: The data set, for errors.
 
     Raises:
-      InputError: no such column, or none that goes without saying.
+      InputError: There is no such column, or the columns contradict each other.
+      Declined: No column is named as the text, and not just one has a usual name.
     """
     columns = tuple(columns)
     text, pair = _text(columns, spec, where)
@@ -105,19 +108,28 @@ def _text(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[str, str
     pair = _named(columns, spec.get("pair_key"), "pair_key", where)
     if text := _named(columns, spec.get("text_key"), "text_key", where):
         return text, pair
-    found = [(name, pair) for name in (*_TEXTS, *_WORDS) if name in columns]
-    found += [(a, b) for a, b in _PAIRS if a in columns and b in columns]
-    if len(found) != 1:
-        many = f"{', '.join(text for text, _ in found)} could each be the text" if found else "which column is the text"
+    candidates = [(name, pair) for name in (*_TEXTS, *_WORDS) if name in columns]
+    candidates += [(a, b) for a, b in _PAIRS if a in columns and b in columns]
+    if len(candidates) != 1:
+        many = (
+            f"{', '.join(text for text, _ in candidates)} could each be the text"
+            if candidates
+            else "which column is the text"
+        )
         raise Declined(f"{where}: {many}; set data.text_key to one of: {_listed(columns)}")
-    return found[0]
+    return candidates[0]
 
 
 def label_columns(columns: tuple[str, ...], spec: Mapping, where: str) -> tuple[str, ...]:
-    """The columns of the labels: that of `label_key`, or those that it names, separated by commas; "" is none.
+    """Returns the columns of the labels.
+
+    Args:
+      columns: The names of all columns.
+      spec: `label_key` names a column, or several separated by commas; "" means none.
+      where: The data set, for errors.
 
     Raises:
-      InputError: no such column.
+      InputError: There is no such column.
     """
     key = spec.get("label_key")
     if key == "":

@@ -1,4 +1,4 @@
-"""Sources of texts from tables: CSV, TSV, JSON lines and Parquet, one split or several, each of one file or several."""
+"""Reads texts from tables (CSV, TSV, JSON lines and Parquet), of one split or several, each of one file or several."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +19,18 @@ from jtransfer.modalities.text.table import Columns, Rows, Table, choose
 def table_splits(
     name: str, suffixes: Sequence[str], open_table: Callable[[Path], Table], location: str, spec: Mapping
 ) -> dict[str, Source]:
-    """The splits of the files that `location` names, with the columns and classes that `spec` chooses.
+    """Returns the splits of tables of texts.
+
+    Args:
+      name: The format, for errors.
+      suffixes: The suffixes of the files of a folder.
+      open_table: A function that opens a file.
+      location: A file, a folder, or `/path/{train,test}.csv`; see `lines.splits`.
+      spec: The columns of texts, targets and labels; see `table.choose`.
 
     Raises:
-      InputError: a file cannot be read, lacks a column, or holds a label or text that is none: file and line are named.
+      InputError: A file can't be read, lacks a column, or holds a value that is no label or no text; the message names
+        its file and line.
     """
     files = lines.splits(location, suffixes, name)
     tables = {split: [open_table(path) for path in paths] for split, paths in files.items()}
@@ -55,23 +63,25 @@ def _rows(table: Table, columns: Columns) -> Rows:
 
 
 def _labels(rows: Mapping[str, list[Rows]], columns: Columns, class_names: Mapping[str, list[str]]) -> labels.Labels:
-    found = {
+    pieces = {
         column: {split: [(part.kept[column], part.where) for part in parts] for split, parts in rows.items()}
         for column in columns.labels
     }
-    if len(found) > 1:
-        return labels.several(found)
+    if len(pieces) > 1:
+        return labels.several(pieces)
     column = columns.labels[0]
-    return labels.encode(found[column], column, class_names.get(column), columns.words)
+    return labels.encode(pieces[column], column, class_names.get(column), columns.words)
 
 
-def _labelled(rows: Mapping[str, list[Rows]], columns: Columns, found: labels.Labels) -> dict[str, Source]:
+def _labelled(rows: Mapping[str, list[Rows]], columns: Columns, encoded: labels.Labels) -> dict[str, Source]:
     sources = {}
     for split, parts in rows.items():
         offsets = np.cumsum([0, *(part.size for part in parts)]).tolist()
         sources[split] = _whole(
             [
-                labels.labelled(part.size, _reader(part, columns), found, found.values[split][start:stop], part.where)
+                labels.labelled(
+                    part.size, _reader(part, columns), encoded, encoded.values[split][start:stop], part.where
+                )
                 for part, start, stop in zip(parts, offsets, offsets[1:], strict=False)
             ]
         )

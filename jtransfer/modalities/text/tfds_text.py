@@ -1,4 +1,4 @@
-"""Texts of prepared TFDS data sets: Text features, alone, in pairs, as words or as translations."""
+"""Reads the texts of data sets that TensorFlow Datasets has prepared."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,12 +14,15 @@ from jtransfer.modalities.text.table import Columns, choose
 
 
 def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
-    """The splits of a prepared data set of texts (`data.tfds_records`).
+    """Returns the splits of a prepared data set of texts.
 
-    Which features are meant is as for the columns of a file (`table.choose`).
+    Args:
+      name: The name in TFDS.
+      spec: `dir`, as for `data.open`, and the features of texts, targets and labels, as for columns (`table.choose`).
 
     Raises:
-      InputError: not prepared, no such feature, or it is none that can be a text or a label.
+      InputError: The data set is not prepared, has no such feature, or it is none of texts or labels.
+      Declined: It has no feature of texts.
     """
     builder = tfds_records.builder(name, spec)
     features = builder.info.features
@@ -76,10 +79,10 @@ def _encoded(records: Mapping, features: Any, chosen: Columns, names: Any, name:
         split: [([plain(v) for v in one_feature(some, features, key, 0, len(some))], _where(name, split))]
         for split, some in records.items()
     }
-    found = labels.encode(columns, key, names, chosen.words)
+    encoded = labels.encode(columns, key, names, chosen.words)
     return {
         split: labelled(
-            len(some), _reader(some, features, chosen.texts), found, found.values[split], _where(name, split)
+            len(some), _reader(some, features, chosen.texts), encoded, encoded.values[split], _where(name, split)
         )
         for split, some in records.items()
     }

@@ -1,1 +1,1 @@
-"""Vectors of numbers: their readers (arrays, tables, scikit-learn's sets), and what is done to them."""
+"""Vectors of numbers: their readers (arrays, tables, sets of scikit-learn), and their standardisation."""

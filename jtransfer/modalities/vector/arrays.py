@@ -1,4 +1,4 @@
-"""`.npz` files of vectors, such as features that another model extracted."""
+"""Reads vectors from `.npz` files, such as features that another model extracted."""
 
 from collections.abc import Mapping
 
@@ -12,13 +12,18 @@ PAIRS = (("features", "labels"), ("x", "y"))
 
 
 def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """The splits of a file with `features` and `labels`, `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`.
+    """Returns the splits of an `.npz` file of vectors.
 
-    The vectors are `[N, d]`, of any type of number; examples hold them as float32.
+    The file has `features` and `labels`, `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`. The vectors are
+    [N, d], of any type of number; examples hold them as float32.
+
+    Args:
+      location: The path of the file.
+      spec: As for `data.open`.
 
     Raises:
-      InputError: as for `npz_files.read` and `npz_files.encode`; a number is not finite; or splits differ in d.
-      Declined: the arrays are no vectors.
+      InputError: As for `npz_files.read` and `npz_files.encode`; a number is not finite; or the splits differ in d.
+      Declined: The arrays are no vectors.
     """
     arrays = npz_files.read(location, PAIRS)
     if not arrays.inputs:

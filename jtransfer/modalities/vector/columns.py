@@ -1,4 +1,4 @@
-"""Files of columns, read by pyarrow: CSV (RFC 4180: commas, double quotes), TSV (tabs, no quotes) and Parquet."""
+"""Reads files by column, with pyarrow: CSV (RFC 4180), TSV (tabs, no quotes) and Parquet."""
 
 import functools
 import re
@@ -19,14 +19,14 @@ class Columns(NamedTuple):
     """A file whose columns are read by name.
 
     Attributes:
-      path: of the file.
-      names: of the columns, in order.
-      numeric: the names of those that hold numbers: in Parquet by their type, in CSV by their first row.
-      numbers: `name -> float64 [N]`, the column as numbers; what is missing is NaN. Raises InputError where a value is
-        no number.
-      values: `name -> list`, the values of a column as they are.
-      where: `row -> str`, where a row stands, for an error: `file.csv, line 12`.
-      class_names: of columns whose classes the file names.
+      path: The path of the file.
+      names: The names of the columns, in order.
+      numeric: The names of the columns of numbers, by their type in Parquet, by the first row in CSV.
+      numbers: A function from the name of a column to its numbers, float64 [N], NaN where one is missing. It raises
+        InputError where a value is no number.
+      values: A function from the name of a column to the list of its values as they are.
+      where: A function from the number of a row to where it stands, for errors, such as "file.csv, line 12".
+      class_names: Column → the names of its classes, where the file states them.
     """
 
     path: Path
@@ -39,10 +39,10 @@ class Columns(NamedTuple):
 
 
 def open_csv(path: Path) -> Columns:
-    """The columns of a CSV file, or of a TSV file, whose name ends in `.tsv`.
+    """Opens a CSV file, or a TSV file, whose name ends in ".tsv".
 
     Raises:
-      InputError: it is empty, names a column twice, or has a row that does not fit the header.
+      InputError: It is empty, names a column twice, or has a row that does not fit the header.
     """
     names = csv_files.open_csv(path).columns
     table = _texts(path, names)
@@ -67,10 +67,10 @@ def open_csv(path: Path) -> Columns:
 
 
 def open_parquet(path: Path) -> Columns:
-    """The columns of a Parquet file; numbers are integers, floats, decimals and booleans.
+    """Opens a Parquet file. Its columns of integers, floats, decimals and booleans are numbers.
 
     Raises:
-      InputError: it is no Parquet file, or damaged.
+      InputError: It is no Parquet file, or damaged.
     """
     import pyarrow
     import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""A vector as someone gives it to `predict`."""
+"""Reads a vector as it is given to `predict`."""
 
 import os
 import pickle
@@ -9,10 +9,17 @@ from jtransfer.core.errors import InputError
 
 
 def vector_of(given: str, size: int) -> np.ndarray:
-    """The vector, float32 `[size]`, of a `.npy` file, or of numbers separated by commas.
+    """Returns the vector of a `.npy` file, or of numbers separated by commas.
+
+    Args:
+      given: The path of the file, or the numbers.
+      size: The length that the vector must have.
+
+    Returns:
+      float32 [size].
 
     Raises:
-      InputError: it is neither, or not `size` finite numbers.
+      InputError: It is neither, or not `size` finite numbers.
     """
     values = _loaded(given) if os.path.isfile(given) else _parsed(given)
     if values.shape != (size,):

@@ -1,4 +1,4 @@
-"""Vectors of numbers, standardised on the device by statistics that travel with the run."""
+"""The modality of vectors of numbers, standardised on the device by statistics that are kept with the run."""
 
 import dataclasses
 import json
@@ -24,14 +24,14 @@ SHOWN = 8  # numbers of a vector that a report shows
 
 @dataclasses.dataclass(frozen=True)
 class Vector(Modality):
-    """Vectors of numbers, such as measurements, rows of a table or extracted features.
+    """Vectors of numbers, such as measurements, rows of a table, or features of another model.
 
     Attributes:
-      columns: the columns of a table that make up the vector, separated by commas; "" is all but the label.
-      statistics: whose mean and standard deviation the numbers are standardised by: "train", those of the training
-        split; "init", those that the run which this one begins with was standardised by; "none" leaves the numbers as
-        they are.
-      mean, std: float32 [d]. The model sees `(vector - mean) / std`.
+      columns: The columns of a table that make up the vector, separated by commas; "" takes all but the label.
+      statistics: By which mean and standard deviation the vectors are standardised: "train", those of the training
+        split; "init", those of the run that this one starts from; "none" leaves the vectors as they are.
+      mean: float32 [d]. The model's input is `(vector - mean) / std`.
+      std: float32 [d].
     """
 
     kind: ClassVar[str] = "vector"
@@ -49,29 +49,33 @@ class Vector(Modality):
         return "vector" in example
 
     def open(self, places: Sequence[weights.Source], source: Source) -> "Vector":
-        """The modality with its statistics: those in the run's folder, else those that `statistics` names.
+        """Returns the modality with its statistics: those in the run's folder, or else those that `statistics` names.
+
+        Args:
+          places: The run's folder, and what the run starts from.
+          source: The training examples.
 
         Raises:
-          InputError: there is no such choice, no statistics beside `init`, or they are of vectors of another length.
+          InputError: `statistics` is unknown, there are none beside `init`, or they are of vectors of another length.
         """
         if self.statistics not in SOURCES:
             raise unknown("data.statistics", self.statistics, SOURCES)
         folder, init = places
-        found = of_run(folder) if isinstance(folder, str | os.PathLike) else None
-        if found is None and self.statistics == "init":
-            found = of_weights(init)
-            if found is None:
+        statistics = of_run(folder) if isinstance(folder, str | os.PathLike) else None
+        if statistics is None and self.statistics == "init":
+            statistics = of_weights(init)
+            if statistics is None:
                 raise InputError(f"data.statistics='init', but {init} is no run on vectors; take 'train' or 'none'")
-        if found is None and not len(source):
+        if statistics is None and not len(source):
             raise InputError(f"{folder} has no {FILE}, which holds the run's statistics; copy it from where it is")
-        if found is None:
-            found = compute(source) if self.statistics == "train" else neutral(source)
-        if len(source) and (width := len(source[0]["vector"])) != len(found.mean):
+        if statistics is None:
+            statistics = compute(source) if self.statistics == "train" else neutral(source)
+        if len(source) and (width := len(source[0]["vector"])) != len(statistics.mean):
             raise InputError(
                 f"the vectors have {width} numbers, but data.statistics={self.statistics!r} has those of "
-                f"{len(found.mean)}; take data.statistics='train'"
+                f"{len(statistics.mean)}; take data.statistics='train'"
             )
-        return dataclasses.replace(self, mean=found.mean, std=found.std)
+        return dataclasses.replace(self, mean=statistics.mean, std=statistics.std)
 
     def save(self, folder: str | os.PathLike) -> None:
         place = place_of(folder)
@@ -96,7 +100,7 @@ class Vector(Modality):
         return lambda x: ((x - mean) / std).astype(dtype)
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
-        """The vector of a `.npy` file, or of numbers separated by commas."""
+        """Returns the example of a `.npy` file, or of numbers separated by commas."""
         return {"vector": vector_of(given, len(self._statistics().mean))}
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sets of vectors that come with scikit-learn."""
+"""Reads the sets of vectors that come with scikit-learn."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,16 @@ SETS = ("iris", "wine", "breast_cancer", "digits", "diabetes")
 
 
 def sklearn_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """The split "all" of scikit-learn's `load_<location>`, in its order: that of iris and wine is by class.
+    """Returns the split "all" of a set of scikit-learn, in its own order, which in iris and wine is by class.
 
-    All are for classification, but for diabetes, whose label is a number.
+    The label of diabetes is a number; those of all others are classes.
+
+    Args:
+      location: The name of the set: "iris", "wine", "breast_cancer", "digits" or "diabetes".
+      spec: As for `data.open`.
 
     Raises:
-      InputError: another set, or scikit-learn is not installed.
+      InputError: There is no such set, or scikit-learn is not installed.
     """
     if location not in SETS:
         raise unknown("set of scikit-learn", location, SETS)
@@ -24,13 +28,13 @@ def sklearn_splits(location: str, spec: Mapping) -> dict[str, Source]:
         from sklearn import datasets
     except ImportError:
         raise InputError(f"sklearn:{location} needs scikit-learn: pip install scikit-learn") from None
-    found = getattr(datasets, f"load_{location}")()
-    vectors = found.data.astype(np.float32)
-    kind = "number" if found.target.dtype.kind == "f" else "class"
-    labels = found.target.astype(np.float32 if kind == "number" else np.int32)
+    bunch = getattr(datasets, f"load_{location}")()
+    vectors = bunch.data.astype(np.float32)
+    kind = "number" if bunch.target.dtype.kind == "f" else "class"
+    labels = bunch.target.astype(np.float32 if kind == "number" else np.int32)
 
     def read(index: int) -> dict:
         return {"vector": vectors[index], "label": labels[index].item()}
 
-    names = ["label"] if kind == "number" else [str(name) for name in found.target_names]
+    names = ["label"] if kind == "number" else [str(name) for name in bunch.target_names]
     return {"all": Source(len(vectors), read, names, lambda start, stop: labels[start:stop], kind)}

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of each number of a set of vectors, and the file that a run keeps them in."""
+"""Computes the mean and standard deviation of vectors, and reads those that a run keeps."""
 
 import json
 import os
@@ -18,19 +18,27 @@ _CONSTANT = 1e-7  # a deviation below this share of the mean is float32's roundi
 
 
 class Statistics(NamedTuple):
-    """Float32 `[d]` each; the standard deviation is not 0."""
+    """What vectors are standardised by.
+
+    Attributes:
+      mean: float32 [d].
+      std: float32 [d], more than 0.
+    """
 
     mean: np.ndarray
     std: np.ndarray
 
 
 def compute(source: Source) -> Statistics:
-    """Mean and standard deviation (of the population, as NumPy's) of all examples, computed in float64.
+    """Computes the mean and the standard deviation of the vectors of a source, in float64.
 
-    A number that is the same in all examples has the deviation 1.
+    The standard deviation is that of the population, as NumPy's. For a number that is the same in all vectors it is 1.
+
+    Args:
+      source: The examples.
 
     Raises:
-      InputError: an example has another length than the first, or a number that is not finite.
+      InputError: A vector has another length than the first, or a number that is not finite.
     """
     mean = np.sum([chunk.sum(0) for chunk in _chunks(source)], axis=0) / len(source)
     variance = np.sum([((chunk - mean) ** 2).sum(0) for chunk in _chunks(source)], axis=0) / len(source)
@@ -40,21 +48,21 @@ def compute(source: Source) -> Statistics:
 
 
 def neutral(source: Source) -> Statistics:
-    """The statistics that leave the vectors of a source as they are."""
+    """Returns the statistics that leave the vectors of a source as they are: mean 0, standard deviation 1."""
     width = len(source[0]["vector"])
     return Statistics(np.zeros(width, np.float32), np.ones(width, np.float32))
 
 
 def of_run(folder: str | os.PathLike) -> Statistics | None:
-    """The statistics in a run's folder, here or in a bucket; None where there are none."""
+    """Returns the statistics in the folder of a run, on this machine or in a bucket; None where it has none."""
     place = place_of(folder)
     return _parsed(place / FILE) if place is not None and (place / FILE).exists() else None
 
 
 def of_weights(source: weights.Source) -> Statistics | None:
-    """The statistics in a run's folder or an exported one, or beside a weights file; None where there are none."""
-    if isinstance(source, str | os.PathLike) and (found := of_run(source)) is not None:
-        return found
+    """Returns the statistics in the folder of a run or an export, or beside weights; None where there are none."""
+    if isinstance(source, str | os.PathLike) and (statistics := of_run(source)) is not None:
+        return statistics
     try:
         path = weights.open(source).file(FILE)
     except InputError:  # such as "scratch"

@@ -1,4 +1,4 @@
-"""Tables of numbers: CSV, TSV and Parquet, one split or several, each of one file or several."""
+"""Reads vectors from tables of numbers (CSV, TSV and Parquet), of one split or several, each of one file or several."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +19,20 @@ Tables = Mapping[str, list[Columns]]  # split → its files
 def table_splits(
     name: str, suffixes: Sequence[str], open_columns: Callable[[Path], Columns], location: str, spec: Mapping
 ) -> dict[str, Source]:
-    """The splits of the files that `location` names: vectors of the columns of numbers that `spec` chooses, and labels.
+    """Returns the splits of tables: vectors of their columns of numbers, and labels.
 
     Args:
-      name: the kind of files, for errors.
-      suffixes: of the files of a folder.
-      open_columns: reads the columns of a file.
-      location: a file, a folder, or `/path/{train,test}.csv`, as for texts.
-      spec: `columns`, names separated by commas ("" is all but the label), and `label_key`, as for texts.
+      name: The format, for errors.
+      suffixes: The suffixes of the files of a folder.
+      open_columns: A function that opens a file.
+      location: A file, a folder, or `/path/{train,test}.csv`.
+      spec: `columns` names the columns of the vectors, separated by commas, where "" takes all but the label;
+        `label_key` is as for texts.
 
     Raises:
-      InputError: a file cannot be read or lacks a column, or holds a value that is no number, or a label that is none;
-        file, line and column are named.
-      Declined: no column but the label has numbers.
+      InputError: A file can't be read or lacks a column, or a value is no number or no label; the message names its
+        file, line and column.
+      Declined: No column but the label has numbers.
     """
     where, files = f"{name}:{location}", lines.splits(location, suffixes, name)
     tables = {split: [open_columns(path) for path in paths] for split, paths in files.items()}
@@ -43,8 +44,8 @@ def table_splits(
     for split, rows in vectors.items():
         if not len(rows):
             raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
-    found = _labels(tables, keys, first.class_names) if keys else None
-    return {split: _source(rows, found, split, where) for split, rows in vectors.items()}
+    encoded = _labels(tables, keys, first.class_names) if keys else None
+    return {split: _source(rows, encoded, split, where) for split, rows in vectors.items()}
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
@@ -84,19 +85,19 @@ def _vectors(table: Columns, chosen: Sequence[str], keys: Sequence[str]) -> np.n
 
 
 def _labels(tables: Tables, keys: Sequence[str], class_names: Mapping[str, list[str]]) -> labels.Labels:
-    found = {
+    pieces = {
         key: {split: [(table.values(key), table.where) for table in every] for split, every in tables.items()}
         for key in keys
     }
-    if len(found) > 1:
-        return labels.several(found)
-    return labels.encode(found[keys[0]], keys[0], class_names.get(keys[0]))
+    if len(pieces) > 1:
+        return labels.several(pieces)
+    return labels.encode(pieces[keys[0]], keys[0], class_names.get(keys[0]))
 
 
-def _source(vectors: np.ndarray, found: labels.Labels | None, split: str, where: str) -> Source:
+def _source(vectors: np.ndarray, encoded: labels.Labels | None, split: str, where: str) -> Source:
     def read(i: int) -> dict:
         return {"vector": vectors[i]}
 
-    if found is None:
+    if encoded is None:
         return unlabelled(len(vectors), read)
-    return labels.labelled(len(vectors), read, found, found.values[split], lambda i: where)
+    return labels.labelled(len(vectors), read, encoded, encoded.values[split], lambda i: where)

@@ -1,4 +1,4 @@
-"""Tokenizers from the files that travel with weights: texts to the ids that a pretrained model knows, and back."""
+"""Tokenizers from the files beside pretrained weights: from texts to the ids that the model knows, and back."""
 
 from jtransfer.modalities.text.tokenizers.files import open
 from jtransfer.modalities.text.tokenizers.tokenizer import Encoded, Template, Tokenizer, check

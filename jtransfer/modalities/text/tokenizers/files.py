@@ -1,4 +1,4 @@
-"""Which files make which tokenizer: `tokenizer.json`, or the vocabularies from before it."""
+"""Opens the tokenizer of a folder or checkpoint, from `tokenizer.json` or from the vocabulary files of older ones."""
 
 import json
 import os
@@ -29,19 +29,19 @@ _UNTYPED = ("DistilBert", "Roberta", "Camembert", "GPT", "T5", "Llama", "Gemma",
 
 
 def open(source: str | os.PathLike | Checkpoint) -> Tokenizer:
-    """Opens the tokenizer whose files lie in a folder or beside a checkpoint; its ids are those of `AutoTokenizer`.
+    """Opens a tokenizer, whose ids are those of transformers' `AutoTokenizer`.
 
-    These files are looked for, and the first that is there is taken: `source.spm`, `target.spm` and `vocab.json`
-    (Marian); `tokenizer.json`; `vocab.txt` (WordPiece: BERT); `vocab.json` and `merges.txt` (bytes: GPT-2, RoBERTa,
-    BART); `sentencepiece.bpe.model` (XLM-R), `spiece.model` (T5), `tokenizer.model` (Llama, Gemma).
-    `tokenizer_config.json` and `special_tokens_map.json` are followed where they are there.
+    The first of these files that exists is read: `source.spm`, `target.spm` and `vocab.json` (Marian);
+    `tokenizer.json`; `vocab.txt` (BERT); `vocab.json` and `merges.txt` (GPT-2, RoBERTa, BART);
+    `sentencepiece.bpe.model` (XLM-R); `spiece.model` (T5); `tokenizer.model` (Llama, Gemma). `tokenizer_config.json`
+    and `special_tokens_map.json` are followed where they exist.
 
     Args:
-      source: a local folder, or a file in it, such as the weights; or an address or an open checkpoint (see
-        `weights.open`), whose tokenizer is fetched without its weights.
+      source: A local folder, or a file in it, such as the weights; or an address or an open checkpoint (see
+        `weights.open`), of which only the files of the tokenizer are fetched.
 
     Raises:
-      InputError: there is no such folder, none of the files is there, or one cannot be read.
+      InputError: There is no such folder, it has none of the files, or one can't be read.
     """
     path = _folder(source)
     config = _config(path)
@@ -71,10 +71,10 @@ def _folder(source: str | os.PathLike | Checkpoint) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Returns the content of a JSON file.
 
     Raises:
-      InputError: it is not there, or no JSON.
+      InputError: There is no such file, or it is no JSON.
     """
     try:
         return json.loads(path.read_bytes())
@@ -89,10 +89,10 @@ def _config(folder: Path) -> dict[str, Any]:
     content = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            found = read_json(folder / name)
-            if not isinstance(found, dict):
+            stated = read_json(folder / name)
+            if not isinstance(stated, dict):
                 raise InputError(f"{folder / name}: must be an object {{…}}")
-            content |= found
+            content |= stated
     return content
 
 
@@ -129,13 +129,13 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any]) -> T
     ids = made.get_vocab(with_added_tokens=True).values()
 
     def split(texts: Sequence[str]) -> list[list[int]]:
-        return [found.ids for found in made.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [encoding.ids for encoding in made.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     before = " " if "ByteLevel" in repr(made.pre_tokenizer) else ""  # there a space is part of the word after it
 
     def split_words(words: Sequence[str]) -> tuple[list[int], list[int]]:
-        found = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
-        return found.ids, [-1 if word is None else word for word in found.word_ids]
+        encoding = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
+        return encoding.ids, [-1 if word is None else word for word in encoding.word_ids]
 
     length = config.get("model_max_length")
     return Tokenizer(
@@ -156,13 +156,13 @@ def _special(made: hf.Tokenizer, config: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: _content(config.get(f"{name}_token")) for name in _NAMES}
     new = [token for token in named.values() if token and made.token_to_id(token) is None]
     made.add_special_tokens(new)
-    found = {}
+    special = {}
     for name in _NAMES:
         choices = (token,) if (token := named[name]) else _USUAL[name]
         ids = [i for token in choices if (i := made.token_to_id(token)) is not None]
         if ids:
-            found[name] = ids[0]
-    return found
+            special[name] = ids[0]
+    return special
 
 
 def _content(token: Any) -> str | None:
@@ -181,12 +181,12 @@ def _template(made: hf.Tokenizer, config: Mapping[str, Any], special: Mapping[st
     return Template(before, after, pair_before, pair_between, pair_after, (types[0], types[1]))
 
 
-def _around(found: hf.Encoding) -> tuple[tuple, tuple, tuple]:
+def _around(encoding: hf.Encoding) -> tuple[tuple, tuple, tuple]:
     """The tokens before the first text, between the texts, and after the last, with their types."""
     parts: tuple[list, list, list] = ([], [], [])
-    last = max(k for k in found.sequence_ids if k is not None)
+    last = max(k for k in encoding.sequence_ids if k is not None)
     seen = -1
-    for token, kind, sequence in zip(found.ids, found.type_ids, found.sequence_ids, strict=True):
+    for token, kind, sequence in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
         if sequence is not None:
             seen = sequence
         else:

@@ -1,4 +1,4 @@
-"""Marian's tokenizer: one SentencePiece model for each language, and one list of ids for both."""
+"""Marian's tokenizers: a SentencePiece model for each of two languages, and one list of ids for both."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,17 @@ _SPECIAL = re.compile("(</s>|<unk>|<pad>)")
 
 
 def open_marian(folder: Path, config: Mapping[str, Any], vocabulary: Any) -> Tokenizer:
-    """The tokenizer of the source language; its `target` is that of the other.
+    """Opens the tokenizer of the source language; its `target` is that of the target language.
 
     A text may begin with the language to translate to, such as `>>fr<<`.
 
+    Args:
+      folder: The folder of `source.spm` and `target.spm`.
+      config: The content of the configuration files.
+      vocabulary: The content of `vocab.json`, from tokens to ids.
+
     Raises:
-      InputError: a file is missing or damaged, or the vocabularies are two.
+      InputError: A file is missing or damaged, or each language has a vocabulary of its own.
     """
     if config.get("separate_vocabs"):
         raise InputError(f"{folder}: has a vocabulary for each language; only a common one is known")

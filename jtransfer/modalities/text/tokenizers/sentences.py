@@ -1,4 +1,8 @@
-"""Tokenizers of SentencePiece models (Kudo and Richardson 2018): XLM-R, T5, Llama and Gemma."""
+"""Tokenizers of SentencePiece models: XLM-R, T5, Llama and Gemma.
+
+References:
+  Kudo & Richardson, SentencePiece, arXiv:1808.06226, 2018.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +20,15 @@ _SPACE = "▁"
 
 
 def xlm_roberta(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
-    """Ids are fairseq's: `<s>`, `<pad>`, `</s>`, `<unk>`, the pieces from the fourth on, `<mask>`."""
+    """Opens XLM-R's tokenizer, whose ids are those of fairseq: `<s>`, `<pad>`, `</s>`, `<unk>`, the pieces, `<mask>`.
+
+    Args:
+      path: The path of the SentencePiece model.
+      config: The content of the configuration files.
+
+    Raises:
+      InputError: The file is no such model.
+    """
     proto = _read(path, _UNIGRAM)
     first = ("<s>", "<pad>", "</s>", "<unk>")
     pieces = [*((token, 0.0) for token in first), *_scores(proto)[3:], ("<mask>", 0.0)]
@@ -29,7 +41,16 @@ def xlm_roberta(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
 
 
 def t5(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
-    """The pieces, then `extra_ids` (100) sentinels `<extra_id_99>` to `<extra_id_0>`."""
+    """Opens T5's tokenizer, whose ids are the pieces of the model, followed by sentinels.
+
+    Args:
+      path: The path of the SentencePiece model.
+      config: The content of the configuration files; `extra_ids` (100) is the number of sentinels, `<extra_id_99>` to
+        `<extra_id_0>`.
+
+    Raises:
+      InputError: The file is no such model.
+    """
     proto = _read(path, _UNIGRAM)
     extra = [f"<extra_id_{i}>" for i in reversed(range(config.get("extra_ids", 100)))]
     pieces = [*_scores(proto), *((token, 0.0) for token in extra)]
@@ -45,7 +66,17 @@ def t5(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
 
 
 def llama(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
-    """Pairs with bytes for what is unknown; a space goes before a text unless the model says otherwise (Gemma)."""
+    """Opens the tokenizer of Llama or Gemma: byte-pair encoding, with single bytes for unknown characters.
+
+    A space goes before a text, unless the model says otherwise, as Gemma's does.
+
+    Args:
+      path: The path of the SentencePiece model.
+      config: The content of the configuration files.
+
+    Raises:
+      InputError: The file is no such model.
+    """
     proto = _read(path, _BPE)
     scores = _scores(proto)
     vocabulary = {piece: i for i, (piece, _) in enumerate(scores)}
@@ -115,9 +146,9 @@ def _unigram(proto: Any, pieces: list[tuple[str, float]], unknown: int) -> hf.To
 
 def _merges(vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
     """The pairs that make a piece, the earliest piece first, as SentencePiece ranks its pieces."""
-    found = []
+    ranked = []
     for piece, rank in vocabulary.items():
         pairs = [(piece[:i], piece[i:]) for i in range(1, len(piece))]
         known = [pair for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary]
-        found += [(rank, *pair) for pair in sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))]
-    return [(left, right) for _, left, right in found]
+        ranked += [(rank, *pair) for pair in sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))]
+    return [(left, right) for _, left, right in ranked]

@@ -1,4 +1,4 @@
-"""A tokenizer: texts, pairs of texts and words as the ids of a vocabulary, with the tokens that stand around them."""
+"""A tokenizer encodes texts, pairs of texts and words as ids, with special tokens around them, and decodes ids."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,7 +12,16 @@ Marked = tuple[tuple[int, int], ...]  # tokens with their types
 
 
 class Template(NamedTuple):
-    """The tokens around a text, and around and between two, each with its type; the types of the texts of a pair."""
+    """The special tokens around texts. Each is a pair of an id and its type, the value of `token_type_ids`.
+
+    Attributes:
+      before: The tokens before a single text.
+      after: The tokens after it.
+      pair_before: The tokens before a pair of texts.
+      pair_between: The tokens between the two.
+      pair_after: The tokens after them.
+      pair_types: The types of the first and of the second text.
+    """
 
     before: Marked = ()
     after: Marked = ()
@@ -23,14 +32,14 @@ class Template(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A text as a model takes it.
+    """A text, or a pair of texts, as a model takes it.
 
     Attributes:
-      ids: with the tokens around it.
-      types: 0, or 1 for the second text of a pair, as the model was trained.
-      truncated: how many tokens were cut off.
-      unknown: how many of `ids` stand for what the vocabulary lacks.
-      words: for `encode_words`, the number of each token's word; -1 for the tokens around them.
+      ids: The ids, with the special tokens around the text.
+      types: The type of each token: 0, or 1 for the second text of a pair, where the model was trained so.
+      truncated: The number of tokens that were cut off.
+      unknown: The number of `ids` that stand for what the vocabulary lacks.
+      words: Of `encode_words`, the number of the word of each token; -1 for special tokens.
     """
 
     ids: list[int]
@@ -42,19 +51,25 @@ class Encoded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
-    """Texts to ids and back; pure, and safe to call from several threads.
+    """A tokenizer. It is pure, and may be called from several threads.
 
     Attributes:
-      path: where it was read.
-      vocabulary: number of ids: the greatest and one.
-      length: how many tokens the model takes, where the files say it.
-      template: the tokens around texts.
-      split: texts to ids, without the tokens around them.
-      split_words: one text's words to ids, and the number of each id's word.
-      join: ids to a text; special tokens are left out.
-      typed: whether the model takes `token_type_ids`.
-      target: the tokenizer of the texts to produce, where it is another (Marian).
-      pad: id of padding; like the following, None where the vocabulary has no such token.
+      path: The folder that it was read from.
+      vocabulary: The number of ids, one more than the greatest.
+      length: The number of tokens that the model takes; None where no file states it.
+      template: The special tokens around texts.
+      split: A function from texts to their ids, without special tokens.
+      split_words: A function from the words of a text to their ids, and the number of the word of each id.
+      join: A function from ids to their text, without special tokens.
+      typed: Whether the model takes `token_type_ids`.
+      target: The tokenizer of targets, where it is another one, as Marian's.
+      pad: The id of padding; None where there is none, as for the following.
+      eos: The id of the end of a text.
+      bos: The id of the beginning of a text.
+      unk: The id of what the vocabulary lacks.
+      cls: The id of the token at the beginning whose output stands for the whole text.
+      sep: The id of the token between two texts.
+      mask: The id of the token in place of one that is to be predicted.
     """
 
     path: str
@@ -77,10 +92,16 @@ class Tokenizer:
     def __call__(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Texts, or pairs of texts, as a model's inputs: int32 [B, n], n the greatest length among them.
+        """Encodes texts, or pairs of texts, as the inputs of a model.
+
+        Args:
+          texts: The texts.
+          pairs: The second texts of pairs.
+          length: The largest number of tokens; longer texts are cut off.
 
         Returns:
-          `input_ids`, filled up with `pad`, `attention_mask`, and `token_type_ids` if the tokenizer is `typed`.
+          int32 [B, n], where n is the greatest length among them: `input_ids`, padded with `pad`; `attention_mask`; and
+            `token_type_ids` if the tokenizer is `typed`.
         """
         rows = [self.encode(*both, length=length) for both in zip(texts, *([pairs] if pairs else []), strict=True)]
         widest = max((len(row.ids) for row in rows), default=0)
@@ -92,10 +113,16 @@ class Tokenizer:
         return arrays if self.typed else {k: v for k, v in arrays.items() if k != "token_type_ids"}
 
     def encode(self, text: str, pair: str | None = None, *, length: int | None = None) -> Encoded:
-        """One text, or a pair, cut to `length` tokens: of a pair, the longer text loses its end first.
+        """Encodes one text, or a pair of texts.
+
+        Args:
+          text: The text.
+          pair: The second text of a pair.
+          length: The largest number of tokens; more are cut off. Of a pair, the end of the longer text is cut off
+            first.
 
         Raises:
-          InputError: not even the tokens around the text fit into `length`.
+          InputError: `length` has no room for the special tokens.
         """
         t = self.template
         if pair is None:
@@ -115,18 +142,26 @@ class Tokenizer:
         return self._encoded(parts, len(first) + len(second) - sum(kept))
 
     def encode_words(self, words: Sequence[str], *, length: int | None = None) -> Encoded:
-        """Words of one text, each split by itself; `Encoded.words` says which token belongs to which word."""
+        """Encodes the words of a text, each by itself.
+
+        Args:
+          words: The words.
+          length: The largest number of tokens; more are cut off.
+
+        Raises:
+          InputError: `length` has no room for the special tokens.
+        """
         t = self.template
         ids, numbers = self.split_words(words) if words else ([], [])
         kept = self._room(length, len(t.before) + len(t.after), len(ids))
-        found = self._encoded([t.before, _marked(ids[:kept], 0), t.after], len(ids) - kept)
-        return found._replace(words=(*(-1 for _ in t.before), *numbers[:kept], *(-1 for _ in t.after)))
+        encoded = self._encoded([t.before, _marked(ids[:kept], 0), t.after], len(ids) - kept)
+        return encoded._replace(words=(*(-1 for _ in t.before), *numbers[:kept], *(-1 for _ in t.after)))
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, without special tokens.
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Returns the text of ids, without special tokens.
 
         Raises:
-          InputError: an id is outside the vocabulary.
+          InputError: An id is not in the vocabulary.
         """
         ids = [int(i) for i in ids]
         for i in ids:
@@ -135,7 +170,7 @@ class Tokenizer:
         return self.join(ids)
 
     def unknown(self, ids: Sequence[int]) -> int:
-        """Returns how many of some ids stand for what the vocabulary lacks."""
+        """Returns how many ids stand for what the vocabulary lacks."""
         return 0 if self.unk is None else ids.count(self.unk)
 
     def _room(self, length: int | None, around: int, wanted: int) -> int:
@@ -152,13 +187,17 @@ class Tokenizer:
 
 
 def check(tokenizer: Tokenizer, embedded: int) -> str | None:
-    """Whether a tokenizer fits a model that embeds `embedded` ids; embeddings are often padded to a round number.
+    """Checks that a tokenizer fits a model, whose embedding is often padded to a round number.
+
+    Args:
+      tokenizer: The tokenizer.
+      embedded: The number of ids that the model embeds.
 
     Returns:
-      A line to report if the model has more ids than padding explains; else None.
+      A warning if the model has more ids than padding explains; otherwise None.
 
     Raises:
-      InputError: the tokenizer has ids that the model lacks.
+      InputError: The tokenizer has ids that the model lacks.
     """
     size = tokenizer.vocabulary
     if size > embedded:
@@ -172,7 +211,13 @@ def check(tokenizer: Tokenizer, embedded: int) -> str | None:
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens two texts keep so that they fit into `room`: the longer one is cut first, then both alike."""
+    """Returns the numbers of tokens that two texts keep: the longer one is cut off first, and then both alike.
+
+    Args:
+      first: The number of tokens of the first text.
+      second: The number of tokens of the second text.
+      room: The number of tokens that both may keep together.
+    """
     if first + second <= room:
         return first, second
     short, long = sorted((first, second))
@@ -184,7 +229,16 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
 
 
 def padded(rows: Sequence[Sequence[int]], width: int, value: int) -> np.ndarray:
-    """int32 [B, width]: each row filled up at its end."""
+    """Returns rows of ids as one array.
+
+    Args:
+      rows: The rows.
+      width: The length of the result.
+      value: The value that fills rows up at their ends.
+
+    Returns:
+      int32 [B, width].
+    """
     out = np.full((len(rows), width), value, np.int32)
     for line, row in zip(out, rows, strict=True):
         line[: len(row)] = row

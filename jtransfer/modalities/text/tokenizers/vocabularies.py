@@ -1,4 +1,4 @@
-"""Tokenizers of plain vocabulary files: WordPiece (`vocab.txt`) and pairs of bytes (`vocab.json`, `merges.txt`)."""
+"""Tokenizers of vocabulary files: WordPiece (`vocab.txt`), and byte-pair encoding (`vocab.json`, `merges.txt`)."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,15 @@ from jtransfer.core.errors import InputError
 
 
 def word_pieces(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
-    """BERT's: one token a line, lower case unless `do_lower_case` is false (Devlin et al. 2019)."""
+    """Opens BERT's tokenizer, from a file with one token on each line.
+
+    Args:
+      path: The path of `vocab.txt`.
+      config: The content of the configuration files; texts become lower case unless `do_lower_case` is false.
+
+    References:
+      Devlin et al., BERT, arXiv:1810.04805, 2019.
+    """
     lines = path.read_text(encoding="utf-8").split("\n")
     vocabulary = {token.rstrip("\r"): i for i, token in enumerate(lines if lines[-1] else lines[:-1])}
     missing = [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in vocabulary]
@@ -36,7 +44,15 @@ def word_pieces(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
 
 
 def byte_pairs(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
-    """GPT-2's (Radford et al. 2019); with `<s>` and `</s>` in the vocabulary RoBERTa's and BART's."""
+    """Opens GPT-2's tokenizer, or, where the vocabulary has `<s>` and `</s>`, that of RoBERTa and BART.
+
+    Args:
+      path: The path of `vocab.json`, which has `merges.txt` beside it.
+      config: The content of the configuration files.
+
+    References:
+      Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
+    """
     merges = path.with_name("merges.txt")
     if not merges.is_file():
         raise InputError(f"{path}: needs merges.txt beside it")
@@ -62,6 +78,6 @@ def byte_pairs(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
 
 
 def mask(config: Mapping[str, Any]) -> hf.AddedToken:
-    """The token `<mask>`, which may take the space before it."""
+    """Returns the token `<mask>`, which may take in the space before it, as the configuration says."""
     stated = config.get("mask_token")
     return hf.AddedToken("<mask>", lstrip=isinstance(stated, dict) and bool(stated.get("lstrip")))
