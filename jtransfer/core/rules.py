@@ -17,7 +17,8 @@ from typing import Any
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, nearest
 
-Table = Sequence[tuple[str, Any]]
+Rule = tuple[str, Any] | list[Any]  # a list where it is read from JSON
+Table = Sequence[Rule]
 OWN = frozenset({"params", "batch_stats"})
 COLLECTIONS = OWN | {"adapters", "aux", "initial"}
 
@@ -59,7 +60,7 @@ def by_collection(mask: trees.Tree) -> dict:
     return dict(mask) if set(mask) <= COLLECTIONS else {"params": mask}
 
 
-def _compile(rule: tuple[str, Any], name: str) -> tuple[re.Pattern, Any]:
+def _compile(rule: Any, name: str) -> tuple[re.Pattern, Any]:
     if not isinstance(rule, tuple | list) or len(rule) != 2 or not isinstance(rule[0], str):
         raise InputError(f"{name}: {rule!r} is not a rule (pattern, value)")
     pattern, value = rule
