@@ -123,9 +123,9 @@ SIZE = {"vocab_size": encoders.VOCABULARY, "width": 7, "features": 6, "depth": 1
 class Torch(torch.nn.Module):
     """An embedding, recurrent layers, a dense layer."""
 
-    def __init__(self, cell, vocabulary, width, features, depth, bidirectional, biases):
+    def __init__(self, cell, vocab_size, width, features, depth, bidirectional, biases):
         super().__init__()
-        self.embedding = torch.nn.Embedding(vocabulary, width)
+        self.embedding = torch.nn.Embedding(vocab_size, width)
         kind = torch.nn.LSTM if cell == "lstm" else torch.nn.GRU
         layers = kind(width, features, depth, bias=biases > 0, batch_first=True, bidirectional=bidirectional)
         setattr(self, cell, layers)
