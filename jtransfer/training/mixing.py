@@ -10,14 +10,14 @@ from jtransfer.core.errors import InputError
 
 
 def mixup(
-    key: Key[Array, ""], x: Num[Array, "B ..."], labels: Float[Array, "B K"], alpha: float
-) -> tuple[Float[Array, "B ..."], Float[Array, "B K"]]:
+    key: Key[Array, ""], x: Num[Array, "B ..."], labels: Float[Array, "B ..."], alpha: float
+) -> tuple[Float[Array, "B ..."], Float[Array, "B ..."]]:
     """mixup (Zhang et al. 2018, arXiv:1710.09412): each example with its neighbour in the batch, λ ~ Beta(α, α).
 
     Args:
       key: of λ, one for the batch.
       x: images, vectors or features, of any numeric dtype; the result is floating.
-      labels: one-hot or soft labels.
+      labels: one-hot or soft labels [B, K], or numbers [B].
       alpha: larger mixes more; positive.
 
     Returns:
@@ -29,8 +29,8 @@ def mixup(
 
 
 def cutmix(
-    key: Key[Array, ""], images: Num[Array, "B H W C"], labels: Float[Array, "B K"], alpha: float
-) -> tuple[Num[Array, "B H W C"], Float[Array, "B K"]]:
+    key: Key[Array, ""], images: Num[Array, "B H W C"], labels: Float[Array, "B ..."], alpha: float
+) -> tuple[Num[Array, "B H W C"], Float[Array, "B ..."]]:
     """CutMix (Yun et al. 2019, arXiv:1905.04899): a box of each image from its neighbour in the batch.
 
     The box has the area share 1 - λ, λ ~ Beta(α, α), and a uniform centre; it is clipped at the border, and the labels

@@ -7,7 +7,7 @@ decay and moments sit inside the trainable branch, so that the frozen part costs
 
 import inspect
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ _DEFAULTS = {"sgd": {"momentum": 0.9}}
 
 
 def make(
-    config: Mapping[str, Any],
+    config: Any,
     params: trees.Tree,
     *,
     total_steps: int,
@@ -62,7 +62,7 @@ def make(
     )
 
 
-def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
+def schedule(config: Any, total_steps: int) -> optax.Schedule:
     """Linear warm-up to `lr` over `warmup` steps, then "constant", or "linear" or "cosine" to 0 (arXiv:1608.03983)."""
     lr, warmup = config["lr"], config["warmup"]
     rest = max(1, total_steps - warmup)
@@ -81,7 +81,7 @@ def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(lr / warmup, lr, warmup - 1), main], [warmup])
 
 
-def leaf_rates(config: Mapping[str, Any], params: trees.Tree, stages: Sequence[str]) -> dict:
+def leaf_rates(config: Any, params: trees.Tree, stages: Sequence[str]) -> dict:
     """A tree of factors on the learning rate: `rates` (rules) times `layer_decay` ** (layers up to the head)."""
     rates = rules.match(config["rates"], params, name="optim.rates")
     if bad := [rate for rate in trees.flatten(rates).values() if not isinstance(rate, int | float)]:
@@ -140,7 +140,7 @@ def carry(old: Any, new: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, leaf: kept.get(jax.tree_util.keystr(path), leaf), new)
 
 
-def _base(config: Mapping[str, Any], decay_mask) -> optax.GradientTransformation:
+def _base(config: Any, decay_mask) -> optax.GradientTransformation:
     """The named optimizer at rate 1. An optimizer that knows weight decay gets it (decoupled); for others it is L2."""
     name = config["name"]
     constructors = {n: f for n in dir(optax) if n.islower() and _takes_rate(f := getattr(optax, n))}

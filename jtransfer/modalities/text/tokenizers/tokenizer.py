@@ -1,8 +1,8 @@
 """A tokenizer encodes texts, pairs of texts and words as ids, with special tokens around them, and decodes ids."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, SupportsInt
 
 import numpy as np
 
@@ -157,7 +157,7 @@ class Tokenizer:
         encoded = self._encoded([t.before, _marked(ids[:kept], 0), t.after], len(ids) - kept)
         return encoded._replace(words=(*(-1 for _ in t.before), *numbers[:kept], *(-1 for _ in t.after)))
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    def decode(self, ids: Iterable[SupportsInt]) -> str:
         """Returns the text of ids, without special tokens.
 
         Raises:
