@@ -18,8 +18,30 @@ import jax
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))
-SEARCH = ("generate.decode", "generate.logits", "generate.searches")  # settings check themselves what a user gives
-CHECKED = ("layers", "models", *SEARCH, "objectives", "metrics", "weights.surgery")
+# Not among them are files that check themselves what a user gives (core.rules, core.sharding, generate.settings, the
+# operations on images), and training.state, whose trees may hold shapes in place of arrays.
+CORE = ("command", "errors", "image_size", "new_folder", "place", "registry", "text_table", "tree")
+SEARCH = ("decode", "logits", "searches")
+IMAGES = ("arrays", "folder", "modality", "pixels", "randaugment", "tfds", "transforms")
+TRAINING = ("checkpoint", "mixing", "optim", "phases", "step", "step_metrics", "streams")
+CHECKED = (
+    *(f"core.{file}" for file in CORE),
+    "data",
+    "evaluators",
+    "features",
+    *(f"generate.{file}" for file in SEARCH),
+    "layers",
+    "metrics",
+    "modalities.base",
+    *(f"modalities.image.{file}" for file in IMAGES),
+    "modalities.text",
+    "modalities.vector",
+    "models",
+    "objectives",
+    "tasks",
+    *(f"training.{file}" for file in TRAINING),
+    "weights.surgery",
+)
 install_import_hook([f"jtransfer.{room}" for room in CHECKED], "typechecker.check")
 
 if not live_libraries.MISSING:

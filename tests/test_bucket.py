@@ -15,6 +15,7 @@ from test_convert import CLASSES, TIMM, assert_same, write
 from jtransfer import inspect, weights
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
+from jtransfer.data.source import unlabelled
 from jtransfer.modalities.text import modality
 from jtransfer.weights import conversion, listing, sources
 
@@ -177,7 +178,7 @@ def test_a_runs_tokenizer_is_kept_there_and_found_again(bucket, tmp_path):
     (tmp_path / "source" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     bucket.mkdir(parents=True)
     text = modality.Text(tokenizer=str(tmp_path / "source"))
-    found = text.open(("gs://bucket/run", "scratch"), None).vocabulary
+    found = text.open(("gs://bucket/run", "scratch"), unlabelled(0, dict)).vocabulary
     (bucket / "run").mkdir()
     (bucket / "run" / "tokenizer.part").mkdir()
     assert modality.kept("gs://bucket/run") is None
@@ -188,5 +189,5 @@ def test_a_runs_tokenizer_is_kept_there_and_found_again(bucket, tmp_path):
         "vocab.txt",
     ]
     for places in (("gs://bucket/run", "hf://org/unread"), ("gs://bucket/another", "gs://bucket/run")):
-        again = modality.Text().open(places, None).vocabulary
+        again = modality.Text().open(places, unlabelled(0, dict)).vocabulary
         assert again.encode("a b a") == found.encode("a b a")

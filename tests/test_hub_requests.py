@@ -12,6 +12,7 @@ from test_convert import CLASSES, TIMM, assert_same, write
 from jtransfer import generate, weights
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
+from jtransfer.data.source import unlabelled
 from jtransfer.modalities.text.modality import Text
 from jtransfer.runs import initialize
 from jtransfer.weights import conversion, listing
@@ -55,7 +56,7 @@ def restore(folder):
 
 def start_a_run(folder):
     init = initialize.open(SOURCE)
-    assert Text().open((folder, init), None).vocabulary.vocabulary == 7
+    assert Text().open((folder, init), unlabelled(0, dict)).vocabulary.vocabulary == 7
     assert generate.read(init, encoder_decoder=False)
     spec = weights.describe(init)
     _, report = initialize.variables(init, spec.model, sharding.make_mesh({"data": -1}), "replicate")
