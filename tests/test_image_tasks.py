@@ -76,7 +76,8 @@ def numbers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("pairs"), "embed", task="embed")
+    arrays = {name: array for name, array in arrays_of("embed").items() if name != "labels"}
+    return run(tmp_path_factory.mktemp("pairs"), "embed", arrays, task="embed")
 
 
 @pytest.fixture(scope="module")
@@ -167,14 +168,16 @@ def test_embeddings_are_learnt_and_partners_are_found(name, request):
     assert np.isfinite(losses).all()
 
 
-def test_embeddings_are_predicted_and_reported(pairs, files, capsys):
-    given, (_, kept) = files("embed"), outcome(pairs)
-    lines = predicted(pairs, given, capsys)
+@pytest.mark.parametrize("name", ["pairs", "views"])
+def test_embeddings_are_predicted_and_reported(name, request, files, capsys):
+    folder = request.getfixturevalue(name)
+    given, (_, kept) = files("embed"), outcome(folder)
+    lines = predicted(folder, given, capsys)
     a = kept["embeddings"][:4, 0].astype(np.float64)
     near = a @ a.T - 3 * np.eye(4)
     for line, row in zip(lines, near, strict=True):
         assert line.endswith(given[row.argmax()])
-    assert "own partner nearest" in reported(pairs)
+    assert "own partner nearest" in reported(folder)
 
 
 def read(folder, arrays, name="images"):
@@ -201,6 +204,8 @@ def test_an_array_of_partners_is_read_beside_each_split(tmp_path):
     np.testing.assert_array_equal(source[5]["image_pair"], arrays["images_pair"][5])
     without = read(tmp_path, {name: x for name, x in arrays.items() if name != "images_pair"}, "without")
     assert set(without[5]) == {"image", "label"}
+    alone = read(tmp_path, {name: x for name, x in arrays.items() if name != "labels"}, "alone")
+    assert (len(alone), set(alone[5]), alone.label_kind) == (TRAIN + TEST, {"image", "image_pair"}, "none")
 
 
 @pytest.mark.parametrize(

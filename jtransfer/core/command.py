@@ -14,10 +14,15 @@ CLOSED = 141  # what a shell says of a program whose output was closed
 
 
 def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
-    """Calls `main(argv)`, or prints the text of its module for `--help`, and exits as a command does.
+    """Calls `main(argv)` and turns what it raises into the output and the exit code of a command.
 
-    An InputError is one line on standard error and exit code 2; an interrupt is "stopped" and 130. Where standard
-    output is closed by who reads it, the command ends without a word.
+    With `-h` or `--help` it prints the docstring of the module of `main` instead. An InputError is printed as one line
+    on standard error, with exit code 2; an interrupt prints "stopped", with exit code 130. If the reader of standard
+    output closes it, as `head` does, the command ends silently with exit code 141.
+
+    Args:
+      main: The function of the command.
+      argv: The arguments, the name of the program first; `sys.argv` by default.
     """
     argv = sys.argv if argv is None else argv
     logging.getLogger("absl").setLevel(logging.ERROR)  # where Orbax and others talk to themselves
@@ -39,10 +44,14 @@ def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None
 
 
 def parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
-    """Parses the command line; returns the arguments that are no flags.
+    """Parses the flags of a command line and returns its other arguments.
+
+    Args:
+      values: The flags that the command defines.
+      argv: The arguments, the name of the program first.
 
     Raises:
-      InputError: an unknown flag, or a value of another type.
+      InputError: A flag is unknown, or its value has the wrong type.
     """
     try:
         return values(argv)[1:]
@@ -51,12 +60,12 @@ def parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
 
 
 def step_of(text: str) -> int | str | None:
-    """The value of a flag `--step`: a number, "best", or None for the last."""
+    """Returns the step that the text of a flag `--step` names: a number, "best", or None for the last checkpoint."""
     return int(text) if text.isdigit() else text or None
 
 
 def cache_compilations() -> None:
-    """Keeps compiled programs between runs in ~/.cache/jtransfer/xla, unless JAX is told another place."""
+    """Stores compiled programs in ~/.cache/jtransfer/xla for later runs, unless JAX is configured otherwise."""
     import jax
 
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]

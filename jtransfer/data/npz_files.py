@@ -1,5 +1,6 @@
-"""`.npz` files of arrays and labels: `x_train`, `y_train`, `x_test`, `y_test` as in Keras, or all examples in two
-arrays. An array of inputs may have one of partners beside it, such as `x_train_pair`."""
+"""Reads `.npz` files with arrays `x_train`, `y_train`, `x_test` and `y_test`, as Keras has them, or with two arrays for
+all examples. Beside an array of inputs may lie one of their partners, such as `x_train_pair`; then labels may be
+missing."""
 
 import zipfile
 import zlib
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.data.source import Source
+from jtransfer.data.source import Source, unlabelled
 
 _SPLITS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 _PAIR = "_pair"  # after the name of an array of inputs
@@ -18,15 +19,15 @@ _UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zip
 
 
 class Arrays(NamedTuple):
-    """What a file holds.
+    """The arrays of a file, by split.
 
     Attributes:
-      where: the data set, for errors.
-      inputs: split → array [N, …].
-      partners: split → array [N, …] of what belongs together with the inputs, of splits that have one.
-      labels: split → array [N] or [N, C].
-      class_names: the array of that name; None where there is none.
-      held: the names of all arrays of the file.
+      where: The name of the data set, for error messages.
+      inputs: The inputs of each split, [N, …].
+      partners: What belongs together with each input, [N, …], for splits that have it.
+      labels: The labels of each split, [N] or [N, C]; empty if the file has none.
+      class_names: The array `class_names`; None if the file has none.
+      held: The names of all arrays of the file.
     """
 
     where: str
@@ -38,7 +39,13 @@ class Arrays(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The labels of all splits: their kind (`Source.label_kind`), the names of the classes, and split → values."""
+    """The targets of all splits.
+
+    Attributes:
+      kind: The kind of the labels (`Source.label_kind`).
+      class_names: The names of the classes.
+      values: The targets of each split, [N] or [N, C].
+    """
 
     kind: str
     class_names: list[str]
@@ -46,14 +53,17 @@ class Labels(NamedTuple):
 
 
 def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
-    """The arrays of a file; pickled objects in it are refused.
+    """Returns the arrays of a file. A file with pickled objects is refused.
+
+    Where some splits have labels, those without are left out.
 
     Args:
-      location: its path.
-      pairs: names of an array of inputs and one of labels that may hold all examples, which make the split "all".
+      location: The path of the file.
+      pairs: Pairs of names, of an array of inputs and one of labels, that may hold all examples. They make the split
+        "all".
 
     Raises:
-      InputError: no such file, not an `.npz` file, or arrays of different lengths.
+      InputError: The file does not exist or is no `.npz` file, or arrays that belong together differ in length.
     """
     path, where = Path(location).expanduser(), f"npz:{location}"
     if not path.is_file():
@@ -62,8 +72,10 @@ def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
     wanted = {"class_names", *(name for x, y in every for name in (x, x + _PAIR, y))}
     found, held = _read(path, wanted)
     named = [*_SPLITS.items(), *(("all", pair) for pair in pairs)]
-    there = {split: (x, y) for split, (x, y) in named if x in found and y in found}
-    inputs, labels = ({split: found[pair[i]] for split, pair in there.items()} for i in (0, 1))
+    there = {split: (x, y) for split, (x, y) in named if x in found and (y in found or x + _PAIR in found)}
+    there = {split: pair for split, pair in there.items() if pair[1] in found} or there
+    inputs = {split: found[x] for split, (x, _) in there.items()}
+    labels = {split: found[y] for split, (_, y) in there.items() if y in found}
     partners = {split: found[x + _PAIR] for split, (x, _) in there.items() if x + _PAIR in found}
     for arrays, what in ((labels, "labels"), (partners, "partners")):
         for split, array in arrays.items():
@@ -72,8 +84,8 @@ def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
     return Arrays(where, inputs, partners, labels, found.get("class_names"), held)
 
 
-def encode(arrays: Arrays) -> Labels:
-    """Turns the labels of a file into targets.
+def encode(arrays: Arrays) -> Labels | None:
+    """Turns the labels of a file into targets; None if it has no labels.
 
     Whole numbers [N] or [N, 1] from 0 on are classes, and so are strings, in sorted order. Decimal numbers [N] are
     numbers for regression. An array [N, C] of values from 0 to 1 has a value for each class that an example may have.
@@ -84,6 +96,8 @@ def encode(arrays: Arrays) -> Labels:
     Raises:
       InputError: The labels are of another kind, or out of range.
     """
+    if not arrays.labels:
+        return None
     where, names = arrays.where, arrays.class_names
     labels = {split: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for split, y in arrays.labels.items()}
     every = np.concatenate([y.reshape(-1) for y in labels.values()])
@@ -98,14 +112,17 @@ def encode(arrays: Arrays) -> Labels:
     return _classes(labels, names, where, every)
 
 
-def source(labels: Labels, split: str, example: Callable[[int], dict[str, Any]]) -> Source:
-    """The examples of a split.
+def source(arrays: Arrays, labels: Labels | None, split: str, example: Callable[[int], dict[str, Any]]) -> Source:
+    """Returns the examples of a split.
 
     Args:
-      labels: of all splits.
-      split: its name.
-      example: what an example holds beside its label, from its number.
+      arrays: The arrays of the file.
+      labels: The targets of all splits, from `encode`.
+      split: The name of the split.
+      example: A function from the number of an example to all that it holds but the label.
     """
+    if labels is None:
+        return unlabelled(len(arrays.inputs[split]), example)
     values, plain = labels.values[split], {"class": int, "number": float}.get(labels.kind, np.asarray)
 
     def read(index: int) -> dict[str, Any]:

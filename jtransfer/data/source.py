@@ -14,7 +14,7 @@ from jtransfer.core.errors import InputError
 
 _WITHOUT = {
     "tags": "each word has its own; choose a method that needs no labels of examples",
-    "none": "they are texts alone; name a column with data.label_key if they have one",
+    "none": "choose a task that needs none, or name their labels with data.label_key",
 }
 
 
@@ -24,18 +24,21 @@ class Declined(InputError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """`len(source)` examples; `source[i]` is a dict such as `{"image": uint8 [H, W, C], "label": int}`.
+    """A data set in random access: `len(source)` is its number of examples, and `source[i]` is one of them, a dict.
 
-    Of vectors it is `{"vector": float32 [d], "label": …}`. Of texts it is `{"text": str, "label": …}`, with `text_pair`
-    for two, `{"text": str, "target": str}`, or `{"tokens": list of str, "label": list of int}`.
+    An image is `{"image": uint8 [H, W, C], "label": …}` and a vector `{"vector": float32 [d], "label": …}`. A text is
+    `{"text": str, "label": …}`, and has `text_pair` if two texts belong together. A text to translate is
+    `{"text": str, "target": str}`, and one whose words are tagged `{"tokens": list of str, "label": list of int}`.
 
     Attributes:
-      size: the number of examples.
-      read: example number `0 <= i < size` as a dict; called from several threads.
-      class_names: the names of labels 0, 1, ….
-      read_labels: the labels of examples `start` to `stop` (excluded), without decoding the images.
-      label_kind: what an example's label is: a "class" (int), a "number" (float: regression), several "classes"
-        (float32 [C], each 0 to 1), "tags" (a class for each word, -1 for none), or "none".
+      size: The number of examples.
+      read: A function from the number of an example, `0 <= i < size`, to the example. Several threads call it.
+      class_names: The names of the classes, in the order of their numbers.
+      read_labels: A function from `start` and `stop` to the labels of the examples from `start` up to, but without,
+        `stop`. It reads labels only; no image is decoded.
+      label_kind: What the label of an example is: "class" (int), "number" (float, for regression), "classes" (float32
+        [C], a value from 0 to 1 for each class), "tags" (list of int: the class of each word, -1 where it has none), or
+        "none".
     """
 
     size: int

@@ -15,25 +15,28 @@ _EMBEDDED = Path(__file__).parent / "embedded"
 
 
 def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
-    """The examples of one split of a data set, in random access.
+    """Returns the examples of one split of a data set, in random access.
+
+    `spec["name"]` says what is opened:
+
+    - Images: a TFDS name (`cifar10`, `mnist:3.0.1`), `folder:/path` with a folder for each class, `npz:/path.npz`,
+      `sklearn:digits` or `embedded:fashion_mnist`. `image_key` ("image") and `label_key` ("label") name the features
+      of a TFDS data set, and `channels` (3 or 1) says how images are decoded.
+    - Texts: a TFDS name; `csv:`, `jsonl:` or `parquet:` with a file, a folder of files, or
+      `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. `text_key`, `pair_key`,
+      `target_key` and `label_key` name the columns. They may be left out if the names of the columns are usual ones.
+    - Vectors: `npz:` with `features` and `labels`; `csv:` or `parquet:`, of which all columns but `label_key` are taken
+      unless `columns` names some; `sklearn:iris`.
+    - Anything else: an address (`"package.module:attribute"` or `file.py:attribute`) of a function from `spec` to a
+      dict of sources by split.
 
     Args:
-      spec: a mapping or ConfigDict with `name` and, where they differ from the defaults, `dir` (TFDS's data directory,
-        default the environment's TFDS_DATA_DIR), `image_key` ("image"), `label_key` ("label") and `channels` (3 or 1).
-        `name` is a TFDS name (`cifar10`, `mnist:3.0.1`), `folder:/path` (a folder of class folders), `npz:/path.npz`
-        or `embedded:fashion_mnist`. Texts: a TFDS name, `csv:`, `jsonl:` or `parquet:` with a file, a folder of files
-        or `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. Their columns are
-        `text_key`, `pair_key`, `target_key` and `label_key`; those that go without saying need no name. Vectors:
-        `npz:` with `features` and `labels`, `csv:` or `parquet:` with the `columns` of numbers, by default all but
-        `label_key`, and `sklearn:iris`. An address (`"package.module:attribute"`) is a function of the
-        spec that gives a dict of sources. `modality` says which reader is meant, where several could be.
-      split: a split expression, such as `train[:90%]`; see `splits.select`.
-
-    Returns:
-      A source with `source[i] == {"image": uint8 [H, W, channels], "label": int}`, or with texts or vectors (`Source`).
+      spec: A mapping or ConfigDict with `name` and fields as above. `dir` is the data directory of TFDS, by default the
+        environment's TFDS_DATA_DIR. `modality` says how the data are read if several modalities could read them.
+      split: A split expression, such as `train[:90%]`; see `splits.select`.
 
     Raises:
-      InputError: no such data set, split or feature, or a file that cannot be read.
+      InputError: The data set, split or feature does not exist, or a file cannot be read.
     """
     name = spec.get("name")
     if not isinstance(name, str) or not name:

@@ -13,12 +13,17 @@ from jtransfer.evaluators.gather import gather
 
 
 def make(context: Context, split: str) -> Evaluate:
-    """An evaluator of BLEU and chrF of `config.generate.num_examples` texts of a split, evenly spread over it.
+    """Returns an evaluator that generates a text for some examples of a split and compares it with the target.
 
-    It keeps the texts, those wanted (`target`) and those generated (`written`).
+    It takes `config.generate.num_examples` examples, evenly spread over the split, and yields BLEU and chrF. The texts,
+    the targets (`target`) and the generated texts (`written`) are saved as predictions.
+
+    Args:
+      context: What evaluators know of the run.
+      split: A split expression of `config.data`.
 
     Raises:
-      InputError: the task has no targets to write, or a setting of generation is wrong.
+      InputError: The examples of the task have no targets, or a setting of the generation is wrong.
     """
     modality, config = context.modality, context.config
     if context.task.generates != "targets":

@@ -19,12 +19,12 @@ Transform = Callable[..., dict]
 
 
 class Writing(NamedTuple):
-    """How a model generates what a task of a modality is to produce.
+    """How a model generates texts.
 
     Attributes:
-      settings: of the generation.
-      inputs: what people give to `predict` → the arrays that `generate.generate` takes.
-      decoded: `(tokens [n, m], lengths [n]) -> strings [n]`: what was generated.
+      settings: The settings of the generation.
+      inputs: A function from what a user gives to `predict` to the arrays that `generate.generate` takes.
+      decoded: A function from generated tokens [n, m] and their lengths [n] to an array of n strings.
     """
 
     settings: generate.Settings
@@ -34,19 +34,18 @@ class Writing(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Modality:
-    """One kind of input. A modality is a dataclass; its fields are fields of `config.data`, checked like all others.
+    """One kind of input, such as images. A subclass is a frozen dataclass whose fields become fields of `config.data`.
 
-    Fields with `metadata=STATE` are no fields of a config: they hold what `open` reads, such as a tokenizer, and what
-    `save` keeps in the run's folder. Only `accepts` and `make_transform` have to be written; a method that is left out
-    does nothing special.
+    A field with `metadata=STATE` is no field of the config. It holds what `open` reads or computes, such as a
+    tokenizer, and `save` writes it into the run's folder. A subclass must define `accepts` and `make_transform`; the
+    other methods have defaults.
 
     Attributes:
-      kind: what a model says in `takes`.
-      nouns: what one example is called, and several.
-      mixes: what can be done to a batch of inputs: "mixup" where they are arrays of numbers, "cutmix" where these are
-        images.
-      folder: the folder in a run's folder that `save` writes into; "" is the run's own.
-      files: names of files that lie beside weights, for `open`; an export takes them along.
+      kind: The name of the modality, which a model that takes such inputs has as its attribute `takes`.
+      nouns: The words for one example and for several in messages.
+      mixes: The mixing augmentations that suit such inputs: "mixup" for arrays of numbers, "cutmix" for images.
+      folder: The folder inside a run's folder that `save` writes into; "" for the run's folder itself.
+      files: The names of files that may lie beside weights and that `open` reads. An export copies them.
     """
 
     kind: ClassVar[str] = ""
@@ -67,13 +66,17 @@ class Modality:
 
     @classmethod
     def check(cls, task: Task, example: Mapping[str, Any]) -> None:
-        """Nothing, if an example has what the task's form needs. Raises InputError where it lacks something."""
+        """Checks that an example has what the form of the task needs.
+
+        Raises:
+          InputError: The example lacks something.
+        """
 
     @classmethod
     def own_preprocess(cls, model: Any) -> Callable[[Any], Any]:
-        """A jittable function of one array of a model's inputs, by the model's own account of its preprocessing.
+        """Returns the preprocessing that a model describes in its own fields, a jittable function of one array.
 
-        It leaves arrays as they are that are no raw examples of this modality, by their dtype.
+        The function returns arrays unchanged whose dtype is not that of raw examples of this modality.
         """
         return lambda x: x
 
@@ -134,40 +137,46 @@ class Modality:
         return model
 
     def writing(self, task: Task, model: Any, fields: Mapping[str, Any]) -> Writing:
-        """How a model generates for a task that writes.
+        """Returns how a model generates texts for a task.
 
         Args:
-          task, model: of the run.
-          fields: settings of `generate.Settings`, `config.generate.fields`; what they leave open is told by the files
-            and the model.
+          task: The task of the run.
+          model: The Linen module.
+          fields: Fields of `generate.Settings`, from `config.generate.fields`. Fields that are not given follow from
+            the tokenizer and the model.
 
         Raises:
-          InputError: there is no such setting, or nothing can be generated for such examples.
+          InputError: A field does not exist, or this modality generates nothing.
         """
         raise InputError(f"task={task.name!r} generates texts, which {self.nouns[1]} are not")
 
     def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
-        """What is to be known of the training examples before a run begins; "" for nothing.
+        """Returns a line about the training examples that is printed before a run begins, or "" for none.
 
         Args:
-          source: the examples, before they are packed.
-          task, model: of the run.
-          rows: how many there are when they are packed.
+          source: The examples, before they are packed.
+          task: The task of the run.
+          model: The Linen module.
+          rows: The number of rows that the packed examples make.
 
         Raises:
-          InputError: they do not fit the model or the files.
+          InputError: The examples do not fit the model, or files such as a tokenizer's.
         """
         return ""
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
-        """The example, without a label, that someone gives to `predict`."""
+        """Returns the example, without a label, for one argument that a user gives to `predict`."""
         raise InputError(f"{self.nouns[1]} can't be given to predict")
 
     def check_given(self, given: Sequence[str]) -> None:
-        """Nothing, if all that someone gives to `predict` is there. Raises InputError where something is missing."""
+        """Checks that all that a user gives to `predict` exists.
+
+        Raises:
+          InputError: Something is missing.
+        """
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        """What a report shows of an example: `{"picture": uint8 [H, W, C]}`, `{"text": str}`, or both."""
+        """Returns what a report shows of an example: `{"picture": uint8 [H, W, C]}`, `{"text": str}`, or both."""
         return {}
 
 
@@ -181,7 +190,12 @@ def fields(modality: type[Modality]) -> dict[str, Any]:
 
 
 def of_config(modality: type[Modality], config: Mapping[str, Any] | ConfigDict) -> Modality:
-    """The modality with the fields that a `config.data` has."""
+    """Returns a modality with the values that a config gives to its fields.
+
+    Args:
+      modality: The class of the modality.
+      config: The section `config.data`, whose other fields are ignored.
+    """
     return modality(**{name: config[name] for name in fields(modality) if name in config})
 
 

@@ -36,29 +36,35 @@ def by_token(loss: Callable) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a model is trained to do. A task knows no modality.
+    """What a model is trained to do, whatever its inputs are.
+
+    During an evaluation `keep` is applied to each batch, on the devices. What it returns is gathered into a table, a
+    dict of arrays with a row for each example. `score` computes the metrics from this table, and `finish` makes from it
+    what is saved as the predictions.
 
     Attributes:
-      name: its name in a config.
-      score: `(table, class names) -> (metric, value)…`, the metrics of an evaluation, from what was kept of all
-        examples.
-      loss: the name of its usual loss (`objectives.LOSSES`).
-      label_kinds: the kinds of labels that it takes (`data.Source.label_kind`); none where it does not look at them.
-      form: what the model is given of an example: "single" (one input), "pair" (two that belong together), "tokens"
-        (an input whose parts have a label each), "seq2seq" (an input, and a sequence to produce) or "causal" (a
-        sequence that is its own label). A modality serves the forms that it has a transform for.
-      keep: `(logits, labels) -> {name: [B, …]}`, jittable: what is kept of each example of an evaluation.
-      finish: `table -> table`, once over all examples: what is saved as predictions.
-      metric: the metric that tells a better model, unless the config names another.
-      hits: `(logits, labels) -> bool [B] or [B, n]`: which are right; None where no one is right or wrong.
-      by_token: labels are of tokens, -1 where there is none.
-      head: the kind of head that a model needs ("classify", "tag", "embed"); "" where there is none to choose.
-      blank: `classes -> label` of an example that is to be predicted.
-      lines: `(given, table, class names) -> lines`: what `predict` prints (`tasks.printing`).
-      shown: the metrics that a report compares, the most important first.
-      sections: what a report shows of the predictions: "classes", "numbers" or "texts".
-      generates: what the model generates: "targets", which an evaluation compares with those wanted; "more"; or "".
-      wrap: `loss of (outputs, labels, mask) -> the loss of this task's outputs`.
+      name: The task's name in a config.
+      score: A function from a table and the names of the classes to pairs of a metric's name and its value.
+      loss: The name of the loss that is used unless the config names another (`objectives.LOSSES`).
+      label_kinds: The kinds of labels that the task takes (`data.Source.label_kind`); empty if it uses no labels.
+      form: What the model is given of an example: "single" (one input), "pair" (two inputs that belong together),
+        "tokens" (an input with a label for each of its parts), "seq2seq" (an input and a sequence to produce) or
+        "causal" (a sequence that is its own label). A modality serves the forms that it has a transform for.
+      keep: A jittable function from the logits and the labels of a batch to a dict of arrays [B, …].
+      finish: A function from the table of all examples to the table that is saved.
+      metric: The metric by which the best checkpoint is chosen, unless the config names another.
+      hits: A function from logits and labels to bool [B] or [B, n], which says what is predicted correctly. None for
+        tasks without right and wrong, such as regression.
+      by_token: Whether labels are int32 [B, n], one for each token, with -1 for a token without a label.
+      head: The kind of head that the model needs ("classify", "tag" or "embed"); "" if models have only one kind.
+      blank: A function from the number of classes to the label that stands in for the unknown one in `predict`.
+      lines: A function from the inputs, the table and the names of the classes to the lines that `predict` prints
+        (`tasks.printing`).
+      shown: The metrics that a report compares, the most important first.
+      sections: What a report shows of the predictions: "classes", "numbers" or "texts".
+      generates: "targets" if the model generates texts that an evaluation compares with the wanted ones, "more" if it
+        continues a text, "" if it generates nothing.
+      wrap: A function from a loss to the loss of this task's outputs; both take outputs, labels and the mask.
     """
 
     name: str

@@ -10,14 +10,19 @@ from jtransfer.modalities.image.pixels import with_channels
 
 
 def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """The splits of a file with `images` and `labels`, or `x_train`, `y_train`, `x_test` and `y_test`
-    (`data.npz_files`).
+    """Returns the splits of an `.npz` file of images.
 
-    Images are uint8 [N, H, W] or [N, H, W, 1 | 3 | 4]. `images_pair`, `x_train_pair` and `x_test_pair` hold the images
-    that belong together with them, for embeddings.
+    The file has `images` and `labels`, or `x_train`, `y_train`, `x_test` and `y_test`. Images are uint8 [N, H, W] or
+    [N, H, W, 1 | 3 | 4]. For embeddings, `images_pair`, `x_train_pair` and `x_test_pair` may hold the images that
+    belong together with them, and labels are not needed.
+
+    Args:
+      location: The path of the file.
+      spec: As for `data.open`.
 
     Raises:
-      InputError: as for `npz_files`, or the arrays are no images.
+      InputError: As for `npz_files.read` and `npz_files.encode`.
+      Declined: The arrays are no images.
     """
     arrays = npz_files.read(location, [("images", "labels")])
     if not arrays.inputs:
@@ -29,7 +34,7 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
         for split, images in found.items():
             _check(images, f"{arrays.where}, split {split}")
     labels, channels = npz_files.encode(arrays), spec.get("channels", 3)
-    return {split: npz_files.source(labels, split, _reader(arrays, split, channels)) for split in arrays.inputs}
+    return {split: npz_files.source(arrays, labels, split, _reader(arrays, split, channels)) for split in arrays.inputs}
 
 
 def _reader(arrays: npz_files.Arrays, split: str, channels: int) -> Callable[[int], dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""What a model writes: by which settings it generates, from which tokens, and the texts that come of it."""
+"""Generation of texts in a run: its settings, the tokens that it starts from, and the texts that it gives."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,16 +12,17 @@ from jtransfer.modalities.text.tokenizers import Tokenizer
 
 
 def settings(produced: Tokenizer, most: int, model: Any, fields: Mapping[str, Any]) -> generate.Settings:
-    """How a run generates: `config.generate.fields`; what they leave open is told by the tokenizer and the model.
+    """Returns the settings by which a run generates texts.
 
     Args:
-      produced: the tokenizer of what is generated.
-      most: tokens of a generated text, unless the model has room for fewer.
-      model: the Linen module.
-      fields: of `generate.Settings`.
+      produced: The tokenizer of the generated texts.
+      most: The greatest number of tokens of a generated text. A model with fewer positions generates fewer.
+      model: The Linen module.
+      fields: Fields of `generate.Settings`, from `config.generate.fields`. Fields that are not given follow from the
+        tokenizer and the model.
 
     Raises:
-      InputError: no such setting, or a value out of its range.
+      InputError: A field does not exist, or a value is out of range.
     """
     positions = getattr(model, "max_length", None)
     own = {
@@ -34,7 +35,14 @@ def settings(produced: Tokenizer, most: int, model: Any, fields: Mapping[str, An
 
 
 def inputs(tokenizer: Tokenizer, length: int, form: str, given: Sequence[str]) -> dict[str, np.ndarray]:
-    """`input_ids` and `attention_mask`, int32 [B, n], of texts that someone gives; of a prompt, its last tokens."""
+    """Returns `input_ids` and `attention_mask`, int32 [B, n], of B texts that a user gives.
+
+    Args:
+      tokenizer: The tokenizer of the inputs.
+      length: The greatest number of tokens. Of a longer prompt to continue, the last tokens are kept.
+      form: The form of the task, "seq2seq" or "causal".
+      given: The texts.
+    """
     if form == "seq2seq":
         encoded = tokenizer(given, length=length)
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
@@ -45,5 +53,11 @@ def inputs(tokenizer: Tokenizer, length: int, form: str, given: Sequence[str]) -
 
 
 def decoded(produced: Tokenizer, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Tokens [n, m] that a model generated, as far as each row's length goes, as strings [n]."""
+    """Returns an array of n strings, the texts of generated tokens.
+
+    Args:
+      produced: The tokenizer of the generated texts.
+      tokens: int [n, m].
+      lengths: int [n], the number of tokens of each row that belong to its text.
+    """
     return np.array([produced.decode(row[:length]) for row, length in zip(tokens, lengths, strict=True)])

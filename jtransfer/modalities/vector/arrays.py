@@ -36,7 +36,9 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
         listed = ", ".join(f"{split} {x.shape[1]}" for split, x in found.items())
         raise InputError(f"{arrays.where}: the vectors of the splits differ in length: {listed}")
     labels = npz_files.encode(arrays)
-    return {split: npz_files.source(labels, split, lambda i, x=x: {"vector": x[i]}) for split, x in found.items()}
+    return {
+        split: npz_files.source(arrays, labels, split, lambda i, x=x: {"vector": x[i]}) for split, x in found.items()
+    }
 
 
 def _vectors(x: np.ndarray, where: str) -> np.ndarray:
