@@ -1,19 +1,20 @@
 """A checkpoint that is opened once: its tensors, the files beside it, and what these say."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width
 from jtransfer.weights import formats, sources
+from jtransfer.weights.formats import transformers_flax
 from jtransfer.weights.identify import hf_config, manifest, sidecar_files
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A checkpoint. What it has is fetched and read when it is first asked for, and kept: no file is asked for twice.
 
@@ -40,10 +41,18 @@ class Checkpoint:
 
     @functools.cached_property
     def tensors(self) -> Mapping[str, Any]:
-        """The tensors by name; each has a `shape` and a `dtype`, and is read by its method `read()`."""
+        """The tensors by name; each has a `shape` and a `dtype`, and is read by its method `read()`.
+
+        Those of a Flax model of transformers have the names and the layout of its torch model.
+        """
         if self._given is not None:
-            return self._given
-        return formats.open(f"{self.path}:{self.subtree}" if self.subtree else self.path)
+            flax = transformers_flax.is_transformers_flax(self._given)
+            return transformers_flax.as_torch(self._given) if flax else self._given
+        opened = formats.open(f"{self.path}:{self.subtree}" if self.subtree else self.path)
+        if not transformers_flax.is_transformers_flax(opened):
+            return opened
+        said = f"{opened.format} of transformers' Flax, as torch has it"
+        return dataclasses.replace(opened, tensors=transformers_flax.as_torch(opened), format=said)
 
     @functools.cached_property
     def _files(self) -> dict[str, Path | None]:

@@ -1,7 +1,8 @@
 """Folders of weights: with a sharded index, or with one weights file."""
 
+import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.files import File
@@ -48,7 +49,7 @@ def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
     """
     names = weight_map(file)
     folder = os.path.dirname(file.path)
-    shards = {name: open_file(os.path.join(folder, name)) for name in shard_names(names)}
+    shards = {name: _as_written(open_file(os.path.join(folder, name)), names) for name in shard_names(names)}
     missing = [name for name, shard in names.items() if name not in shards[shard]]
     if missing:
         shown = ", ".join(f"{name[:80]!r} in {names[name]}" for name in missing[:5])
@@ -59,6 +60,13 @@ def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
     formats = sorted({opened.format for opened in shards.values()})
     unwrapped = tuple(dict.fromkeys(step for opened in shards.values() for step in opened.unwrapped))
     return Opened(tensors, "+".join(formats) or "index", unwrapped, tuple(left_out))
+
+
+def _as_written(opened: Opened, wanted: Mapping[str, str]) -> Opened:
+    """The tensors of a shard, with what was taken off their names where the index has it."""
+    prefix = "".join(step for step in opened.unwrapped if step.endswith(("/", ".")))
+    whole = {f"{prefix}{name}": tensor for name, tensor in opened.items()}
+    return dataclasses.replace(opened, tensors=whole) if all(name in wanted for name in whole) else opened
 
 
 def weight_map(file: File) -> dict[str, str]:
