@@ -14,6 +14,7 @@ from reference_models import clip, convnext, convolutional, densenet, inverted, 
 # case → (our model, our fields, pixels, gain, constructor of theirs)
 CASES = {
     **convolutional.resnet_cases(),
+    **convolutional.thin_resnet_cases(),
     **convolutional.lite_cases(),
     **convolutional.vgg_cases(),
     **convnext.convnext_cases(),

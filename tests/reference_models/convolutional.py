@@ -12,17 +12,12 @@ def from_lite_package(name, size):
     return EfficientNet.from_name(name, num_classes=references.CLASSES, image_size=size)
 
 
-def from_transformers_resnet(depths, kind):
+def from_transformers_resnet(depths, kind, **changes):
     import transformers
 
     widths = [64, 128, 256, 512] if kind == "basic" else [256, 512, 1024, 2048]
-    config = transformers.ResNetConfig(
-        depths=depths,
-        hidden_sizes=widths,
-        layer_type=kind,
-        num_labels=references.CLASSES,
-        downsample_in_bottleneck=False,
-    )
+    fields = {"hidden_sizes": widths, "downsample_in_bottleneck": False} | changes
+    config = transformers.ResNetConfig(depths=depths, layer_type=kind, num_labels=references.CLASSES, **fields)
     return transformers.ResNetForImageClassification(config)
 
 
@@ -57,6 +52,34 @@ def resnet_cases():
         "resnet152_torchvision": (64, lambda: from_torchvision("resnet152")),
     }
     return {case: (case.split("_")[0], {}, size, 0.8, build) for case, (size, build) in theirs.items()}
+
+
+RESNETS = ("resnext50_32x4d", "wide_resnet50_2", "resnet26d", "seresnet18", "seresnext26t_32x4d", "resnetrs50")
+
+
+def thin_resnet_cases():
+    """The kin of ResNet in timm, thin and shallow, of images with odd sides; and what transformers' ResNet can be."""
+    depths, widths = [1, 2, 1, 1], (16, 32, 48, 64)
+    fields = {"depths": depths, "widths": widths}
+    shared = {"embedding_size": 12, "downsample_in_first_stage": True}
+    first = {"downsample_in_bottleneck": True}
+
+    def thin(name):
+        return from_timm(name, layers=depths, channels=widths)
+
+    def hugging(kind, expansion, **changes):
+        sizes = [expansion * width for width in widths]
+        return from_transformers_resnet(depths, kind, hidden_sizes=sizes, **shared, **changes)
+
+    rows = {f"{name}_thin": (name, fields, lambda name=name: thin(name)) for name in RESNETS} | {
+        "resnet_basic_hf": ("resnet18", fields | shared, lambda: hugging("basic", 1)),
+        "resnet_v1_hf": (
+            "resnet50",
+            fields | shared | first | {"activation": "gelu", "inner_activation": "relu"},
+            lambda: hugging("bottleneck", 4, hidden_act="gelu", **first),
+        ),
+    }
+    return {case: (model, given, 75, 1.2, build) for case, (model, given, build) in rows.items()}
 
 
 def lite_cases():

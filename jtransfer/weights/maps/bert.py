@@ -144,7 +144,7 @@ def activation_of(name: str) -> str:
     Raises:
       InputError: There is no such activation.
     """
-    name = {"gelu_pytorch_tanh": "gelu_new", "swish": "silu"}.get(name, name)
+    name = {"gelu_pytorch_tanh": "gelu_new", "gelu_tanh": "gelu_new", "swish": "silu"}.get(name, name)
     if name not in ACTIVATIONS:
         raise InputError(f"config.json: activation {name!r}; the models here have {', '.join(ACTIVATIONS)}")
     return name
