@@ -1,15 +1,20 @@
 """One small model of each family and a batch for it, shared by the tests."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 
 from jtransfer import models, objectives
 from jtransfer.core import rules
+from jtransfer.models import resnet
 from jtransfer.training import optim, state, step
 
-IMAGE_MODELS = [name for name in models.names() if isinstance(models.create(name), models.ImageChain)]
+ALIKE = [name for name in resnet.MODELS if not re.fullmatch(r"resnet(18|34|50|101|152|26t|rs50)|seresnext50_.*", name)]
+IMAGE_MODELS = [
+    name for name in models.names() if isinstance(models.create(name), models.ImageChain) and name not in ALIKE
+]
 MODELS = {
     "resnet": ("resnet18", {"depths": (1, 1, 1, 1), "image_size": 32}),
     "vgg": ("vgg11_bn", {"width": 8, "image_size": 32}),

@@ -7,6 +7,7 @@ References:
   Zhai et al., Sigmoid Loss for Language Image Pre-Training, arXiv:2303.15343, 2023.
 """
 
+import dataclasses
 from functools import partial
 
 import flax.linen as nn
@@ -177,6 +178,8 @@ class ViT(ImageChain):
       num_heads: The number of attention heads.
       mlp_dim: The number of features inside the networks of the layers.
       distilled: Whether there is a distillation token with a classifier of its own (DeiT).
+      distillation_token: Whether there is a distillation token that no classifier reads: a DeiT whose teacher is left
+        out, as transformers has it.
       pooling: What represents the image: "cls", the class token; "mean" of the patches; "cls+mean", both beside each
         other; or "map", attention from a learned query, without a class token (SigLIP). timm's DINOv2 has "cls",
         transformers' has "cls+mean".
@@ -198,13 +201,15 @@ class ViT(ImageChain):
     layer_scale: float | None = None
     drop_path: float = 0.0
     pixels: Pixels = _HALF
+    distillation_token: bool = dataclasses.field(default=False, kw_only=True)
 
     @property
     def tokens(self) -> tuple[str, ...]:
         """The names of the learned tokens before the patches."""
         if self.pooling == "map":
             return ()
-        return ("class_token", "distillation_token") if self.distilled else ("class_token",)
+        further = self.distilled or self.distillation_token
+        return ("class_token", "distillation_token") if further else ("class_token",)
 
     def parts(self):
         def layer(i):

@@ -5,6 +5,7 @@ from typing import Any
 
 from jtransfer.models.convnext import ConvNeXt
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
+from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = ConvNeXt
@@ -13,7 +14,7 @@ _plane = Transform(lambda x: x[:, 0, 0], lambda x: x[:, None, None])  # [c, 1, 1
 
 def schemes(model: ConvNeXt) -> tuple[Scheme, ...]:
     """The naming schemes of a model; torchvision's come first."""
-    return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, _TRANSFORMERS, _FACEBOOK
+    return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, _TRANSFORMERS, _BASE, _FACEBOOK
 
 
 def _torchvision(model: ConvNeXt) -> Iterator[Map]:
@@ -71,6 +72,8 @@ _TRANSFORMERS = Scheme(
         *dense("classifier", "head/dense"),
     ),
 )
+
+_BASE = without_prefix(_TRANSFORMERS, "convnext.")
 
 _FACEBOOK = Scheme(
     "facebook",

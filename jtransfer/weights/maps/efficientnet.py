@@ -6,6 +6,7 @@ from typing import Any
 from jtransfer.core.errors import InputError
 from jtransfer.models.efficientnet import EfficientNet
 from jtransfer.weights.mapping import Map, Scheme, dense
+from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.inverted import TIMM as TRUNK
 from jtransfer.weights.maps.inverted import enumerated, fields, layer, squeeze, tensorflow_or_not, torchvision_block
 
@@ -20,8 +21,9 @@ def schemes(model: EfficientNet) -> tuple[Scheme, ...]:
     ours = (_TIMM, Scheme(package, tuple(_package(model))))
     if not model.squeezes:
         return ours
-    libraries = Scheme("torchvision", tuple(_torchvision(model))), Scheme("transformers", tuple(_transformers(model)))
-    return *ours, *libraries
+    hugging = Scheme("transformers", tuple(_transformers(model)))
+    base = without_prefix(hugging, "efficientnet.")
+    return *ours, Scheme("torchvision", tuple(_torchvision(model))), hugging, base
 
 
 _TIMM = Scheme("timm", (*TRUNK, *layer("conv_head", "bn2", "conv_head"), *dense("classifier", "head/dense")))

@@ -7,6 +7,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.models.inverted import scaled
 from jtransfer.models.mobilenet_v2 import MobileNetV2
 from jtransfer.weights.mapping import Map, Scheme, dense
+from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.inverted import TIMM as TRUNK
 from jtransfer.weights.maps.inverted import enumerated, fields, layer
 from jtransfer.weights.maps.timm_arguments import arguments
@@ -18,7 +19,9 @@ MODEL = MobileNetV2
 
 def schemes(model: MobileNetV2) -> tuple[Scheme, ...]:
     """The naming schemes of a model; torchvision's come first."""
-    return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, Scheme("transformers", tuple(_transformers(model)))
+    hugging = Scheme("transformers", tuple(_transformers(model)))
+    base = without_prefix(hugging, "mobilenet_v2.")
+    return Scheme("torchvision", tuple(_torchvision(model))), _TIMM, hugging, base
 
 
 _TIMM = Scheme("timm", (*TRUNK, *layer("conv_head", "bn2", "conv_head"), *dense("classifier", "head/dense")))

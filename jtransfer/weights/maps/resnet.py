@@ -7,6 +7,7 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.models.resnet import ResNet
 from jtransfer.weights.mapping import Map, Scheme, batch_norm, conv, dense, pointwise
+from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.bert import activation_of
 from jtransfer.weights.maps.timm_arguments import arguments
 
@@ -19,7 +20,7 @@ def schemes(model: ResNet) -> tuple[Scheme, ...]:
     """The naming schemes of a model: torchvision's, which timm has, too, or timm's alone; and transformers'."""
     alone = [field for field in (*_OF_TIMM, *_OF_TRANSFORMERS, "activation") if field not in _TORCHVISION]
     torchvision = Scheme("timm" if _changed(model, *alone) else "torchvision", tuple(_timm(model)))
-    return (torchvision,) if _changed(model, *_OF_TIMM) else (torchvision, _TRANSFORMERS)
+    return (torchvision,) if _changed(model, *_OF_TIMM) else (torchvision, _TRANSFORMERS, _BASE)
 
 
 _TORCHVISION = ("cardinality", "base_width")  # what torchvision's ResNet can be made with
@@ -34,12 +35,13 @@ def _timm(model: ResNet) -> Iterator[Map]:
     yield from _layer("conv1.6" if model.stem_type else "conv1", "bn1", "stem/conv", "stem/bn")
     for k in (1, 2) if model.stem_type else ():
         yield from _layer(f"conv1.{3 * k - 3}", f"conv1.{3 * k - 2}", f"stem/conv{k}", f"stem/bn{k}")
-    yield from _layer("maxpool.0", "maxpool.1", "stem/conv_pool", "stem/bn_pool")
+    if model.replace_stem_pool:
+        yield from _layer("maxpool.0", "maxpool.1", "stem/conv_pool", "stem/bn_pool")
     theirs, ours, first = "layer{i}.{j}", "stage{i}/block{j}", int(model.avg_down)
     yield from _layer(f"{theirs}.conv{{k}}", f"{theirs}.bn{{k}}", f"{ours}/conv{{k}}", f"{ours}/bn{{k}}")
     shortcut = (f"{theirs}.downsample.{first}", f"{theirs}.downsample.{first + 1}")
     yield from _layer(*shortcut, f"{ours}/shortcut/conv", f"{ours}/shortcut/bn")
-    for name, part in (("fc1", "reduce"), ("fc2", "expand")):
+    for name, part in (("fc1", "reduce"), ("fc2", "expand")) if model.se_ratio else ():
         yield Map(f"{theirs}.se.{name}.weight", f"{ours}/squeeze/{part}/kernel", pointwise)
         yield Map(f"{theirs}.se.{name}.bias", f"{ours}/squeeze/{part}/bias")
     yield from dense("fc", "head/dense")
@@ -66,6 +68,7 @@ _TRANSFORMERS = Scheme(
         *dense("classifier.1", "head/dense"),
     ),
 )
+_BASE = without_prefix(_TRANSFORMERS, "resnet.")
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.models.swin import Swin, relative_index
 from jtransfer.weights.mapping import Map, Scheme, conv, dense, layer_norm, linear
+from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.timm_arguments import arguments
 from jtransfer.weights.maps.vit import fused_attention
 
@@ -26,12 +27,16 @@ def schemes(model: Swin) -> tuple[Scheme, ...]:
     A stage of timm begins with the merging of places, one of the others' ends with that before the next.
     """
     stages = range(len(model.depths))
+    hugging = [
+        Scheme("transformers", (*_HUGGING, *_hugging_blocks(_FILES)), _IGNORE),
+        Scheme("transformers modules", (*_HUGGING, *_hugging_blocks(_MODULES)), _IGNORE),
+    ]
     return (
         Scheme("timm", (*_ends("head.fc"), *_merge("layers.{i}.downsample", "{i+1}"), *_timm_blocks), _IGNORE),
         Scheme("microsoft", (*_ends("head"), *_merge("layers.{i}.downsample", "{i+2}"), *_timm_blocks), _IGNORE),
         Scheme("torchvision", tuple(row for i in stages for row in _torchvision(i)), _IGNORE, derived=_indices(model)),
-        Scheme("transformers", (*_HUGGING, *_hugging_blocks(_FILES)), _IGNORE),
-        Scheme("transformers modules", (*_HUGGING, *_hugging_blocks(_MODULES)), _IGNORE),
+        *hugging,
+        *(without_prefix(scheme, "swin.") for scheme in hugging),
     )
 
 

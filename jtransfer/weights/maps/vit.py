@@ -12,6 +12,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.models.vit import ViT
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
 from jtransfer.weights.maps import big_vision
+from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.timm_arguments import arguments
 
 MODEL = ViT
@@ -61,7 +62,8 @@ def schemes(model: ViT) -> tuple[Scheme, ...]:
     others = big_vision.schemes(model) if kind == "vit" else ()
     if model.pooling == "map":
         return _timm(model), *others
-    return _timm(model), _transformers(kind, model), _modules(kind, model), *others
+    hugging = [_transformers(kind, model), _modules(kind, model)]
+    return _timm(model), *hugging, *(without_prefix(scheme, f"{kind}.") for scheme in hugging), *others
 
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
@@ -70,12 +72,14 @@ def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[s
 
 
 def _kind(model: ViT) -> str:
-    return "deit" if model.distilled else "vit" if model.layer_scale is None else "dinov2"
+    if "distillation_token" in model.tokens:
+        return "deit"
+    return "vit" if model.layer_scale is None else "dinov2"
 
 
 def _timm(model: ViT) -> Scheme:
-    distilled = (Map("dist_token", "embed/distillation_token"), *dense("head_dist", "head/distilled"))
-    distilled = distilled if model.distilled else ()
+    token, head = Map("dist_token", "embed/distillation_token"), dense("head_dist", "head/distilled")
+    distilled = [token] * ("distillation_token" in model.tokens) + (head if model.distilled else [])
     rows = [
         *TIMM_TOWER,
         *distilled,
@@ -177,15 +181,15 @@ _ACTIVATIONS = {
 
 
 def _deit(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _stated(config) | {"distilled": _TEACHER in (config.get("architectures") or ())}
+    distilled = any(str(name).endswith("WithTeacher") for name in config.get("architectures") or ())
+    return _stated(config) | {"distilled": distilled, "distillation_token": not distilled}
 
 
 def _dinov2(config: Mapping[str, Any]) -> dict[str, Any]:
     return _stated(config) | {"layer_scale": config["layerscale_value"], "pooling": "cls+mean"}
 
 
-_TEACHER = "DeiTForImageClassificationWithTeacher"
-_ARCHITECTURES = {"vit": "ViTForImageClassification", "deit": _TEACHER, "dinov2": "Dinov2ForImageClassification"}
+_CLASSES = {"vit": "ViT", "deit": "DeiT", "dinov2": "Dinov2"}
 _REQUIRED = {"qkv_bias": True}
 STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
     "vit": (_stated, _REQUIRED),
@@ -208,7 +212,7 @@ def transformers(model: ViT) -> dict[str, Any]:
         raise InputError(f"transformers' dinov2 has an mlp_dim that is a multiple of the width {model.width}")
     mlp = {"mlp_ratio": model.mlp_dim // model.width, "layerscale_value": model.layer_scale}
     return {
-        "architectures": [_ARCHITECTURES[kind]],
+        "architectures": [f"{_CLASSES[kind]}ForImageClassification" + "WithTeacher" * model.distilled],
         "model_type": kind,
         "hidden_size": model.width,
         "num_hidden_layers": model.depth,
@@ -261,6 +265,8 @@ def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
     able = ("map",) if name.endswith("_siglip") else ("cls", "mean")
     if model.pooling not in able:
         raise InputError(f"timm's {name} has pooling={' or '.join(map(repr, able))}; this model has {model.pooling!r}")
+    if model.distillation_token and not model.distilled:
+        raise InputError(f"timm's {name} has no distillation token without its classifier; export it to transformers")
     dino = name.startswith("dinov2_")
     theirs = f"vit_{name.removeprefix('dinov2_')}_patch14_dinov2" if dino else f"{name}_224"
     args = arguments(
