@@ -29,15 +29,21 @@ WINDOWS = {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 2], "window_size"
 SHARED = {"projection_dim": 9}
 DINO = {key: value for key, value in SQUARE.items() if key != "intermediate_size"} | {"mlp_ratio": 2}
 RESNET = {"depths": [1, 2, 1, 1], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
+RESNET_V1 = {
+    **{"depths": [1, 2], "hidden_sizes": [16, 32], "embedding_size": 12, "hidden_act": "gelu"},
+    **{"downsample_in_first_stage": True, "downsample_in_bottleneck": True},
+}
 CONVNEXT = {"depths": [2, 1, 2, 1], "hidden_sizes": [8, 16, 32, 64], "image_size": [64, 96]}
 EFFICIENT = {"width_coefficient": 0.5, "depth_coefficient": 0.1, "hidden_dim": 640, "image_size": 96}
 IMAGES = {  # case → transformers' class and config
     "resnet": ("ResNetForImageClassification", RESNET),
+    "resnet_v1": ("ResNetForImageClassification", RESNET_V1),
     "convnext": ("ConvNextForImageClassification", CONVNEXT),
     "efficientnet": ("EfficientNetForImageClassification", EFFICIENT),
     "mobilenet_v2": ("MobileNetV2ForImageClassification", {"depth_multiplier": 0.5, "finegrained_output": True}),
     "vit": ("ViTForImageClassification", OBLONG),
     "deit": ("DeiTForImageClassificationWithTeacher", OBLONG),
+    "deit_alone": ("DeiTForImageClassification", OBLONG),
     "dinov2": ("Dinov2ForImageClassification", DINO),
     "swin": ("SwinForImageClassification", WINDOWS),
 }
@@ -60,6 +66,7 @@ TIMM = {  # case → timm's name and arguments, height and width
     "mobilenet_v3_timm": ("mobilenetv3_small_100", {}, (64, 96)),
     "densenet_timm": ("densenet121", {"growth_rate": 8, "block_config": [2, 3, 1, 2]}, (64, 96)),
     "vit_timm": ("vit_tiny_patch16_224", VIT, (48, 32)),
+    "deit_alone_timm": ("deit_tiny_patch16_224", VIT, (48, 32)),
     "deit_timm": ("deit_tiny_distilled_patch16_224", VIT, (48, 32)),
     "swin_timm": ("swin_tiny_patch4_window7_224", SWIN, (64, 96)),
     "clip_image_timm": ("vit_base_patch32_clip_quickgelu_224", VIT, (48, 32)),

@@ -13,7 +13,7 @@ def vit_cases():
     fields = {"patch": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_dim": 64}
     small = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4, "mlp_ratio": 2}
 
-    def hugging(kind, size, **changes):
+    def hugging(kind, size, suffix="", **changes):
         import transformers
 
         mlp = {"mlp_ratio": 2} if kind == "Dinov2" else {"intermediate_size": 64}
@@ -27,7 +27,6 @@ def vit_cases():
             **mlp,
             **changes,
         )
-        suffix = "WithTeacher" if kind == "DeiT" else ""
         return getattr(transformers, f"{kind}ForImageClassification{suffix}")(config)
 
     def timm_vit(name, size, **changes):
@@ -59,7 +58,7 @@ def vit_cases():
                 "deit_tiny_distilled_patch16",
                 exact,
                 size,
-                lambda s=size: AsFile(hugging("DeiT", s)),
+                lambda s=size: AsFile(hugging("DeiT", s, "WithTeacher")),
             ),
             f"dinov2_timm_{size}": ("dinov2_small", dino, size, partial(timm_vit, "vit_small_patch14_dinov2", size)),
             f"dinov2_transformers_{size}": (
@@ -84,4 +83,13 @@ def vit_cases():
                 lambda s=size: BigVisionViT(timm_vit(siglip, s), old=False),
             ),
         }
+    rows |= {
+        "deit_alone_transformers_32": (
+            "deit_tiny_patch16",
+            exact | {"distillation_token": True},
+            32,
+            lambda: AsFile(hugging("DeiT", 32)),
+        ),
+        "deit_alone_timm_32": ("deit_tiny_patch16", fields, 32, lambda: timm_vit("deit_tiny_patch16_224", 32)),
+    }
     return {case: (model, fields, size, 1.0, build) for case, (model, fields, size, build) in rows.items()}
