@@ -94,7 +94,7 @@ class DenseNet(ImageChain):
             f"stage{i}": partial(Stage, depth, self.growth, i > 1, self.dtype) for i, depth in enumerate(self.depths, 1)
         }
         return {
-            "stem": partial(Stem, self.features, self.dtype),
+            "stem": partial(Stem, self.features, dtype=self.dtype),
             **stages,
             "pool": partial(NormPool, self.dtype),
             "head": partial(Head, self.num_classes, dtype=self.dtype),

@@ -19,7 +19,7 @@ _row = Transform(lambda x: x[0], lambda x: x[None])  # [1, v] ↔ [v]
 
 
 def schemes(model: Bart) -> tuple[Scheme, ...]:
-    """The naming schemes of a model: of one with a head and of a base, with and without copies of the embedding."""
+    """The naming schemes of a model, of one with a head and of a base: the embedding has one or more of its names."""
     return tuple(scheme for prefix in ("model.", "") for scheme in _schemes(model, prefix))
 
 

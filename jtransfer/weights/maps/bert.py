@@ -1,5 +1,6 @@
 """The names of BERT in Hugging Face's transformers, and what RoBERTa and DistilBERT have in common with it."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from jtransfer.weights.maps import tied
 MODEL = BERT
 _QKV = ("query", "key", "value")
 _PREDICTIONS = "cls.predictions"
+_COPIES = {"weight": f"{_PREDICTIONS}.decoder.weight", "bias": f"{_PREDICTIONS}.decoder.bias"}
 
 
 def schemes(model: BERT) -> tuple[Scheme, ...]:
@@ -22,11 +24,10 @@ def schemes(model: BERT) -> tuple[Scheme, ...]:
             *dense(f"{_PREDICTIONS}.transform.dense", "head/dense"),
             *norm(f"{_PREDICTIONS}.transform.LayerNorm", "head/norm"),
         ]
-        copies = {"weight": f"{_PREDICTIONS}.decoder.weight", "bias": f"{_PREDICTIONS}.decoder.bias"}
         ignore = (r"cls\.seq_relationship\..*", r"classifier\..*")
-        return named(model, "bert.", layers, rows, ignore, Map(f"{_PREDICTIONS}.bias", "head/bias"), copies)
+        return named(model, "bert.", layers, rows, ignore, _COPIES, Map(f"{_PREDICTIONS}.bias", "head/bias"))
     ignore = (r"cls\..*",) if model.head in ("classify", "tag") else (r"cls\..*", r"classifier\..*")
-    return named(model, "bert.", layers, dense("classifier", "head/dense"), ignore)
+    return named(model, "bert.", layers, dense("classifier", "head/dense"), ignore, _COPIES)
 
 
 def named(
@@ -35,8 +36,8 @@ def named(
     body: Any,
     head: Sequence[Map],
     ignore: Sequence[str],
+    copies: Mapping[str, str],
     bias: Map | None = None,
-    copies: Mapping[str, str] | None = None,
 ) -> tuple[Scheme, ...]:
     """The naming schemes of an encoder: with the prefix that names have in models with a head, and without it.
 
@@ -48,8 +49,9 @@ def named(
       body: A function from a prefix to the rows of everything before the head, except the embedding of tokens.
       head: The rows of the head.
       ignore: Regular expressions of the names of other heads.
-      bias: The row of the bias of a masked language model's head.
-      copies: The names under which a file may hold the embedding ("weight") and that bias ("bias") a second time.
+      copies: The names that the embedding ("weight") and the bias ("bias") have in the head of a masked language model,
+        under which a file may hold them a second time or alone.
+      bias: The row of that bias, where the model has such a head.
     """
 
     def scheme(name: str, prefix: str) -> Iterator[Scheme]:
@@ -57,8 +59,10 @@ def named(
         unused = () if model.pooled == "pooler" else (rf"{prefix}pooler\.dense\.(weight|bias)",)
         unused = (*unused, *ignore, r".*\.position_ids", "position_ids")
         tokens = Map(f"{prefix}embeddings.word_embeddings.weight", "embed/tokens/embedding")
-        if bias is None or copies is None:
-            yield Scheme(name, (tokens, *rows), unused, _pooler(model, prefix, rows))
+        if bias is None:
+            zeros = _pooler(model, prefix, rows)
+            for found in tied.schemes(name, tokens, (), rows, unused, (copies["weight"],)):
+                yield dataclasses.replace(found, zeros=zeros)
             return
         twice = [copies[kind] for kind in ("bias",) if kind in copies]
         for part in tied.schemes(name, tokens, (copies["weight"],), rows, unused):

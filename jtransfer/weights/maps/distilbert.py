@@ -8,6 +8,7 @@ from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps import bert
 
 MODEL = DistilBERT
+_COPIES = {"weight": "vocab_projector.weight"}
 _PARTS = {"query": "q_lin", "key": "k_lin", "value": "v_lin", "out": "out_lin"}
 
 
@@ -16,14 +17,13 @@ def schemes(model: DistilBERT) -> tuple[Scheme, ...]:
     if model.head == "masked_lm":
         rows = [*dense("vocab_transform", "head/dense"), *bert.norm("vocab_layer_norm", "head/norm")]
         bias = Map("vocab_projector.bias", "head/bias")
-        copies = {"weight": "vocab_projector.weight"}
-        return bert.named(model, "distilbert.", _layers, rows, (r"(pre_)?classifier\..*",), bias, copies)
+        return bert.named(model, "distilbert.", _layers, rows, (r"(pre_)?classifier\..*",), _COPIES, bias)
     rows = {
         "classify": [*dense("pre_classifier", "head/hidden"), *dense("classifier", "head/dense")],
         "tag": dense("classifier", "head/dense"),
     }
     others = {"classify": (), "tag": (r"pre_classifier\..*",)}.get(model.head, (r"(pre_)?classifier\..*",))
-    return bert.named(model, "distilbert.", _layers, rows.get(model.head, ()), (r"vocab_.*", *others))
+    return bert.named(model, "distilbert.", _layers, rows.get(model.head, ()), (r"vocab_.*", *others), _COPIES)
 
 
 def _layers(prefix: str) -> list[Map]:

@@ -22,7 +22,7 @@ _fused = Transform(  # [d, 3·d] ↔ three [d, d]; the biases alike
 def heads(model: Any, embedding: str, rows: list[Map], ignore: tuple[str, ...], name: str) -> Iterator[Scheme]:
     """The naming schemes of a decoder with its head.
 
-    Where the head of a language model is the embedding, a file may hold the tensor twice.
+    Where the head of a language model is the embedding, a file may hold the tensor under either name or both.
 
     Args:
       model: A `models.causal.Causal`.
@@ -36,7 +36,9 @@ def heads(model: Any, embedding: str, rows: list[Map], ignore: tuple[str, ...], 
         yield from tied.schemes(name, first, ("lm_head.weight",), rows, (*ignore, r"score\.weight"))
         return
     own, other = ("score", "lm_head") if model.head == "classify" else ("lm_head", "score")
-    yield Scheme(name, (first, *rows, dense(own, "head/dense")), (*ignore, rf"{other}\.weight"))
+    elsewhere = ("lm_head.weight",) if model.head == "classify" and model.tied else ()
+    rows = [*rows, dense(own, "head/dense")]
+    yield from tied.schemes(name, first, (), rows, (*ignore, rf"{other}\.weight"), elsewhere)
 
 
 def dense(foreign: str, ours: str) -> Map:

@@ -10,6 +10,7 @@ from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps import bert
 
 MODEL = RoBERTa
+_COPIES = {"weight": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
 _DEEP, _PLAIN = r"classifier\.(dense|out_proj)\..*", r"classifier\.(weight|bias)"
 
 
@@ -17,15 +18,14 @@ def schemes(model: RoBERTa) -> tuple[Scheme, ...]:
     """The naming schemes of a model: with the prefix that names have in models with a head, and without it."""
     if model.head == "masked_lm":
         rows = [*dense("lm_head.dense", "head/dense"), *bert.norm("lm_head.layer_norm", "head/norm")]
-        copies = {"weight": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
         bias = Map("lm_head.bias", "head/bias")
-        return bert.named(model, "roberta.", bert.layers, rows, (r"classifier\..*",), bias, copies)
+        return bert.named(model, "roberta.", bert.layers, rows, (r"classifier\..*",), _COPIES, bias)
     rows = {
         "classify": [*dense("classifier.dense", "head/hidden"), *dense("classifier.out_proj", "head/dense")],
         "tag": dense("classifier", "head/dense"),
     }
     others = {"classify": (_PLAIN,), "tag": (_DEEP,)}.get(model.head, (r"classifier\..*",))
-    return bert.named(model, "roberta.", bert.layers, rows.get(model.head, ()), (r"lm_head\..*", *others))
+    return bert.named(model, "roberta.", bert.layers, rows.get(model.head, ()), (r"lm_head\..*", *others), _COPIES)
 
 
 _KINDS = {"roberta": "Roberta", "xlm-roberta": "XLMRoberta"}  # transformers' model_type → the prefix of its classes

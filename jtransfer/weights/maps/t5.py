@@ -11,6 +11,7 @@ from jtransfer.weights.maps.seq2seq import config_of, tokens
 
 MODEL = T5
 _HEAD = "lm_head.weight"
+_EMBEDDINGS = ("shared.weight", "embed_tokens.weight")
 _ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
 _PARTS = {
     "encoder": {"SelfAttention": "attention"},
@@ -20,7 +21,7 @@ _NORMS = {"attention": "norm1", "cross": "cross_norm"}
 
 
 def schemes(model: T5) -> tuple[Scheme, ...]:
-    """The naming schemes of a model: with and without copies of the embedding."""
+    """The naming schemes of a model: with the embedding under one or more of its names."""
     copies = ["encoder.embed_tokens.weight"]
     if model.head != "lm":
         rows = [*_side("encoder", model.gated), *dense("classifier", "head/dense")]
@@ -30,7 +31,9 @@ def schemes(model: T5) -> tuple[Scheme, ...]:
         rows = [row for side in _PARTS for row in _side(side, model.gated)]
         rows += [] if model.tied else [Map(_HEAD, "head/dense/kernel", linear)]
         ignore = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
-    return tuple(tied.schemes("transformers", Map("shared.weight", "embed/tokens/embedding"), copies, rows, ignore))
+    elsewhere = ["decoder.embed_tokens.weight", *([_HEAD] if model.tied else [])] if model.head != "lm" else []
+    embedding = Map("shared.weight", "embed/tokens/embedding")
+    return tuple(tied.schemes("transformers", embedding, copies, rows, ignore, elsewhere))
 
 
 def _side(side: str, gated: bool) -> list[Map]:
@@ -61,7 +64,7 @@ def _side(side: str, gated: bool) -> list[Map]:
 
 def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[str, Any]:
     """Whether the head is the embedding, which the names say, and transformers' configs may not. See `maps.fields`."""
-    return {"tied": _HEAD not in names}
+    return {"tied": _HEAD not in names or not any(name.endswith(_EMBEDDINGS) for name in names)}
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
