@@ -85,8 +85,8 @@ class Shortcut(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b i j f"]:
         strides = 1 if self.average else self.strides
         if self.average and self.strides > 1:
-            ends = tuple((0, side % self.strides) for side in x.shape[1:3])
-            x = layers.avg_pool(x, 2, self.strides, ends, count_include_pad=False)
+            height, width = (side % self.strides for side in x.shape[1:3])
+            x = layers.avg_pool(x, 2, self.strides, ((0, height), (0, width)), count_include_pad=False)
         x = _conv(self.features, 1, strides, 0, dtype=self.dtype, name="conv")(x)
         return _norm(dtype=self.dtype, name="bn")(x, use_running_average=not train)
 
@@ -223,8 +223,9 @@ class ResNet(ImageChain):
             raise InputError(f"{len(self.depths)} depths need as many widths; given are {list(self.widths)}")
         if not self.bottleneck and (self.cardinality, self.base_width) != (1, 64):
             raise InputError("cardinality and base_width are those of bottlenecks; set bottleneck=True")
-        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Style)}
-        return Style(**given | {"inner_activation": inner})
+        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(Style)}
+        given["inner_activation"] = inner
+        return Style(**given)
 
 
 STEMS = ("", "deep", "deep_tiered")
