@@ -9,6 +9,7 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.proof import traces
 from jtransfer.weights import Checkpoint, ModelSpec, formats, maps
+from jtransfer.weights.formats import transformers_flax
 from jtransfer.weights.maps.open_clip import SIZES
 from jtransfer.weights.report import Report
 
@@ -128,10 +129,15 @@ def _transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Ref
     known = getattr(transformers, str(stated[0]), None)
     if not (isinstance(known, type) and issubclass(known, transformers.PreTrainedModel)):
         raise InputError(f"transformers has no class {stated[0]!r}, which config.json names; store activations.npz")
-    folder = path if path.is_dir() else path.parent
-    model, info = known.from_pretrained(
-        folder, local_files_only=True, output_loading_info=True, attn_implementation="eager", dtype="float32"
-    )
+    how = {"output_loading_info": True, "attn_implementation": "eager", "dtype": "float32"}
+    folder, tensors = path if path.is_dir() else path.parent, formats.open(path)
+    if transformers_flax.is_transformers_flax(tensors):
+        torch = _import("torch")
+        held = {name: torch.from_numpy(np.array(x.read())) for name, x in transformers_flax.as_torch(tensors).items()}
+        stated = known.config_class.from_pretrained(folder, local_files_only=True)
+        model, info = known.from_pretrained(None, config=stated, state_dict=held, **how)
+    else:
+        model, info = known.from_pretrained(folder, local_files_only=True, **how)
     if info["missing_keys"] or info["mismatched_keys"]:
         raise InputError(f"{path}: transformers does not find {sorted(info['missing_keys'])[:5]}")
 
