@@ -9,6 +9,7 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import shortest
 from jtransfer.modalities import Modality
+from jtransfer.weights.identify import manifest
 
 
 def create(config: Any, modality: Modality, num_classes: int) -> Any:
@@ -32,7 +33,7 @@ def create(config: Any, modality: Modality, num_classes: int) -> Any:
         raise InputError(f"model {name!r} takes {kinds}, and these are {modality.nouns[1]}; name another in model.name")
     decided = modality.model_fields(usual, config.init)
     _refuse(fields, {field: f"data.{field}" for field in decided})
-    return models.create(name, num_classes, dtype=dtype, **(fields | decided))
+    return manifest.create(name, fields, num_classes=num_classes, dtype=dtype, **decided)
 
 
 def given_fields(config: Any) -> dict[str, Any]:

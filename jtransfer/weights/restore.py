@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.weights import checkpoint as checkpoints
+from jtransfer.weights import stated as descriptions
 from jtransfer.weights.identify import hf_config, manifest, sidecar_files
 from jtransfer.weights.identify.detect import Detection, compare, detect, own_fields
 from jtransfer.weights.load import load
@@ -111,7 +112,7 @@ def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **ov
       InputError: the files state what no model here has.
     """
     tensors, aliases = checkpoint.tensors, checkpoint.aliases
-    stated = hf_config.fields(checkpoint.configs)
+    stated = descriptions.fields(checkpoint, model)
     names = [model] if model else hf_config.names(checkpoint.configs, aliases)
     if len(names) != 1:
         nearest = detect(tensors, aliases, stated, names)

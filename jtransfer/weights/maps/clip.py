@@ -10,7 +10,7 @@ from jtransfer.weights.maps import vit
 from jtransfer.weights.maps.open_clip import FILE as OPEN_CLIP
 from jtransfer.weights.maps.open_clip import SIZES, read
 from jtransfer.weights.maps.open_clip import named as open_clip  # noqa: F401 the family's, as `timm` is
-from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.maps.timm_arguments import arguments, only
 from jtransfer.weights.maps.vit import TIMM_TOWER, fused_attention
 
 MODEL = CLIP
@@ -186,6 +186,12 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
 CONFIGS = {OPEN_CLIP: read}
 
 
+def part(config: Mapping[str, Any], kind: type) -> Mapping[str, Any]:
+    """The config.json of a pair of towers as that of the tower that is wanted, a class of models."""
+    called = {CLIPImage: "CLIPVisionModelWithProjection", CLIPText: "CLIPTextModelWithProjection"}.get(kind)
+    return {**config, "architectures": [called]} if called else config
+
+
 def transformers(model: CLIP) -> dict[str, Any]:
     """The content of transformers' config.json for a model.
 
@@ -231,6 +237,23 @@ def _sizes(model: CLIP, prefix: str = "") -> dict[str, Any]:
         "hidden_act": model.activation,
         "layer_norm_eps": model.eps,
     }
+
+
+TIMM = vit.TIMM | only(global_pool="token", init_values=None)
+_TIMM_TOWERS = {  # tower → the sizes of its images, with GELU and with OpenAI's approximation
+    "base_patch32": ((224, 256, 384, 448), (224,)),
+    "base_patch16": ((224, 384), (224,)),
+    "large_patch14": ((224, 336), (224, 336)),
+}
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"vit_{tower}_clip_{quick}{side}": (
+        f"clip_image_{tower}",
+        {"image_size": side, "activation": _activation(bool(quick))},
+    )
+    for tower, sides in _TIMM_TOWERS.items()
+    for quick, those in zip(("", "quickgelu_"), sides, strict=True)
+    for side in those
+}
 
 
 def timm(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:

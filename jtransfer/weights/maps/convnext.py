@@ -5,7 +5,7 @@ from typing import Any
 
 from jtransfer.models.convnext import ConvNeXt
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
-from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.maps.timm_arguments import arguments, only
 
 MODEL = ConvNeXt
 _plane = Transform(lambda x: x[:, 0, 0], lambda x: x[:, None, None])  # [c, 1, 1] ↔ [c]
@@ -110,7 +110,11 @@ def transformers(model: ConvNeXt) -> dict[str, Any]:
     }
 
 
-TIMM = {"depths": "depths", "dims": "widths"}
+TIMM = {"depths": "depths", "dims": "widths"} | only(conv_mlp=False, use_grn=False, head_norm_first=False)
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"convnext_{size}": (f"convnext_{size}", {}) for size in ("tiny", "small", "base", "large")},
+    "convnext_xlarge": ("convnext_large", {"widths": (256, 512, 1024, 2048)}),
+}
 
 
 def timm(name: str, model: ConvNeXt) -> tuple[str, dict[str, Any]]:

@@ -7,9 +7,17 @@ from jtransfer.core.errors import InputError
 from jtransfer.models.efficientnet import EfficientNet
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps.inverted import TIMM as TRUNK
-from jtransfer.weights.maps.inverted import enumerated, fields, layer, squeeze, tensorflow_or_not, torchvision_block
+from jtransfer.weights.maps.inverted import (
+    enumerated,
+    fields,
+    in_timm,
+    layer,
+    squeeze,
+    tensorflow_or_not,
+    torchvision_block,
+)
 
-__all__ = ["MODEL", "STATED", "TIMM", "fields", "schemes", "timm", "transformers"]
+__all__ = ["MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm", "transformers"]
 
 MODEL = EfficientNet
 
@@ -97,6 +105,15 @@ def transformers(model: EfficientNet) -> dict[str, Any]:
 
 
 TIMM = {"bn_eps": "eps"}
+_LARGER = {"b8": {"width": 2.2, "depth": 3.6, "image_size": 672}, "l2": {"width": 4.3, "depth": 5.3, "image_size": 800}}
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    architecture: what
+    for size, (ours, fields) in {
+        **{size: (size, {}) for size in (*(f"b{n}" for n in range(8)), *(f"lite{n}" for n in range(5)))},
+        **{size: ("b7", fields) for size, fields in _LARGER.items()},
+    }.items()
+    for architecture, what in in_timm(f"efficientnet_{size}", f"efficientnet_{ours}", **fields).items()
+}
 
 
 def timm(name: str, model: EfficientNet) -> tuple[str, dict[str, Any]]:
