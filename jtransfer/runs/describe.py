@@ -34,7 +34,7 @@ def describe(
     name, fields, head = config.model.name, given_fields(config), task.head
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
-    usual = models.create(name, num_classes, **fields) if name else None
+    usual = manifest.create(name, fields, num_classes=num_classes) if name else None
     if name and task.generates and getattr(usual, "head", "lm") != "lm":
         raise InputError(f"model.name={name!r} is no model for task={task.name!r}, which needs one that generates")
     if config.init == "scratch" or (registry.is_address(name) and not folders.is_run(init)):

@@ -83,7 +83,8 @@ def load(
     classes = _class_pair(checkpoint, class_names, source_class_names)
     asked = {"reinit": reinit or (), "adapt": adapt, "source_image_size": source_image_size}
     plan = plans.make(checkpoint.name, tensors, model, model_shapes, classes=classes, **asked)
-    differs = stated.differences(checkpoint, model, plan.match.scheme.name)
+    described = (checkpoint, model, plan.match.scheme.name)
+    differs, unsure = stated.differences(*described), stated.unsure(*described)
 
     full = plan.full_paths
     fresh = _initialise(model, sample, rng, [full[path] for path in (*plan.drawn, *plan.kept)])
@@ -125,6 +126,7 @@ def load(
         reinitialised=tuple(plan.drawn.items()),
         ignored=plans.ignored(plan, tensors),
         differs=differs,
+        unsure=unsure,
     )
     return trees.unflatten({name: flat[name] for name in trees.flatten(model_shapes)}), report
 

@@ -23,6 +23,7 @@ class Report:
       adapted: (parameter's path, what was done) for each loaded parameter whose array was changed to fit.
       differs: (field, the model's value, the source's value) for each field in which the model is not what its source
         says.
+      unsure: the fields that can't be told from the source, in which the model has its own values.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Report:
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     adapted: Sequence[tuple[str, str]] = ()
     differs: Sequence[tuple[str, Any, Any]] = ()
+    unsure: Sequence[str] = ()
 
     def __str__(self) -> str:
         changed = {path: f" adapted: {what}" for path, what in self.adapted}
@@ -47,7 +49,7 @@ class Report:
 
     @property
     def conflicts(self) -> list[str]:
-        """`differs` as lines of text."""
+        """The lines of text that say in what the model is not what its source says."""
         return [
             f"! {field}: the model has {ours!r}, its source says {theirs!r}" for field, ours, theirs in self.differs
         ]

@@ -112,8 +112,8 @@ def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **ov
       InputError: the files state what no model here has.
     """
     tensors, aliases = checkpoint.tensors, checkpoint.aliases
-    stated = descriptions.fields(checkpoint, model)
-    names = [model] if model else hf_config.names(checkpoint.configs, aliases)
+    stated = descriptions.fields(checkpoint, model, overrides)
+    names = [model] if model else hf_config.names(checkpoint.configs, aliases, stated)
     if len(names) != 1:
         nearest = detect(tensors, aliases, stated, names)
         names = [nearest.model] if nearest else []

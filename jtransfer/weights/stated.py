@@ -1,7 +1,7 @@
 """What a checkpoint's own description states of its model, which counts whoever names the model."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jtransfer import models
@@ -18,13 +18,15 @@ _FOLLOWED |= {"num_kv_heads": "num_heads"}
 _WITHOUT_VALUE = ("head_dim", "query_scale", "head_dropout", "pooling")  # None stands for what other fields say
 
 
-def fields(checkpoint: Checkpoint, name: str | None = None) -> dict[str, Any]:
+def fields(checkpoint: Checkpoint, name: str | None = None, given: Collection[str] = ()) -> dict[str, Any]:
     """Returns the fields that the configuration files beside a checkpoint state of its model.
 
     Args:
       checkpoint: an open checkpoint.
       name: the name of the model where it is given, one of `models.names()` or an address. The files of a model at an
         address may say what they like: what is not understood is left out.
+      given: fields that are given whatever the files state. Where `pixels` is, what they state of the preprocessing may
+        be what no model here has.
 
     Raises:
       InputError: the files state what no model here has, or are of another family than the model.
@@ -34,10 +36,10 @@ def fields(checkpoint: Checkpoint, name: str | None = None) -> dict[str, Any]:
             return hf_config.fields(checkpoint.configs)
         except InputError:
             return {}
-    return _of_class(checkpoint, type(models.create(name)) if name else None)
+    return _of_class(checkpoint, type(models.create(name)) if name else None, given)
 
 
-def _of_class(checkpoint: Checkpoint, kind: type | None) -> dict[str, Any]:
+def _of_class(checkpoint: Checkpoint, kind: type | None, given: Collection[str]) -> dict[str, Any]:
     files = checkpoint.configs
     family = hf_config.family_of(files)
     if family and kind and not issubclass(kind, family.MODEL):
@@ -46,15 +48,21 @@ def _of_class(checkpoint: Checkpoint, kind: type | None) -> dict[str, Any]:
             f"{checkpoint.name}: config.json calls it {called}, which is {family.MODEL.__name__} here, not "
             f"{kind.__name__}; name a model of {family.MODEL.__name__}"
         )
-    return hf_config.fields(files, kind)
+    stated = hf_config.structure(files, kind)
+    try:
+        return hf_config.preprocessing(files) | stated
+    except InputError:
+        if "pixels" not in given:
+            raise
+    return stated
 
 
 def differences(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[tuple[str, Any, Any], ...]:
     """Returns (field, the model's value, the source's value) for each field in which a model is not as its source says.
 
     The source says it by its `source.json`, or by the configuration files beside it, or by the names of its tensors.
-    Fields that the task decides, such as the number of classes, are left out; a model of a class that the package does
-    not have is none of the source's.
+    Fields that the task decides, such as the number of classes, are left out. There are none for a model of a class
+    that the package does not have.
 
     Args:
       checkpoint: an open checkpoint.
@@ -64,12 +72,38 @@ def differences(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[tuple[
     Raises:
       InputError: as for `fields`.
     """
-    if not type(model).__module__.startswith(f"{models.__name__}."):
+    if not _is_ours(model):
         return ()
-    stated = _of_manifest(checkpoint.manifest, model) if checkpoint.manifest else _of_files(checkpoint, model, scheme)
+    if checkpoint.manifest:
+        stated = _of_manifest(checkpoint.manifest, model)
+    else:
+        told = {key: value for key, value in _told(checkpoint, model, scheme).items() if value is not None}
+        stated = told | _of_class(checkpoint, type(model), ["pixels"])
     known = {field.name for field in dataclasses.fields(model)} - {*_OF_THE_TASK}
     values = {key: (_value(model, key), value) for key, value in stated.items() if key in known}
     return tuple((key, ours, theirs) for key, (ours, theirs) in values.items() if ours not in (theirs, _UNKNOWN))
+
+
+def unsure(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[str, ...]:
+    """Returns the fields that neither the names of a checkpoint's tensors nor the files beside it tell.
+
+    Args and errors as for `differences`.
+    """
+    if not _is_ours(model) or checkpoint.manifest:
+        return ()
+    stated = _of_class(checkpoint, type(model), ["pixels"])
+    return tuple(key for key, value in _told(checkpoint, model, scheme).items() if value is None and key not in stated)
+
+
+def _is_ours(model: Any) -> bool:
+    return type(model).__module__.startswith(f"{models.__name__}.")
+
+
+def _told(checkpoint: Checkpoint, model: Any, scheme: str) -> dict[str, Any]:
+    """What the names of the tensors tell of a model's fields; None where they can't."""
+    if scheme not in [known.name for known in maps.schemes(model)]:
+        return {}
+    return maps.fields(model, scheme, checkpoint.aliases, checkpoint.tensors)
 
 
 _UNKNOWN = object()
@@ -79,13 +113,6 @@ def _of_manifest(own: Mapping[str, Any], model: Any) -> dict[str, Any]:
     made = manifest.create(own["model"]["name"], own["model"]["fields"])
     alike = type(made) is type(model)
     return {field.name: _value(made, field.name) for field in dataclasses.fields(made)} if alike else {}
-
-
-def _of_files(checkpoint: Checkpoint, model: Any, scheme: str) -> dict[str, Any]:
-    told = {}
-    if scheme in [known.name for known in maps.schemes(model)]:
-        told = maps.fields(model, scheme, checkpoint.aliases, checkpoint.tensors)
-    return {key: value for key, value in told.items() if value is not None} | _of_class(checkpoint, type(model))
 
 
 def _value(model: Any, key: str) -> Any:

@@ -18,7 +18,7 @@ from jtransfer.weights.identify.detect import likeness
 Config = Mapping[str, Any]
 
 
-def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]:
+def names(files: Mapping[str, Config], aliases: Sequence[str] = (), stated: Config | None = None) -> list[str]:
     """Returns the names in `models.names()` that the model which config.json states may have, the likeliest first.
 
     For timm's architecture, it is the model that a family has for it. For transformers' model_type, it is one model of
@@ -28,6 +28,7 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]
     Args:
       files: as `sidecar_files.read` returns them.
       aliases: what the checkpoint is called elsewhere, such as by its file.
+      stated: what `fields` returns for these files, where it is known.
 
     Raises:
       InputError: it states a model that no family here claims, or something that no model of the family has.
@@ -35,7 +36,7 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]
     config = files.get("config.json", {})
     if config.get("architecture"):
         return [timm_config.claim(config).name]
-    family, stated = family_of(files), fields(files)
+    family, stated = family_of(files), fields(files) if stated is None else stated
     nearest: dict[type, tuple[tuple[int, float], str]] = {}
     if family is None:
         return []
@@ -94,15 +95,24 @@ def fields(files: Mapping[str, Config], kind: type | None = None) -> dict[str, A
     Raises:
       InputError: they state something that the model here does not have.
     """
+    return preprocessing(files) | structure(files, kind)
+
+
+def structure(files: Mapping[str, Config], kind: type | None = None) -> dict[str, Any]:
+    """Returns the fields of `fields` without those of the preprocessing."""
     config = files.get("config.json", {})
     stated = dict(timm_config.fields(config)) if config.get("architecture") else dict(_transformers(config, kind))
-    stated |= _sentence(files)
-    preprocessing = sidecar_files.preprocessing(files)
-    if preprocessing:
-        content, _ = preprocessing
-        stated.setdefault("image_size", content["size"])
-        stated["pixels"] = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
-    return stated
+    return stated | _sentence(files)
+
+
+def preprocessing(files: Mapping[str, Config]) -> dict[str, Any]:
+    """Returns the fields `pixels` and `image_size` that the files state of how images are prepared."""
+    found = sidecar_files.preprocessing(files)
+    if not found:
+        return {}
+    content, _ = found
+    pixels = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
+    return {"image_size": content["size"], "pixels": pixels}
 
 
 def class_names(files: Mapping[str, Config]) -> tuple[str, ...]:

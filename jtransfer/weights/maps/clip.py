@@ -161,7 +161,8 @@ def _text(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pair(config: Mapping[str, Any]) -> dict[str, Any]:
     called = [str(name) for name in config.get("architectures") or ("CLIPModel",)]
-    towers = [_tower(config.get(f"{part}_config") or {}, part == "text") for part in ("vision", "text")]
+    stated = {part: config.get(f"{part}_config_dict") or config.get(f"{part}_config") for part in ("vision", "text")}
+    towers = [_tower(stated[part] or {}, part == "text") for part in stated]
     shared = config.get("projection_dim", 512)
     for name, found in zip(("CLIPVision", "CLIPText"), towers, strict=True):
         if any(architecture.startswith(name) for architecture in called):

@@ -88,7 +88,12 @@ _FACEBOOK = Scheme(
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"depths": config["depths"], "widths": config["hidden_sizes"], "image_size": config.get("image_size", 224)}
+    return {
+        "depths": config["depths"],
+        "widths": config["hidden_sizes"],
+        "image_size": config.get("image_size", 224),
+        "pool_eps": config.get("layer_norm_eps", 1e-12),
+    }
 
 
 _REQUIRED = {"hidden_act": "gelu", "patch_size": 4}
@@ -103,7 +108,7 @@ def transformers(model: ConvNeXt) -> dict[str, Any]:
         "num_stages": len(model.depths),
         "hidden_sizes": list(model.widths),
         "depths": list(model.depths),
-        "layer_norm_eps": 1e-6,
+        "layer_norm_eps": model.pool_eps,
         "drop_path_rate": model.drop_path,
         "image_size": model.image_size,
         **_REQUIRED,
@@ -123,4 +128,8 @@ def timm(name: str, model: ConvNeXt) -> tuple[str, dict[str, Any]]:
     Raises:
       InputError: timm has no such model.
     """
-    return name, arguments(name, model, TIMM)
+    free = ("pool_eps",) if model.pool_eps <= _SMALL else ()
+    return name, arguments(name, model, TIMM, free=free)
+
+
+_SMALL = 1e-6  # below which no result shows what is added to a variance

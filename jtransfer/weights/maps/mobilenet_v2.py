@@ -61,7 +61,16 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     return fields | {"symmetric": not config.get("tf_padding", True), "eps": config.get("layer_norm_eps", 1e-3)}
 
 
-STATED = {"mobilenet_v2": (_stated, {"hidden_act": "relu6", "output_stride": 32, "finegrained_output": True})}
+_REQUIRED = {
+    "hidden_act": "relu6",
+    "output_stride": 32,
+    "finegrained_output": True,
+    "first_layer_is_expansion": True,
+    "expand_ratio": 6,
+    "depth_divisible_by": 8,
+    "min_depth": 8,
+}
+STATED = {"mobilenet_v2": (_stated, _REQUIRED)}
 
 
 def transformers(model: MobileNetV2) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "width": width,
         "depth": config["num_hidden_layers"],
         "num_heads": config["num_attention_heads"],
-        "mlp_dim": config.get("intermediate_size") or round(config["mlp_ratio"] * width),
+        "mlp_dim": config["intermediate_size"],
         "patch": config["patch_size"],
         "image_size": config["image_size"],
         "eps": config.get("layer_norm_eps", 1e-12),
@@ -168,7 +168,9 @@ def _deit(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dinov2(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _stated(config) | {"layer_scale": config["layerscale_value"], "pooling": "cls+mean"}
+    mlp_dim = int(config.get("mlp_ratio", 4) * config["hidden_size"])
+    found = _stated({"layer_norm_eps": 1e-6, **config, "intermediate_size": mlp_dim})
+    return found | {"layer_scale": config["layerscale_value"], "pooling": "cls+mean"}
 
 
 _TEACHER = "DeiTForImageClassificationWithTeacher"
