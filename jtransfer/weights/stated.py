@@ -120,6 +120,6 @@ def _value(model: Any, key: str) -> Any:
     value = getattr(model, key)
     if value is None and key in _FOLLOWED:
         return getattr(model, _FOLLOWED[key])
-    if value is None and key == "eps" and hasattr(model, "style"):
-        return model.style(None).eps
+    if value is None and key == "eps":  # of models with two kinds of padding
+        return 1e-5 if model.symmetric else 1e-3
     return _UNKNOWN if value is None and key in _WITHOUT_VALUE else value
