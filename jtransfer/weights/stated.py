@@ -46,7 +46,7 @@ def _of_class(checkpoint: Checkpoint, kind: type | None, given: Collection[str])
         called = ", ".join(sidecar_files.names(files))
         raise InputError(
             f"{checkpoint.name}: config.json calls it {called}, which is {family.MODEL.__name__} here, not "
-            f"{kind.__name__}; name a model of {family.MODEL.__name__}"
+            f"{kind.__name__}; name a model of {family.MODEL.__name__}, or leave the model's name empty"
         )
     stated = hf_config.structure(files, kind)
     try:
