@@ -73,7 +73,7 @@ def is_claimed(architecture):
 
 
 def test_every_other_architecture_is_refused():
-    """Those whose names are of one of these kinds compute something else than the models here, with the same tensors."""
+    """Architectures of these kinds compute something else than the models here, many of them with the same tensors."""
     claimed = list(filter(is_claimed, live.timm.list_models()))
     assert len(claimed) > 100
     assert {"resnet50", "tf_efficientnet_b0", "vit_base_patch16_clip_224", *COMPUTED} <= set(claimed)
