@@ -120,6 +120,8 @@ def test_an_architecture_of_timm_that_no_family_claims_is_refused(architecture):
         ("vit_base_patch16_224_in21k", "vit_base_patch16", {"image_size": 224}),
         ("vit_small_patch8_224.dino", "vit_small_patch16", {"patch": 8}),
         ("vit_so400m_patch16_siglip_256", "vit_base_patch16_siglip", {"activation": "gelu_new", "mlp_dim": 4304}),
+        ("vit_base_patch32_siglip_256.v2_webli", "vit_base_patch16_siglip", {"activation": "gelu_new", "patch": 32}),
+        ("vit_large_patch16_siglip_512", "vit_base_patch16_siglip", {"activation": "gelu_new", "width": 1024}),
         ("vit_base_patch32_clip_224.openai", "clip_image_base_patch32", {"activation": "gelu"}),
         ("vit_base_patch32_clip_quickgelu_224", "clip_image_base_patch32", {"activation": "quick_gelu"}),
         ("convnext_xlarge", "convnext_large", {"widths": (256, 512, 1024, 2048)}),

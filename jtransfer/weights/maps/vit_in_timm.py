@@ -58,6 +58,7 @@ TIMM = {
 }
 _LARGE = {"width": 1024, "depth": 24, "num_heads": 16, "mlp_dim": 4096}
 _HUGE = {"width": 1280, "depth": 32, "num_heads": 16, "mlp_dim": 5120}
+_TANH = {"activation": "gelu_new"}  # of the later ones
 _SO400M = {"width": 1152, "depth": 27, "num_heads": 16, "mlp_dim": 4304}
 _TOWERS: tuple[tuple[str, str, dict[str, Any], tuple[int, ...]], ...] = (  # timm's name of a size, ours, fields, sides
     *((f"vit_{size}", f"vit_{size}", {}, (224, 384)) for size in ("tiny_patch16", "small_patch16", "small_patch32")),
@@ -70,10 +71,11 @@ _TOWERS: tuple[tuple[str, str, dict[str, Any], tuple[int, ...]], ...] = (  # tim
     *((f"deit_{size}_distilled_patch16", f"deit_{size}_distilled_patch16", {}, (224,)) for size in ("tiny", "small")),
     *((f"deit_base_{kind}patch16", f"deit_base_{kind}patch16", {}, (224, 384)) for kind in ("", "distilled_")),
     ("vit_base_patch16_siglip", "vit_base_patch16_siglip", {}, (224, 256, 384, 512)),
-    ("vit_base_patch32_siglip", "vit_base_patch16_siglip", {"patch": 32}, (256,)),
-    ("vit_large_patch16_siglip", "vit_base_patch16_siglip", _LARGE, (256, 384, 512)),
+    ("vit_base_patch32_siglip", "vit_base_patch16_siglip", {"patch": 32, **_TANH}, (256,)),
+    ("vit_large_patch16_siglip", "vit_base_patch16_siglip", _LARGE, (256, 384)),
+    ("vit_large_patch16_siglip", "vit_base_patch16_siglip", {**_LARGE, **_TANH}, (512,)),
     ("vit_so400m_patch14_siglip", "vit_base_patch16_siglip", {**_SO400M, "patch": 14}, (224, 378)),
-    ("vit_so400m_patch16_siglip", "vit_base_patch16_siglip", {**_SO400M, "activation": "gelu_new"}, (256, 384, 512)),
+    ("vit_so400m_patch16_siglip", "vit_base_patch16_siglip", {**_SO400M, **_TANH}, (256, 384, 512)),
 )
 TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     **{
