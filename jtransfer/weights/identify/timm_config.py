@@ -58,7 +58,7 @@ def _claims() -> dict[str, Claim]:
     claimed = {}
     for family in maps.families():
         table = family.TIMM_MODELS if hasattr(family, "TIMM_MODELS") else _by_name(family)
-        claimed |= {architecture: Claim(family, *what) for architecture, what in table.items()}
+        claimed |= {architecture: Claim(family, name, fields) for architecture, (name, fields) in table.items()}
     return claimed
 
 
