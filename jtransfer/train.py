@@ -94,7 +94,7 @@ def _started(run: Run, number: int, state: TrainState, writer: log.Writer, repor
     variables = {name: tree for name, tree in state.variables().items() if name in phase.trainable}
     rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, report)
     if jax.process_index() == 0:
-        print(summary.render(phase.name, rows), flush=True)
+        print("\n".join([summary.render(phase.name, rows), *summary.notes(report)]), flush=True)
     sizes = {"trainable": trees.count(state.trainable), "frozen": trees.count(state.frozen)}
     writer.event(step, phase.name, "phase_start", **sizes, table=rows)
     return state, Position(number, phase.name, step, checkpoint.write_base(run.folder, phase.name, state.frozen))

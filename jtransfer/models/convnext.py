@@ -90,13 +90,14 @@ class Stage(nn.Module):
 
 
 class NormPool(nn.Module):
-    """The mean over height and width, followed by a layer norm."""
+    """The mean over height and width, followed by a layer norm, in which `eps` is added to the variance."""
 
+    eps: float = 1e-6
     dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b c"]:
-        return _norm(dtype=self.dtype, name="norm")(layers.global_avg_pool(x))
+        return _norm(epsilon=self.eps, dtype=self.dtype, name="norm")(layers.global_avg_pool(x))
 
 
 class ConvNeXt(ImageChain):
@@ -106,12 +107,15 @@ class ConvNeXt(ImageChain):
       depths: The number of blocks of each stage.
       widths: The number of channels of each stage.
       drop_path: The rate of stochastic depth of the last block; it falls linearly to 0 at the first.
+      pool_eps: Added to the variance in the layer norm before the head, which transformers alone has a setting for; all
+        others have 1e-6.
     """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)
     widths: tuple[int, ...] = (96, 192, 384, 768)
     drop_path: float = 0.1
     pixels: Pixels = Pixels(interpolation="bicubic")
+    pool_eps: float = 1e-6
 
     def parts(self):
         stages, first, last = {}, 0, max(sum(self.depths) - 1, 1)
@@ -122,7 +126,7 @@ class ConvNeXt(ImageChain):
         return {
             "stem": partial(Stem, self.widths[0], self.dtype),
             **stages,
-            "pool": partial(NormPool, self.dtype),
+            "pool": partial(NormPool, self.pool_eps, self.dtype),
             "head": partial(Head, self.num_classes, dtype=self.dtype),
         }
 

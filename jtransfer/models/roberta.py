@@ -18,7 +18,7 @@ class RoBERTa(Encoder):
 
     Attributes, beside those of `Encoder`:
       segments: The number of segments that `token_type_ids` tells apart.
-      kind: "roberta" or "xlm-roberta", which compute the same and differ in their tokenizers.
+      kind: "roberta", "xlm-roberta" or "camembert", which compute the same and differ in their tokenizers.
     """
 
     vocab_size: int = 50265

@@ -85,9 +85,9 @@ def default() -> ConfigDict:
     config.reinit = ()  # parameters drawn anew although `init` has them: regular expressions
 
     config.model = ConfigDict()
-    config.model.name = "resnet18"  # "" is what `init` is of; or an address
+    config.model.name = "resnet18"  # "" is what `init` is of; or an address. What its own files say counts as well
     config.model.dtype = "float32"  # of the computation; parameters are float32
-    config.model.fields = ConfigDict()  # any other field of the model, as image_size: 224, or (224, 448)
+    config.model.fields = ConfigDict()  # any other field, as image_size: 224, or (224, 448); they win over its files
 
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from jtransfer import generate, models, weights
+from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.modalities import Modality
 from jtransfer.runs import folder as folders
@@ -18,8 +19,9 @@ def describe(
 ) -> tuple[str, dict[str, Any]]:
     """The name and fields of a run's model.
 
-    Where `model.name` is empty they are those of the weights. The head is the one that the task needs, if the model has
-    one to choose; what the modality says counts where the config says nothing.
+    What the weights' own files say counts, whether `model.name` is empty or names the model: the config's own fields
+    win over it. The head is the one that the task needs, if the model has one to choose. Of a model that begins from
+    scratch, what the modality says counts where the config says nothing.
 
     Args:
       config: the complete config.
@@ -32,31 +34,48 @@ def describe(
     name, fields, head = config.model.name, given_fields(config), task.head
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
-    if not name:
-        return _of_weights(init, head, modality, num_classes, fields)
-    usual = models.create(name, num_classes, **fields)
-    if task.generates and getattr(usual, "head", "lm") != "lm":
+    usual = manifest.create(name, fields, num_classes=num_classes) if name else None
+    if name and task.generates and getattr(usual, "head", "lm") != "lm":
         raise InputError(f"model.name={name!r} is no model for task={task.name!r}, which needs one that generates")
-    if head and hasattr(usual, "head"):
-        fields.setdefault("head", head)
-    return name, modality.usual_fields(usual, config.init) | fields
+    if config.init == "scratch" or (registry.is_address(name) and not folders.is_run(init)):
+        chosen = {"head": head} if head and hasattr(usual, "head") else {}
+        return name, chosen | modality.usual_fields(usual, config.init) | fields
+    if folders.is_run(init):
+        return _of_run(init, name, head, fields)
+    return _of_weights(init, name, head, modality, num_classes, fields)
+
+
+def _of_run(source: Any, name: str, head: str, fields: dict) -> tuple[str, dict[str, Any]]:
+    """The name and fields of a run's model, with the head that the task needs. Arguments as for `_of_weights`."""
+    stored = open_run(source).config.model
+    own = stored.fields.to_dict()
+    if name and name != stored.name:
+        made, usual = manifest.create(stored.name, own), models.create(name)
+        own = manifest.fields(name, made) if type(made) is type(usual) else {}
+    name = name or stored.name
+    chosen = {"head": head} if head and hasattr(models.create(name), "head") else {}
+    return name, own | chosen | fields
 
 
 def _of_weights(
-    source: weights.Source, head: str, modality: Modality, num_classes: int, fields: dict
-) -> tuple[str, dict]:
-    """The name and fields of a source's model, with the head that the task needs where it has one to choose."""
-    if folders.is_run(source):
-        model = open_run(source).config.model
-        chosen = {"head": head} if head and hasattr(models.create(model.name), "head") else {}
-        return model.name, model.fields.to_dict() | chosen | fields
-    asked = {"num_classes": num_classes, **fields}
+    source: weights.Source, name: str, head: str, modality: Modality, num_classes: int, fields: dict
+) -> tuple[str, dict[str, Any]]:
+    """The name and fields of the model of some weights, with the head that the task needs where it has one to choose.
+
+    Args:
+      source: the weights.
+      name: the model's name that the config gives, or "": then it is what the source says.
+      head: the head that the task needs, or "".
+      modality, num_classes: of the target.
+      fields: that the config gives; they win over what the source says.
+    """
+    asked = {"model": name or None, "num_classes": num_classes, **fields}
     described = weights.describe(source, **asked)
     if head and hasattr(described.model, "head"):
         described = weights.describe(source, **({"head": head} | asked))
     found = manifest.fields(described.name, described.model)
     decided = {"num_classes", *modality.model_fields(described.model, source)}
-    return described.name, {key: value for key, value in found.items() if key not in decided}
+    return described.name, {key: value for key, value in found.items() if key not in decided} | fields
 
 
 def generation(config: Any, init: weights.Source, task: Task, task_name: str) -> dict[str, Any]:

@@ -117,4 +117,5 @@ def counts(report: Report | None) -> dict[str, Any]:
         "adapted": [f"{path}: {what}" for path, what in report.adapted],
         "reinitialised": [path for path, _ in report.reinitialised],
         "ignored": [name for name, _ in report.ignored],
+        "differs": report.conflicts,
     }

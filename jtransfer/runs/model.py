@@ -5,10 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import shortest
 from jtransfer.modalities import Modality
+from jtransfer.weights.identify import manifest
 
 
 def create(config: Any, modality: Modality, num_classes: int) -> Any:
@@ -25,14 +25,14 @@ def create(config: Any, modality: Modality, num_classes: int) -> Any:
         raise InputError(f"model.dtype={config.model.dtype!r}: give float32 or bfloat16")
     name, fields = config.model.name, given_fields(config)
     _refuse(fields, {"dtype": "model.dtype", "num_classes": "the data's number of classes"})
-    usual = models.create(name, num_classes, **fields)
+    usual = manifest.create(name, fields, num_classes=num_classes)
     takes = getattr(usual, "takes", ())
     if takes and modality.kind not in takes:
         kinds = " or ".join(takes)
         raise InputError(f"model {name!r} takes {kinds}, and these are {modality.nouns[1]}; name another in model.name")
     decided = modality.model_fields(usual, config.init)
     _refuse(fields, {field: f"data.{field}" for field in decided})
-    return models.create(name, num_classes, dtype=dtype, **(fields | decided))
+    return manifest.create(name, fields, num_classes=num_classes, dtype=dtype, **decided)
 
 
 def given_fields(config: Any) -> dict[str, Any]:

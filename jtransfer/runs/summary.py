@@ -64,6 +64,15 @@ def table(
     ]
 
 
+def notes(report: Report | None) -> list[str]:
+    """Returns lines that say where a model is not what its source says, and what could not be told from the source."""
+    if report is None:
+        return []
+    names = " and ".join(report.unsure)
+    unsure = [f"? {names} can't be told from the source; the model has its own, unless model.fields gives them"]
+    return [*report.conflicts, *(unsure if names else [])]
+
+
 def _group(path: str) -> str:
     keys = path.split("/")
     if keys[0] == "aux":

@@ -13,7 +13,7 @@ import numpy as np
 from jtransfer.core import tree as trees
 from jtransfer.weights import adapt as adapting
 from jtransfer.weights import checkpoint as checkpoints
-from jtransfer.weights import digests
+from jtransfer.weights import digests, stated
 from jtransfer.weights import plan as plans
 from jtransfer.weights.formats.lazy import read
 from jtransfer.weights.mapping import Assignment
@@ -44,6 +44,10 @@ def load(
     is re-initialised, which the report says, if the checkpoint has none or one for another number of classes. With
     several JAX processes, all of them must call this function with the same arguments.
 
+    The model computes what its own fields say. Where the source says something else of it, by its `source.json`, by the
+    config.json beside it or by the names of its tensors, that is listed in the report: `report.differs`. Take
+    `weights.restore`, or `weights.describe`, for the model that the source says.
+
     Args:
       source: an address, an open checkpoint, or a mapping from names to tensors; see `weights.open`.
       model: a model of `jtransfer.models`.
@@ -69,7 +73,9 @@ def load(
 
     Raises:
       InputError: the checkpoint does not fit. The text lists every parameter that is missing in it, every tensor of it
-        that is unexpected, and every tensor whose shape is another.
+        that is unexpected, and every tensor whose shape is another. Or the config.json beside it says that it is of
+        another family, or of a model that none here is known to compute; give the tensors as a mapping then, which no
+        file describes: `dict(weights.open(source).tensors)`.
     """
     checkpoint = checkpoints.open(source)
     recorded = checkpoint.manifest["digest"] if checkpoint.manifest else None
@@ -77,6 +83,8 @@ def load(
     classes = _class_pair(checkpoint, class_names, source_class_names)
     asked = {"reinit": reinit or (), "adapt": adapt, "source_image_size": source_image_size}
     plan = plans.make(checkpoint.name, tensors, model, model_shapes, classes=classes, **asked)
+    described = (checkpoint, model, plan.match.scheme.name)
+    differs, unsure = stated.differences(*described), stated.unsure(*described)
 
     full = plan.full_paths
     fresh = _initialise(model, sample, rng, [full[path] for path in (*plan.drawn, *plan.kept)])
@@ -117,6 +125,8 @@ def load(
         adapted=tuple((path, changes[path].what) for path, _, _ in loaded if path in changes),
         reinitialised=tuple(plan.drawn.items()),
         ignored=plans.ignored(plan, tensors),
+        differs=differs,
+        unsure=unsure,
     )
     return trees.unflatten({name: flat[name] for name in trees.flatten(model_shapes)}), report
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jtransfer.core.text_table import lay_out
 
@@ -20,6 +21,9 @@ class Report:
       ignored: (tensor's name, reason) for each tensor that fills nothing.
       digests: the digest of each tensor that was loaded, by its name; empty for a converted checkpoint.
       adapted: (parameter's path, what was done) for each loaded parameter whose array was changed to fit.
+      differs: (field, the model's value, the source's value) for each field in which the model is not what its source
+        says.
+      unsure: the fields that can't be told from the source, in which the model has its own values.
     """
 
     source: str
@@ -30,6 +34,8 @@ class Report:
     ignored: Sequence[tuple[str, str]]
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     adapted: Sequence[tuple[str, str]] = ()
+    differs: Sequence[tuple[str, Any, Any]] = ()
+    unsure: Sequence[str] = ()
 
     def __str__(self) -> str:
         changed = {path: f" adapted: {what}" for path, what in self.adapted}
@@ -39,4 +45,11 @@ class Report:
         title = f"{self.source} ({self.scheme} names, {self.digest[:19]}…)"
         adapted = f" ({len(changed)} of them adapted)" if changed else ""
         counts = f"{len(loaded)} loaded{adapted}, {len(new)} re-initialised, {len(ignored)} tensors ignored"
-        return "\n".join([title, *lay_out([*loaded, *new, *ignored]), counts])
+        return "\n".join([title, *lay_out([*loaded, *new, *ignored]), *self.conflicts, counts])
+
+    @property
+    def conflicts(self) -> list[str]:
+        """The lines of text that say in what the model is not what its source says."""
+        return [
+            f"! {field}: the model has {ours!r}, its source says {theirs!r}" for field, ours, theirs in self.differs
+        ]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.weights import checkpoint as checkpoints
-from jtransfer.weights.identify import hf_config, manifest, sidecar_files
+from jtransfer.weights import stated as descriptions
+from jtransfer.weights.identify import hf_config, manifest
 from jtransfer.weights.identify.detect import Detection, compare, detect, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
@@ -87,10 +88,8 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
         return ModelSpec(name, made, checkpoint.class_names)
     detection = recognise(checkpoint, model, **overrides)
     if detection is None:
-        names = sidecar_files.names(checkpoint.configs)
-        said = f"config.json calls it {', '.join(names)}; " if names else ""
         first = next(iter(checkpoint.tensors))
-        raise InputError(f"{checkpoint.name}: no model here has tensors of these names ({said}first {first!r})")
+        raise InputError(f"{checkpoint.name}: no model here has tensors of these names (first {first!r})")
     made = models.create(detection.model, **detection.fields)
     names = checkpoint.class_names if len(checkpoint.class_names) == made.num_classes else ()
     return ModelSpec(detection.model, made, names, checkpoint.aliases, detection.unsure)
@@ -111,8 +110,8 @@ def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **ov
       InputError: the files state what no model here has.
     """
     tensors, aliases = checkpoint.tensors, checkpoint.aliases
-    stated = hf_config.fields(checkpoint.configs)
-    names = [model] if model else hf_config.names(checkpoint.configs, aliases)
+    stated = descriptions.fields(checkpoint, model, overrides)
+    names = [model] if model else hf_config.names(checkpoint.configs, aliases, stated)
     if len(names) != 1:
         nearest = detect(tensors, aliases, stated, names)
         names = [nearest.model] if nearest else []

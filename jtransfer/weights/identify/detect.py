@@ -96,7 +96,8 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
             elif shape != want:
                 reshaped.append(path)
     missing = tuple(path for path in match.missing if not in_head(path))
-    fields = {**sizes, "num_classes": classes, **maps.fields(model, match.scheme.name, aliases, tensors)}
+    told = maps.fields(model, match.scheme.name, aliases, tensors) if match.assignments else {}
+    fields = {**sizes, "num_classes": classes, **told}
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
     return Detection(name, match.scheme.name, known, unsure, missing, match.unexpected, tuple(reshaped))

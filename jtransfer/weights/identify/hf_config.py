@@ -1,43 +1,42 @@
 """What the config.json of transformers or timm states of a checkpoint's model: its name and its fields here."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import re
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from jtransfer import models
 from jtransfer.core.errors import InputError
-from jtransfer.core.image_size import shortest
 from jtransfer.core.tree import as_tuples
 from jtransfer.models.chain import Pixels
 from jtransfer.weights import maps
-from jtransfer.weights.identify import sentence_transformers, sidecar_files
+from jtransfer.weights.identify import sentence_transformers, sidecar_files, timm_config
 from jtransfer.weights.identify.detect import likeness
 
 Config = Mapping[str, Any]
 
 
-def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]:
+def names(files: Mapping[str, Config], aliases: Sequence[str] = (), stated: Config | None = None) -> list[str]:
     """Returns the names in `models.names()` that the model which config.json states may have, the likeliest first.
 
-    For timm's architecture, it is the model that timm calls so. For transformers' model_type, it is one model of each
-    class in its family: the one that differs from what config.json states in the fewest fields, and among several of
-    these, the one whose name is most like an alias. There is none where
-    config.json states no family that is known here.
+    For timm's architecture, it is the model that a family has for it. For transformers' model_type, it is one model of
+    each class in its family: the one that differs from what config.json states in the fewest fields, and among several
+    of these, the one whose name is most like an alias. There is none where config.json says neither.
 
     Args:
       files: as `sidecar_files.read` returns them.
       aliases: what the checkpoint is called elsewhere, such as by its file.
+      stated: what `fields` returns for these files, where it is known.
 
     Raises:
-      InputError: it states something that no model of the family has.
+      InputError: it states a model that no family here claims, or something that no model of the family has.
     """
     config = files.get("config.json", {})
-    if "architecture" in config:
-        architecture = str(config["architecture"]).split(".")[0]
-        wanted = (architecture, architecture.removeprefix("tf_"))
-        return [name for timm_name, name in _named_by_timm() if timm_name in wanted]
-    family, stated = _family(config), fields(files)
+    if config.get("architecture"):
+        return [timm_config.claim(config).name]
+    family, stated = family_of(files), fields(files) if stated is None else stated
     nearest: dict[type, tuple[tuple[int, float], str]] = {}
     if family is None:
         return []
@@ -48,6 +47,28 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]
             trial = (different, -likeness(name, aliases)), name
             nearest[type(usual)] = min(trial, nearest.get(type(usual), trial))
     return [name for _, name in sorted(nearest.values())]
+
+
+def family_of(files: Mapping[str, Config]) -> ModuleType | None:
+    """Returns the map of the family that config.json states, by timm's architecture or transformers' model_type.
+
+    A model_type or a class that has the tensors of a model here, but another name, may compute something else; so what
+    is claimed is what the families list, and shapes decide nothing.
+
+    Args:
+      files: as `sidecar_files.read` returns them.
+
+    Returns:
+      The map, or None where config.json says neither.
+
+    Raises:
+      InputError: no family here claims what it states.
+    """
+    config = files.get("config.json", {})
+    if config.get("architecture"):
+        return timm_config.claim(config).family
+    kind = _kind(config)
+    return _kinds()[kind] if kind else None
 
 
 def with_config(files: Mapping[str, Config]) -> dict[str, Config]:
@@ -64,24 +85,34 @@ def with_config(files: Mapping[str, Config]) -> dict[str, Config]:
     return {**files, "config.json": read(files[name])} if read and "config.json" not in files else dict(files)
 
 
-def fields(files: Mapping[str, Config]) -> dict[str, Any]:
+def fields(files: Mapping[str, Config], kind: type | None = None) -> dict[str, Any]:
     """Returns the model's fields that the files state: of its structure, its input and its preprocessing.
 
     Args:
       files: as `sidecar_files.read` returns them.
+      kind: the class of the model, where it is given; of a pair of towers, one may be wanted alone.
 
     Raises:
       InputError: they state something that the model here does not have.
     """
+    return preprocessing(files) | structure(files, kind)
+
+
+def structure(files: Mapping[str, Config], kind: type | None = None) -> dict[str, Any]:
+    """Returns the fields of `fields` without those of the preprocessing."""
     config = files.get("config.json", {})
-    stated = dict(_timm(config)) if "architecture" in config else dict(_transformers(config))
-    stated |= _sentence(files)
-    preprocessing = sidecar_files.preprocessing(files)
-    if preprocessing:
-        content, _ = preprocessing
-        stated.setdefault("image_size", content["size"])
-        stated["pixels"] = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
-    return stated
+    stated = dict(timm_config.fields(config)) if config.get("architecture") else dict(_transformers(config, kind))
+    return stated | _sentence(files)
+
+
+def preprocessing(files: Mapping[str, Config]) -> dict[str, Any]:
+    """Returns the fields `pixels` and `image_size` that the files state of how images are prepared."""
+    found = sidecar_files.preprocessing(files)
+    if not found:
+        return {}
+    content, _ = found
+    pixels = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
+    return {"image_size": content["size"], "pixels": pixels}
 
 
 def class_names(files: Mapping[str, Config]) -> tuple[str, ...]:
@@ -99,55 +130,65 @@ def class_names(files: Mapping[str, Config]) -> tuple[str, ...]:
     return tuple(map(str, names)) if isinstance(names, list) and None not in names else ()
 
 
-def _timm(config: Config) -> dict[str, Any]:
-    args = config.get("model_args") or {}
-    known = {name: field for family in maps.families() for name, field in getattr(family, "TIMM", {}).items()}
-    strange = sorted(args.keys() - {*known, "in_chans", "num_classes", "pretrained"})
-    if strange:
-        raise InputError(f"config.json: model_args has {strange[0]}={args[strange[0]]!r}, which no model here takes")
-    size = config.get("pretrained_cfg", config).get("input_size")
-    stated = {"image_size": shortest(size[1:]), "channels": size[0]} if size else {}
-    stated |= {"channels": args["in_chans"]} if "in_chans" in args else {}
-    for name, field in known.items():
-        if name in args:
-            stated |= {field: as_tuples(args[name])} if isinstance(field, str) else field(args)
-    return stated
+@functools.cache
+def _kinds() -> dict[str, ModuleType]:
+    """transformers' model_type → the map of the family that claims it."""
+    return {kind: family for family in maps.families() for kind in getattr(family, "STATED", {})}
 
 
-def _named_by_timm() -> Iterator[tuple[str, str]]:
-    """The name in timm, and the name here, of each model that both have."""
-    for name in models.names():
-        model = models.create(name)
-        try:
-            yield maps.family(model).timm(name, model)[0], name
-        except (AttributeError, InputError):
-            continue
+def _kind(config: Config) -> str | None:
+    """transformers' model_type; where an old config.json has none, the one that its class is called after.
+
+    Raises:
+      InputError: no family claims it, or the class is of another one.
+    """
+    stated, classes = config.get("model_type"), config.get("architectures")
+    classes = [name for name in classes if isinstance(name, str)] if isinstance(classes, list) else []
+    if not stated and not classes:
+        return None
+    kind = str(stated) if stated else next((k for k in _kinds() if _is_class_of(k, classes[0])), classes[0])
+    if kind not in _kinds():
+        raise InputError(
+            f"config.json calls it {kind!r}, which no model here is known to compute, whatever shapes it has; the "
+            f"types of transformers that are: {', '.join(sorted(_kinds()))}"
+        )
+    same = [other for other, family in _kinds().items() if family is _kinds()[kind]]
+    for name in classes:
+        if not any(_is_class_of(other, name) for other in same):
+            raise InputError(
+                f"config.json calls it {name!r}, which is no class of transformers' {kind} that is known here"
+            )
+    return kind
 
 
-def _family(config: Config) -> ModuleType | None:
-    """The family that transformers' model_type is of."""
-    kind = config.get("model_type")
-    return next((family for family in maps.families() if kind in getattr(family, "STATED", {})), None)
+_CLASSES = r"(for\w+|lmheadmodel|mtmodel|((encoder|vision|text)?model)?(withprojection)?|backbone)"
 
 
-def _transformers(config: Config) -> dict[str, Any]:
-    family = _family(config)
-    if family is None:
+def _is_class_of(kind: str, name: str) -> bool:
+    """Whether a class of transformers, such as "BertForMaskedLM", is called after a model_type."""
+    return re.fullmatch("".join(filter(str.isalnum, kind)) + _CLASSES, name.lower()) is not None
+
+
+def _transformers(config: Config, wanted: type | None) -> dict[str, Any]:
+    kind = _kind(config)
+    if kind is None:
         return {}
-    reader, required = family.STATED[config["model_type"]]
+    family = _kinds()[kind]
+    config = family.part(config, wanted) if wanted and hasattr(family, "part") else config
+    reader, required = family.STATED[kind]
     for key, value in required.items():
         if config.get(key, value) != value:
             raise InputError(f"config.json: {key}={config[key]!r}; the model here has {value!r} only")
     try:
         stated = {key: as_tuples(value) for key, value in reader(config).items()}
     except (KeyError, TypeError) as error:
-        raise InputError(f"config.json of type {config['model_type']!r} lacks {error}") from None
+        raise InputError(f"config.json of type {kind!r} lacks {error}") from None
     return stated | ({"channels": config["num_channels"]} if "num_channels" in config else {})
 
 
 def _sentence(files: Mapping[str, Any]) -> dict[str, Any]:
     """What sentence-transformers' files state of a model that transformers' config.json names."""
-    family = _family(files.get("config.json", {}))
+    family = None if files.get("config.json", {}).get("architecture") else family_of(files)
     if family is None:
         return {}
     stated, usual = sentence_transformers.read(files), {"head": "embed", "pooling": None, "normalize": True}

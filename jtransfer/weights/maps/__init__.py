@@ -11,11 +11,17 @@ and, as far as there is something to say,
     MODEL                    the class of its models; every map in this package has it
     sizes(tensors)           see the function `sizes`
     fields(scheme, …)        see the function `fields`
-    STATED                   transformers' model_type → (config.json → fields of the model, what that must state)
+    STATED                   transformers' model_type → (config.json → fields of the model, what that must state); a
+                             model_type that no family has is refused
+    part(config, kind)       the config.json as that of a part alone which is a model of the class `kind`
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
                              transformers has no such model
     CONFIGS                  a file of the family's own → a function from its content to such a config.json
-    TIMM                     timm's argument → field of the model, or a function of all arguments to such fields
+    TIMM_MODELS              timm's architecture → (name of the model, fields in which it differs from that), of all
+                             that the family computes; an architecture that no family has is refused. By default, what
+                             `timm` calls the models of the family
+    TIMM                     timm's argument → field of the model, or a function of all arguments to such fields; any
+                             other argument that is not of training alone is refused
     timm(name, model)        the other way: timm's architecture and arguments; raises InputError as above
     torchvision(name, model) the same of torchvision, where it has another name for the model
     open_clip(name, model)   the same of OpenCLIP

@@ -10,7 +10,7 @@ from jtransfer.weights.maps import vit
 from jtransfer.weights.maps.open_clip import FILE as OPEN_CLIP
 from jtransfer.weights.maps.open_clip import SIZES, read
 from jtransfer.weights.maps.open_clip import named as open_clip  # noqa: F401 the family's, as `timm` is
-from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.maps.timm_arguments import arguments, only
 from jtransfer.weights.maps.vit import TIMM_TOWER, fused_attention
 
 MODEL = CLIP
@@ -161,7 +161,8 @@ def _text(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pair(config: Mapping[str, Any]) -> dict[str, Any]:
     called = [str(name) for name in config.get("architectures") or ("CLIPModel",)]
-    towers = [_tower(config.get(f"{part}_config") or {}, part == "text") for part in ("vision", "text")]
+    stated = {part: config.get(f"{part}_config_dict") or config.get(f"{part}_config") for part in ("vision", "text")}
+    towers = [_tower(stated[part] or {}, part == "text") for part in stated]
     shared = config.get("projection_dim", 512)
     for name, found in zip(("CLIPVision", "CLIPText"), towers, strict=True):
         if any(architecture.startswith(name) for architecture in called):
@@ -184,6 +185,12 @@ STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str,
     "clip_text_model": (_text, {}),
 }
 CONFIGS = {OPEN_CLIP: read}
+
+
+def part(config: Mapping[str, Any], kind: type) -> Mapping[str, Any]:
+    """The config.json of a pair of towers as that of the tower that is wanted, a class of models."""
+    called = {CLIPImage: "CLIPVisionModelWithProjection", CLIPText: "CLIPTextModelWithProjection"}.get(kind)
+    return {**config, "architectures": [called]} if called else config
 
 
 def transformers(model: CLIP) -> dict[str, Any]:
@@ -231,6 +238,23 @@ def _sizes(model: CLIP, prefix: str = "") -> dict[str, Any]:
         "hidden_act": model.activation,
         "layer_norm_eps": model.eps,
     }
+
+
+TIMM = vit.TIMM | only(global_pool="token", init_values=None)
+_TIMM_TOWERS = {  # tower → the sizes of its images, with GELU and with OpenAI's approximation
+    "base_patch32": ((224, 256, 384, 448), (224,)),
+    "base_patch16": ((224, 384), (224,)),
+    "large_patch14": ((224, 336), (224, 336)),
+}
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"vit_{tower}_clip_{quick}{side}": (
+        f"clip_image_{tower}",
+        {"image_size": side, "activation": _activation(bool(quick))},
+    )
+    for tower, sides in _TIMM_TOWERS.items()
+    for quick, those in zip(("", "quickgelu_"), sides, strict=True)
+    for side in those
+}
 
 
 def timm(name: str, model: CLIP) -> tuple[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 from jtransfer.models.convnext import ConvNeXt
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
 from jtransfer.weights.maps.base_model import without_prefix
-from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.maps.timm_arguments import arguments, only
 
 MODEL = ConvNeXt
 _plane = Transform(lambda x: x[:, 0, 0], lambda x: x[:, None, None])  # [c, 1, 1] ↔ [c]
@@ -91,7 +91,12 @@ _FACEBOOK = Scheme(
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"depths": config["depths"], "widths": config["hidden_sizes"], "image_size": config.get("image_size", 224)}
+    return {
+        "depths": config["depths"],
+        "widths": config["hidden_sizes"],
+        "image_size": config.get("image_size", 224),
+        "pool_eps": config.get("layer_norm_eps", 1e-12),
+    }
 
 
 _REQUIRED = {"hidden_act": "gelu", "patch_size": 4}
@@ -106,14 +111,18 @@ def transformers(model: ConvNeXt) -> dict[str, Any]:
         "num_stages": len(model.depths),
         "hidden_sizes": list(model.widths),
         "depths": list(model.depths),
-        "layer_norm_eps": 1e-6,
+        "layer_norm_eps": model.pool_eps,
         "drop_path_rate": model.drop_path,
         "image_size": model.image_size,
         **_REQUIRED,
     }
 
 
-TIMM = {"depths": "depths", "dims": "widths"}
+TIMM = {"depths": "depths", "dims": "widths"} | only(conv_mlp=False, use_grn=False, head_norm_first=False)
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"convnext_{size}": (f"convnext_{size}", {}) for size in ("tiny", "small", "base", "large")},
+    "convnext_xlarge": ("convnext_large", {"widths": (256, 512, 1024, 2048)}),
+}
 
 
 def timm(name: str, model: ConvNeXt) -> tuple[str, dict[str, Any]]:
@@ -122,4 +131,8 @@ def timm(name: str, model: ConvNeXt) -> tuple[str, dict[str, Any]]:
     Raises:
       InputError: timm has no such model.
     """
-    return name, arguments(name, model, TIMM)
+    free = ("pool_eps",) if model.pool_eps <= _SMALL else ()
+    return name, arguments(name, model, TIMM, free=free)
+
+
+_SMALL = 1e-6  # below which no result shows what is added to a variance

@@ -4,13 +4,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jtransfer.core.errors import InputError
-from jtransfer.models.efficientnet import EfficientNet
+from jtransfer.models.efficientnet import STAGES, EfficientNet
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.inverted import TIMM as TRUNK
-from jtransfer.weights.maps.inverted import enumerated, fields, layer, squeeze, tensorflow_or_not, torchvision_block
+from jtransfer.weights.maps.inverted import (
+    enumerated,
+    fields,
+    in_timm,
+    layer,
+    squeeze,
+    tensorflow_or_not,
+    torchvision_block,
+)
 
-__all__ = ["MODEL", "STATED", "TIMM", "fields", "schemes", "timm", "transformers"]
+__all__ = ["MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm", "transformers"]
 
 MODEL = EfficientNet
 
@@ -68,10 +76,45 @@ def _transformers(model: EfficientNet) -> Iterator[Map]:
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     keys = {"width": "width_coefficient", "depth": "depth_coefficient", "image_size": "image_size"}
-    return {ours: config[theirs] for ours, theirs in keys.items()} | {"symmetric": False}
+    eps = config.get("batch_norm_eps", 1e-3)
+    found: dict[str, Any] = {**{ours: config[theirs] for ours, theirs in keys.items()}, "symmetric": False}
+    odd, stated = _odd_maps(EfficientNet(**found)), config.get("depthwise_padding", [])
+    wanted = [block for block, is_odd in odd.items() if is_odd]
+    if [block for block in odd if block in stated] != wanted:
+        raise InputError(
+            f"config.json: depthwise_padding={list(stated)}; for images of {found['image_size']} pixels the model, "
+            f"which pads as TensorFlow here, has {wanted} only"
+        )
+    return found | ({} if eps == 1e-3 else {"eps": eps})
 
 
-_REQUIRED = {"hidden_act": "swish"}
+def _odd_maps(model: EfficientNet) -> dict[int, bool]:
+    """The blocks with a stride, counted through all stages, and whether their maps have odd sides; the stem is -1.
+
+    A config of transformers lists those with odd maps, which TensorFlow pads on both sides alike. In transformers the
+    stem can't be one of them.
+    """
+    strides = [2, *(widths.strides for blocks in model.blocks for widths in blocks)]
+    found, sides = {}, model.sides
+    for block, stride in enumerate(strides, -1):
+        if stride > 1:
+            found[block] = any(side % 2 for side in sides)
+            sides = tuple(-(-side // 2) for side in sides)
+    return found
+
+
+_REQUIRED = {
+    "hidden_act": "swish",
+    "pooling_type": "mean",
+    "depth_divisor": 8,
+    "kernel_sizes": [row[3] for row in STAGES],
+    "in_channels": [32, *(row[1] for row in STAGES[:-1])],
+    "out_channels": [row[1] for row in STAGES],
+    "strides": [row[4] for row in STAGES],
+    "num_block_repeats": [row[2] for row in STAGES],
+    "expand_ratios": [row[0] for row in STAGES],
+    "squeeze_expansion_ratio": 0.25,
+}
 STATED = {"efficientnet": (_stated, _REQUIRED)}
 
 
@@ -93,12 +136,22 @@ def transformers(model: EfficientNet) -> dict[str, Any]:
         "hidden_dim": model.ends[1],
         "image_size": model.image_size,
         "batch_norm_eps": model.eps or 1e-3,
+        "depthwise_padding": [block for block, is_odd in _odd_maps(model).items() if is_odd],
         "dropout_rate": model.dropout,
         **_REQUIRED,
     }
 
 
 TIMM = {"bn_eps": "eps"}
+_LARGER = {"b8": {"width": 2.2, "depth": 3.6, "image_size": 672}, "l2": {"width": 4.3, "depth": 5.3, "image_size": 800}}
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    architecture: what
+    for size, (ours, fields) in {
+        **{size: (size, {}) for size in (*(f"b{n}" for n in range(8)), *(f"lite{n}" for n in range(5)))},
+        **{size: ("b7", fields) for size, fields in _LARGER.items()},
+    }.items()
+    for architecture, what in in_timm(f"efficientnet_{size}", f"efficientnet_{ours}", **fields).items()
+}
 
 
 def timm(name: str, model: EfficientNet) -> tuple[str, dict[str, Any]]:

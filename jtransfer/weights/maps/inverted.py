@@ -85,6 +85,14 @@ def fields(scheme: str, called: Sequence[str], names: Collection[str]) -> dict[s
     return {"symmetric": None, "eps": None}
 
 
+def in_timm(theirs: str, ours: str, **fields: Any) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The entries of a table `TIMM_MODELS` for a model that timm has with both kinds of padding."""
+    return {
+        theirs: (ours, {**fields, "symmetric": True, "eps": 1e-5}),
+        f"tf_{theirs}": (ours, {**fields, "symmetric": False}),
+    }
+
+
 def tensorflow_or_not(name: str, theirs: str, model: Inverted) -> tuple[str, dict[str, Any]]:
     """The name and the arguments with which timm makes a model.
 

@@ -13,6 +13,7 @@ from jtransfer.weights.maps.gpt2 import head_of, heads
 
 MODEL = Llama
 Config = Mapping[str, Any]
+_GELU = "gelu_pytorch_tanh"
 
 
 def schemes(model: Llama) -> tuple[Scheme, ...]:
@@ -84,13 +85,17 @@ def _rope(config: Config) -> tuple[float, tuple[float, ...]]:
     kind = stated.get("rope_type") or stated.get("type") or "default"
     if kind not in _ROPE:
         raise InputError(f"config.json: rope_type={kind!r}; the model here has {', '.join(map(repr, _ROPE))} only")
+    for key in sorted(stated.keys() - {"rope_theta", "rope_type", "type", _ORIGINAL, *_ROPE[kind]}):
+        if stated[key] not in (None, _WHOLE.get(key)):
+            raise InputError(f"config.json: rope_parameters has {key}={stated[key]!r}, which no model here has")
     return float(theta), tuple(stated[key] for key in _ROPE[kind])
 
 
+_ORIGINAL = "original_max_position_embeddings"  # says for some kinds where they begin, for others nothing
 _ROPE = {
     "default": (),
     "linear": ("factor",),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL),
 }
 
 
@@ -105,13 +110,16 @@ def _qwen3(config: Config) -> dict[str, Any]:
 
 
 def _mistral(config: Config) -> dict[str, Any]:
-    return _llama(config) | {"window": config.get("sliding_window", 4096)}
+    return _llama({"num_key_value_heads": 8, **config}) | {"window": config.get("sliding_window", 4096)}
 
 
 def _gemma(config: Config) -> dict[str, Any]:
     if config.get("use_bidirectional_attention"):
         raise InputError("config.json: use_bidirectional_attention=True; in the model here no token sees a later one")
-    return _llama(config) | {
+    for key in ("hidden_act", "hidden_activation"):  # versions of transformers differ in which one they read
+        if config.get(key) not in (None, _GELU, "gelu"):  # the last of which they take for the other
+            raise InputError(f"config.json: {key}={config[key]!r}; the model here has {_GELU!r} only")
+    return _llama({"pad_token_id": 0, "num_key_value_heads": 16, **config}) | {
         "activation": "gelu_tanh",
         "norm_offset": 1.0,
         "embedding_scale": config["hidden_size"] ** 0.5,
@@ -122,7 +130,7 @@ def _gemma(config: Config) -> dict[str, Any]:
 
 def _gemma2(config: Config) -> dict[str, Any]:
     _all_layers(config, "sliding_attention", "full_attention")
-    return _gemma(config) | {
+    return _gemma({"num_key_value_heads": 4, **config}) | {
         "post_norms": True,
         "window": config.get("sliding_window", 4096),
         "window_every": 2,
@@ -141,16 +149,16 @@ def _all_layers(config: Config, *kinds: str) -> None:
         raise InputError(f"config.json: layer_types[{i}]={kind!r}; the model here has {kinds[i % len(kinds)]!r} there")
 
 
-_SILU = {"hidden_act": "silu"}
-_GELU = {"hidden_activation": "gelu_pytorch_tanh"}
+_WHOLE = {"partial_rotary_factor": 1.0}
+_SILU = {"hidden_act": "silu", **_WHOLE}
 _FULL = {**_SILU, "use_sliding_window": False}
 STATED: dict[str, tuple[Callable[[Config], dict[str, Any]], dict[str, Any]]] = {
     "llama": (_llama, _SILU),
     "qwen2": (_qwen2, _FULL),
     "qwen3": (_qwen3, _FULL),
     "mistral": (_mistral, _SILU),
-    "gemma": (_gemma, {}),
-    "gemma2": (_gemma2, _GELU),
+    "gemma": (_gemma, _WHOLE),
+    "gemma2": (_gemma2, {"hidden_activation": _GELU, **_WHOLE}),
 }
 
 

@@ -12,7 +12,7 @@ from jtransfer.weights.maps.inverted import TIMM as TRUNK
 from jtransfer.weights.maps.inverted import enumerated, fields, layer
 from jtransfer.weights.maps.timm_arguments import arguments
 
-__all__ = ["MODEL", "STATED", "TIMM", "fields", "schemes", "timm", "transformers"]
+__all__ = ["MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm", "transformers"]
 
 MODEL = MobileNetV2
 
@@ -64,7 +64,16 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     return fields | {"symmetric": not config.get("tf_padding", True), "eps": config.get("layer_norm_eps", 1e-3)}
 
 
-STATED = {"mobilenet_v2": (_stated, {"hidden_act": "relu6", "output_stride": 32, "finegrained_output": True})}
+_REQUIRED = {
+    "hidden_act": "relu6",
+    "output_stride": 32,
+    "finegrained_output": True,
+    "first_layer_is_expansion": True,
+    "expand_ratio": 6,
+    "depth_divisible_by": 8,
+    "min_depth": 8,
+}
+STATED = {"mobilenet_v2": (_stated, _REQUIRED)}
 
 
 def transformers(model: MobileNetV2) -> dict[str, Any]:
@@ -89,6 +98,11 @@ def transformers(model: MobileNetV2) -> dict[str, Any]:
 
 
 TIMM = {"bn_eps": "eps"}
+_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.4)
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"mobilenetv2_{round(100 * width):03d}": ("mobilenet_v2", {"width": width, "symmetric": True, "eps": 1e-5})
+    for width in _WIDTHS
+}
 
 
 def timm(name: str, model: MobileNetV2) -> tuple[str, dict[str, Any]]:
@@ -97,7 +111,6 @@ def timm(name: str, model: MobileNetV2) -> tuple[str, dict[str, Any]]:
     Raises:
       InputError: timm has no such model.
     """
-    known = (0.35, 0.5, 0.75, 1.0, 1.4)
-    if not model.symmetric or model.width not in known:
-        raise InputError(f"timm's MobileNetV2 has symmetric padding and a width of {', '.join(map(str, known))} only")
+    if not model.symmetric or model.width not in _WIDTHS:
+        raise InputError(f"timm's MobileNetV2 has symmetric padding and a width of {', '.join(map(str, _WIDTHS))} only")
     return f"mobilenetv2_{round(100 * model.width):03d}", arguments(name, model, TIMM, free=("symmetric", "width"))

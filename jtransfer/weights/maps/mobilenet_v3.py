@@ -9,13 +9,14 @@ from jtransfer.weights.maps.inverted import TIMM as TRUNK
 from jtransfer.weights.maps.inverted import (
     enumerated,
     fields,
+    in_timm,
     layer,
     pointwise_dense,
     tensorflow_or_not,
     torchvision_block,
 )
 
-__all__ = ["MODEL", "TIMM", "fields", "schemes", "timm"]
+__all__ = ["MODEL", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm"]
 
 MODEL = MobileNetV3
 
@@ -45,6 +46,10 @@ def _timm(model: MobileNetV3) -> Iterator[Map]:
 
 
 TIMM = {"bn_eps": "eps"}
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    **in_timm("mobilenetv3_small_100", "mobilenet_v3_small"),
+    **in_timm("mobilenetv3_large_100", "mobilenet_v3_large"),
+}
 
 
 def timm(name: str, model: MobileNetV3) -> tuple[str, dict[str, Any]]:

@@ -28,12 +28,16 @@ def schemes(model: RoBERTa) -> tuple[Scheme, ...]:
     return bert.named(model, "roberta.", bert.layers, rows.get(model.head, ()), (r"lm_head\..*", *others), _COPIES)
 
 
-_KINDS = {"roberta": "Roberta", "xlm-roberta": "XLMRoberta"}  # transformers' model_type → the prefix of its classes
+_KINDS = {  # transformers' model_type → the prefix of its classes
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
+}
 
 
 def _read(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     pad = config.get("pad_token_id", 1)
-    max_length = config.get("max_position_embeddings", 514) - pad - 1
+    max_length = config.get("max_position_embeddings", 512) - pad - 1
     found = bert.read(config) | {"pad": pad, "max_length": max_length, "kind": kind}
     return {key: value for key, value in found.items() if key != "activation"}
 

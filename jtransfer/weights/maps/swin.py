@@ -12,7 +12,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.models.swin import Swin, relative_index
 from jtransfer.weights.mapping import Map, Scheme, conv, dense, layer_norm, linear
 from jtransfer.weights.maps.base_model import without_prefix
-from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.maps.timm_arguments import arguments, image_size, only
 from jtransfer.weights.maps.vit import fused_attention
 
 MODEL = Swin
@@ -179,11 +179,22 @@ def transformers(model: Swin) -> dict[str, Any]:
     }
 
 
-TIMM = {"depths": "depths", "num_heads": "num_heads", "window_size": "window", "patch_size": "patch"}
+TIMM = {
+    "depths": "depths",
+    "num_heads": "num_heads",
+    "window_size": "window",
+    "patch_size": "patch",
+    "embed_dim": "width",
+    "img_size": image_size,
+    **only(mlp_ratio=4.0, qkv_bias=True),
+}
 _NAMES = {
     **{f"swin_{size}": f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base", "large")},
     **{f"swin_{size}_384": f"swin_{size}_patch4_window12_384" for size in ("base", "large")},
 }
+
+
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {theirs: (ours, {}) for ours, theirs in _NAMES.items()}
 
 
 def timm(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
@@ -193,7 +204,7 @@ def timm(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
       InputError: timm has no such model.
     """
     _check_borders(model, "timm", {"shrink": True, "roll_first": True})
-    args = arguments(name, model, TIMM | {"embed_dim": "width"}, free=("shrink", "roll_first"))
+    args = arguments(name, model, TIMM, free=("shrink", "roll_first"))
     usual = 384 if name.endswith("_384") else 224
     return _NAMES[name], args | ({} if model.image_size == usual else {"img_size": model.image_size})
 

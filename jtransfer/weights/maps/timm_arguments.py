@@ -1,17 +1,41 @@
 """The arguments with which timm makes a model."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from jtransfer import models
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import shortest
 from jtransfer.models.chain import HOW
 
 _FREE = (
     *HOW,
     *("num_classes", "image_size", "channels", "pixels", "dropout", "drop_path", "head", "normalize", "parent", "name"),
 )
+
+
+def only(**usual: Any) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    """Returns entries of a table `TIMM` for arguments of timm that have one value here, by the name of the argument.
+
+    Each is a function from all arguments to no field. It raises InputError where its argument has another value.
+    """
+
+    def entry(key: str, value: Any) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        def read(args: Mapping[str, Any]) -> dict[str, Any]:
+            if args[key] != value:
+                given = f"config.json: model_args has {key}={args[key]!r}, which no model here takes"
+                raise InputError(f"{given}; they have {value!r} only")
+            return {}
+
+        return read
+
+    return {key: entry(key, value) for key, value in usual.items()}
+
+
+def image_size(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the field `image_size` that timm's argument `img_size` states, for a table `TIMM`."""
+    return {"image_size": shortest(args["img_size"])}
 
 
 def arguments(name: str, model: Any, table: Mapping[str, Any], free: Collection[str] = ()) -> dict[str, Any]:

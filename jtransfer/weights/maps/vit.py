@@ -13,7 +13,9 @@ from jtransfer.models.vit import ViT
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
 from jtransfer.weights.maps import big_vision
 from jtransfer.weights.maps.base_model import without_prefix
-from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.maps.vit_in_timm import TIMM, TIMM_MODELS, activation_of, timm
+
+__all__ = ["MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "fused_attention", "schemes", "timm", "transformers"]
 
 MODEL = ViT
 _LAYER = "layer_{i}"
@@ -157,27 +159,12 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "width": width,
         "depth": config["num_hidden_layers"],
         "num_heads": config["num_attention_heads"],
-        "mlp_dim": config.get("intermediate_size") or round(config["mlp_ratio"] * width),
+        "mlp_dim": config["intermediate_size"],
         "patch": config["patch_size"],
         "image_size": config["image_size"],
         "eps": config.get("layer_norm_eps", 1e-12),
-        "activation": _activation(config.get("hidden_act", "gelu"), "config.json: hidden_act"),
+        "activation": activation_of(config.get("hidden_act", "gelu"), "config.json: hidden_act"),
     }
-
-
-def _activation(theirs: str, said: str) -> str:
-    if theirs not in _ACTIVATIONS:
-        raise InputError(f"{said}={theirs!r}; the models here have {', '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS[theirs]
-
-
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_new",
-    "gelu_tanh": "gelu_new",
-    "gelu_pytorch_tanh": "gelu_new",
-    "quick_gelu": "quick_gelu",
-}
 
 
 def _deit(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,7 +173,9 @@ def _deit(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dinov2(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _stated(config) | {"layer_scale": config["layerscale_value"], "pooling": "cls+mean"}
+    mlp_dim = int(config.get("mlp_ratio", 4) * config["hidden_size"])
+    found = _stated({"layer_norm_eps": 1e-6, **config, "intermediate_size": mlp_dim})
+    return found | {"layer_scale": config["layerscale_value"], "pooling": "cls+mean"}
 
 
 _CLASSES = {"vit": "ViT", "deit": "DeiT", "dinov2": "Dinov2"}
@@ -224,58 +213,3 @@ def transformers(model: ViT) -> dict[str, Any]:
         "hidden_act": model.activation,
         **_REQUIRED,
     }
-
-
-def _widths(args: Mapping[str, Any]) -> dict[str, Any]:
-    width = args.get("embed_dim")
-    return {"width": width, "mlp_dim": round(args.get("mlp_ratio", 4) * width)} if width else {}
-
-
-def _image_size(args: Mapping[str, Any]) -> dict[str, Any]:
-    sides = args["img_size"] if isinstance(args["img_size"], list) else [args["img_size"]]
-    return {"image_size": sides[0] if len(set(sides)) == 1 else tuple(sides)}
-
-
-def _pooling(args: Mapping[str, Any]) -> dict[str, Any]:
-    if args["global_pool"] not in _POOLINGS:
-        raise InputError(f"config.json: model_args has global_pool={args['global_pool']!r}, which no model here has")
-    return {"pooling": _POOLINGS[args["global_pool"]]}
-
-
-_POOLINGS = {"token": "cls", "avg": "mean", "map": "map"}
-TIMM = {
-    "patch_size": "patch",
-    "embed_dim": _widths,
-    "depth": "depth",
-    "num_heads": "num_heads",
-    "img_size": _image_size,
-    "mlp_ratio": _widths,
-    "global_pool": _pooling,
-    "act_layer": lambda args: {"activation": _activation(args["act_layer"], "config.json: model_args has act_layer")},
-}
-
-
-def timm(name: str, model: ViT) -> tuple[str, dict[str, Any]]:
-    """The name and the arguments with which timm makes a model.
-
-    Raises:
-      InputError: timm has no such model.
-    """
-    pools = {ours: theirs for theirs, ours in _POOLINGS.items()}
-    able = ("map",) if name.endswith("_siglip") else ("cls", "mean")
-    if model.pooling not in able:
-        raise InputError(f"timm's {name} has pooling={' or '.join(map(repr, able))}; this model has {model.pooling!r}")
-    if model.distillation_token and not model.distilled:
-        raise InputError(f"timm's {name} has no distillation token without its classifier; export it to transformers")
-    dino = name.startswith("dinov2_")
-    theirs = f"vit_{name.removeprefix('dinov2_')}_patch14_dinov2" if dino else f"{name}_224"
-    args = arguments(
-        name,
-        model,
-        TIMM | {"embed_dim": "width"},
-        free=("mlp_dim", "pooling", "layer_scale", "eps", "activation"),
-    )
-    args |= {} if model.pooling in ("cls", "map") else {"global_pool": pools[model.pooling]}
-    args |= {} if model.activation == "gelu" else {"act_layer": model.activation.replace("gelu_new", "gelu_tanh")}
-    args |= {} if model.image_size == (518 if dino else 224) else {"img_size": model.image_size}
-    return theirs, args | ({} if model.mlp_dim == 4 * model.width else {"mlp_ratio": model.mlp_dim / model.width})
