@@ -46,6 +46,11 @@ class Checkpoint:
         return formats.open(f"{self.path}:{self.subtree}" if self.subtree else self.path)
 
     @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Lines about which weights were read of several: of the files in a folder, of the networks in a file."""
+        return (*(self.location.notes() if self.location else ()), *getattr(self.tensors, "notes", ()))
+
+    @functools.cached_property
     def _files(self) -> dict[str, Path | None]:
         return {}
 
