@@ -35,6 +35,7 @@ def lines(source: checkpoints.Source) -> Iterator[str]:
     yield from lay_out([("name", "dtype", "shape", "bytes"), *rows], align="<<<>")
     if opened.unwrapped:
         yield f"taken off around the tensors: {', '.join(map(_printable, opened.unwrapped))}"
+    yield from map(_printable, checkpoint.notes)
     if opened.left_out:
         yield f"beside the tensors: {_some(opened.left_out)}"
     if named:

@@ -30,6 +30,7 @@ def load(
     model: Any,
     *,
     reinit: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
     adapt: bool = False,
     class_names: Sequence[str] | None = None,
     source_class_names: Sequence[str] | None = None,
@@ -41,14 +42,18 @@ def load(
     """Returns the variables of a model, filled from a checkpoint, and the report of the load.
 
     Every tensor is used once or ignored by name, and every parameter is filled once or re-initialised by name. The head
-    is re-initialised, which the report says, if the checkpoint has none or one for another number of classes. With
-    several JAX processes, all of them must call this function with the same arguments.
+    is re-initialised, which the report says, if the checkpoint has none or one for another number of classes; then the
+    head of another task that it has instead is left out. Of several networks, the one that fits is taken, or that of
+    the field's convention, which the report says, too. With several JAX processes, all of them must call this function
+    with the same arguments.
 
     Args:
       source: an address, an open checkpoint, or a mapping from names to tensors; see `weights.open`.
       model: a model of `jtransfer.models`.
       reinit: regular expressions over parameter paths, such as `["head/.*"]`, of parameters that are drawn anew, though
         the checkpoint may have them.
+      ignore: regular expressions over names of tensors, such as `["queue.*"]`, of tensors that are not looked at, which
+        the report says. Each must match the whole name of one of them at least.
       adapt: whether parameters are changed to fit (see `weights.surgery`), which the report says, if the checkpoint was
         made for another image size, or another number of channels, patches, windows or tokens. If False, such a
         parameter is an error.
@@ -71,14 +76,14 @@ def load(
       InputError: the checkpoint does not fit. The text lists every parameter that is missing in it, every tensor of it
         that is unexpected, and every tensor whose shape is another.
     """
-    checkpoint = checkpoints.open(source)
+    checkpoint = checkpoints.open(source, ignore=ignore)
     recorded = checkpoint.manifest["digest"] if checkpoint.manifest else None
-    tensors, model_shapes = checkpoint.tensors, abstract(model, sample)
+    model_shapes = abstract(model, sample)
     classes = _class_pair(checkpoint, class_names, source_class_names)
     asked = {"reinit": reinit or (), "adapt": adapt, "source_image_size": source_image_size}
-    plan = plans.make(checkpoint.name, tensors, model, model_shapes, classes=classes, **asked)
+    plan = plans.make(checkpoint.name, checkpoint.tensors, model, model_shapes, classes=classes, **asked)
 
-    full = plan.full_paths
+    tensors, full = plan.tensors, plan.full_paths
     fresh = _initialise(model, sample, rng, [full[path] for path in (*plan.drawn, *plan.kept)])
     kept = {path: adapting.keep(fresh.pop(full[path]), *classes) for path in plan.kept} if classes else {}
     changes = plan.changes | kept
@@ -116,7 +121,8 @@ def load(
         loaded=tuple(loaded),
         adapted=tuple((path, changes[path].what) for path, _, _ in loaded if path in changes),
         reinitialised=tuple(plan.drawn.items()),
-        ignored=plans.ignored(plan, tensors),
+        ignored=plans.ignored(plan, checkpoint.tensors, checkpoint.ignored),
+        notes=(*checkpoint.notes, *plan.notes),
     )
     return trees.unflatten({name: flat[name] for name in trees.flatten(model_shapes)}), report
 

@@ -20,6 +20,7 @@ class Report:
       ignored: (tensor's name, reason) for each tensor that fills nothing.
       digests: the digest of each tensor that was loaded, by its name; empty for a converted checkpoint.
       adapted: (parameter's path, what was done) for each loaded parameter whose array was changed to fit.
+      notes: lines about what was read of several: which file of a folder, which network of a file.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Report:
     ignored: Sequence[tuple[str, str]]
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     adapted: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
         changed = {path: f" adapted: {what}" for path, what in self.adapted}
@@ -39,4 +41,4 @@ class Report:
         title = f"{self.source} ({self.scheme} names, {self.digest[:19]}…)"
         adapted = f" ({len(changed)} of them adapted)" if changed else ""
         counts = f"{len(loaded)} loaded{adapted}, {len(new)} re-initialised, {len(ignored)} tensors ignored"
-        return "\n".join([title, *lay_out([*loaded, *new, *ignored]), counts])
+        return "\n".join([title, *self.notes, *lay_out([*loaded, *new, *ignored]), counts])

@@ -50,8 +50,9 @@ def open(path: str | os.PathLike) -> Opened:
     """
     path, branch = split(path)
     opened, branch = networks.select(_open(path), path, branch)
-    tensors, prefixes = wrappers.strip(opened)
-    opened = replace(opened, tensors=tensors, unwrapped=(*opened.unwrapped, *prefixes))
+    if inside := branch and _below(opened, branch):
+        return _stripped(inside)
+    opened = _stripped(opened)
     return _branch(opened, path, branch) if branch else opened
 
 
@@ -171,12 +172,25 @@ def _unread(head: bytes) -> str:
     return "is of no format that is read (safetensors, torch, npz, msgpack, Keras HDF5, Orbax)"
 
 
-def _branch(opened: Opened, path: str, branch: str) -> Opened:
-    """The tensors below a sub-tree, named from there on."""
-    for prefix in (f"{branch}/", f"{branch}.", f"{wrappers.bare(branch)}."):
+def _stripped(opened: Opened) -> Opened:
+    """The same tensors, without what training programs put into their names."""
+    tensors, prefixes = wrappers.strip(opened)
+    return replace(opened, tensors=tensors, unwrapped=(*opened.unwrapped, *prefixes))
+
+
+def _below(opened: Opened, branch: str) -> Opened | None:
+    """The tensors below a sub-tree, named from there on; None if there are none."""
+    for end in ("/", "."):
+        prefix = branch + end
         tensors = {name.removeprefix(prefix): t for name, t in opened.items() if name.startswith(prefix)}
         if tensors:
             return replace(opened, tensors=tensors, unwrapped=(*opened.unwrapped, prefix))
+    return None
+
+
+def _branch(opened: Opened, path: str, branch: str) -> Opened:
+    if found := _below(opened, branch):
+        return found
     parts = [name.replace(".", "/").split("/")[:-1] for name in opened]
     known = sorted({"/".join(part[:n]) for part in parts for n in range(1, min(len(part), 4) + 1)})
     close = ", ".join(nearest(branch, known) or known[:5])

@@ -101,14 +101,6 @@ def strip(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     return names, tuple(taken)
 
 
-def bare(name: str) -> str:
-    """Returns a part of the tree of names as it is called after `strip`."""
-    pieces = [piece for piece in name.split(".") if piece not in WITHIN]
-    while len(pieces) > 1 and pieces[0] == PREFIX.removesuffix("."):
-        pieces = pieces[1:]
-    return ".".join(pieces)
-
-
 def _prefixed(names: Iterable[str]) -> bool:
     """Whether all names begin with the prefix, except those that stand beside the module, as SWA's counter does."""
     dotted = [name for name in names if "." in name]

@@ -9,7 +9,7 @@ from jtransfer import models
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.models.paths import block, block_of, in_head
-from jtransfer.weights import maps
+from jtransfer.weights import heads, maps
 from jtransfer.weights.mapping import Scheme, best, find
 from jtransfer.weights.shapes import abstract
 
@@ -95,7 +95,7 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
                 classes = shape[-1]
             elif shape != want:
                 reshaped.append(path)
-    missing = tuple(path for path in match.missing if not in_head(path))
+    missing = tuple(path for path in match.missing if path not in heads.drawn(match.missing, params))
     fields = {**sizes, "num_classes": classes, **maps.fields(model, match.scheme.name, aliases, tensors)}
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
