@@ -16,6 +16,7 @@ _OTHERS = (
     r"(qa_outputs|score|classification_head|multi_modal_projector)\..*",
     r"(discriminator_predictions|generator_predictions|generator_lm_head)\..*",
     # masked images
+    r"decoder\..*",
     r"decoder_(embed|blocks|norm|pred)\..*",
     r"decoder_pos_embed",
     r"(.*\.)?mask_token",
@@ -46,14 +47,18 @@ def lacks(missing: Collection[str], paths: Collection[str]) -> bool:
 def drawn(missing: Collection[str], paths: Collection[str]) -> dict[str, str]:
     """Returns the parameters of a head and of its pooler that a checkpoint has none of, with the reason.
 
-    Arguments as for `lacks`. A model without a head is not given a new pooler, which would make its embeddings noise.
+    Where it has no pooler, a head that it has was not made for one, and is drawn anew as well. A model without a head
+    is not given a new pooler, which would make its embeddings noise. Arguments as for `lacks`.
     """
     head = [path for path in paths if in_head(path)]
-    if not head or not lacks(missing, paths):
-        return {}
     pooler = [path for path in paths if path.startswith(f"{POOLER}/")]
-    why = dict.fromkeys(head, "the source has no head")
-    return why | (dict.fromkeys(pooler, "the source has no pooler") if set(pooler) <= set(missing) else {})
+    if head and pooler and set(pooler) <= set(missing):
+        return dict.fromkeys((*head, *pooler), "the source has no pooler") | _new(head, missing)
+    return _new(head, missing)
+
+
+def _new(head: Collection[str], missing: Collection[str]) -> dict[str, str]:
+    return dict.fromkeys(head, "the source has no head") if set(head) <= set(missing) else {}
 
 
 def of_others(unexpected: Collection[str], rows: Sequence[Any]) -> tuple[str, ...]:
@@ -72,4 +77,8 @@ def of_others(unexpected: Collection[str], rows: Sequence[Any]) -> tuple[str, ..
             body |= {name.split(".")[0] for name in sources}
     modules = {name.rpartition(".")[0] for name in own} | ({name.split(".")[0] for name in own} - body)
     below = tuple(f"{module}." for module in modules)
-    return tuple(name for name in unexpected if is_other(name) or (below and name.startswith(below)))
+
+    def of_other(name: str) -> bool:
+        return (is_other(name) and name.split(".")[0] not in body) or bool(below and name.startswith(below))
+
+    return tuple(filter(of_other, unexpected))

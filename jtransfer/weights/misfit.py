@@ -9,7 +9,7 @@ from jtransfer.weights.identify.detect import Detection, detect
 from jtransfer.weights.mapping import Match
 
 _FEW = 12  # problems that are always listed
-_SHOWN = 3  # of each kind otherwise
+_SHOWN = 2  # of each kind otherwise
 _KINDS = {" -": "missing in the source", " +": "unexpected in the source", " !": "of another shape"}
 
 
@@ -30,14 +30,11 @@ def error(name: str, tensors: Mapping[str, Any], model: Any, match: Match, wrong
         found = within.told(tensors, detect, name)
         if found is not None and not found.misfits:
             return InputError("\n".join([title, *_is_of(found, name), *_some(wrong)]))
-        if not match.assignments:
-            few = ", ".join(list(tensors)[:_SHOWN])
-            return InputError(
-                "\n".join([title, f"its tensors ({few}, …) are of no model that is known here", *_some(wrong)])
-            )
-    hint = f'; a tensor that is of no use is left out by ignore=["{_first(match)}"]' if match.unexpected else ""
+        if len(match.missing) > sum(len(assignment.param_paths) for assignment in match.assignments):
+            what = f"its tensors, such as {', '.join(list(tensors)[:_SHOWN])}, fit no other model here exactly"
+            return InputError("\n".join([title, what, *_some(wrong)]))
     kinds = "(- missing in the source, + unexpected in the source, ! another shape)"
-    return InputError("\n".join([f"{title} {kinds}{hint}", *wrong]))
+    return InputError("\n".join([f"{title} {kinds}{_hint(match, wrong)}", *wrong]))
 
 
 def _is_of(found: Detection, name: str) -> list[str]:
@@ -58,5 +55,9 @@ def _some(wrong: Sequence[str]) -> list[str]:
     return lines
 
 
-def _first(match: Match) -> str:
-    return match.unexpected[0].replace(".", r"\.")
+def _hint(match: Match, wrong: Sequence[str]) -> str:
+    """How to leave out tensors, where they are all that is wrong."""
+    if len(match.unexpected) < len(wrong):
+        return ""
+    name = match.unexpected[0].replace(".", r"\.")
+    return f'; what is of no use is left out by ignore=["{name}"]'

@@ -96,15 +96,17 @@ def make(
         maps.family(model)
     if not wrong:
         return plan
-    found = {}
+    found, nearest = {}, (name, plan, wrong)
     for prefix in subtree.prefixes(tensors, max(1, len(params) // 4)):
         inner, problems = trial(subtree.below(tensors, prefix))
         if not problems and inner.filled > plan.filled:
             found[prefix] = inner
+        elif 2 * len(problems) < len(nearest[2]):
+            nearest = (f"{name}:{prefix}", inner, problems)
     most = max((inner.filled for inner in found.values()), default=0)
     fitting = [prefix for prefix, inner in found.items() if inner.filled == most]
     if not fitting:
-        raise misfit.error(name, tensors, model, plan.match, wrong)
+        raise misfit.error(nearest[0], nearest[1].tensors, model, nearest[1].match, nearest[2])
     taken = subtree.choose(fitting, name)
     return found[taken]._replace(prefix=taken, notes=subtree.note(taken, fitting))
 

@@ -26,9 +26,12 @@ def told(
     if whole is not None and not whole.misfits:
         return whole
     exact: dict[str, Detection] = {}
+    alike: dict[frozenset, Detection | None] = {}  # networks of the same names and shapes
     for prefix in subtree.prefixes(tensors, max(4, len(tensors) // _LEAST)):
         if not any(prefix.startswith(f"{found}.") for found in exact):
-            found = tell(subtree.below(tensors, prefix))
+            inner = subtree.below(tensors, prefix)
+            key = frozenset((name, tuple(tensor.shape)) for name, tensor in inner.items())
+            found = alike[key] if key in alike else alike.setdefault(key, tell(inner))
             if found is not None and not found.misfits:
                 exact[prefix] = found
     if len({str(found) for found in exact.values()}) > 1:

@@ -156,6 +156,7 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "mlp_dim": config.get("intermediate_size") or round(config["mlp_ratio"] * width),
         "patch": config["patch_size"],
         "image_size": config["image_size"],
+        "pooling": "cls",
         "eps": config.get("layer_norm_eps", 1e-12),
         "activation": _activation(config.get("hidden_act", "gelu"), "config.json: hidden_act"),
     }
@@ -189,6 +190,7 @@ _ARCHITECTURES = {"vit": "ViTForImageClassification", "deit": _TEACHER, "dinov2"
 _REQUIRED = {"qkv_bias": True}
 STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
     "vit": (_stated, _REQUIRED),
+    "vit_mae": (_stated, _REQUIRED),
     "deit": (_deit, _REQUIRED),
     "dinov2": (_dinov2, _REQUIRED | {"use_swiglu_ffn": False}),
 }
