@@ -261,6 +261,18 @@ def test_a_masked_lm_becomes_a_classifier_and_what_it_lacks_and_has_too_much_is_
     assert {name.split(".")[0] for name in others} == {"cls"}
 
 
+@pytest.mark.live
+def test_transformers_draws_the_same_anew_and_leaves_the_same_out(masked_lm):
+    import torchvision_stubs  # noqa: F401
+    import transformers
+
+    theirs = transformers.BertForSequenceClassification
+    _, told = theirs.from_pretrained(masked_lm, num_labels=3, output_loading_info=True)
+    names = ("classifier.weight", "classifier.bias", "bert.pooler.dense.weight", "bert.pooler.dense.bias")
+    assert set(told["missing_keys"]) == set(names)
+    assert {name.split(".")[0] for name in told["unexpected_keys"]} == {"cls"}
+
+
 def test_an_embedding_is_not_pooled_by_noise(masked_lm):
     with pytest.raises(InputError, match=r" - pool/dense/bias"):
         weights.restore(masked_lm, head="embed", pooling="pooler")

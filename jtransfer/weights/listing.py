@@ -77,6 +77,8 @@ def _parts(opened: Mapping[str, Any]) -> str:
 
 def _model(detection: Detection) -> Iterator[str]:
     fits = "every tensor has its place" if not detection.misfits else f"the nearest, with {detection.misfits} misfits"
+    if detection.prefix:
+        yield f"the tensors below {_printable(detection.prefix)} are those of a model"
     yield f"model: {detection.model}{_fields(detection.fields)} ({detection.scheme} names): {fits}"
     if detection.unsure:
         yield f"  {' and '.join(detection.unsure)} can't be told from the file: see where the weights come from"

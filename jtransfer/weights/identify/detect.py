@@ -29,6 +29,7 @@ class Detection:
       missing: paths of parameters that no tensor fills, those of the head aside.
       unexpected: names of tensors that fill no parameter.
       reshaped: paths of parameters whose shape in the checkpoint is another.
+      prefix: what the names of the model's tensors begin with, where it is one of several networks; else "".
     """
 
     model: str
@@ -38,6 +39,7 @@ class Detection:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
+    prefix: str = ""
 
     @property
     def misfits(self) -> int:

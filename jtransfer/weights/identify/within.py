@@ -1,5 +1,6 @@
 """Which model a checkpoint is of, where its network is one of several, or lies beneath the name of another module."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def told(
             found = alike[key] if key in alike else alike.setdefault(key, tell(inner))
             if found is not None and not found.misfits:
                 exact[prefix] = found
-    if len({str(found) for found in exact.values()}) > 1:
-        return exact[subtree.choose(exact, source)]
-    return next(iter(exact.values()), whole)
+    if not exact:
+        return whole
+    different = len({str(found) for found in exact.values()}) > 1
+    prefix = subtree.choose(exact, source) if different else next(iter(exact))
+    return dataclasses.replace(exact[prefix], prefix=prefix)
