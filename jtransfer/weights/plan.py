@@ -101,7 +101,7 @@ def make(
         inner, problems = trial(subtree.below(tensors, prefix))
         if not problems and inner.filled > plan.filled:
             found[prefix] = inner
-        elif 2 * len(problems) < len(nearest[2]):
+        elif inner.filled > nearest[1].filled and 2 * len(problems) < len(nearest[2]):
             nearest = (f"{name}:{prefix}", inner, problems)
     most = max((inner.filled for inner in found.values()), default=0)
     fitting = [prefix for prefix, inner in found.items() if inner.filled == most]
