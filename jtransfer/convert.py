@@ -1,8 +1,9 @@
-"""Converts: python -m jtransfer.convert SOURCE DEST [--model=NAME] [--verify]
+"""Converts: python -m jtransfer.convert SOURCE DEST [--model=NAME] [--ignore=PATTERN …] [--verify]
 
 Any checkpoint that is read → an Orbax checkpoint in the new folder DEST, with `source.json` (its origin, digests,
 names, the model and its fields, preprocessing) and the tokenizer's and processor's files. It is streamed: a few
-megabytes are held, however large the checkpoint is. With --verify it is then compared with its reference (see
+megabytes are held, however large the checkpoint is. Tensors whose names match a PATTERN whole, a regular expression as
+"queue.*", are not looked at. With --verify it is then compared with its reference (see
 `jtransfer.proof.verify`); the exit code is 1 where they differ by more than 1e-4.
 """
 
@@ -19,6 +20,7 @@ def main(argv: list[str]) -> None:
     """Converts by a command line; prints the report and, with --verify, the differences from the reference."""
     values = flags.FlagValues()
     name = flags.DEFINE_string("model", "", "by default what the source says or fits", flag_values=values)
+    ignore = flags.DEFINE_multi_string("ignore", [], "names of tensors that are not looked at", flag_values=values)
     check = flags.DEFINE_boolean("verify", False, "compare with the reference implementation", flag_values=values)
     rest = parse_flags(values, list(argv))
     if len(rest) != 2:
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> None:
     from jtransfer.proof import verify
     from jtransfer.weights.conversion import convert
 
-    checkpoint, dest = weights.open(rest[0]), rest[1]
+    checkpoint, dest = weights.open(rest[0], ignore=ignore.value), rest[1]
     spec, report = convert(checkpoint, dest, model=name.value or None)
     print(report)
     if spec.unsure:

@@ -72,11 +72,18 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
 
 def _load(run: Run):
     config = run.config
-    asked = {"reinit": config.reinit, "class_names": run.target.class_names, "seed": config.seed}
+    asked = {
+        "reinit": config.reinit,
+        "ignore": config.ignore,
+        "class_names": run.target.class_names,
+        "seed": config.seed,
+    }
     return initialize.variables(run.init, run.model, run.mesh, config.sharding, sample=run.sample, **asked)
 
 
 def _begin(run: Run, variables: dict, report: Any, writer: log.Writer) -> tuple[TrainState, Position]:
+    if report and report.notes and jax.process_index() == 0:
+        print(*report.notes, sep="\n", flush=True)
     writer.event(0, run.phases[0].name, "init", source=run.config.init, **initialize.counts(report))
     placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, 0))
     begin = jax.jit(lambda v: assemble.begin(run, 0, v), out_shardings=placed)

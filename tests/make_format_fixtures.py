@@ -1,8 +1,14 @@
 """Writes tests/corpus/*.pth with torch: what the readers are tested on. Run it with torch 2.13; the tests need none."""
 
 import argparse
+import collections
+import datetime
+import decimal
+import pathlib
+import uuid
 from pathlib import Path
 
+import numpy as np
 import torch
 from format_values import values
 
@@ -65,6 +71,27 @@ def wrapped():
     }
 
 
+def extras():
+    """What training loops keep beside a state dict, and none of which is a tensor."""
+    history = collections.defaultdict(list, {"loss": [np.float32(0.5), np.float64(0.25)]})
+    return {
+        "state_dict": {"weight": torch.arange(6.0).reshape(2, 3)},
+        "best": np.float64(0.9),
+        "losses": np.arange(3.0),
+        "words": np.array(["a", None], object),
+        "history": history,
+        "args": argparse.Namespace(out=pathlib.Path("runs"), when=datetime.datetime(2024, 1, 1), lr=np.float32(1)),
+        "counts": collections.Counter("aab"),
+        "last": collections.deque([1, 2], maxlen=2),
+        "sets": (frozenset([1]), {2}),
+        "kinds": (np.dtype("float32"), np.float32, torch.float16, torch.device("cpu"), torch.Size([2]), int),
+        "versions": (torch.__version__, uuid.UUID(int=5), decimal.Decimal("1.5"), datetime.timedelta(3)),
+        "by number": {np.int64(3): 1},
+        "raw": bytearray(b"abc"),
+        "rng": np.random.RandomState(0).get_state(),
+    }
+
+
 def main():
     CORPUS.mkdir(exist_ok=True)
     old = {"_use_new_zipfile_serialization": False}
@@ -73,6 +100,8 @@ def main():
     torch.save(tensors(), CORPUS / "zip_protocol5.pth", pickle_protocol=5)
     torch.save(tensors(no_legacy), CORPUS / "legacy.pth", **old)
     torch.save(tensors(no_legacy), CORPUS / "legacy_protocol4.pth", pickle_protocol=4, **old)
+    torch.save(extras(), CORPUS / "extras.pth", pickle_protocol=5)
+    torch.save(extras(), CORPUS / "extras_legacy.pth", **old)
     torch.save({"model": wrapped()} | {"rng": None}, CORPUS / "wrapped.pth")
     torch.save(wrapped(), CORPUS / "wrapped_legacy.pth", **old)
     torch.save(torch.nn.Linear(2, 2), CORPUS / "whole_module.pth")

@@ -9,12 +9,14 @@ The first name is the stage's. Any model may use these names, and gets what depe
     …/patches/kernel         the embedding of patches, in the first stage; resized for patches of another size
     …/relative_bias          attention biases by relative position [(2·window − 1)², heads]; resized for another window
     …/tokens/embedding       embeddings of a vocabulary [vocab_size, width]; extended for a greater one
+    pool/dense/…             the pooler, of use to a head alone; drawn anew with it where a checkpoint has neither
     stage{i}/block{j}/…      blocks of a stage, from 1 and 0; counted to tell depths apart
 """
 
 import re
 
 HEAD = "head"
+POOLER = "pool/dense"
 POSITIONS = "positions"
 PATCHES = "patches"
 RELATIVE_BIAS = "relative_bias"

@@ -64,7 +64,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     config = configs.complete(config)
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
-    init = initialize.open(config.init)
+    init = initialize.open(config.init, config.ignore)
     places = (folder, init)
     streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}
     for name, section in config.streams.items():

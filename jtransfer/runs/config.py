@@ -83,6 +83,7 @@ def default() -> ConfigDict:
     config.task = ""  # "" is told by the data: "classify", "multi_label", "regress", "tag", "embed", …; or an address
     config.init = "scratch"  # or a path, hf://org/name, pypi://distribution, gs://…, or the folder of another run
     config.reinit = ()  # parameters drawn anew although `init` has them: regular expressions
+    config.ignore = ()  # tensors of `init` that are not looked at, as ("queue.*",): regular expressions of their names
 
     config.model = ConfigDict()
     config.model.name = "resnet18"  # "" is what `init` is of; or an address. What its own files say counts as well

@@ -32,6 +32,7 @@ def variables(
     *,
     sample: Any = None,
     reinit: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     class_names: Sequence[str] = (),
     seed: int = 0,
 ):
@@ -45,6 +46,7 @@ def variables(
       mesh, table: see `sharding.of_params`.
       sample: an input to initialise with; by default the model's own `example_input`.
       reinit: regular expressions over the paths of parameters that are drawn anew although the source has them.
+      ignore: regular expressions over the names of tensors of the source that are not looked at.
       class_names: the names of the model's classes, where they are known; the head keeps those that the source has.
       seed: of what is drawn.
 
@@ -67,6 +69,7 @@ def variables(
         tensors,
         model,
         reinit=reinit,
+        ignore=ignore,
         adapt=True,
         sample=sample,
         class_names=tuple(class_names) if known else None,
@@ -77,9 +80,19 @@ def variables(
     )
 
 
-def open(init: str) -> weights.Source:
-    """Returns `config.init` as a checkpoint that is opened once; "scratch" and the folder of a run as they are."""
-    return init if init == "scratch" or folders.is_run(init) else weights.open(init)
+def open(init: str, ignore: Sequence[str] = ()) -> weights.Source:
+    """Returns `config.init` as a checkpoint that is opened once; "scratch" and the folder of a run as they are.
+
+    Args:
+      init: `config.init`.
+      ignore: `config.ignore`.
+
+    Raises:
+      InputError: there is nothing to ignore, or no such kind of address.
+    """
+    if init == "scratch" and ignore:
+        raise InputError("config.ignore names tensors of `init`, and init is 'scratch'; leave it empty")
+    return init if init == "scratch" or folders.is_run(init) else weights.open(init, ignore=tuple(ignore))
 
 
 def _of_run(folder: str | os.PathLike) -> tuple[dict[str, Any], tuple[str, ...], tuple[int, int] | None]:
@@ -118,4 +131,5 @@ def counts(report: Report | None) -> dict[str, Any]:
         "reinitialised": [path for path, _ in report.reinitialised],
         "ignored": [name for name, _ in report.ignored],
         "differs": report.conflicts,
+        "notes": list(report.notes),
     }

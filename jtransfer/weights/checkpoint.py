@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width
-from jtransfer.weights import formats, sources
+from jtransfer.weights import formats, ignoring, sources
 from jtransfer.weights.formats import transformers_flax
 from jtransfer.weights.identify import hf_config, manifest, sidecar_files
 
@@ -21,11 +21,13 @@ class Checkpoint:
     Attributes:
       name: the address that was opened, or how many tensors it has where they were given as a mapping.
       location: where it lies; None for tensors that were given as a mapping.
+      ignore: regular expressions of whole names of tensors that are left out.
     """
 
     name: str
     location: sources.Location | None
     _given: Mapping[str, Any] | None = None
+    ignore: tuple[str, ...] = ()
 
     @functools.cached_property
     def path(self) -> Path:
@@ -45,6 +47,22 @@ class Checkpoint:
 
         Those of a Flax model of transformers have the names and the layout of its torch model.
         """
+        return self._tensors[0]
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The names of the tensors that `ignore` leaves out.
+
+        Raises:
+          InputError: one of its patterns matches none, or is no regular expression.
+        """
+        return self._tensors[1]
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        return ignoring.split(self._whole(), self.ignore)
+
+    def _whole(self) -> Mapping[str, Any]:
         if self._given is not None:
             flax = transformers_flax.is_transformers_flax(self._given)
             return transformers_flax.as_torch(self._given) if flax else self._given
@@ -53,6 +71,11 @@ class Checkpoint:
             return opened
         said = f"{opened.format} of transformers' Flax, as torch has it"
         return dataclasses.replace(opened, tensors=transformers_flax.as_torch(opened), format=said)
+
+    @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Lines about which weights were read of several: of the files in a folder, of the networks in a file."""
+        return (*(self.location.notes() if self.location else ()), *getattr(self.tensors, "notes", ()))
 
     @functools.cached_property
     def _files(self) -> dict[str, Path | None]:
@@ -112,7 +135,7 @@ class Checkpoint:
 Source = str | os.PathLike | Mapping[str, Any] | Checkpoint
 
 
-def open(source: Source) -> Checkpoint:
+def open(source: Source, *, ignore: Sequence[str] = ()) -> Checkpoint:
     """Opens a checkpoint, which every function of `jtransfer.weights` takes in place of an address.
 
     Args:
@@ -121,6 +144,8 @@ def open(source: Source) -> Checkpoint:
         `gs://bucket/path`; a mapping from names to arrays or lazy tensors; or a checkpoint that is open already, which
         is returned as it is. An address may end in the sub-tree of tensors that is meant, as in `model.npz:img/head`
         or `hf://org/name:model.npz:img`.
+      ignore: regular expressions of names of tensors that are not looked at, such as `["queue.*"]`; each must match a
+        whole name, as `jtransfer.inspect` prints it.
 
     Returns:
       The checkpoint. Nothing has been looked at yet: that it does not exist is said when its content is asked for.
@@ -128,11 +153,14 @@ def open(source: Source) -> Checkpoint:
     Raises:
       InputError: there is no such kind of address.
     """
+    if isinstance(ignore, str):
+        raise InputError(f"ignore={ignore!r} must be a list of patterns, as [{ignore!r}]")
     if isinstance(source, Checkpoint):
-        return source
+        new = tuple(pattern for pattern in ignore if pattern not in source.ignore)
+        return dataclasses.replace(source, ignore=(*source.ignore, *new)) if new else source
     if isinstance(source, Mapping):
-        return Checkpoint(f"{len(source)} tensors", None, source)
-    return Checkpoint(str(source), sources.locate(source))
+        return Checkpoint(f"{len(source)} tensors", None, source, tuple(ignore))
+    return Checkpoint(str(source), sources.locate(source), None, tuple(ignore))
 
 
 def resolve(source: Source) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 
 from jtransfer.core import new_folder
 from jtransfer.weights import checkpoint as checkpoints
@@ -15,7 +16,7 @@ COPIED = (*sidecar_files.TOKENIZER, *sidecar_files.PROCESSOR, sidecar_files.GENE
 
 
 def convert(
-    source: checkpoints.Source, dest: str | os.PathLike, *, model: str | None = None
+    source: checkpoints.Source, dest: str | os.PathLike, *, model: str | None = None, ignore: Sequence[str] = ()
 ) -> tuple[ModelSpec, Report]:
     """Converts a checkpoint to an Orbax checkpoint in a new folder, which appears when it is whole.
 
@@ -23,6 +24,7 @@ def convert(
       source: an address or an open checkpoint; see `weights.open`.
       dest: a local folder that is new or empty.
       model: a name of `models.names()`; by default what the source says or fits.
+      ignore: patterns of names of tensors that are not looked at, as for `weights.load`.
 
     Returns:
       The model that the checkpoint is of, and the report of every tensor and parameter.
@@ -31,7 +33,7 @@ def convert(
       InputError: `dest` is taken, no model here fits, or the tensors don't fit it; nothing is written then.
     """
     new_folder.check_new(dest)
-    checkpoint = checkpoints.open(source)
+    checkpoint = checkpoints.open(source, ignore=ignore)
     spec = describe(checkpoint, model=model)
     with new_folder.new(dest) as partial:
         with orbax_writer.new(partial) as place:

@@ -35,6 +35,7 @@ def lines(source: checkpoints.Source) -> Iterator[str]:
     yield from lay_out([("name", "dtype", "shape", "bytes"), *rows], align="<<<>")
     if opened.unwrapped:
         yield f"taken off around the tensors: {', '.join(map(_printable, opened.unwrapped))}"
+    yield from map(_printable, checkpoint.notes)
     if opened.left_out:
         yield f"beside the tensors: {_some(opened.left_out)}"
     if named:
@@ -76,6 +77,8 @@ def _parts(opened: Mapping[str, Any]) -> str:
 
 def _model(detection: Detection) -> Iterator[str]:
     fits = "every tensor has its place" if not detection.misfits else f"the nearest, with {detection.misfits} misfits"
+    if detection.prefix:
+        yield f"the tensors below {_printable(detection.prefix)} are those of a model"
     yield f"model: {detection.model}{_fields(detection.fields)} ({detection.scheme} names): {fits}"
     if detection.unsure:
         yield f"  {' and '.join(detection.unsure)} can't be told from the file: see where the weights come from"

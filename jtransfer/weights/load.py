@@ -30,6 +30,7 @@ def load(
     model: Any,
     *,
     reinit: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
     adapt: bool = False,
     class_names: Sequence[str] | None = None,
     source_class_names: Sequence[str] | None = None,
@@ -41,8 +42,10 @@ def load(
     """Returns the variables of a model, filled from a checkpoint, and the report of the load.
 
     Every tensor is used once or ignored by name, and every parameter is filled once or re-initialised by name. The head
-    is re-initialised, which the report says, if the checkpoint has none or one for another number of classes. With
-    several JAX processes, all of them must call this function with the same arguments.
+    is re-initialised, which the report says, if the checkpoint has none or one for another number of classes; then the
+    head of another task that it has instead is left out. Of several networks, the one that fits is taken, or that of
+    the field's convention, which the report says, too. With several JAX processes, all of them must call this function
+    with the same arguments.
 
     The model computes what its own fields say. Where the source says something else of it, by its `source.json`, by the
     config.json beside it or by the names of its tensors, that is listed in the report: `report.differs`. Take
@@ -53,6 +56,8 @@ def load(
       model: a model of `jtransfer.models`.
       reinit: regular expressions over parameter paths, such as `["head/.*"]`, of parameters that are drawn anew, though
         the checkpoint may have them.
+      ignore: regular expressions over names of tensors, such as `["queue.*"]`, of tensors that are not looked at, which
+        the report says. Each must match the whole name of one of them at least.
       adapt: whether parameters are changed to fit (see `weights.surgery`), which the report says, if the checkpoint was
         made for another image size, or another number of channels, patches, windows or tokens. If False, such a
         parameter is an error.
@@ -77,16 +82,16 @@ def load(
         another family, or of a model that none here is known to compute; give the tensors as a mapping then, which no
         file describes: `dict(weights.open(source).tensors)`.
     """
-    checkpoint = checkpoints.open(source)
+    checkpoint = checkpoints.open(source, ignore=ignore)
     recorded = checkpoint.manifest["digest"] if checkpoint.manifest else None
-    tensors, model_shapes = checkpoint.tensors, abstract(model, sample)
+    model_shapes = abstract(model, sample)
     classes = _class_pair(checkpoint, class_names, source_class_names)
     asked = {"reinit": reinit or (), "adapt": adapt, "source_image_size": source_image_size}
-    plan = plans.make(checkpoint.name, tensors, model, model_shapes, classes=classes, **asked)
-    described = (checkpoint, model, plan.match.scheme.name)
+    plan = plans.make(checkpoint.name, checkpoint.tensors, model, model_shapes, classes=classes, **asked)
+    described = (checkpoint, model, plan.match.scheme.name, plan.tensors)
     differs, unsure = stated.differences(*described), stated.unsure(*described)
 
-    full = plan.full_paths
+    tensors, full = plan.tensors, plan.full_paths
     fresh = _initialise(model, sample, rng, [full[path] for path in (*plan.drawn, *plan.kept)])
     kept = {path: adapting.keep(fresh.pop(full[path]), *classes) for path in plan.kept} if classes else {}
     changes = plan.changes | kept
@@ -124,9 +129,10 @@ def load(
         loaded=tuple(loaded),
         adapted=tuple((path, changes[path].what) for path, _, _ in loaded if path in changes),
         reinitialised=tuple(plan.drawn.items()),
-        ignored=plans.ignored(plan, tensors),
+        ignored=plans.ignored(plan, checkpoint.tensors, checkpoint.ignored),
         differs=differs,
         unsure=unsure,
+        notes=(*checkpoint.notes, *plan.notes),
     )
     return trees.unflatten({name: flat[name] for name in trees.flatten(model_shapes)}), report
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from jtransfer.models.paths import in_head
+from jtransfer.weights import heads
 
 _T = TypeVar("_T")
 Arrays = np.ndarray | tuple[np.ndarray, ...]
@@ -133,10 +134,10 @@ class Scheme:
 
     def ignores(self, name: str) -> bool:
         """Whether a checkpoint name fills nothing."""
-        return any(re.fullmatch(pattern, name) for pattern in (*self.ignore, *self.head))
+        return any(re.fullmatch(pattern, name) for pattern in (*self.ignore, *self.head, *heads.COUNTERS))
 
     def of_head(self, name: str) -> bool:
-        """Whether a checkpoint name is one of a head that our model does not have."""
+        """Whether a name is one of a head that our model does not have."""
         return any(re.fullmatch(pattern, name) for pattern in self.head)
 
 
@@ -179,6 +180,7 @@ class Match(NamedTuple):
       missing: paths of parameters that nothing fills.
       unexpected: names of tensors that fill nothing.
       ignored: names of tensors that carry nothing, as the scheme says.
+      others: names of tensors that are of the head of another task, where nothing fills the model's own.
     """
 
     scheme: Scheme
@@ -186,6 +188,7 @@ class Match(NamedTuple):
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     ignored: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def misfits(self) -> int:
@@ -208,8 +211,10 @@ def match(scheme: Scheme, names: Collection[str], paths: Collection[str]) -> Mat
             filled.update(param_paths)
             used.update(source_names)
     missing = tuple(path for path in paths if path not in filled)
-    unexpected = tuple(name for name in names if name not in used)
-    return Match(scheme, tuple(chosen), missing, unexpected, tuple(ignored))
+    unused = tuple(name for name in names if name not in used)
+    others = dict.fromkeys(heads.of_others(unused, scheme.rows)) if heads.lacks(missing, paths) else {}
+    unexpected = tuple(name for name in unused if name not in others)
+    return Match(scheme, tuple(chosen), missing, unexpected, tuple(ignored), tuple(others))
 
 
 def headless(scheme: Scheme) -> Scheme:
@@ -221,8 +226,7 @@ def headless(scheme: Scheme) -> Scheme:
         rows=tuple(row for row, ends in ends_in_head.items() if not ends),
         head=tuple(_compile(pattern)[0].pattern for pattern in names),
     )
-    zeros = {name: shape for name, shape in scheme.zeros.items() if not bare.of_head(name)}
-    return dataclasses.replace(bare, zeros=zeros)
+    return dataclasses.replace(bare, zeros={n: shape for n, shape in scheme.zeros.items() if not bare.of_head(n)})
 
 
 def best(schemes: Iterable[Scheme], names: Collection[str], paths: Collection[str]) -> Match:
@@ -242,10 +246,7 @@ def find(rows: Iterable[Map], name: str, side: str) -> Assignment | None:
 
 
 def finder(rows: Iterable[Map], side: str) -> Callable[[str], Assignment | None]:
-    """Returns `find` as a function of the name alone.
-
-    For many names it is faster, because rows without numbers to fill in are looked up, not tried one after the other.
-    """
+    """Returns `find` as a function of the name, which looks rows without numbers up instead of trying each."""
     plain: dict[str, tuple[int, Map]] = {}
     patterned: list[tuple[int, Map, str]] = []
     for place, row in enumerate(rows):

@@ -9,10 +9,9 @@ import numpy as np
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
-from jtransfer.core.errors import InputError
 from jtransfer.models.paths import HEAD, in_head
 from jtransfer.weights import adapt as adapting
-from jtransfer.weights import maps
+from jtransfer.weights import heads, ignoring, maps, misfit, subtree
 from jtransfer.weights.adapt import Change
 from jtransfer.weights.mapping import Map, Match, Scheme, best
 
@@ -26,20 +25,31 @@ class Plan(NamedTuple):
     Parameters go by their paths without the variable collection.
 
     Attributes:
+      tensors: those that are looked at: of several networks in the source, those of one, by their names in it.
       match: which tensors fill which parameters, by the scheme that fits best.
       params: shape and dtype of each parameter.
       full_paths: the path with the collection of each parameter, such as "params/stem/conv/kernel".
       drawn: the parameters that are drawn anew, with the reason.
       kept: the head's parameters, if it keeps some of its classes and others are drawn anew.
       changes: what makes the source's array fit, for parameters whose shape or grid is another in the source.
+      prefix: what the names of the tensors begin with in the source; "" where they are all.
+      notes: the line that says which network it is.
     """
 
+    tensors: Mapping[str, Any]
     match: Match
     params: dict[str, jax.ShapeDtypeStruct]
     full_paths: dict[str, str]
     drawn: dict[str, str]
     kept: set[str]
     changes: dict[str, Change]
+    prefix: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> int:
+        """The number of parameters that the tensors fill."""
+        return len(self.params) - len(self.match.missing)
 
 
 def make(
@@ -69,21 +79,36 @@ def make(
     flat = trees.flatten(model_shapes)
     full_paths = {path: full for full, path in rules.names(model_shapes).items()}
     params = {path: flat[full] for path, full in full_paths.items()}
-    match = best((*maps.schemes(model), *_own_names(full_paths, model)), tensors, params)
-    if not match.assignments and not maps.schemes(model):
+    schemes = (*maps.schemes(model), *_own_names(full_paths, model))
+
+    def trial(tensors: Mapping[str, Any]) -> tuple[Plan, list[str]]:
+        match = best(schemes, tensors, params)
+        drawn = _reinitialised(match, tensors, params, model_shapes, reinit, model)
+        kept = _kept(match, tensors, params, drawn, classes)
+        drawn = {path: why for path, why in drawn.items() if path not in kept}
+        settled = {*drawn, *kept}
+        changes = _changes(match, tensors, params, settled, model, source_image_size if adapt else None)
+        wrong = _complaints(match, tensors, params, settled, changes, adapt)
+        return Plan(tensors, match, params, full_paths, drawn, kept, changes), wrong
+
+    plan, wrong = trial(tensors)
+    if not plan.match.assignments and not maps.schemes(model):
         maps.family(model)
-    drawn = _reinitialised(match, tensors, params, model_shapes, reinit, model)
-    kept = _kept(match, tensors, params, drawn, classes)
-    drawn = {path: why for path, why in drawn.items() if path not in kept}
-    settled = {*drawn, *kept}
-    changes = _changes(match, tensors, params, settled, model, source_image_size if adapt else None)
-    wrong = _complaints(match, tensors, params, settled, changes, adapt)
-    if wrong:
-        raise InputError(
-            f"{name} does not fit {type(model).__name__} (read as {match.scheme.name} names): {len(wrong)} problems "
-            "(- missing in the source, + unexpected in the source, ! another shape)\n" + "\n".join(wrong)
-        )
-    return Plan(match, params, full_paths, drawn, kept, changes)
+    if not wrong:
+        return plan
+    found, nearest = {}, (name, plan, wrong)
+    for prefix in subtree.prefixes(tensors, max(1, len(params) // 4)):
+        inner, problems = trial(subtree.below(tensors, prefix))
+        if not problems and inner.filled > plan.filled:
+            found[prefix] = inner
+        elif inner.filled > nearest[1].filled and 2 * len(problems) < len(nearest[2]):
+            nearest = (f"{name}:{prefix}", inner, problems)
+    most = max((inner.filled for inner in found.values()), default=0)
+    fitting = [prefix for prefix, inner in found.items() if inner.filled == most]
+    if not fitting:
+        raise misfit.error(nearest[0], nearest[1].tensors, model, nearest[1].match, nearest[2])
+    taken = subtree.choose(fitting, name)
+    return found[taken]._replace(prefix=taken, notes=subtree.note(taken, fitting))
 
 
 def _own_names(full_paths: Mapping[str, str], model: Any) -> tuple[Scheme, ...]:
@@ -102,15 +127,14 @@ def _reinitialised(
     drawn = {path: ASKED for full, path in rules.names(model_shapes).items() if chosen[full]}
     head = [path for path in params if in_head(path)]
     why = _head_misfit(match, tensors, params, head, getattr(model, "num_classes", None))
-    return drawn | {path: drawn.get(path, why) for path in head if why}
+    others = heads.drawn(match.missing, params) or (dict.fromkeys(head, why) if why else {})
+    return others | drawn
 
 
 def _head_misfit(
     match: Match, tensors: Mapping, params: Mapping, head: Sequence[str], num_classes: int | None
 ) -> str | None:
-    """Why the source's head can't be this model's: there is none, or it has another number of classes."""
-    if head and set(head) <= set(match.missing):
-        return "the source has no head"
+    """Why the source's head can't be this model's: it has another number of classes."""
     for path, shape in _shapes(match, tensors):
         want = params[path].shape
         if path in head and shape and shape[:-1] == want[:-1] and shape[-1] != want[-1] == num_classes:
@@ -178,14 +202,31 @@ def _complaints(
     return lines
 
 
-def ignored(plan: Plan, tensors: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Returns the names of the tensors that fill nothing, each with the reason."""
+def ignored(plan: Plan, tensors: Mapping[str, Any], asked: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Returns the names of the tensors that fill nothing, each with the reason.
+
+    Args:
+      plan: of the load.
+      tensors: of the source.
+      asked: the names of those that were not to be looked at.
+    """
+    start = f"{plan.prefix}."
     replaced = [assignment for assignment in plan.match.assignments if plan.drawn.keys() >= set(assignment.param_paths)]
+    beside = [name for name in tensors if not name.startswith(start)] if plan.prefix else []
     return (
-        *((name, _NO_HEAD if plan.match.scheme.of_head(name) else "carries nothing") for name in plan.match.ignored),
+        *((name, _why_ignored(plan.match.scheme, name)) for name in plan.match.ignored),
+        *((name, heads.OTHER) for name in plan.match.others),
         *((name, "re-initialised instead") for assignment in replaced for name in assignment.source_names),
+        *((name, f"beside {plan.prefix}") for name in beside),
+        *((name, ignoring.ASKED) for name in asked),
         *((name, "no tensor") for name in getattr(tensors, "left_out", ())),
     )
+
+
+def _why_ignored(scheme: Scheme, name: str) -> str:
+    if scheme.of_head(name):
+        return _NO_HEAD
+    return heads.OTHER if heads.is_other(name) else "carries nothing"
 
 
 def _text(tensor: Any) -> str:

@@ -24,6 +24,7 @@ class Report:
       differs: (field, the model's value, the source's value) for each field in which the model is not what its source
         says.
       unsure: the fields that can't be told from the source, in which the model has its own values.
+      notes: lines about what was read of several: which file of a folder, which network of a file.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Report:
     adapted: Sequence[tuple[str, str]] = ()
     differs: Sequence[tuple[str, Any, Any]] = ()
     unsure: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
         changed = {path: f" adapted: {what}" for path, what in self.adapted}
@@ -45,7 +47,7 @@ class Report:
         title = f"{self.source} ({self.scheme} names, {self.digest[:19]}…)"
         adapted = f" ({len(changed)} of them adapted)" if changed else ""
         counts = f"{len(loaded)} loaded{adapted}, {len(new)} re-initialised, {len(ignored)} tensors ignored"
-        return "\n".join([title, *lay_out([*loaded, *new, *ignored]), *self.conflicts, counts])
+        return "\n".join([title, *self.notes, *lay_out([*loaded, *new, *ignored]), *self.conflicts, counts])
 
     @property
     def conflicts(self) -> list[str]:

@@ -11,12 +11,12 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights import stated as descriptions
-from jtransfer.weights.identify import hf_config, manifest
+from jtransfer.weights.identify import hf_config, manifest, within
 from jtransfer.weights.identify.detect import Detection, compare, detect, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
 
-_LOAD = ("reinit", "adapt", "source_image_size", "rng", "place")  # arguments of `load`
+_LOAD = ("reinit", "ignore", "adapt", "source_image_size", "rng", "place")  # arguments of `load`
 
 
 class ModelSpec(NamedTuple):
@@ -48,8 +48,8 @@ def restore(
         the checkpoint has.
       **overrides: fields of the model that are to differ from the checkpoint's, such as `num_classes`, `image_size` or
         `dtype`; `model`, a name of `models.names()`, if the checkpoint's own is not to be trusted; and `reinit`,
-        `adapt`, `source_image_size` (by default what the files beside the checkpoint say), `rng` and `place`, as for
-        `weights.load`.
+        `ignore`, `adapt`, `source_image_size` (by default what the files beside the checkpoint say), `rng` and `place`,
+        as for `weights.load`.
 
     Returns:
       The model; its variables, {"params": …, "batch_stats": …}, with arrays on the host; and a `Report`.
@@ -57,8 +57,8 @@ def restore(
     Raises:
       InputError: there is no such checkpoint, no model here fits it, or its tensors don't fit that model.
     """
-    checkpoint = checkpoints.open(source)
     options = {key: overrides.pop(key) for key in _LOAD if key in overrides}
+    checkpoint = checkpoints.open(source, ignore=options.pop("ignore", ()))
     if classes is not None:
         options |= {"class_names": tuple(classes), "source_class_names": checkpoints.class_names(checkpoint)}
         overrides.setdefault("num_classes", len(options["class_names"]))
@@ -109,13 +109,17 @@ def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **ov
     Raises:
       InputError: the files state what no model here has.
     """
-    tensors, aliases = checkpoint.tensors, checkpoint.aliases
-    stated = descriptions.fields(checkpoint, model, overrides)
-    names = [model] if model else hf_config.names(checkpoint.configs, aliases, stated)
-    if len(names) != 1:
-        nearest = detect(tensors, aliases, stated, names)
-        names = [nearest.model] if nearest else []
-    return _with_fields(names[0], tensors, aliases, stated, overrides) if names else None
+    aliases, stated = checkpoint.aliases, descriptions.fields(checkpoint, model, overrides)
+    called = [model] if model else hf_config.names(checkpoint.configs, aliases, stated)
+
+    def tell(tensors: Mapping[str, Any]) -> Detection | None:
+        names = called
+        if len(names) != 1:
+            nearest = detect(tensors, aliases, stated, names)
+            names = [nearest.model] if nearest else []
+        return _with_fields(names[0], tensors, aliases, stated, overrides) if names else None
+
+    return within.told(checkpoint.tensors, tell, checkpoint.name)
 
 
 def _with_fields(

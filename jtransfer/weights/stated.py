@@ -57,7 +57,9 @@ def _of_class(checkpoint: Checkpoint, kind: type | None, given: Collection[str])
     return stated
 
 
-def differences(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[tuple[str, Any, Any], ...]:
+def differences(
+    checkpoint: Checkpoint, model: Any, scheme: str, tensors: Mapping[str, Any]
+) -> tuple[tuple[str, Any, Any], ...]:
     """Returns (field, the model's value, the source's value) for each field in which a model is not as its source says.
 
     The source says it by its `source.json`, or by the configuration files beside it, or by the names of its tensors.
@@ -68,6 +70,7 @@ def differences(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[tuple[
       checkpoint: an open checkpoint.
       model: the model that it is loaded into.
       scheme: the naming scheme of its tensors.
+      tensors: those of its tensors that the model is filled from, by name.
 
     Raises:
       InputError: as for `fields`.
@@ -77,14 +80,14 @@ def differences(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[tuple[
     if checkpoint.manifest:
         stated = _of_manifest(checkpoint.manifest, model)
     else:
-        told = {key: value for key, value in _told(checkpoint, model, scheme).items() if value is not None}
+        told = {key: value for key, value in _told(checkpoint, model, scheme, tensors).items() if value is not None}
         stated = told | _of_class(checkpoint, type(model), ["pixels"])
     known = {field.name for field in dataclasses.fields(model)} - {*_OF_THE_TASK}
     values = {key: (_value(model, key), value) for key, value in stated.items() if key in known}
     return tuple((key, ours, theirs) for key, (ours, theirs) in values.items() if ours not in (theirs, _UNKNOWN))
 
 
-def unsure(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[str, ...]:
+def unsure(checkpoint: Checkpoint, model: Any, scheme: str, tensors: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the fields that neither the names of a checkpoint's tensors nor the files beside it tell.
 
     Args and errors as for `differences`.
@@ -92,18 +95,20 @@ def unsure(checkpoint: Checkpoint, model: Any, scheme: str) -> tuple[str, ...]:
     if not _is_ours(model) or checkpoint.manifest:
         return ()
     stated = _of_class(checkpoint, type(model), ["pixels"])
-    return tuple(key for key, value in _told(checkpoint, model, scheme).items() if value is None and key not in stated)
+    return tuple(
+        key for key, value in _told(checkpoint, model, scheme, tensors).items() if value is None and key not in stated
+    )
 
 
 def _is_ours(model: Any) -> bool:
     return type(model).__module__.startswith(f"{models.__name__}.")
 
 
-def _told(checkpoint: Checkpoint, model: Any, scheme: str) -> dict[str, Any]:
+def _told(checkpoint: Checkpoint, model: Any, scheme: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """What the names of the tensors tell of a model's fields; None where they can't."""
     if scheme not in [known.name for known in maps.schemes(model)]:
         return {}
-    return maps.fields(model, scheme, checkpoint.aliases, checkpoint.tensors)
+    return maps.fields(model, scheme, checkpoint.aliases, tensors)
 
 
 _UNKNOWN = object()

@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 
 from jtransfer.core.errors import InputError, nearest
-from jtransfer.weights.formats import folders, msgpack, npz, safetensors, torch_legacy, torch_zip, zips
+from jtransfer.weights.formats import (
+    choice,
+    folders,
+    msgpack,
+    networks,
+    npz,
+    safetensors,
+    torch_legacy,
+    torch_zip,
+    wrappers,
+    zips,
+)
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
 
@@ -27,8 +38,9 @@ def open(path: str | os.PathLike) -> Opened:
 
     Args:
       path: a file (safetensors; torch's `.pth`, `.pt`, `.bin`, zip or pre-zip; `.npz`; Flax `.msgpack`; Keras
-        `.weights.h5`, `.h5`, `.keras`), a sharded index (`….index.json`), an Orbax folder, or a folder with an index or
-        one weights file. The reader is chosen by content, then by suffix. `path:img/head` is the sub-tree `img/head`.
+        `.weights.h5`, `.h5`, `.keras`), a sharded index (`….index.json`), an Orbax folder, or a folder of
+        weights (see `choice`). The reader is chosen by content, then by suffix. `path:img/head` is the sub-tree
+        `img/head`, and `path:student` the network `student` of a file with several.
 
     Returns:
       An `Opened`, which is a mapping from names to `Lazy` tensors. Only headers have been read.
@@ -37,7 +49,10 @@ def open(path: str | os.PathLike) -> Opened:
       InputError: the file is missing, damaged, hostile or of a format that is not read; the text names file and reason.
     """
     path, branch = split(path)
-    opened = _open(path)
+    opened, branch = networks.select(_open(path), path, branch)
+    if inside := branch and _below(opened, branch):
+        return _stripped(inside)
+    opened = _stripped(opened)
     return _branch(opened, path, branch) if branch else opened
 
 
@@ -88,15 +103,25 @@ def _open(path: str) -> Opened:
 
             if orbax.item(path):
                 return _named(orbax.read(path), path)
-            path = folders.weights_file(path)
-    if path.endswith(".index.json"):
+            return _open_in(path, choice.choose(*folders.content(path)))
+    if choice.is_index(os.path.basename(path)):
         with _naming(path):
             return folders.read_index(File(path), _open_file)
     return _open_file(path)
 
 
+def _open_in(folder: str, name: str) -> Opened:
+    """Opens the weights in a folder, and says which others lie there."""
+    path = os.path.join(folder, name)
+    opened = _open(path)
+    beside = choice.beside(name, folders.content(folder)[0], shards(path) if choice.is_index(name) else ())
+    return replace(opened, notes=(*beside, *opened.notes))
+
+
 def _open_file(path: str) -> Opened:
     with _naming(path):
+        if choice.is_trainers(os.path.basename(path)):
+            raise Malformed("is what a trainer keeps to go on, not weights; name the file of the weights beside it")
         file = File(path)
         return _named(_reader(file)(file), path)
 
@@ -147,13 +172,25 @@ def _unread(head: bytes) -> str:
     return "is of no format that is read (safetensors, torch, npz, msgpack, Keras HDF5, Orbax)"
 
 
-def _branch(opened: Opened, path: str, branch: str) -> Opened:
-    """The tensors below a sub-tree, named from there on."""
+def _stripped(opened: Opened) -> Opened:
+    """The same tensors, without what training programs put into their names."""
+    tensors, prefixes = wrappers.strip(opened)
+    return replace(opened, tensors=tensors, unwrapped=(*opened.unwrapped, *prefixes))
+
+
+def _below(opened: Opened, branch: str) -> Opened | None:
+    """The tensors below a sub-tree, named from there on; None if there are none."""
     for end in ("/", "."):
         prefix = branch + end
         tensors = {name.removeprefix(prefix): t for name, t in opened.items() if name.startswith(prefix)}
         if tensors:
             return replace(opened, tensors=tensors, unwrapped=(*opened.unwrapped, prefix))
+    return None
+
+
+def _branch(opened: Opened, path: str, branch: str) -> Opened:
+    if found := _below(opened, branch):
+        return found
     parts = [name.replace(".", "/").split("/")[:-1] for name in opened]
     known = sorted({"/".join(part[:n]) for part in parts for n in range(1, min(len(part), 4) + 1)})
     close = ", ".join(nearest(branch, known) or known[:5])
@@ -162,9 +199,10 @@ def _branch(opened: Opened, path: str, branch: str) -> Opened:
 
 def _named(opened: Opened, path: str) -> Opened:
     """The same tensors, whose reading names the file in its errors."""
-    if not opened:
+    if not opened and not opened.networks:
         raise Malformed("holds no tensors")
-    return replace(opened, tensors={name: _naming_in(t, path) for name, t in opened.items()})
+    named = {name: _named(network, path) for name, network in opened.networks.items()}
+    return replace(opened, tensors={name: _naming_in(t, path) for name, t in opened.items()}, networks=named)
 
 
 def _naming_in(tensor: Lazy, path: str) -> Lazy:

@@ -4,37 +4,18 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 
-from jtransfer.weights.formats import json_header
+from jtransfer.weights.formats import choice, json_header
 from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
 
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".npz", ".msgpack", ".h5", ".keras")
-_USUAL = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "open_clip_model.safetensors",
-    "adapter_model.safetensors",
-    "flax_model.msgpack",
-)
 _MAX_SHARDS = 10_000
 
 
-def weights_file(folder: str) -> str:
-    """Returns the path of a folder's sharded index, or else of its one weights file.
-
-    Raises:
-      Malformed: there is neither, or there are several weights files.
-    """
-    names = sorted(os.listdir(folder))
-    indexes = [name for name in (*INDEXES, *(n for n in names if n.endswith(".index.json"))) if name in names]
-    usual = [name for name in _USUAL if name in names]
-    weights = [name for name in names if name.endswith(SUFFIXES)]
-    chosen = indexes[:1] or usual[:1] or weights
-    if len(chosen) != 1:
-        listed = f"several: {', '.join(weights[:8])}; name one" if chosen else f"none ending in {', '.join(SUFFIXES)}"
-        raise Malformed(f"is a folder without an index or a single weights file; found {listed}")
-    return os.path.join(folder, chosen[0])
+def content(folder: str) -> tuple[list[str], list[str]]:
+    """Returns the names of the files in a folder, and those of the folders in it."""
+    with os.scandir(folder) as entries:
+        is_folder = {entry.name: entry.is_dir() for entry in entries}
+    return [name for name, nested in is_folder.items() if not nested], [name for name in is_folder if is_folder[name]]
 
 
 def read_index(file: File, open_file: Callable[[str], Opened]) -> Opened:
@@ -87,6 +68,6 @@ def shard_names(names: dict[str, str]) -> list[str]:
     if len(shards) > _MAX_SHARDS:
         raise Malformed(f"the index names {len(shards):,} files; at most {_MAX_SHARDS:,} are read")
     for name in shards:
-        if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not name.endswith(SUFFIXES):
+        if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not name.endswith(choice.SUFFIXES):
             raise Malformed(f"the index names {name[:200]!r}, which is not a weights file in the same folder")
     return shards

@@ -61,6 +61,8 @@ class Opened(Mapping[str, Lazy]):
       unwrapped: what was taken off around the tensors, outermost first: ("state_dict", "module.").
       left_out: the names of the entries that are not among the tensors: optimizer states, counters, strings.
       metadata: the format's own string table (safetensors' `__metadata__`).
+      notes: lines about what was read of several: which file of a folder, which network of a file.
+      networks: all state dicts of a file that may hold several, by the names of the wrappers around them.
     """
 
     tensors: Mapping[str, Lazy]
@@ -68,6 +70,8 @@ class Opened(Mapping[str, Lazy]):
     unwrapped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    networks: Mapping[str, "Opened"] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Lazy:
         return self.tensors[name]

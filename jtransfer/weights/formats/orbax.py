@@ -16,7 +16,7 @@ from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened, check_total
 from jtransfer.weights.formats.wrappers import unwrap_paths
 
 METADATA = "_METADATA"
-_ITEMS = ("state", "pytree", "params", "default", "model")
+ITEMS = ("state", "pytree", "params", "default", "model")
 _NOT_ARRAYS = ("None", "string", "Dict", "List", "Tuple", "Unknown")
 _MAX_FILES = 1_000_000
 _POOL = "cache_pool#ocdbt"  # keeps the index unpacked, not the arrays
@@ -28,7 +28,7 @@ def item(folder: str) -> str | None:
     """Returns where the tree lies in a folder: ".", an item's name, or a path below the last step; None if nowhere."""
     if os.path.isfile(os.path.join(folder, METADATA)):
         return "."
-    names = [name for name in _ITEMS if os.path.isfile(os.path.join(folder, name, METADATA))]
+    names = [name for name in ITEMS if os.path.isfile(os.path.join(folder, name, METADATA))]
     if names:
         return names[0]
     steps = sorted((name for name in os.listdir(folder) if name.isdecimal()), key=int, reverse=True)

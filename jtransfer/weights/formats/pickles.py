@@ -36,6 +36,12 @@ class Record(dict):
     """The attributes of an object, whose class is not made."""
 
 
+class Opaque:
+    """What stands for an object that is of no interest, such as a date: nothing of it is kept."""
+
+    __slots__ = ()
+
+
 def load(data: Buffer, start: int, globals_: Mapping[str, Global], persistent: Callable[[Any], Any]) -> tuple[Any, int]:
     """Returns the object that a pickle describes, and the position after the pickle.
 
@@ -46,8 +52,8 @@ def load(data: Buffer, start: int, globals_: Mapping[str, Global], persistent: C
       persistent: makes an object of a persistent id.
 
     Returns:
-      The object (None, bool, int, float, str, bytes, tuple, list, dict, Record, Global, or what the table's functions
-      and `persistent` return), and the position after the pickle.
+      The object (None, bool, int, float, str, bytes, tuple, list, dict, Record, Opaque, Global, or what the table's
+      functions and `persistent` return), and the position after the pickle.
 
     Raises:
       Malformed: the pickle is damaged, or asks for anything else.
@@ -90,7 +96,7 @@ class _Machine:
             raise Malformed("pickle is damaged: an operand is missing or of the wrong kind")
         return value
 
-    def top(self, kind: type) -> Any:
+    def top(self, kind: type | tuple[type, ...]) -> Any:
         value = self.pop(kind)
         self.push(value)
         return value
@@ -154,8 +160,10 @@ class _Machine:
         self.push(target.call(args, self.spend))
 
     def build(self) -> None:
-        """Sets attributes: kept for a Record, dropped for a dict (an OrderedDict's `_metadata`), refused elsewhere."""
-        state, target = self.pop(dict), self.top(dict)
+        """Sets attributes: kept for a Record, dropped for a dict and an Opaque, refused elsewhere."""
+        state, target = self.pop(), self.top((dict, Opaque))
+        if isinstance(target, dict) and not isinstance(state, dict):
+            raise Malformed("pickle is damaged: an operand is missing or of the wrong kind")
         if isinstance(target, Record):
             self.spend(len(state))
             target.update(state)
@@ -209,7 +217,7 @@ class _Machine:
 
 
 _EMPTY = object()
-_SCALARS = (str, int, float, bytes, type(None), Global)
+_SCALARS = (str, int, float, bytes, type(None), Global, Opaque)
 
 
 _OPERATIONS: dict[bytes, Callable[[_Machine], object]] = {
@@ -232,6 +240,7 @@ _OPERATIONS: dict[bytes, Callable[[_Machine], object]] = {
     b"B": lambda m: m.push(m.source.take(m.source.integer(4))),
     b"C": lambda m: m.push(m.source.take(m.source.integer(1))),
     b"\x8e": lambda m: m.push(m.source.take(m.source.integer(8))),
+    b"\x96": lambda m: m.push(m.source.take(m.source.integer(8))),
     b"]": lambda m: m.push([]),
     b"}": lambda m: m.push({}),
     b")": lambda m: m.push(()),

@@ -57,6 +57,9 @@ def read(file: File) -> Opened:
 
 
 def _metadata(table: Any) -> dict[str, str]:
+    """The table of strings; null is an empty one, as for the library that writes such files."""
+    if table is None:
+        return {}
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
         raise Malformed("__metadata__ is not a table of strings")
     return table

@@ -4,9 +4,10 @@ from typing import Any
 
 from jtransfer.weights.formats import torch_pickle
 from jtransfer.weights.formats.files import File
-from jtransfer.weights.formats.lazy import Malformed, Opened, check_total
+from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
+from jtransfer.weights.formats.networks import several
 from jtransfer.weights.formats.pickles import load
-from jtransfer.weights.formats.wrappers import unwrap
+from jtransfer.weights.formats.wrappers import networks
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -36,14 +37,13 @@ def read(file: File) -> Opened:
     content, at = load(file, at, torch_pickle.GLOBALS, persistent)
     keys, at = load(file, at, {}, _refuse)
     places = _places(file, at, keys, used)
-    state_dict, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
+    found = networks(content, torch_pickle.Tensor)
     swapped = isinstance(system, dict) and system.get("little_endian") is False
-    tensors = {
-        name: torch_pickle.lazy(file, tensor, *places[tensor.storage.key], swapped)
-        for name, tensor in state_dict.items()
-    }
-    check_total(tensors, file.size)
-    return Opened(tensors, "torch_legacy", unwrapped, left_out)
+
+    def lazy(tensor: torch_pickle.Tensor) -> Lazy:
+        return torch_pickle.lazy(file, tensor, *places[tensor.storage.key], swapped)
+
+    return several(found, "torch_legacy", file.size, lazy)
 
 
 def _refuse(identity: Any) -> None:

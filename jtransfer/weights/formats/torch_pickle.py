@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from jtransfer.weights.formats import inert
 from jtransfer.weights.formats.dtypes import BY_NAME
 from jtransfer.weights.formats.files import File, typed
 from jtransfer.weights.formats.lazy import Lazy, Malformed, check_shape
-from jtransfer.weights.formats.pickles import Global, Record
+from jtransfer.weights.formats.pickles import Global
 
 _STORAGES = {
     "Float": "float32",
@@ -148,22 +149,11 @@ def _ordered_dict(args: tuple, spend: Callable[[int], None]) -> dict:
     raise Malformed("pickle is damaged: an OrderedDict is not built from pairs of a name and a value")
 
 
-def _only(args: tuple, _: Any) -> Any:
-    """A set, Counter, Size or device is what it is built from: it is listed and never used."""
-    return args[0] if len(args) == 1 else args
-
-
 def _size(args: tuple, _: Any) -> tuple:
     match args:
         case (tuple() as size,):
             return size
     raise Malformed("pickle is damaged: a Size is not built from a tuple")
-
-
-def _record(args: tuple, _: Any) -> Record:
-    if args:
-        raise Malformed("pickle is damaged: a Namespace has arguments")
-    return Record()
 
 
 _REBUILDS = {
@@ -177,13 +167,7 @@ _CALLS = {
     **_REBUILDS,
     "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
     "collections.OrderedDict": _ordered_dict,
-    "collections.Counter": _only,
-    "builtins.set": _only,
-    "__builtin__.set": _only,
-    "_codecs.encode": _only,
     "torch.Size": _size,
-    "torch.device": _only,
-    "argparse.Namespace": _record,
 }
 _NAMES = (
     [f"torch.{name}Storage" for name in _STORAGES if name != "Untyped"]
@@ -191,6 +175,7 @@ _NAMES = (
     + [f"torch.{name}" for name in BY_NAME]
 )
 GLOBALS: Mapping[str, Global] = {
+    **inert.GLOBALS,
     **{name: Global(name) for name in _NAMES},
     **{name: Global(name, call) for name, call in _CALLS.items()},
 }

@@ -2,9 +2,10 @@
 
 from jtransfer.weights.formats import torch_pickle, zips
 from jtransfer.weights.formats.files import File
-from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened, check_total
+from jtransfer.weights.formats.lazy import Lazy, Malformed, Opened
+from jtransfer.weights.formats.networks import several
 from jtransfer.weights.formats.pickles import MAX_BYTES, load
-from jtransfer.weights.formats.wrappers import unwrap
+from jtransfer.weights.formats.wrappers import networks
 
 
 def is_torch(names: dict[str, zips.Member]) -> bool:
@@ -18,10 +19,8 @@ def read(file: File, members: dict[str, zips.Member]) -> Opened:
     pickled = zips.unpack(file, _stored(members[f"{root}/data.pkl"]), MAX_BYTES)
     content, _ = load(pickled, 0, torch_pickle.GLOBALS, torch_pickle.storage)
     swapped = _big_endian(file, members.get(f"{root}/byteorder"))
-    state_dict, unwrapped, left_out = unwrap(content, torch_pickle.Tensor)
-    tensors = {name: _tensor(file, members, root, tensor, swapped) for name, tensor in state_dict.items()}
-    check_total(tensors, file.size)
-    return Opened(tensors, "torch_zip", unwrapped, left_out)
+    found = networks(content, torch_pickle.Tensor)
+    return several(found, "torch_zip", file.size, lambda tensor: _tensor(file, members, root, tensor, swapped))
 
 
 def _root(members: dict[str, zips.Member]) -> str:

@@ -1,7 +1,7 @@
 """What training programs put around a state dict. It is taken off, and what was taken off is reported."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from jtransfer.weights.formats.lazy import Malformed
 
@@ -21,50 +21,92 @@ WRAPPERS = (
     "state_dict_ema",
     "model_ema",
     "ema",
+    "ema_model",
+    "ema_state_dict",
+    "model_ema_state_dict",
+    "averaged_model",
+    "swa_state_dict",
+    "swa_model",
+    "params_ema",
+    "online_network",
+    "target_network",
+    "trunk",
 )
-PREFIXES = ("module.", "_orig_mod.")
+PREFIX = "module."  # before every name, by DataParallel
+WITHIN = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")  # parts of names
 _MAX_DICTS = 100
 _MAX_PREFIXES = 4
 
 
-def unwrap(content: Any, kind: type) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
-    """Returns the state dict in what a checkpoint holds, and what is around it.
+class Network(NamedTuple):
+    """A state dict in a file.
+
+    Attributes:
+      tensors: by name.
+      path: the wrappers around it, outermost first.
+      left_out: the names of the entries beside it, with a "/" after each wrapper's name.
+    """
+
+    tensors: dict[str, Any]
+    path: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def networks(content: Any, kind: type) -> dict[str, Network]:
+    """Returns the state dicts in what a checkpoint holds, by the names of the wrappers around each, joined by "/".
 
     Args:
       content: nested dicts.
       kind: the type of a tensor.
 
-    Returns:
-      The tensors by name; the wrappers and the prefixes that were taken off, outermost first; and the names of the
-      entries that were left out, those beside a wrapper with a "/" after each wrapper's name.
-
     Raises:
-      Malformed: there is no state dict, or there are several and none has a usual name.
+      Malformed: there is none.
     """
     if isinstance(content, kind):
         raise Malformed("holds a single tensor without a name; save a dict of named tensors")
-    taken = _path(content, kind)
-    left: list[str] = []
-    for depth, wrapper in enumerate(taken):
-        left += ["/".join([*taken[:depth], str(key)[:200]]) for key in content if key != wrapper]
-        content = content[wrapper]
-    inside = [*taken, ""]
-    left += ["/".join(inside) + str(key)[:200] for key, value in content.items() if not _named(key, value, kind)]
-    tensors, prefixes = strip({key: value for key, value in content.items() if _named(key, value, kind)})
-    return tensors, (*taken, *prefixes), tuple(left)
+    found: dict[tuple[str, ...], Mapping] = {}
+    _gather(content, kind, (), found, set())
+    items = content.items() if isinstance(content, dict) else ()
+    known = {id(inside) for inside in found.values()}
+    for key, value in items:
+        if isinstance(key, str) and _holds(value, kind) and id(value) not in known and () not in found:
+            found[key,] = value
+            known.add(id(value))
+    if not found:
+        raise Malformed("holds no tensors by name; save model.state_dict()")
+    return {"/".join(path): _network(content, path, kind) for path in found}
+
+
+def candidates(found: Mapping[str, Network]) -> list[str]:
+    """Returns the names of those of the networks that may be meant: in usual wrappers, if any is, and not much smaller
+    than the largest."""
+    usual = [name for name, network in found.items() if set(network.path) <= set(WRAPPERS)] or list(found)
+    most = max(len(found[name].tensors) for name in usual)
+    return [name for name in usual if 2 * len(found[name].tensors) >= most]
 
 
 def strip(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns tensors without the prefixes that DataParallel and torch.compile put before every name; and these."""
-    prefixes: list[str] = []
-    names = dict(tensors)
+    """Returns tensors without what DataParallel, FSDP and torch.compile put into their names; and what that was."""
+    names, taken = dict(tensors), []
+    for part in WITHIN:
+        shorter = {".".join(piece for piece in name.split(".") if piece != part): name for name in names}
+        if len(shorter) == len(names) and shorter.keys() != names.keys():
+            names = {short: names[name] for short, name in shorter.items()}
+            taken.append(f"{part}.")
     for _ in range(_MAX_PREFIXES):
-        prefix = next((p for p in PREFIXES if names and all(n.startswith(p) and n != p for n in names)), None)
-        if prefix is None:
+        if not _prefixed(names):
             break
-        names = {name.removeprefix(prefix): value for name, value in names.items()}
-        prefixes.append(prefix)
-    return names, tuple(prefixes)
+        names = {name.removeprefix(PREFIX): value for name, value in names.items()}
+        taken.append(PREFIX)
+    return names, tuple(taken)
+
+
+def _prefixed(names: Iterable[str]) -> bool:
+    """Whether all names begin with the prefix, except those that stand beside the module, as SWA's counter does."""
+    dotted = [name for name in names if "." in name]
+    inside = [name.removeprefix(PREFIX) for name in dotted]
+    distinct = {name for name in names if "." not in name}.isdisjoint(inside)
+    return bool(dotted) and distinct and all(name.startswith(PREFIX) and name != PREFIX for name in dotted)
 
 
 def _named(key: Any, value: Any, kind: type) -> bool:
@@ -75,32 +117,27 @@ def _holds(content: Any, kind: type) -> bool:
     return isinstance(content, dict) and any(_named(key, value, kind) for key, value in content.items())
 
 
-def _path(content: Any, kind: type) -> list[str]:
-    """The wrappers from `content` to the state dict."""
-    path = _usual_path(content, kind, set())
-    if path is not None:
-        return path
-    items = content.items() if isinstance(content, dict) else ()
-    distinct = {id(value): key for key, value in items if isinstance(key, str)}
-    direct = [key for key in distinct.values() if _holds(content[key], kind)]
-    if len(direct) == 1:
-        return direct
-    if direct:
-        shown = ", ".join(repr(name[:60]) for name in direct[:8])
-        raise Malformed(f"holds several state dicts: {shown}; save the wanted one alone")
-    raise Malformed("holds no tensors by name; save model.state_dict()")
-
-
-def _usual_path(content: Any, kind: type, seen: set[int]) -> list[str] | None:
-    """The first path of usual wrappers that ends at tensors; each dict is looked at once, whatever refers to it."""
+def _gather(content: Any, kind: type, path: tuple[str, ...], found: dict[tuple[str, ...], Mapping], seen: set) -> None:
+    """Adds the innermost dicts of tensors in usual wrappers; each dict is looked at once, whatever refers to it."""
     if not isinstance(content, dict) or id(content) in seen or len(seen) > _MAX_DICTS:
-        return None
+        return
     seen.add(id(content))
+    before = len(found)
     for name in WRAPPERS:
-        path = _usual_path(content.get(name), kind, seen)
-        if path is not None:
-            return [name, *path]
-    return [] if _holds(content, kind) else None
+        _gather(content.get(name), kind, (*path, name), found, seen)
+    if len(found) == before and _holds(content, kind):
+        found[path] = content
+
+
+def _network(content: Mapping, path: tuple[str, ...], kind: type) -> Network:
+    left = []
+    for depth, wrapper in enumerate(path):
+        left += ["/".join([*path[:depth], str(key)[:200]]) for key in content if key != wrapper]
+        content = content[wrapper]
+    inside = "/".join([*path, ""])
+    left += [inside + str(key)[:200] for key, value in content.items() if not _named(key, value, kind)]
+    tensors = {key: value for key, value in content.items() if _named(key, value, kind)}
+    return Network(tensors, path, tuple(left))
 
 
 def unwrap_paths(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:

@@ -9,7 +9,7 @@ from jtransfer import models
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.models.paths import block, block_of, in_head
-from jtransfer.weights import maps
+from jtransfer.weights import heads, maps
 from jtransfer.weights.mapping import Scheme, best, find
 from jtransfer.weights.shapes import abstract
 
@@ -29,6 +29,7 @@ class Detection:
       missing: paths of parameters that no tensor fills, those of the head aside.
       unexpected: names of tensors that fill no parameter.
       reshaped: paths of parameters whose shape in the checkpoint is another.
+      prefix: what the names of the model's tensors begin with, where it is one of several networks; else "".
     """
 
     model: str
@@ -38,6 +39,7 @@ class Detection:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
+    prefix: str = ""
 
     @property
     def misfits(self) -> int:
@@ -95,7 +97,7 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
                 classes = shape[-1]
             elif shape != want:
                 reshaped.append(path)
-    missing = tuple(path for path in match.missing if not in_head(path))
+    missing = tuple(path for path in match.missing if path not in heads.drawn(match.missing, params))
     told = maps.fields(model, match.scheme.name, aliases, tensors) if match.assignments else {}
     fields = {**sizes, "num_classes": classes, **told}
     known = {key: value for key, value in fields.items() if value is not None}

@@ -13,7 +13,7 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.tree import as_tuples
 from jtransfer.models.chain import Pixels
-from jtransfer.weights.formats import folders, json_header
+from jtransfer.weights.formats import choice, json_header
 from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.report import Report
 
@@ -74,7 +74,7 @@ def covers(path: str | os.PathLike, subtree: str) -> bool:
     """
     folder, name = os.path.split(os.path.abspath(path))
     try:
-        return not subtree and (os.path.isdir(path) or os.path.basename(folders.weights_file(folder)) == name)
+        return not subtree and (os.path.isdir(path) or choice.choose(os.listdir(folder)) == name)
     except Malformed:
         return False
 

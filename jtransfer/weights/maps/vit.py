@@ -162,6 +162,7 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "mlp_dim": config["intermediate_size"],
         "patch": config["patch_size"],
         "image_size": config["image_size"],
+        "pooling": "cls",
         "eps": config.get("layer_norm_eps", 1e-12),
         "activation": activation_of(config.get("hidden_act", "gelu"), "config.json: hidden_act"),
     }
@@ -182,6 +183,7 @@ _CLASSES = {"vit": "ViT", "deit": "DeiT", "dinov2": "Dinov2"}
 _REQUIRED = {"qkv_bias": True}
 STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
     "vit": (_stated, _REQUIRED),
+    "vit_mae": (_stated, _REQUIRED),
     "deit": (_deit, _REQUIRED),
     "dinov2": (_dinov2, _REQUIRED | {"use_swiglu_ffn": False}),
 }

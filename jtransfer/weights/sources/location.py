@@ -14,8 +14,10 @@ class Location(NamedTuple):
       file: brings another file of the same folder, given by its name, and returns its local path, or None if there is
         no such file; raises `InputError` if that can't be told.
       subtree: the part of the tree of tensors that is meant, such as "img/head"; "" means all of it.
+      notes: returns lines about other weights that lie beside those, as far as that is known without asking again.
     """
 
     weights: Callable[[], Path]
     file: Callable[[str], Path | None]
     subtree: str = ""
+    notes: Callable[[], tuple[str, ...]] = tuple
