@@ -23,7 +23,22 @@ def run(model, variables, inputs):
     return forward(model)(variables, inputs["image"] if model.takes == ("image",) else inputs)
 
 
-@pytest.mark.parametrize("case", transformers_flax.cases())
+COMPUTED = ("bert_pretraining", "clip", "gpt2", "marian", "resnet_basic", "t5", "vit")
+
+
+@pytest.mark.parametrize("case", sorted(set(transformers_flax.cases()) - set(COMPUTED)))
+def test_every_leaf_has_its_place(case, tmp_path):
+    _, _, report = weights.restore(transformers_flax.write(case, tmp_path))
+    assert not report.reinitialised
+    assert {name for name, _ in report.ignored} <= {"dinov2.embeddings.mask_token"}
+
+
+def marked(case):
+    """All cases are computed with the live ones, a few of them always."""
+    return pytest.param(case, marks=[] if case in COMPUTED else pytest.mark.live)
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in transformers_flax.cases()])
 def test_logits_equal_those_of_the_flax_model(case, tmp_path):
     spec, logits = transformers_flax.load(case)
     model, variables, report = weights.restore(transformers_flax.write(case, tmp_path))
