@@ -11,7 +11,7 @@ import numpy as np
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
-from jtransfer.core.image_size import height_width
+from jtransfer.core.image_size import height_width, shortest
 from jtransfer.modalities.base import Modality, Transform, no_form
 from jtransfer.modalities.image import transforms
 from jtransfer.modalities.image.pixels import decode
@@ -69,7 +69,9 @@ class Image(Modality):
         if not hasattr(model, "pixels"):
             return model
         pipeline = self.pipeline(model, train=False)
-        return model.clone(pixels=dataclasses.replace(model.pixels, mean=pipeline.mean, std=pipeline.std))
+        changed = {"mean": pipeline.mean, "std": pipeline.std, "transform": pipeline.host_text}
+        size = {} if pipeline.size is None else {"image_size": shortest(pipeline.size)}
+        return model.clone(pixels=dataclasses.replace(model.pixels, **changed), **size)
 
     def pipeline(self, model: Any, *, train: bool) -> Pipeline:
         """Returns the transform of training images, or that of all others, with the statistics to normalise by.
@@ -86,8 +88,10 @@ class Image(Modality):
         if train or (self.transform and not self.eval_transform):
             pipeline = transforms.parse(self.transform or _training(_size(own)), statistics)
             pipeline = pipeline if train else pipeline.deterministic()
+        elif self.eval_transform:
+            pipeline = transforms.parse(self.eval_transform, statistics)
         else:
-            pipeline = transforms.parse(self.eval_transform or _evaluation(_size(own), own), statistics)
+            pipeline = _evaluation(own, statistics)
         if not {len(pipeline.mean), len(pipeline.std)} <= {1, self.channels}:
             raise InputError(
                 f"normalize has {len(pipeline.mean)} means, but the images have data.channels={self.channels}"
@@ -166,10 +170,15 @@ def _training(size: Any) -> str:
     return f"random_resized_crop({size})|flip_lr"
 
 
-def _evaluation(size: Any, own: Mapping[str, Any]) -> str:
-    """The share `crop` of each side is left for the model; of an aspect that is not square, the largest part of the
-    image that has it is looked at."""
+def _evaluation(own: Mapping[str, Any], statistics: transforms.Statistics) -> Pipeline:
+    """The transform that the model's preprocessing states, for the size of its images. Where it states none, the share
+    `crop` of each side is left for the model; of an aspect that is not square, the largest part of the image that has
+    it is looked at."""
+    if own.get("transform") is not None:
+        stated = transforms.parse(own["transform"], statistics)
+        return stated.scaled(height_width(own["size"])) if "size" in own else stated
+    size = _size(own)
     height, width = (round(side / own["crop"]) for side in height_width(size))
     method = own["interpolation"]
     resized = f"resize_short({height}, '{method}')" if height == width else f"resize_crop({height, width}, '{method}')"
-    return f"{resized}|center_crop({size})"
+    return transforms.parse(f"{resized}|center_crop({size})", statistics)

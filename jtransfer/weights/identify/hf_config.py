@@ -79,8 +79,9 @@ def fields(files: Mapping[str, Config]) -> dict[str, Any]:
     preprocessing = sidecar_files.preprocessing(files)
     if preprocessing:
         content, _ = preprocessing
-        stated.setdefault("image_size", content["size"])
-        stated["pixels"] = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
+        if "size" in content:
+            stated.setdefault("image_size", content["size"])
+        stated["pixels"] = Pixels.of({key: value for key, value in content.items() if key != "size"})
     return stated
 
 
