@@ -19,8 +19,10 @@ from jtransfer import weights
 from jtransfer.core import new_folder
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.exporting import preprocessing
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities import MODALITIES
+from jtransfer.modalities.image.modality import stated
 from jtransfer.models import forward
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
@@ -117,17 +119,44 @@ def _preprocess(model: Any) -> Callable[[Any], Any]:
     return partial(jax.tree.map, lambda x: reduce(lambda x, change: change(x), own, x))
 
 
+def _transformers(name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """The configuration files of transformers by name. What its processor does otherwise than the model's is said."""
+    files = {"config.json": libraries.transformers(name, model, classes)} | sentence_transformers.write(model)
+    if not getattr(model, "preprocessing", {}):
+        return files
+    pipeline = stated(model)
+    processor, notes = preprocessing.transformers(pipeline)
+    missing = (
+        f"no image processor of transformers does {pipeline.text!r}, so that there is no preprocessor_config.json: "
+        "give the model images that are prepared so"
+    )
+    _say(notes if processor else [missing])
+    return files | ({"preprocessor_config.json": processor} if processor else {})
+
+
+def _timm(name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """timm's configuration file by name. What its transform does otherwise than the model's is said."""
+    config = libraries.timm(name, model, classes)
+    fields, notes = preprocessing.timm(stated(model), model.pixels.crop)
+    _say(notes)
+    return {"config.json": config | {"pretrained_cfg": config["pretrained_cfg"] | fields}}
+
+
+_FILES = {"transformers": _transformers, "timm": _timm}
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
 def _library(library: str) -> Callable[[Trained, Path], None]:
     """Tensors under the names of a library of torch's."""
 
     def write(trained: Trained, dest: Path) -> None:
         name, model, classes, *_ = trained.spec
-        if library not in ("torch", "torchvision"):
-            content = getattr(libraries, library)(name, model, classes)
-            (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-        if library == "transformers" and getattr(model, "preprocessing", {}):
-            (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
-        for file, content in sentence_transformers.write(model).items() if library == "transformers" else ():
+        files = _FILES[library](name, model, classes) if library in _FILES else {}
+        for file, content in files.items():
             (dest / file).parent.mkdir(exist_ok=True)
             (dest / file).write_text(json.dumps(content, indent=2) + "\n")
         WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")

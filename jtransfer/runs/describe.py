@@ -3,8 +3,12 @@
 import dataclasses
 from typing import Any
 
+import jax
+
 from jtransfer import generate, models, weights
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import height_width
+from jtransfer.core.tree import as_tuples
 from jtransfer.modalities import Modality
 from jtransfer.runs import folder as folders
 from jtransfer.runs.model import given_fields
@@ -39,7 +43,21 @@ def describe(
         raise InputError(f"model.name={name!r} is no model for task={task.name!r}, which needs one that generates")
     if head and hasattr(usual, "head"):
         fields.setdefault("head", head)
-    return name, modality.usual_fields(usual, config.init) | fields
+    return name, _usual(modality, usual, init, fields) | fields
+
+
+def _usual(modality: Modality, model: Any, init: weights.Source, given: dict[str, Any]) -> dict[str, Any]:
+    """The fields that the data and the weights decide where the config does not; what it decides otherwise is said."""
+    try:
+        usual = {} if folders.is_run(init) else modality.usual_fields(model, init)
+    except InputError:
+        if "pixels" not in given:
+            raise
+        return {}
+    for key in sorted(usual.keys() & given.keys() if init != "scratch" else ()):
+        if as_tuples(usual[key]) != as_tuples(given[key]) and jax.process_index() == 0:
+            print(f"model.fields.{key} is {given[key]!r} by the config; the weights say {usual[key]!r}", flush=True)
+    return usual
 
 
 def _of_weights(
@@ -54,6 +72,12 @@ def _of_weights(
     described = weights.describe(source, **asked)
     if head and hasattr(described.model, "head"):
         described = weights.describe(source, **({"head": head} | asked))
+    size = _usual(modality, described.model, source, fields).get("image_size")
+    if "image_size" not in fields and size is not None and height_width(size) != described.model.sides:
+        if jax.process_index() == 0:
+            print(f"model.fields.image_size is {size}, to which the weights' files resize and crop images", flush=True)
+        head_fields = {"head": described.model.head} if head and hasattr(described.model, "head") else {}
+        described = weights.describe(source, **(head_fields | asked | {"image_size": size}))
     found = manifest.fields(described.name, described.model)
     decided = {"num_classes", *modality.model_fields(described.model, source)}
     return described.name, {key: value for key, value in found.items() if key not in decided}

@@ -12,6 +12,7 @@ import numpy as np
 from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width, shortest
+from jtransfer.data.source import Source
 from jtransfer.modalities.base import Modality, Transform, no_form
 from jtransfer.modalities.image import transforms
 from jtransfer.modalities.image.pixels import decode
@@ -51,6 +52,26 @@ class Image(Modality):
 
     def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"channels": self.channels} if hasattr(model, "channels") else {}
+
+    def usual_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
+        stated = weights.preprocessing(init) if hasattr(model, "pixels") and init != "scratch" else None
+        if not stated:
+            return {}
+        size = {"image_size": stated["size"]} if "size" in stated else {}
+        return {"pixels": {key: value for key, value in stated.items() if key != "size"}} | size
+
+    def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
+        """Says where the config's transform is another than that of the weights."""
+        if not (self.transform or self.eval_transform) or getattr(model, "pixels", Pixels()).transform is None:
+            return ""
+        chosen, own = self.pipeline(model, train=False), dataclasses.replace(self, transform="", eval_transform="")
+        theirs = own.pipeline(model, train=False)
+        if (chosen.host_text, chosen.mean, chosen.std) == (theirs.host_text, theirs.mean, theirs.std):
+            return ""
+        return (
+            f"images are evaluated as the config says, {chosen.host_text}, mean {chosen.mean}, std {chosen.std}; the "
+            f"weights say {theirs.host_text}, mean {theirs.mean}, std {theirs.std}"
+        )
 
     def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:
         pipeline = self.pipeline(model, train=train)
@@ -114,6 +135,20 @@ class Image(Modality):
         if self.channels == 1:
             mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
         return transforms.Statistics(tuple(mean), tuple(std))
+
+
+def stated(model: Any) -> Pipeline:
+    """Returns the transform of images for evaluation that a model's preprocessing states, for the size that it states.
+
+    That may be another size than the model's `image_size`, which tells the shapes of parameters.
+
+    Args:
+      model: The Linen module, with `preprocessing` and `channels`.
+    """
+    own = dict(model.preprocessing)
+    if own.get("transform") is not None:
+        own.pop("size", None)
+    return _evaluation(own, Image(channels=model.channels)._statistics(own))
 
 
 def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[jax.Array], jax.Array]:

@@ -64,11 +64,12 @@ def with_config(files: Mapping[str, Config]) -> dict[str, Config]:
     return {**files, "config.json": read(files[name])} if read and "config.json" not in files else dict(files)
 
 
-def fields(files: Mapping[str, Config]) -> dict[str, Any]:
+def fields(files: Mapping[str, Config], *, preprocessed: bool = True) -> dict[str, Any]:
     """Returns the model's fields that the files state: of its structure, its input and its preprocessing.
 
     Args:
       files: as `sidecar_files.read` returns them.
+      preprocessed: whether their preprocessing is wanted; else it is not read, and may be any.
 
     Raises:
       InputError: they state something that the model here does not have.
@@ -76,7 +77,7 @@ def fields(files: Mapping[str, Config]) -> dict[str, Any]:
     config = files.get("config.json", {})
     stated = dict(_timm(config)) if "architecture" in config else dict(_transformers(config))
     stated |= _sentence(files)
-    preprocessing = sidecar_files.preprocessing(files)
+    preprocessing = sidecar_files.preprocessing(files) if preprocessed else None
     if preprocessing:
         content, _ = preprocessing
         if "size" in content:
