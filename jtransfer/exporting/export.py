@@ -125,7 +125,7 @@ def _transformers(name: str, model: Any, classes: Sequence[str]) -> dict[str, An
     if not getattr(model, "preprocessing", {}):
         return files
     pipeline = stated(model)
-    processor, notes = preprocessing.transformers(pipeline)
+    processor, notes = preprocessing.transformers(pipeline, model.channels)
     missing = (
         f"no image processor of transformers does {pipeline.text!r}, so that there is no preprocessor_config.json: "
         "give the model images that are prepared so"

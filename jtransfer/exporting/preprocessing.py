@@ -48,11 +48,12 @@ class Steps(NamedTuple):
         return self.crop.arguments.get("value") if self.crop else None
 
 
-def transformers(pipeline: Pipeline) -> tuple[dict[str, Any] | None, list[str]]:
+def transformers(pipeline: Pipeline, channels: int = 3) -> tuple[dict[str, Any] | None, list[str]]:
     """Returns the content of preprocessor_config.json that does what a transform does.
 
     Args:
       pipeline: the transform of images for evaluation, with the statistics that they are normalised by.
+      channels: of the images.
 
     Returns:
       The content, or None where no image processor does that; and lines that say in what the pixels are others.
@@ -77,7 +78,7 @@ def transformers(pipeline: Pipeline) -> tuple[dict[str, Any] | None, list[str]]:
         "image_std": list(pipeline.std),
     }
     notes = _notes("transformers", steps, "down", "nearest-exact")
-    if len(pipeline.mean) == 1:
+    if channels == 1:
         content["do_convert_rgb"] = False
         notes.append("the model takes grey images: give transformers' processor images of one channel")
     return content, notes

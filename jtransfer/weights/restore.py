@@ -111,8 +111,9 @@ def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **ov
       InputError: the files state what no model here has.
     """
     tensors, aliases = checkpoint.tensors, checkpoint.aliases
-    stated = hf_config.fields(checkpoint.configs, preprocessed="pixels" not in overrides)
-    names = [model] if model else hf_config.names(checkpoint.configs, aliases)
+    read = {"preprocessed": "pixels" not in overrides}
+    stated = hf_config.fields(checkpoint.configs, **read)
+    names = [model] if model else hf_config.names(checkpoint.configs, aliases, **read)
     if len(names) != 1:
         nearest = detect(tensors, aliases, stated, names)
         names = [nearest.model] if nearest else []

@@ -17,7 +17,7 @@ from jtransfer.weights.identify.detect import likeness
 Config = Mapping[str, Any]
 
 
-def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]:
+def names(files: Mapping[str, Config], aliases: Sequence[str] = (), *, preprocessed: bool = True) -> list[str]:
     """Returns the names in `models.names()` that the model which config.json states may have, the likeliest first.
 
     For timm's architecture, it is the model that timm calls so. For transformers' model_type, it is one model of each
@@ -28,6 +28,7 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]
     Args:
       files: as `sidecar_files.read` returns them.
       aliases: what the checkpoint is called elsewhere, such as by its file.
+      preprocessed: as for `fields`.
 
     Raises:
       InputError: it states something that no model of the family has.
@@ -37,7 +38,9 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = ()) -> list[str]
         architecture = str(config["architecture"]).split(".")[0]
         wanted = (architecture, architecture.removeprefix("tf_"))
         return [name for timm_name, name in _named_by_timm() if timm_name in wanted]
-    family, stated = _family(config), fields(files)
+    family, stated = _family(config), fields(files, preprocessed=preprocessed)
+    if "pixels" in stated:
+        stated["pixels"] = dataclasses.replace(stated["pixels"], transform=None)  # as models have it by themselves
     nearest: dict[type, tuple[tuple[int, float], str]] = {}
     if family is None:
         return []
