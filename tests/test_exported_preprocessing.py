@@ -10,8 +10,8 @@ from test_preprocessing_files import pipeline_of
 from jtransfer import config as configs
 from jtransfer import predict, train
 from jtransfer.core.errors import InputError
-from jtransfer.exporting import export, preprocessing
-from jtransfer.modalities.image import transforms
+from jtransfer.exporting import export
+from jtransfer.modalities.image import processor_files, transforms
 
 SHORT = "resize_short(48, 'bicubic', 'pillow')|center_crop(42{})"
 EXACT = {  # (transform, library) → what its file says
@@ -69,8 +69,8 @@ STRANGE = {
 def written(text, library):
     pipeline = transforms.parse(text, transforms.Statistics(*transforms.STATISTICS["imagenet"]))
     if library == "timm":
-        return preprocessing.timm(pipeline, 0.9)
-    return preprocessing.transformers(pipeline)
+        return processor_files.timm(pipeline, 0.9)
+    return processor_files.transformers(pipeline)
 
 
 @pytest.mark.parametrize(("text", "library"), EXACT)

@@ -19,10 +19,8 @@ from jtransfer import weights
 from jtransfer.core import new_folder
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.exporting import preprocessing
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities import MODALITIES
-from jtransfer.modalities.image.modality import stated
 from jtransfer.models import forward
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
@@ -119,35 +117,20 @@ def _preprocess(model: Any) -> Callable[[Any], Any]:
     return partial(jax.tree.map, lambda x: reduce(lambda x, change: change(x), own, x))
 
 
-def _transformers(name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """The configuration files of transformers by name. What its processor does otherwise than the model's is said."""
-    files = {"config.json": libraries.transformers(name, model, classes)} | sentence_transformers.write(model)
-    if not getattr(model, "preprocessing", {}):
-        return files
-    pipeline = stated(model)
-    processor, notes = preprocessing.transformers(pipeline, model.channels)
-    missing = (
-        f"no image processor of transformers does {pipeline.text!r}, so that there is no preprocessor_config.json: "
-        "give the model images that are prepared so"
-    )
-    _say(notes if processor else [missing])
-    return files | ({"preprocessor_config.json": processor} if processor else {})
+def _configurations(library: str, name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """A library's configuration files by name. What it does otherwise with the model's inputs is printed."""
+    files = {"config.json": getattr(libraries, library)(name, model, classes)}
+    for known in MODALITIES.values():
+        own, notes = known.own_files(model, library)
+        for file, content in own.items():
+            files[file] = _merged(files.get(file, {}), content)
+        for line in notes:
+            print(line, flush=True)
+    return files | (sentence_transformers.write(model) if library == "transformers" else {})
 
 
-def _timm(name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """timm's configuration file by name. What its transform does otherwise than the model's is said."""
-    config = libraries.timm(name, model, classes)
-    fields, notes = preprocessing.timm(stated(model), model.pixels.crop)
-    _say(notes)
-    return {"config.json": config | {"pretrained_cfg": config["pretrained_cfg"] | fields}}
-
-
-_FILES = {"transformers": _transformers, "timm": _timm}
-
-
-def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line, flush=True)
+def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    return {**content, **{k: content[k] | v if isinstance(content.get(k), dict) else v for k, v in more.items()}}
 
 
 def _library(library: str) -> Callable[[Trained, Path], None]:
@@ -155,7 +138,7 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
 
     def write(trained: Trained, dest: Path) -> None:
         name, model, classes, *_ = trained.spec
-        files = _FILES[library](name, model, classes) if library in _FILES else {}
+        files = {} if library in ("torch", "torchvision") else _configurations(library, name, model, classes)
         for file, content in files.items():
             (dest / file).parent.mkdir(exist_ok=True)
             (dest / file).write_text(json.dumps(content, indent=2) + "\n")

@@ -63,7 +63,7 @@ def buffers(names: Iterable[str]) -> dict[str, np.ndarray]:
 def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
     """Returns the config.json with which `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the model.
 
-    How images are prepared is not in it; see `exporting.preprocessing`.
+    How images are prepared is not in it; the modality says it, see `own_files`.
 
     Args:
       name: the model's name in `models.names()`.

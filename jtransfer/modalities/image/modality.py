@@ -14,7 +14,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width, shortest
 from jtransfer.data.source import Source
 from jtransfer.modalities.base import Modality, Transform, no_form
-from jtransfer.modalities.image import transforms
+from jtransfer.modalities.image import processor_files, transforms
 from jtransfer.modalities.image.pixels import decode
 from jtransfer.modalities.image.transforms import Pipeline
 from jtransfer.models.chain import Pixels
@@ -52,6 +52,22 @@ class Image(Modality):
 
     def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"channels": self.channels} if hasattr(model, "channels") else {}
+
+    @classmethod
+    def own_files(cls, model: Any, library: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        if not getattr(model, "preprocessing", {}):
+            return {}, []
+        pipeline = stated(model)
+        if library == "timm":
+            fields, notes = processor_files.timm(pipeline, model.pixels.crop)
+            return {"config.json": {"pretrained_cfg": fields}}, notes
+        content, notes = processor_files.transformers(pipeline, model.channels)
+        if content is None:
+            return {}, [
+                f"no image processor of transformers does {pipeline.text!r}, so that there is no "
+                "preprocessor_config.json: give the model images that are prepared so"
+            ]
+        return {"preprocessor_config.json": content}, notes
 
     def usual_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         stated = weights.preprocessing(init) if hasattr(model, "pixels") and init != "scratch" else None
