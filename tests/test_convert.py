@@ -96,13 +96,17 @@ def logits(model, variables, images):
 
 
 @pytest.mark.parametrize(
-    ("case", "files"),
+    ("case", "files", "crop"),
     [
-        ("convnext_timm_75", {"config.json": TIMM}),
-        ("convnext_transformers_75", {"config.json": TRANSFORMERS, "preprocessor_config.json": PROCESSOR}),
+        ("convnext_timm_75", {"config.json": TIMM}, "center_crop(75)"),
+        (
+            "convnext_transformers_75",
+            {"config.json": TRANSFORMERS, "preprocessor_config.json": PROCESSOR},
+            "center_crop(75, rounding='down')",
+        ),
     ],
 )
-def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case, files, tmp_path):
+def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case, files, crop, tmp_path):
     folder = write(tmp_path, case, files)
     model, variables, report = weights.restore(folder)
     assert (model.depths, model.widths, model.num_classes) == ((2, 1, 2, 1), (8, 16, 32, 64), 10)
@@ -111,6 +115,7 @@ def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case
         "std": (0.2, 0.3, 0.4),
         "crop": 0.95,
         "interpolation": "bilinear",
+        "transform": f"resize_short(78, 'bilinear', 'pillow')|{crop}",
         "size": 75,
     }
     assert describe(folder).class_names == tuple(CLASSES)

@@ -31,7 +31,9 @@ EXAMPLES = {
     "random_crop": "random_crop((10, 12))",
     "random_resized_crop": "random_resized_crop((10, 12))",
     "resize": "resize((10, 12))",
+    "resize_cover": "resize_cover((10, 12))",
     "resize_crop": "resize_crop((10, 12))",
+    "resize_fit": "resize_fit((10, 12))",
     "resize_short": "resize_short(10)",
     "to_gray": "to_gray",
 }

@@ -61,7 +61,8 @@ def test_what_is_exported_comes_back_bit_for_bit(format, source, tmp_path):
     if format in ("hf", "timm"):
         (tmp_path / "new" / "source.json").unlink()
         again, back, report = weights.restore(tmp_path / "new")
-        assert again.preprocessing == model.preprocessing
+        assert (again.pixels.mean, again.pixels.std, again.sides) == (PIXELS.mean, PIXELS.std, (75, 75))
+        assert again.pixels.transform.startswith("resize_short(83, 'bicubic', 'pillow')|center_crop(75")
         assert (again.depths, again.widths) == (model.depths, model.widths)
         assert_same(variables, back)
         assert (report.reinitialised, report.ignored) == ((), ())

@@ -71,20 +71,32 @@ def test_the_table_is_made_without_reading_a_tensor(checkpoint, monkeypatch):
     assert "model: densenet121, num_classes=10 (torchvision_files names): the nearest" in text
     assert "unexpected: 'a\\nb'" in text
     assert rows[-1] == (
-        "preprocessing (config.json): mean 0.5 0.5 0.5, std 0.25 0.25 0.25, crop 0.95, interpolation bicubic, size 288"
+        "preprocessing (config.json): mean 0.5 0.5 0.5, std 0.25 0.25 0.25, crop 0.95, interpolation bicubic, "
+        "transform resize_short(303, 'bicubic', 'pillow')|center_crop(288), size 288"
     )
 
 
 @pytest.mark.parametrize(
-    ("sizes", "crop", "size"),
+    ("sizes", "crop", "size", "transform"),
     [
-        ({"size": 224, "crop_size": 200, "do_center_crop": False}, 1.0, 224),
-        ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}, 0.875, 224),
-        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, 0.875, 224),
-        ({"size": {"height": 384, "width": 384}}, 1.0, 384),
+        ({"size": 224, "crop_size": 200, "do_center_crop": False}, 1.0, 224, "resize(224, 'bicubic', 'pillow')"),
+        (
+            {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}},
+            0.875,
+            224,
+            "resize_short(256, 'bicubic', 'pillow')|center_crop(224, rounding='down')",
+        ),
+        (
+            {"size": {"shortest_edge": 224}, "crop_pct": 0.875},
+            0.875,
+            224,
+            "resize_short(256, 'bicubic', 'pillow')|center_crop(224, rounding='down')",
+        ),
+        ({"size": {"height": 384, "width": 384}}, 1.0, 384, "resize(384, 'bicubic', 'pillow')"),
+        ({"size": {"shortest_edge": 384}, "crop_pct": 0.9}, 1.0, 384, "resize(384, 'bicubic', 'pillow')"),
     ],
 )
-def test_the_forms_of_transformers_processors_are_understood(sizes, crop, size):
+def test_the_forms_of_transformers_processors_are_understood(sizes, crop, size, transform):
     content = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1], "resample": 3, **sizes}
     found, origin = sidecar_files.preprocessing({"preprocessor_config.json": content})
     assert origin == "preprocessor_config.json"
@@ -93,13 +105,14 @@ def test_the_forms_of_transformers_processors_are_understood(sizes, crop, size):
         "std": (1, 1, 1),
         "crop": crop,
         "interpolation": "bicubic",
+        "transform": transform,
         "size": size,
     }
 
 
 def test_a_processor_of_another_form_is_an_error_and_none_is_none():
     assert sidecar_files.preprocessing({"config.json": {"model_type": "bert"}}) is None
-    for sizes in ({}, {"size": "large"}, {"size": {"longest_edge": 3}}, {"size": 3, "resample": 17}):
+    for sizes in ({"size": None}, {"size": "large"}, {"size": {"longest_edge": 3}}, {"size": 3, "resample": 17}):
         with pytest.raises(InputError, match="preprocessing has an unknown form"):
             sidecar_files.preprocessing({"preprocessor_config.json": {"image_mean": [0], "image_std": [1], **sizes}})
 

@@ -1,5 +1,6 @@
 """OpenCLIP's own folders: the file beside the weights says what they are of."""
 
+import dataclasses
 import json
 
 import jax
@@ -36,8 +37,9 @@ def write(folder, variables, **changes):
 def test_the_model_is_the_one_that_was_written(variables, tmp_path):
     write(tmp_path, variables)
     model, found, report = weights.restore(tmp_path)
-    pixels = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "crop": 1.0, "interpolation": "bilinear"}
-    assert model.preprocessing == pixels | {"size": (16, 24)}
+    pixels = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "crop": 1.0, "interpolation": "bicubic"}
+    transform = "resize_cover((16, 24), 'bicubic', 'pillow')|center_crop((16, 24))"  # its class asks for no other
+    assert model.preprocessing == pixels | {"transform": transform, "size": (16, 24)}
     assert model.clone(pixels=MODEL.pixels) == MODEL
     assert_same(found, variables)
     assert report.scheme == "openai"
@@ -51,7 +53,8 @@ def test_what_is_left_out_is_what_open_clip_takes(variables, tmp_path):
         short[tower] = {key: value for key, value in given[tower].items() if usual.get(key) != value}
     (tmp_path / open_clip.FILE).write_text(json.dumps({"model_cfg": short}))
     model = weights.describe(tmp_path).model
-    assert model == MODEL.clone(activation="gelu")
+    assert model.clone(pixels=MODEL.pixels) == MODEL.clone(activation="gelu")
+    assert model.pixels == dataclasses.replace(MODEL.pixels, transform=model.pixels.transform)
 
 
 def test_the_sizes_among_openais_tensors_are_no_parameters(variables, tmp_path):
@@ -84,7 +87,7 @@ BAD = {
     "uneven heads": (changed("vision_cfg", head_width=5), "head_width='5'"),
     "no heads": (changed("text_cfg", heads=0), "heads='0'"),
     "another model": ({"model_cfg": {"custom_text": True, **open_clip.named("", MODEL)[1]}}, "custom_text='True'"),
-    "squashed images": (changed("text_cfg") | {"preprocess_cfg": {"resize_mode": "squash"}}, "resize_mode='squash'"),
+    "images of no mode": (changed("text_cfg") | {"preprocess_cfg": {"resize_mode": "tile"}}, "resize_mode='tile'"),
 }
 
 

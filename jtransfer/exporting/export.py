@@ -117,17 +117,29 @@ def _preprocess(model: Any) -> Callable[[Any], Any]:
     return partial(jax.tree.map, lambda x: reduce(lambda x, change: change(x), own, x))
 
 
+def _configurations(library: str, name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """A library's configuration files by name. What it does otherwise with the model's inputs is printed."""
+    files = {"config.json": getattr(libraries, library)(name, model, classes)}
+    for known in MODALITIES.values():
+        own, notes = known.own_files(model, library)
+        for file, content in own.items():
+            files[file] = _merged(files.get(file, {}), content)
+        for line in notes:
+            print(line, flush=True)
+    return files | (sentence_transformers.write(model) if library == "transformers" else {})
+
+
+def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    return {**content, **{k: content[k] | v if isinstance(content.get(k), dict) else v for k, v in more.items()}}
+
+
 def _library(library: str) -> Callable[[Trained, Path], None]:
     """Tensors under the names of a library of torch's."""
 
     def write(trained: Trained, dest: Path) -> None:
         name, model, classes, *_ = trained.spec
-        if library not in ("torch", "torchvision"):
-            content = getattr(libraries, library)(name, model, classes)
-            (dest / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-        if library == "transformers" and getattr(model, "preprocessing", {}):
-            (dest / "preprocessor_config.json").write_text(json.dumps(libraries.processor(model), indent=2) + "\n")
-        for file, content in sentence_transformers.write(model).items() if library == "transformers" else ():
+        files = {} if library in ("torch", "torchvision") else _configurations(library, name, model, classes)
+        for file, content in files.items():
             (dest / file).parent.mkdir(exist_ok=True)
             (dest / file).write_text(json.dumps(content, indent=2) + "\n")
         WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")

@@ -80,6 +80,22 @@ class Modality:
         """
         return lambda x: x
 
+    @classmethod
+    def own_files(cls, model: Any, library: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Returns what a library's configuration files say of the preprocessing that a model describes in its fields.
+
+        Args:
+          model: The Linen module.
+          library: "transformers" or "timm".
+
+        Returns:
+          File name → what is to stand in it; and lines that say in what the library does otherwise.
+
+        Raises:
+          InputError: The library does nothing of the kind, and can't be told so.
+        """
+        return {}, []
+
     def open(self, places: Sequence[weights.Source], source: Source) -> "Modality":
         """Returns this modality with its files read, or with what is computed from the training examples instead.
 

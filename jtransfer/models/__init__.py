@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +19,7 @@ import flax.linen as nn
 from jtransfer.core import registry
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.models.chain import Chain, ImageChain
+from jtransfer.models.chain import Chain, ImageChain, Pixels
 from jtransfer.models.earlier import upgrade_fields
 
 FAMILIES = (
@@ -63,7 +63,7 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> nn.Module:
         "package.module:Model" or "path/file.py:Model".
       num_classes: The number of classes, of a model that has this field.
       **fields: Any other fields of the model's class, such as `dtype` or `image_size`. Lists, as JSON has them, become
-        tuples.
+        tuples, and `pixels` may be a dict.
 
     Raises:
       InputError: There is no such model or no such field (the nearest are named), or what is at the address makes no
@@ -71,6 +71,8 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> nn.Module:
     """
     build, ours = _builder(name), not registry.is_address(name)
     known, given = _fields(build), {"num_classes": num_classes, **fields}
+    if ours and isinstance(given.get("pixels"), Mapping):
+        given["pixels"] = Pixels.of(given["pixels"])
     for field in given:
         if known is not None and field not in known and (ours or field not in _IF_KNOWN):
             raise unknown(f"field of {name}", field, known)

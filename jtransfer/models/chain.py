@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.image_size import height_width
+from jtransfer.core.tree import as_tuples
 from jtransfer.layers.types import DType
 from jtransfer.models.head import Embedding
 from jtransfer.models.loop import Loop
@@ -28,12 +29,34 @@ class Pixels:
       std: The standard deviation of each channel, by which they are divided then.
       crop: The side of the central crop, as a fraction of the side of the resized image.
       interpolation: How images are resized: "bilinear" or "bicubic".
+      transform: The exact transform of images for evaluation, as text without `normalize`, such as "resize(224,
+        'bicubic', 'pillow')", where a source or a run says it; for images of another size, the sizes in it are scaled.
+        None means that it follows from `crop` and `interpolation`.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     crop: float = 0.875
     interpolation: str = "bilinear"
+    transform: str | None = None
+
+    @classmethod
+    def of(cls, content: "Mapping[str, Any] | Pixels") -> "Pixels":
+        """Returns the preprocessing that plain data, such as a config's, describe.
+
+        Args:
+          content: The fields by name, with lists for tuples; or a `Pixels`, which is returned as it is.
+
+        Raises:
+          InputError: There is no such field.
+        """
+        if isinstance(content, Pixels):
+            return content
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in content:
+            if key not in known:
+                raise unknown("field of pixels", key, known)
+        return cls(**{key: as_tuples(value) for key, value in content.items()})
 
 
 class Tied(NamedTuple):

@@ -3,9 +3,12 @@
 import dataclasses
 from typing import Any
 
+import jax
+
 from jtransfer import generate, models, weights
 from jtransfer.core import registry
 from jtransfer.core.errors import InputError
+from jtransfer.core.image_size import height_width
 from jtransfer.modalities import Modality
 from jtransfer.runs import folder as folders
 from jtransfer.runs.model import given_fields
@@ -57,6 +60,16 @@ def _of_run(source: Any, name: str, head: str, fields: dict) -> tuple[str, dict[
     return name, own | chosen | fields
 
 
+def _usual(modality: Modality, model: Any, init: weights.Source, given: dict[str, Any]) -> dict[str, Any]:
+    """The fields that the data and the weights' files decide where the config does not."""
+    try:
+        return modality.usual_fields(model, init)
+    except InputError:
+        if "pixels" not in given:
+            raise
+    return {}
+
+
 def _of_weights(
     source: weights.Source, name: str, head: str, modality: Modality, num_classes: int, fields: dict
 ) -> tuple[str, dict[str, Any]]:
@@ -73,6 +86,12 @@ def _of_weights(
     described = weights.describe(source, **asked)
     if head and hasattr(described.model, "head"):
         described = weights.describe(source, **({"head": head} | asked))
+    size = _usual(modality, described.model, source, fields).get("image_size")
+    if "image_size" not in fields and size is not None and height_width(size) != described.model.sides:
+        if jax.process_index() == 0:
+            print(f"model.fields.image_size is {size}, to which the weights' files resize and crop images", flush=True)
+        head_fields = {"head": described.model.head} if head and hasattr(described.model, "head") else {}
+        described = weights.describe(source, **(head_fields | asked | {"image_size": size}))
     found = manifest.fields(described.name, described.model)
     decided = {"num_classes", *modality.model_fields(described.model, source)}
     return described.name, {key: value for key, value in found.items() if key not in decided} | fields

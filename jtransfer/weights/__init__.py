@@ -5,7 +5,7 @@
 Every function that takes an address takes a checkpoint that `open` returned, too, and asks for none of its files twice.
 """
 
-from jtransfer.weights.checkpoint import Checkpoint, Source, class_names, image_size, open, resolve
+from jtransfer.weights.checkpoint import Checkpoint, Source, class_names, image_size, open, preprocessing, resolve
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
 from jtransfer.weights.restore import ModelSpec, describe, restore
@@ -21,6 +21,7 @@ __all__ = [
     "image_size",
     "load",
     "open",
+    "preprocessing",
     "resolve",
     "restore",
     "save",

@@ -131,6 +131,16 @@ class Checkpoint:
         stated = self.manifest["model"]["fields"] if self.manifest else hf_config.fields(self.configs)
         return height_width(stated["image_size"]) if stated.get("image_size") else None
 
+    @functools.cached_property
+    def preprocessing(self) -> dict[str, Any] | None:
+        """How images are prepared, the fields of `Pixels` and `size`; None where no file says it."""
+        found = sidecar_files.preprocessing(self.configs)
+        beside = found[0] if found else None
+        if not self.manifest:
+            return beside
+        own = self.manifest.get("preprocessing")
+        return own | {"size": (beside or own).get("size", own["size"])} if own else None
+
 
 Source = str | os.PathLike | Mapping[str, Any] | Checkpoint
 
@@ -198,3 +208,18 @@ def image_size(source: Source) -> tuple[int, int] | None:
       source: an address or an open checkpoint, as for `open`.
     """
     return open(source).image_size
+
+
+def preprocessing(source: Source) -> dict[str, Any] | None:
+    """Returns how images are prepared by the word of the files beside a checkpoint; None where none says it.
+
+    Args:
+      source: an address or an open checkpoint, as for `open`.
+
+    Returns:
+      The fields of `Pixels`, and `size`, the height and width that images then have, if it is the same for all.
+
+    Raises:
+      InputError: a file says what no transform here does.
+    """
+    return open(source).preprocessing

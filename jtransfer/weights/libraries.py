@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.errors import InputError
 from jtransfer.weights import maps
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.save import to_tensors
 
-_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 LABELLED = ("classify", "tag")  # heads with classes
 
 
@@ -64,6 +63,8 @@ def buffers(names: Iterable[str]) -> dict[str, np.ndarray]:
 def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
     """Returns the config.json with which `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the model.
 
+    How images are prepared is not in it; the modality says it, see `own_files`.
+
     Args:
       name: the model's name in `models.names()`.
       model: the model.
@@ -76,15 +77,8 @@ def timm(name: str, model: Any, class_names: Sequence[str]) -> dict[str, Any]:
     if not hasattr(family, "timm"):
         raise _absent("timm", model)
     architecture, args = family.timm(name, model)
-    pixels, num_classes = model.preprocessing, 0 if model.head == "embed" else model.num_classes
-    pretrained = {
-        "input_size": [model.channels, *model.sides],
-        "mean": list(pixels["mean"]),
-        "std": list(pixels["std"]),
-        "crop_pct": pixels["crop"],
-        "interpolation": pixels["interpolation"],
-        "num_classes": num_classes,
-    }
+    num_classes = 0 if model.head == "embed" else model.num_classes
+    pretrained: dict[str, Any] = {"input_size": [model.channels, *model.sides], "num_classes": num_classes}
     if class_names and num_classes:
         pretrained["label_names"] = list(class_names)
     if model.channels != 3:
@@ -120,24 +114,3 @@ def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str,
 def _absent(library: str, model: Any) -> InputError:
     known = ", ".join(scheme.name for scheme in maps.schemes(model))
     return InputError(f"{library} has no {type(model).__name__} that is known here; there are names for {known}")
-
-
-def processor(model: Any) -> dict[str, Any]:
-    """Returns the preprocessor_config.json of transformers for a model: resize the shorter side, crop, normalize."""
-    pixels, (height, width) = model.preprocessing, model.sides
-    if pixels["interpolation"] not in _RESAMPLE:
-        raise unknown("interpolation", pixels["interpolation"], _RESAMPLE)
-    return {
-        "image_processor_type": "BitImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": round(max(height, width) / pixels["crop"])},
-        "crop_pct": pixels["crop"],  # which that is rounded from
-        "resample": _RESAMPLE[pixels["interpolation"]],
-        "do_center_crop": True,
-        "crop_size": {"height": height, "width": width},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(pixels["mean"]),
-        "image_std": list(pixels["std"]),
-    }

@@ -94,7 +94,8 @@ def _fields(fields: Mapping[str, Any]) -> str:
 
 def _preprocessing(content: Mapping[str, Any], where: str) -> Iterator[str]:
     if content:
-        yield f"preprocessing ({where}): " + ", ".join(f"{key} {_text(value)}" for key, value in content.items())
+        said = (f"{key} {_text(value)}" for key, value in content.items() if value is not None)
+        yield f"preprocessing ({where}): " + ", ".join(said)
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -1,8 +1,6 @@
 """Transforms of one image on the host, as factories that check their arguments and return `(image, rng) -> image`.
 
-Images are uint8 [H, W, C], before and after. A size is one number for a square, or (height, width). OpenCV resizes, and
-interpolates without antialiasing, except for the method "area", which averages. `library="pillow"` antialiases when it
-shrinks, gives other pixels, and is several times slower.
+Images are uint8 [H, W, C], before and after. A size is one number for a square, or (height, width).
 """
 
 import dataclasses
@@ -12,30 +10,26 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.errors import InputError
 from jtransfer.modalities.image.colour_ops import HostFn, color_jitter, to_gray
 from jtransfer.modalities.image.randaugment import augmentation
+from jtransfer.modalities.image.resize_ops import (
+    Size,
+    center_crop,
+    cut,
+    interpolation,
+    pair,
+    positive,
+    resize,
+    resize_cover,
+    resize_fit,
+    resize_short,
+    restored,
+    room,
+)
 
 cv2.setNumThreads(0)  # the loader's threads share the cores already
-
-Size = int | tuple[int, int]
-
-_OPENCV = {
-    "nearest": cv2.INTER_NEAREST_EXACT,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-    "area": cv2.INTER_AREA,
-}
-_PILLOW = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "area": Image.Resampling.BOX,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,44 +51,13 @@ class Op:
     still: str | None = None
 
 
-def resize(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
-    """Resizes an image to exactly `size`, whatever its aspect ratio."""
-    height, width = pair(size)
-    interpolate = _interpolation(method, library)
-    return lambda image, rng: interpolate(image, height, width)
-
-
-def resize_short(size: int, method: str = "bilinear", library: str = "opencv") -> HostFn:
-    """Resizes the shorter side of an image to `size` and keeps the aspect ratio; the longer side is rounded down."""
-    _positive(size, "size")
-    interpolate = _interpolation(method, library)
-
-    def apply(image: np.ndarray, rng: Any) -> np.ndarray:
-        height, width = image.shape[:2]
-        short = min(height, width)
-        return interpolate(image, size * height // short, size * width // short)
-
-    return apply
-
-
-def center_crop(size: Size) -> HostFn:
-    """Cuts out the centre of an image, which must be at least as large as `size`."""
-    height, width = pair(size)
-
-    def apply(image: np.ndarray, rng: Any) -> np.ndarray:
-        down, right = _room(image, height, width, "center_crop")
-        return _crop(image, round(down / 2), round(right / 2), height, width)
-
-    return apply
-
-
 def random_crop(size: Size) -> HostFn:
     """Cuts out a random part of an image, which must be at least as large as `size`."""
     height, width = pair(size)
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        down, right = _room(image, height, width, "random_crop")
-        return _crop(image, int(rng.integers(down + 1)), int(rng.integers(right + 1)), height, width)
+        down, right = room(image, height, width, "random_crop")
+        return cut(image, int(rng.integers(down + 1)), int(rng.integers(right + 1)), height, width)
 
     return apply
 
@@ -123,7 +86,7 @@ def random_resized_crop(
     height, width = pair(size)
     _increasing(scale, "scale", 1.0)
     _increasing(ratio, "ratio", math.inf)
-    interpolate = _interpolation(method, library)
+    interpolate = interpolation(method, library)
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return interpolate(_random_region(image, rng, scale, ratio), height, width)
@@ -134,7 +97,7 @@ def random_resized_crop(
 def flip_lr(p: float = 0.5) -> HostFn:
     """Flips an image from left to right with probability `p`."""
     _probability(p)
-    return lambda image, rng: _restored(cv2.flip(image, 1), image) if rng.random() < p else image
+    return lambda image, rng: restored(cv2.flip(image, 1), image) if rng.random() < p else image
 
 
 def randaugment(n: int = 2, m: float = 9) -> HostFn:
@@ -147,7 +110,7 @@ def randaugment(n: int = 2, m: float = 9) -> HostFn:
     References:
       Cubuk et al., RandAugment, arXiv:1909.13719, 2019.
     """
-    _positive(n, "n")
+    positive(n, "n")
     if not 0 <= m <= 10:
         raise InputError(f"m={m} must be between 0 and 10")
     return lambda image, rng: augmentation(image, rng, n, m)
@@ -160,13 +123,13 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
       pixels: The number of pixels on each side.
       value: The value of the new pixels, 0 to 255, or "reflect".
     """
-    _positive(pixels, "pixels")
+    positive(pixels, "pixels")
     if value != "reflect" and not (isinstance(value, int) and 0 <= value <= 255):
         raise InputError(f"value={value!r} must be 0 to 255 or 'reflect'")
     kind, fill = (cv2.BORDER_REFLECT_101, 0) if isinstance(value, str) else (cv2.BORDER_CONSTANT, value)
 
     def apply(image: np.ndarray, rng: Any) -> np.ndarray:
-        return _restored(cv2.copyMakeBorder(image, pixels, pixels, pixels, pixels, kind, value=(fill,) * 4), image)
+        return restored(cv2.copyMakeBorder(image, pixels, pixels, pixels, pixels, kind, value=(fill,) * 4), image)
 
     return apply
 
@@ -174,7 +137,7 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
 def resize_crop(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
     """Cuts out the largest central part with the aspect ratio of `size`, and resizes it to `size`."""
     height, width = pair(size)
-    interpolate = _interpolation(method, library)
+    interpolate = interpolation(method, library)
     return lambda image, rng: interpolate(_central(image, width / height), height, width)
 
 
@@ -187,27 +150,12 @@ OPS = {
     "random_crop": Op(random_crop, random=True, extent="set", still="center_crop"),
     "random_resized_crop": Op(random_resized_crop, random=True, extent="set", still="resize_crop"),
     "resize": Op(resize, extent="set"),
+    "resize_cover": Op(resize_cover, extent="varies"),
     "resize_crop": Op(resize_crop, extent="set"),
+    "resize_fit": Op(resize_fit, extent="varies"),
     "resize_short": Op(resize_short, extent="varies"),
     "to_gray": Op(to_gray),
 }
-
-
-def pair(size: Size) -> tuple[int, int]:
-    """Returns a size as (height, width).
-
-    Raises:
-      InputError: It is not one or two positive whole numbers.
-    """
-    height, width = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
-    _positive(height, "size")
-    _positive(width, "size")
-    return height, width
-
-
-def _positive(value: object, name: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name}={value!r} must be a positive whole number" + " or a pair" * (name == "size"))
 
 
 def _increasing(bounds: Any, name: str, most: float) -> None:
@@ -225,42 +173,6 @@ def _probability(p: object) -> None:
         raise InputError(f"p={p!r} must be between 0 and 1")
 
 
-def _interpolation(method: str, library: str) -> Callable[[np.ndarray, int, int], np.ndarray]:
-    if library not in ("opencv", "pillow"):
-        raise unknown("library", library, ("opencv", "pillow"))
-    codes = _OPENCV if library == "opencv" else _PILLOW
-    if method not in codes:
-        raise unknown("method", method, codes)
-    code = codes[method]
-
-    def with_opencv(image: np.ndarray, height: int, width: int) -> np.ndarray:
-        return _restored(cv2.resize(image, (width, height), interpolation=code), image)
-
-    def with_pillow(image: np.ndarray, height: int, width: int) -> np.ndarray:
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        return _restored(np.asarray(picture.resize((width, height), code)), image)
-
-    return with_opencv if library == "opencv" else with_pillow
-
-
-def _restored(image: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """OpenCV and Pillow drop a single channel's axis; here it is again."""
-    return image if image.ndim == like.ndim else image[..., None]
-
-
-def _room(image: np.ndarray, height: int, width: int, name: str) -> tuple[int, int]:
-    down, right = image.shape[0] - height, image.shape[1] - width
-    if down < 0 or right < 0:
-        raise InputError(
-            f"{name}({height}, {width}): the image is only {image.shape[0]}×{image.shape[1]}; resize or pad it first"
-        )
-    return down, right
-
-
-def _crop(image: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
-    return image[top : top + height, left : left + width]
-
-
 def _random_region(image: np.ndarray, rng: np.random.Generator, scale: tuple, ratio: tuple) -> np.ndarray:
     rows, columns = image.shape[:2]
     for _ in range(10):
@@ -269,11 +181,11 @@ def _random_region(image: np.ndarray, rng: np.random.Generator, scale: tuple, ra
         width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < width <= columns and 0 < height <= rows:
             top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
-            return _crop(image, top, left, height, width)
+            return cut(image, top, left, height, width)
     return _central(image, min(max(columns / rows, ratio[0]), ratio[1]))
 
 
 def _central(image: np.ndarray, aspect: float) -> np.ndarray:
     rows, columns = image.shape[:2]
     height, width = min(rows, max(1, round(columns / aspect))), min(columns, max(1, round(rows * aspect)))
-    return _crop(image, (rows - height) // 2, (columns - width) // 2, height, width)
+    return cut(image, (rows - height) // 2, (columns - width) // 2, height, width)

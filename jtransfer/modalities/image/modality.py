@@ -11,9 +11,10 @@ import numpy as np
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
-from jtransfer.core.image_size import height_width
+from jtransfer.core.image_size import height_width, shortest
+from jtransfer.data.source import Source
 from jtransfer.modalities.base import Modality, Transform, no_form
-from jtransfer.modalities.image import transforms
+from jtransfer.modalities.image import processor_files, transforms
 from jtransfer.modalities.image.pixels import decode
 from jtransfer.modalities.image.transforms import Pipeline
 from jtransfer.models.chain import Pixels
@@ -52,6 +53,42 @@ class Image(Modality):
     def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"channels": self.channels} if hasattr(model, "channels") else {}
 
+    @classmethod
+    def own_files(cls, model: Any, library: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        if not getattr(model, "preprocessing", {}):
+            return {}, []
+        pipeline = stated(model)
+        if library == "timm":
+            fields, notes = processor_files.timm(pipeline, model.pixels.crop)
+            return {"config.json": {"pretrained_cfg": fields}}, notes
+        content, notes = processor_files.transformers(pipeline, model.channels)
+        if content is None:
+            return {}, [
+                f"no image processor of transformers does {pipeline.text!r}, so that there is no "
+                "preprocessor_config.json: give the model images that are prepared so"
+            ]
+        return {"preprocessor_config.json": content}, notes
+
+    def usual_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
+        stated = weights.preprocessing(init) if hasattr(model, "pixels") and init != "scratch" else None
+        if not stated:
+            return {}
+        size = {"image_size": stated["size"]} if "size" in stated else {}
+        return {"pixels": {key: value for key, value in stated.items() if key != "size"}} | size
+
+    def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
+        """Says where the config's transform is another than that of the weights."""
+        if not (self.transform or self.eval_transform) or getattr(model, "pixels", Pixels()).transform is None:
+            return ""
+        chosen, own = self.pipeline(model, train=False), dataclasses.replace(self, transform="", eval_transform="")
+        theirs = own.pipeline(model, train=False)
+        if (chosen.host_text, chosen.mean, chosen.std) == (theirs.host_text, theirs.mean, theirs.std):
+            return ""
+        return (
+            f"images are evaluated as the config says, {chosen.host_text}, mean {chosen.mean}, std {chosen.std}; the "
+            f"weights say {theirs.host_text}, mean {theirs.mean}, std {theirs.std}"
+        )
+
     def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:
         pipeline = self.pipeline(model, train=train)
         if task.form == "single":
@@ -69,7 +106,9 @@ class Image(Modality):
         if not hasattr(model, "pixels"):
             return model
         pipeline = self.pipeline(model, train=False)
-        return model.clone(pixels=dataclasses.replace(model.pixels, mean=pipeline.mean, std=pipeline.std))
+        changed = {"mean": pipeline.mean, "std": pipeline.std, "transform": pipeline.host_text}
+        size = {} if pipeline.size is None else {"image_size": shortest(pipeline.size)}
+        return model.clone(pixels=dataclasses.replace(model.pixels, **changed), **size)
 
     def pipeline(self, model: Any, *, train: bool) -> Pipeline:
         """Returns the transform of training images, or that of all others, with the statistics to normalise by.
@@ -86,8 +125,10 @@ class Image(Modality):
         if train or (self.transform and not self.eval_transform):
             pipeline = transforms.parse(self.transform or _training(_size(own)), statistics)
             pipeline = pipeline if train else pipeline.deterministic()
+        elif self.eval_transform:
+            pipeline = transforms.parse(self.eval_transform, statistics)
         else:
-            pipeline = transforms.parse(self.eval_transform or _evaluation(_size(own), own), statistics)
+            pipeline = _evaluation(own, statistics)
         if not {len(pipeline.mean), len(pipeline.std)} <= {1, self.channels}:
             raise InputError(
                 f"normalize has {len(pipeline.mean)} means, but the images have data.channels={self.channels}"
@@ -110,6 +151,20 @@ class Image(Modality):
         if self.channels == 1:
             mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
         return transforms.Statistics(tuple(mean), tuple(std))
+
+
+def stated(model: Any) -> Pipeline:
+    """Returns the transform of images for evaluation that a model's preprocessing states, for the size that it states.
+
+    That may be another size than the model's `image_size`, which tells the shapes of parameters.
+
+    Args:
+      model: The Linen module, with `preprocessing` and `channels`.
+    """
+    own = dict(model.preprocessing)
+    if own.get("transform") is not None:
+        own.pop("size", None)
+    return _evaluation(own, Image(channels=model.channels)._statistics(own))
 
 
 def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[jax.Array], jax.Array]:
@@ -166,10 +221,15 @@ def _training(size: Any) -> str:
     return f"random_resized_crop({size})|flip_lr"
 
 
-def _evaluation(size: Any, own: Mapping[str, Any]) -> str:
-    """The share `crop` of each side is left for the model; of an aspect that is not square, the largest part of the
-    image that has it is looked at."""
+def _evaluation(own: Mapping[str, Any], statistics: transforms.Statistics) -> Pipeline:
+    """The transform that the model's preprocessing states, for the size of its images. Where it states none, the share
+    `crop` of each side is left for the model; of an aspect that is not square, the largest part of the image that has
+    it is looked at."""
+    if own.get("transform") is not None:
+        stated = transforms.parse(own["transform"], statistics)
+        return stated.scaled(height_width(own["size"])) if "size" in own else stated
+    size = _size(own)
     height, width = (round(side / own["crop"]) for side in height_width(size))
     method = own["interpolation"]
     resized = f"resize_short({height}, '{method}')" if height == width else f"resize_crop({height, width}, '{method}')"
-    return f"{resized}|center_crop({size})"
+    return transforms.parse(f"{resized}|center_crop({size})", statistics)

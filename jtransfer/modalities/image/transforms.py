@@ -100,6 +100,22 @@ class Pipeline:
             size = _size_after(call, size)
         return size
 
+    @property
+    def host_text(self) -> str:
+        """What runs on the host, as text in which every argument has its name."""
+        return "|".join(_written(call.name, call.arguments) for call in self.calls)
+
+    def scaled(self, size: tuple[int, int]) -> "Pipeline":
+        """Returns the pipeline for images of another size, (height, width): all sizes in it change by the same share.
+
+        A pipeline whose size depends on the image is returned as it is.
+        """
+        own = self.size
+        if own is None or own == size:
+            return self
+        shares = size[0] / own[0], size[1] / own[1]
+        return parse("|".join(_scaled(call, shares) for call in self.calls), Statistics(self.mean, self.std))
+
     def deterministic(self) -> "Pipeline":
         """Returns the pipeline without chance: random crops become central ones, other random parts are left out."""
         host = [text for call in self.calls if (text := _without_chance(call))]
@@ -215,4 +231,17 @@ def _without_chance(call: Call) -> str | None:
     if name is None:
         return None
     accepted = inspect.signature(OPS[name].make).parameters
-    return f"{name}({', '.join(f'{k}={v!r}' for k, v in call.arguments.items() if k in accepted)})"
+    return _written(name, {key: value for key, value in call.arguments.items() if key in accepted})
+
+
+def _written(name: str, arguments: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
+def _scaled(call: Call, shares: tuple[float, float]) -> str:
+    """The call with its size changed by a share of the height and one of the width."""
+    if "size" not in call.arguments:
+        return _written(call.name, call.arguments)
+    height, width = (max(1, round(x * share)) for x, share in zip(pair(call.arguments["size"]), shares, strict=True))
+    name = "resize_cover" if call.name == "resize_short" and height != width else call.name
+    return _written(name, call.arguments | {"size": height if height == width else (height, width)})

@@ -36,7 +36,9 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = (), stated: Conf
     config = files.get("config.json", {})
     if config.get("architecture"):
         return [timm_config.claim(config).name]
-    family, stated = family_of(files), fields(files) if stated is None else stated
+    family, stated = family_of(files), dict(fields(files) if stated is None else stated)
+    if "pixels" in stated:
+        stated["pixels"] = dataclasses.replace(stated["pixels"], transform=None)  # as models have it by themselves
     nearest: dict[type, tuple[tuple[int, float], str]] = {}
     if family is None:
         return []
@@ -111,8 +113,8 @@ def preprocessing(files: Mapping[str, Config]) -> dict[str, Any]:
     if not found:
         return {}
     content, _ = found
-    pixels = Pixels(**{key: content[key] for key in ("mean", "std", "crop", "interpolation")})
-    return {"image_size": content["size"], "pixels": pixels}
+    size = {"image_size": content["size"]} if "size" in content else {}
+    return size | {"pixels": Pixels.of({key: value for key, value in content.items() if key != "size"})}
 
 
 def class_names(files: Mapping[str, Config]) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
     known = {key: as_tuples(value) for key, value in models.upgrade_fields(name, fields).items()} | overrides
     if isinstance(known.get("pixels"), Mapping):
         names = {field.name for field in dataclasses.fields(Pixels)}
-        known["pixels"] = Pixels(**{key: as_tuples(value) for key, value in known["pixels"].items() if key in names})
+        known["pixels"] = Pixels.of({key: value for key, value in known["pixels"].items() if key in names})
     if "dtype" in known:
         known["dtype"] = jnp.dtype(known["dtype"])
     return models.create(name, **known)

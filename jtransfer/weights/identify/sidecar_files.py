@@ -1,19 +1,20 @@
 """The files beside a checkpoint's weights: configurations of transformers, timm, OpenCLIP and sentence-transformers,
 and the files of a tokenizer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jtransfer.core.errors import InputError
-from jtransfer.core.image_size import height_width, shortest
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
-from jtransfer.weights.identify import sentence_transformers
+from jtransfer.weights.identify import processors, sentence_transformers, timm_transform
+from jtransfer.weights.identify.stated_pixels import Unreadable
 
 FILES = (
     "config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "open_clip_config.json",
     sentence_transformers.MODULES,
     sentence_transformers.POOLING,
@@ -24,7 +25,6 @@ TOKENIZER = (
 )
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 GENERATION = "generation_config.json"
-_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
 _MAX_BYTES = 10_000_000
 
 
@@ -81,53 +81,23 @@ def preprocessing(files: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None
       (preprocessing, file name), or None where no file says it.
 
     Raises:
-      InputError: a file has these fields, but not in a form that is known.
+      InputError: a file says what no transform here does, or is not in a form that is known.
     """
     config = files.get("config.json", {})
-    timm = config.get("pretrained_cfg", config)
-    readers = {
-        "preprocessor_config.json": ("image_mean", files.get("preprocessor_config.json", {}), _from_transformers),
-        "config.json": ("mean", timm, _from_timm),
+    model_type, timm = config.get("model_type"), config.get("pretrained_cfg", config)
+    readers: dict[str, tuple[Any, Callable[[Any], dict[str, Any] | None]]] = {
+        PROCESSOR[1]: (files.get(PROCESSOR[1], {}).get("image_processor"), lambda x: processors.read(x, model_type)),
+        PROCESSOR[0]: (files.get(PROCESSOR[0]), lambda x: processors.read(x, model_type)),
+        "config.json": (timm if "pretrained_cfg" in config or "mean" in config else None, timm_transform.read),
     }
-    for name, (field, content, reader) in readers.items():
-        if isinstance(content, dict) and field in content:
-            try:
-                return reader(content), name
-            except (TypeError, ValueError, KeyError, IndexError):
-                raise InputError(f"{name} beside the weights: its preprocessing has an unknown form") from None
+    for name, (content, reader) in readers.items():
+        try:
+            if content is not None and (found := reader(content)):
+                return found, name
+        except (AttributeError, TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
+            what = f": {error}" if isinstance(error, Unreadable) else ""
+            raise InputError(
+                f"{name} beside the weights: its preprocessing has an unknown form{what}; give the preprocessing as "
+                "model.fields.pixels, or correct the file"
+            ) from None
     return None
-
-
-def _from_timm(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "mean": _floats(config["mean"]),
-        "std": _floats(config["std"]),
-        "crop": float(config.get("crop_pct") or 1.0),
-        "interpolation": str(config.get("interpolation", "bilinear")),
-        "size": shortest(config["input_size"][-2:]),
-    }
-
-
-def _from_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
-    resized = _pair(config["size"])
-    crops = config.get("do_center_crop", "crop_size" in config) and config.get("crop_size")
-    size = _pair(config["crop_size"]) if crops else resized
-    resample = config.get("resample", 2)
-    return {
-        "mean": _floats(config["image_mean"]),
-        "std": _floats(config["image_std"]),
-        "crop": float(config["crop_pct"]) if config.get("crop_pct") else round(max(size) / max(resized), 4),
-        "interpolation": _RESAMPLE[resample] if isinstance(resample, int) else str(resample),
-        "size": shortest(size),
-    }
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    """Height and width of a size that is a number, a pair, {"height": …, "width": …} or {"shortest_edge": …}."""
-    if isinstance(size, dict):
-        size = size.get("shortest_edge") or (size["height"], size["width"])
-    return height_width(size)
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

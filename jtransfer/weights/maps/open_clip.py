@@ -18,7 +18,9 @@ _PIXELS = {
     "interpolation": CLIPPair.pixels.interpolation,
     "mode": "RGB",
     "resize_mode": "shortest",
+    "fill_color": 0,
 }
+_MODES = {"shortest": "center", "squash": "squash", "longest": "border"}  # timm's words for them
 
 
 def read(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,8 +36,9 @@ def read(content: Mapping[str, Any]) -> dict[str, Any]:
     pixels = _filled("preprocess_cfg", content.get("preprocess_cfg", {}), _PIXELS | {"size": None})
     if image["width"] % image["head_width"]:
         raise _strange("vision_cfg", "head_width", image["head_width"])
-    if pixels["resize_mode"] != "shortest":
-        raise _strange("preprocess_cfg", "resize_mode", pixels["resize_mode"])
+    for key, known in {"resize_mode": _MODES, "interpolation": ("bicubic", "bilinear", "random")}.items():
+        if pixels[key] not in known:
+            raise _strange("preprocess_cfg", key, pixels[key])
     activation, size = "quick_gelu" if pair["quick_gelu"] else "gelu", image["image_size"]
     vision = {"image_size": size, "patch_size": image["patch_size"]}
     ids = {"vocab_size": text["vocab_size"], "eos_token_id": text["vocab_size"] - 1}
@@ -45,7 +48,21 @@ def read(content: Mapping[str, Any]) -> dict[str, Any]:
         "projection_dim": pair["embed_dim"],
         "vision_config": _tower(image, image["width"] // image["head_width"], activation) | vision,
         "text_config": _tower(text, text["heads"], activation) | words,
-        "pretrained_cfg": pixels | {"input_size": [3, *(size if isinstance(size, list) else [size, size])]},
+        "pretrained_cfg": _prepared(pixels, size if isinstance(size, list) else [size, size]),
+    }
+
+
+def _prepared(pixels: Mapping[str, Any], size: list[int]) -> dict[str, Any]:
+    """The preprocessing as timm says it; "random" is bicubic outside of training, and so is all that is not square."""
+    oblong = size[0] != size[1] and pixels["resize_mode"] == "shortest"
+    return {
+        "input_size": [3, *size],
+        "mean": pixels["mean"],
+        "std": pixels["std"],
+        "interpolation": "bicubic" if oblong or pixels["interpolation"] == "random" else pixels["interpolation"],
+        "crop_pct": 1.0,
+        "crop_mode": _MODES[pixels["resize_mode"]],
+        "fill_color": pixels["fill_color"],
     }
 
 
