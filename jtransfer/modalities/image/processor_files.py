@@ -1,7 +1,6 @@
 """How other libraries prepare images for an exported model: what the transform of a run is in their files."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jtransfer.core.errors import InputError
@@ -162,7 +161,7 @@ def _share(size: tuple[int, int], resized: tuple[int, int], known: float) -> flo
     return None
 
 
-def _notes(library: str, steps: Steps, rounding: str, nearest: str) -> Sequence[str]:
+def _notes(library: str, steps: Steps, rounding: str, nearest: str) -> list[str]:
     """In what the pixels of a library are others, as lines."""
     notes, name = [], steps.resize.name if steps.resize else ""
     opencv = steps.resize is not None and steps.resize.arguments.get("library", "opencv") == "opencv"
