@@ -27,6 +27,7 @@ class Columns(NamedTuple):
       values: A function from the name of a column to the list of its values as they are.
       where: A function from the number of a row to where it stands, for errors, such as "file.csv, line 12".
       class_names: Column → the names of its classes, where the file states them.
+      notes: What was guessed of the file's form.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Columns(NamedTuple):
     values: Callable[[str], list]
     where: Callable[[int], str]
     class_names: Mapping[str, list[str]] = {}
+    notes: tuple[str, ...] = ()
 
 
 def open_csv(path: Path) -> Columns:
