@@ -49,15 +49,18 @@ def read_lists(every: Sequence[Item]) -> Split:
 def split(every: Sequence[Item]) -> Split:
     """Returns words as lists: split where one of the usual marks stands, or each a list of one.
 
-    The mark is the first of |, ;, line breaks, tabs, commas and blanks that a label has. Blanks are a mark only if
-    fewer different words than different labels come of it.
+    The mark is the first of |, ;, line breaks, tabs, commas and blanks that a label has. Blanks are a mark only between
+    whole numbers, or if fewer different words than different labels come of it.
     """
     words = [value for value, _, _ in every]
     mark = next((mark for mark in _MARKS if any(mark in word.strip() for word in words)), None)
-    if mark == " " and len({part for word in words for part in word.split()}) >= len({word.strip() for word in words}):
+    if mark == " " and not _of_blanks(words):
         mark = None
     if mark is None:
-        return Split([([word.strip()] if word.strip() else [], *rest) for word, *rest in every], "each cell names one")
+        return Split(
+            [([word.strip()] if word.strip() else [], *rest) for word, *rest in every],
+            "each cell names one; several would be written a|b",
+        )
     parts = [([part.strip() for part in word.split(mark) if part.strip()], *rest) for word, *rest in every]
     return Split(parts, f"split at {mark!r}")  # pyright: ignore[reportArgumentType]
 
@@ -83,6 +86,11 @@ def suspicious(every: Sequence[Item]) -> Item | None:
         if several:
             return several[-1]
     return None
+
+
+def _of_blanks(words: Sequence[str]) -> bool:
+    parts = {part for word in words for part in word.split()}
+    return all(map(_WHOLE.fullmatch, parts)) or len(parts) < len({word.strip() for word in words})
 
 
 def _recurs(parts: Sequence[str], cells: dict[str, set[str]]) -> bool:
@@ -114,6 +122,8 @@ def _list(item: Item) -> list[Any]:
     except ValueError:
         pass
     inside, at, found = word[1:-1].strip(), 0, []
+    if re.search(r"[\[\](){}:]", re.sub(_QUOTED, "", inside)):
+        raise InputError(f"{where(i)}: the label {value!r:.60} can't be read as a list of words or numbers")
     if "..." in inside:
         raise InputError(f"{where(i)}: the label {value!r:.60} was cut off when it was written; write the whole list")
     if "'" not in inside and '"' not in inside and "," in inside:

@@ -64,7 +64,7 @@ def add(made: hf.Tokenizer, config: Mapping[str, Any], usual: Mapping[str, str],
     extra = _list(config.get(_EXTRA) or (path.suffix != ".model" and config.get(_OLDER_EXTRA)))
     try:
         tokens = [_token(token) for _, token in sorted(decoder.items(), key=lambda item: int(item[0]))]
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{path}: added_tokens_decoder must map numbers to objects with content") from None
     known = {token.content for token in (*tokens, *made.get_added_tokens_decoder().values())}
     for value in (*_named(config, usual), *extra):
