@@ -7,6 +7,7 @@ import pytest
 from jtransfer import data
 from jtransfer.core.errors import InputError
 from jtransfer.runs import build, config
+from jtransfer.runs.stream import open_stream
 
 SUFFIXES = (".jpg", ".png", ".JPG")
 
@@ -116,10 +117,11 @@ def settings(folder):
     return found
 
 
-def test_a_run_tells_what_it_reads_and_what_is_wrong_before_its_folder_is_made(folder, capsys):
-    right = build.prepare(settings(folder), folder / "run")
-    assert (right.config.modality, right.target.class_names) == ("image", ["0", "1"])
-    assert "images: 6, named by the column 'id'" in capsys.readouterr().out
+def test_a_run_reads_it_and_says_what_is_wrong_before_its_folder_is_made(folder):
+    right = settings(folder)
+    stream = open_stream(right.data, "", right.task, (folder, "scratch"))
+    assert (stream.modality_name, stream.class_names) == ("image", ["0", "1"])
+    assert stream.whole["train"].notes[0] == "images: 6, named by the column 'id'"
     wrong = settings(folder)
     wrong.data.image_dir = "test"
     (folder / "test" / "im5.JPG").unlink()
