@@ -57,17 +57,16 @@ def split(every: Sequence[Item]) -> Split:
     if mark == " " and not _of_blanks(words):
         mark = None
     if mark is None:
-        return Split(
-            [([word.strip()] if word.strip() else [], *rest) for word, *rest in every],
-            "each cell names one; several would be written a|b",
-        )
-    parts = [([part.strip() for part in word.split(mark) if part.strip()], *rest) for word, *rest in every]
-    return Split(parts, f"split at {mark!r}")  # pyright: ignore[reportArgumentType]
+        single = [([word.strip()] if word.strip() else [], where, i) for word, where, i in every]
+        return Split(single, "each cell names one; several would be written a|b")
+    parts = [([part.strip() for part in word.split(mark) if part.strip()], where, i) for word, where, i in every]
+    return Split(parts, f"split at {mark!r}")
 
 
 def alone(every: Sequence[Item]) -> Split:
     """Returns labels as lists of one each, where whole numbers, such as 2.0, are classes."""
-    return Split([([int(v) if isinstance(v, float) and v.is_integer() else v], *rest) for v, *rest in every], "")
+    whole = [(int(v) if isinstance(v, float) and v.is_integer() else v, where, i) for v, where, i in every]
+    return Split([([value], where, i) for value, where, i in whole], "")
 
 
 def suspicious(every: Sequence[Item]) -> Item | None:

@@ -62,26 +62,24 @@ def open_parquet(path: Path) -> Table:
 
 def _check_texts(file: Any, path: Path, name: str, words: bool) -> None:
     """Checks that a column is one of texts, or of lists of words, without gaps."""
-    import pyarrow
-
-    types, kind = pyarrow.types, file.schema_arrow.field(name).type
-    element = getattr(kind, "value_type", kind)
-    if not any(
-        is_text(element) for is_text in (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
-    ):
+    kind = file.schema_arrow.field(name).type
+    if str(getattr(kind, "value_type", kind)) not in ("string", "large_string", "string_view", "null"):
         what = "lists of words" if words else "texts"
         raise InputError(f"{path}, row 1, {name!r}: must be {what}, not {kind}; set data.text_key")
-    column = file.schema.names.index(name) if name in file.schema.names and not words else None
-    groups = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
-    known = [group.column(column).statistics for group in groups] if column is not None else [None]
-    if all(found is not None and found.has_null_count for found in known):
-        empty = sum(found.null_count for found in known)
-    else:
-        empty = file.read(columns=[name]).column(name).null_count
+    empty = _nulls(file, name)
     if empty:
         values = file.read(columns=[name]).column(name).is_null().to_pylist()
         what = f"{empty:,} of {len(values):,} are missing; fill them in, or remove the rows"
         raise InputError(f"{path}, row {values.index(True) + 1}, {name!r}: must be a text, not None: {what}")
+
+
+def _nulls(file: Any, name: str) -> int:
+    """The number of missing values of a column, by the file's own statistics if it has them."""
+    leaf = file.schema.names.index(name) if name in file.schema.names else None
+    groups = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
+    known = [] if leaf is None else [group.column(leaf).statistics for group in groups]
+    stated = [found.null_count for found in known if found is not None and found.has_null_count]
+    return sum(stated) if len(stated) == len(groups) else file.read(columns=[name]).column(name).null_count
 
 
 def _groups(file: Any, path: Path, wanted: tuple[str, ...]) -> Any:
