@@ -115,6 +115,8 @@ MARKED = {
     ",": (["2,0", "1", "1, 2"], ["0", "1", "2"], [[1, 0, 1], [0, 1, 0], [0, 1, 1]]),
     ";": (["a; b", "b;", "c"], ["a", "b", "c"], [[1, 1, 0], [0, 1, 0], [0, 0, 1]]),
     "blanks": (["16 0", "0", "1"], [str(i) for i in range(17)], None),
+    "answers": (["1;0;1", "0;0;1"], ["0", "1", "2"], [[1, 0, 1], [0, 0, 1]]),
+    "whole numbers with a point": (["1.0|2.0", "1.0", "0.0"], ["0", "1", "2"], [[0, 1, 1], [0, 1, 0], [1, 0, 0]]),
     "line breaks": (["a\nb", "b"], ["a", "b"], [[1, 1], [0, 1]]),
     "commas and blanks": (["very good, bad", "bad"], ["bad", "very good"], [[1, 1], [1, 0]]),
 }
@@ -137,6 +139,8 @@ def test_marks_divide_labels_if_the_task_takes_several(tmp_path, name):
     assert labels is None or source.labels.tolist() == labels
     with pytest.raises(InputError, match=r"line 2: .* several labels in one cell; set task='multi_label'"):
         opened(tmp_path, cells)
+    if name == "whole numbers with a point":
+        return
     whole = opened(tmp_path, cells, "classify")
     assert whole.class_names == sorted(set(cells))
     assert any("if they are several labels, set task='multi_label'" in note for note in whole.notes)

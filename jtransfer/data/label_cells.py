@@ -60,7 +60,7 @@ def split(every: Sequence[Item]) -> Split:
         single = [([word.strip()] if word.strip() else [], where, i) for word, where, i in every]
         return Split(single, "each cell names one; several would be written a|b")
     parts = [([part.strip() for part in word.split(mark) if part.strip()], where, i) for word, where, i in every]
-    return Split(parts, f"split at {mark!r}")
+    return Split(_numbered(parts), f"split at {mark!r}")
 
 
 def alone(every: Sequence[Item]) -> Split:
@@ -85,6 +85,14 @@ def suspicious(every: Sequence[Item]) -> Item | None:
         if several:
             return several[-1]
     return None
+
+
+def _numbered(lists: list[Item]) -> list[Item]:
+    """Lists of words as lists of whole numbers, if all of them are some, such as 2 or 2.0."""
+    words = [word for value, _, _ in lists for word in value]
+    if not all(_DECIMAL.fullmatch(word) and float(word).is_integer() for word in words):
+        return lists
+    return [([int(float(word)) for word in value], where, i) for value, where, i in lists]
 
 
 def _of_blanks(words: Sequence[str]) -> bool:
