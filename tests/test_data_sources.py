@@ -373,12 +373,18 @@ ONE = np.zeros((1, 2, 2, 3), np.uint8)
         ({"images": ONE[0, 0], "labels": np.zeros(2, int)}, "images must be uint8"),
         ({"images": ONE[..., :2], "labels": np.zeros(1, int)}, "images must be uint8"),
         ({"images": ONE, "labels": np.zeros(1, complex)}, "labels must be integers, strings or numbers"),
-        ({"images": ONE, "labels": np.array([-1])}, "labels from -1 to -1; they must be 0 to"),
+        (
+            {"images": ONE, "labels": np.array([-1])},
+            "split all, example 0: the label -1 of 'label' is out of range 0 to 0; -1 often",
+        ),
         (
             {"images": ONE, "labels": np.array([2]), "class_names": ["a", "b"]},
-            "labels from 2 to 2; they must be 0 to 1",
+            "example 0: the label 2 of 'label' is out of range 0 to 1",
         ),
-        ({"images": ONE, "labels": np.array(["c"]), "class_names": ["a", "b"]}, "label 'c' is not among class_names"),
+        (
+            {"images": ONE, "labels": np.array(["c"]), "class_names": ["a", "b"]},
+            "example 0: the label 'c' is none of the classes a, b",
+        ),
         ({"images": np.array([print]), "labels": np.zeros(1, int)}, "without pickled objects"),
         ({"images": ONE[:0], "labels": np.zeros(0, int)}, "selects no example"),
     ],

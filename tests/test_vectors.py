@@ -85,7 +85,7 @@ def test_images_in_an_npz_stay_images(tmp_path):
             {"x_train": X, "y_train": [0, 1, 0], "x_test": X[:, :2], "y_test": [0, 1, 0]},
             "in length: train 3, test 2",
         ),
-        ({"x": X, "y": [0, 1, -1]}, "labels from -1 to 1"),
+        ({"x": X, "y": [0, 1, -1]}, "example 2: the label -1 of 'label' is out of range 0 to 1"),
     ],
 )
 def test_arrays_that_are_no_vectors(tmp_path, arrays, message):

@@ -1,23 +1,33 @@
 """Turns the labels that a file holds into targets: classes, numbers, several classes, or a class for each word."""
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.data import label_cells, label_notes, missing_labels, scalar_labels
+from jtransfer.data.label_items import Item, Pieces, Where, flat
 from jtransfer.data.source import Source
 
-Where = Callable[[int], str]
-Item = tuple[Any, Where, int]  # a label, and where it stands
-Pieces = Sequence[tuple[list, Where]]  # the labels of each file of a split
-
-_WHOLE, _NUMBER = re.compile(r"-?\d+"), re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+KINDS = ("class", "classes", "number", "tags")
 _ANSWERS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
-_MOST = 1_000_000  # classes
 _NONE = (-1, -100)
+
+
+class Asked(NamedTuple):
+    """What a config says of labels.
+
+    Attributes:
+      kind: The kind that they are to be, as in `Source.label_kind`; "" guesses it from what the column holds.
+      missing: What becomes of missing labels; see `missing_labels.present`.
+    """
+
+    kind: str = ""
+    missing: str = "stop"
+
+
+GUESS = Asked()
 
 
 class Labels(NamedTuple):
@@ -28,22 +38,45 @@ class Labels(NamedTuple):
       class_names: The names of the classes in order; for numbers, the name of their column.
       values: Split → the labels of its examples: int32 [N] (classes), float32 [N] (numbers), float32 [N, C] (several
         classes), or one list of classes for each example (tags).
+      rows: Split → the number of the row of each example, int64 [N]; None if every row is an example.
+      notes: What was guessed, left out, or looks odd, a line each.
     """
 
     kind: str
     class_names: list[str]
     values: dict[str, Any]
+    rows: dict[str, np.ndarray] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def asked(spec: Mapping[str, Any]) -> Asked:
+    """Returns what a spec of a data set says of labels, with its fields `labels` and `missing`.
+
+    Raises:
+      InputError: There is no such kind of labels.
+    """
+    kind = spec.get("labels") or ""
+    if kind and kind not in KINDS:
+        raise unknown("data.labels", kind, KINDS)
+    return Asked(kind, spec.get("missing") or "stop")
 
 
 def encode(
-    columns: Mapping[str, Pieces], name: str, class_names: Sequence[str] | None = None, tags: bool = False
+    columns: Mapping[str, Pieces],
+    name: str,
+    class_names: Sequence[str] | None = None,
+    tags: bool = False,
+    asked: Asked = GUESS,
 ) -> Labels:
     """Turns a column of labels into targets, with the same classes in all splits.
 
-    What the column holds decides the kind. Words are classes, in sorted order; whole numbers are the classes 0, 1, …;
-    other numbers are kept as numbers for regression. Words count as numbers if each of them is one. A list of words or
-    whole numbers names the classes that an example has; a list of decimal numbers or booleans has one value for each
-    class. With `tags`, a list has the class of each word, where -1 and -100 mean that there is none.
+    The kind is the one that is asked for, or else what the column holds decides. Words are classes, in sorted order;
+    whole numbers are the classes 0, 1, …; other numbers, such as 3.0, are kept as numbers for regression. Words count
+    as numbers if each of them is one. A list of words or whole numbers names the classes that an example has; a list of
+    decimal numbers or booleans, or lists of as many 0 and 1 each, have one value for each class. A list may be written
+    as text: ['a', 'b'] or [0 1 1]. If several classes are asked for, words are split at |, ; or the like, too; if one
+    class is, the lists must have one class each. With `tags`, a list has the class of each word, where -1 and -100 mean
+    that there is none.
 
     Args:
       columns: Split → the values of the column, in pieces, each with a function from a row to where it stands in a
@@ -51,6 +84,7 @@ def encode(
       name: The name of the column.
       class_names: The names of the classes in order, where the file states them.
       tags: Whether the lists are for words.
+      asked: What the config says.
 
     Returns:
       The labels of all splits.
@@ -59,90 +93,141 @@ def encode(
       InputError: A label is missing, of another kind than the others, or none of the classes; the message names its
         line.
     """
-    every = [item for pieces in columns.values() for item in _items(pieces)]
-    listed = _check(every, name)
+    known = frozenset(class_names or ())
+    found = missing_labels.present({name: columns}, asked.missing, known)[name]
+    every = [item for some in found.items.values() for item in some]
+    notes = list(found.notes)
+    if not every:
+        none = dict.fromkeys(found.items, np.zeros(0, np.float32))
+        return Labels(asked.kind or "class", list(class_names or ()), none, found.rows)
+    wanted = "" if tags else asked.kind
+    every, listed, how = _as_lists(every, name, wanted, class_names)
+    notes += [f"labels {name!r}: {how}"] if how else []
     if tags and not listed:
         raise InputError(f"{every[0][1](0)}: the label {name!r} must be a list with one label for each word")
     if tags:
         kind, (convert, names) = "tags", _tags(every, name, class_names)
     elif listed:
         kind, (convert, names) = "classes", _classes(every, name, class_names)
+        if wanted == "class":
+            kind, convert = "class", _the_one(convert)
     else:
-        kind, convert, names = _scalar(every, name, class_names)
-    values = {
-        split: [_converted(convert, item, listed) for item in _items(pieces)] for split, pieces in columns.items()
-    }
-    dtype = np.int32 if kind == "class" else np.float32
-    return Labels(kind, names, {s: v if kind == "tags" else np.array(v, dtype) for s, v in values.items()})
+        _check_cells(every, name, wanted)
+        kind, convert, names = scalar_labels.encode(every, name, class_names, wanted)
+    converted = [_converted(convert, item, listed) for item in every]
+    notes += label_notes.of(kind, names, converted, every, name, guessed=not asked.kind and class_names is None)
+    values, start, dtype = {}, 0, np.int32 if kind == "class" else np.float32
+    for split, some in found.items.items():
+        part = converted[start : start + len(some)]
+        values[split] = part if kind == "tags" else np.array(part, dtype)
+        start += len(some)
+    return Labels(kind, names, values, found.rows, tuple(notes))
 
 
-def several(columns: Mapping[str, Mapping[str, Pieces]]) -> Labels:
+def several(columns: Mapping[str, Mapping[str, Pieces]], asked: Asked = GUESS) -> Labels:
     """Turns several columns of 0 and 1 into targets for which an example may have any number of classes.
 
     Args:
       columns: Column → split → the values, as for `encode`. The columns are the classes.
+      asked: What the config says. If it asks for one class, each row must have a single 1.
 
     Returns:
-      Labels of the kind "classes".
+      Labels of the kind "classes", or "class" where that is asked for.
 
     Raises:
       InputError: A value is none of 0, 1, false and true.
     """
-    values: dict[str, list] = {}
-    for name, splits in columns.items():
-        for split, pieces in splits.items():
-            values.setdefault(split, []).append([_answer(item, name) for item in _items(pieces)])
-    return Labels("classes", list(columns), {s: np.array(v, np.float32).T.copy() for s, v in values.items()})
+    names = list(columns)
+    found = missing_labels.present(columns, asked.missing)
+    if asked.kind == "number":
+        raise InputError(f"data.label_key names several columns, {', '.join(names)}; a number to predict has one")
+    rows, notes = found[names[0]].rows, found[names[0]].notes
+    values = {}
+    for split, first in found[names[0]].items.items():
+        table = np.array([[_answer(item, name) for item in found[name].items[split]] for name in names], np.float32)
+        values[split] = table.T.copy()
+        if asked.kind == "class":
+            _check_one(values[split], first)
+            values[split] = values[split].argmax(1).astype(np.int32)
+    return Labels("class" if asked.kind == "class" else "classes", names, values, rows, tuple(notes))
 
 
-def labelled(size: int, read: Callable[[int], dict], labels: Labels, values: Any, where: Where) -> Source:
-    """Makes a source of examples and their labels.
+def labelled(read: Callable[[int], dict], labels: Labels, split: str, where: Where) -> Source:
+    """Makes a source of the examples of a split and their labels.
 
     Args:
-      size: The number of examples.
-      read: A function from the number of an example to what it holds beside its label.
+      read: A function from the number of a row to what it holds beside its label.
       labels: The labels of the data set.
-      values: The labels of these examples.
-      where: A function from the number of an example to where it stands, for errors.
+      split: The name of the split.
+      where: A function from the number of a row to where it stands, for errors.
 
     Returns:
       The source. Reading an example raises InputError if it has more or fewer words than labels.
     """
     plain = {"class": int, "number": float}.get(labels.kind, lambda value: value)
+    values, rows = labels.values[split], None if labels.rows is None else labels.rows[split].tolist()
 
     def example(i: int) -> dict:
-        row = {**read(i), "label": plain(values[i])}
+        k = i if rows is None else rows[i]
+        row = {**read(k), "label": plain(values[i])}
         if labels.kind == "tags" and len(row["tokens"]) != len(row["label"]):
-            raise InputError(f"{where(i)}: has {len(row['tokens'])} words but {len(row['label'])} labels")
+            raise InputError(f"{where(k)}: has {len(row['tokens'])} words but {len(row['label'])} labels")
         return row
 
-    return Source(size, example, labels.class_names, lambda start, stop: values[start:stop], labels.kind)
+    return Source(
+        len(values), example, labels.class_names, lambda start, stop: values[start:stop], labels.kind, labels.notes
+    )
+
+
+def _as_lists(
+    every: list[Item], name: str, wanted: str, class_names: Sequence[str] | None
+) -> tuple[list[Item], bool, str]:
+    """The labels, as lists or not; whether they are lists; and what was done to make them so."""
+    how = ""
+    if not any(isinstance(value, list) for value, _, _ in every):
+        if label_cells.are_lists(every) and class_names is None:
+            every, how = label_cells.read_lists(every)
+        elif wanted == "classes":
+            words = all(isinstance(value, str) for value, _, _ in every)
+            every, how = label_cells.split(every) if words else label_cells.alone(every)
+    listed = isinstance(every[0][0], list)
+    for value, where, i in every:
+        if isinstance(value, list) != listed:
+            raise InputError(f"{where(i)}: the label {value!r:.60} is {'no' if listed else 'a'} list, unlike the first")
+    if listed and wanted in ("class", "number") and all(len(value) == 1 for value, _, _ in every):
+        return [(value[0], where, i) for value, where, i in every], False, how and f"{how}, of one element each"
+    if listed and wanted == "number":
+        value, where, i = next(item for item in every if len(item[0]) != 1)
+        raise InputError(f"{where(i)}: the label {value!r:.60} of {name!r} is a list, and no number to predict")
+    return every, listed, how
+
+
+def _check_cells(every: Sequence[Item], name: str, wanted: str) -> None:
+    """Refuses cells that seem to hold several labels, unless the config says what they are."""
+    odd = None if wanted else label_cells.suspicious(every)
+    if odd:
+        value, where, i = odd
+        raise InputError(
+            f"{where(i)}: the label {value!r:.60} of {name!r} seems to be several labels in one cell; set "
+            "task='multi_label' if they are, or task='classify' if each such text is a class of its own (a decimal "
+            "number has a point, no comma)"
+        )
 
 
 def _answer(item: Item, name: str) -> int:
     value, where, i = item
-    if str(value).lower() not in _ANSWERS:
+    answer = str(value).strip().lower()
+    if answer not in _ANSWERS:
         raise InputError(f"{where(i)}: {name!r} must be 0 or 1 where it is one of several labels, not {value!r:.60}")
-    return _ANSWERS[str(value).lower()]
+    return _ANSWERS[answer]
 
 
-def _items(pieces: Pieces) -> list[Item]:
-    return [(value, where, i) for values, where in pieces for i, value in enumerate(values)]
-
-
-def _flat(every: Sequence[Item]) -> list[Item]:
-    return [(item, where, i) for value, where, i in every for item in value]
-
-
-def _check(every: Sequence[Item], name: str) -> bool:
-    """Whether the labels are lists: all of them, or none."""
-    listed = isinstance(every[0][0], list)
-    for value, where, i in every:
-        if value is None or value == "":
-            raise InputError(f"{where(i)}: the label {name!r} is empty; fill it, or remove the row")
-        if isinstance(value, list) != listed:
-            raise InputError(f"{where(i)}: the label {value!r:.60} is {'no' if listed else 'a'} list, unlike the first")
-    return listed
+def _check_one(table: np.ndarray, places: Sequence[Item]) -> None:
+    wrong = np.flatnonzero((table != 0).sum(1) != 1)
+    if wrong.size:
+        _, where, i = places[wrong[0]]
+        count = int((table[wrong[0]] != 0).sum())
+        raise InputError(f"{where(i)}: has {count} classes, but task='classify' needs one; set task='multi_label'")
 
 
 def _converted(convert: Callable, item: Item, listed: bool) -> Any:
@@ -156,19 +241,29 @@ def _converted(convert: Callable, item: Item, listed: bool) -> Any:
 
 
 def _tags(every: Sequence[Item], name: str, class_names: Sequence[str] | None) -> tuple[Callable, list[str]]:
-    kind, number, names = _scalar(_flat(every), name, class_names, _NONE)
+    kind, number, names = scalar_labels.encode(flat(every), name, class_names, ignored=_NONE)
     if kind != "class":
         raise InputError(f"{every[0][1](0)}: the labels {name!r} of words must be classes, not decimal numbers")
     return lambda value: [number(item) for item in value], names
 
 
 def _classes(every: Sequence[Item], name: str, class_names: Sequence[str] | None) -> tuple[Callable, list[str]]:
-    items = _flat(every)
-    kind, number, names = _scalar(items, name, class_names)
-    if kind == "number" or (items and isinstance(items[0][0], bool)):
-        size = len(every[0][0])
+    items, size = flat(every), len(every[0][0])
+    if _are_answers([value for value, _, _ in every]):
         return lambda value: _vector(value, size), list(class_names or map(str, range(size)))
+    kind, number, names = scalar_labels.encode(items, name, class_names)
+    if kind == "number" or (items and isinstance(items[0][0], bool)):
+        read = float if kind == "class" else number
+        return lambda value: _vector([read(item) for item in value], size), list(class_names or map(str, range(size)))
     return lambda value: _chosen([number(item) for item in value], len(names)), names
+
+
+def _are_answers(lists: Sequence[list]) -> bool:
+    """Whether lists have a 0 or 1 for each class: all as long, of both, and no names of classes."""
+    elements = {type(element) is int and element for value in lists for element in value}
+    if {len(value) for value in lists} != {len(lists[0])} or len(lists[0]) < 2 or elements != {0, 1}:
+        return False
+    return any(len(set(value)) < len(value) for value in lists) or len({tuple(value) for value in lists}) > 1
 
 
 def _vector(value: list, size: int) -> np.ndarray:
@@ -185,57 +280,12 @@ def _chosen(numbers: list[int], num_classes: int) -> np.ndarray:
     return vector
 
 
-def _scalar(
-    items: Sequence[Item], name: str, class_names: Sequence[str] | None, ignored: tuple[int, ...] = ()
-) -> tuple[str, Callable, list[str]]:
-    """Kind of single labels, the function from a label to its number, and the names of the classes."""
-    read = _reading({value for value, _, _ in items if isinstance(value, str)}, class_names)
-    items = [(read(value), where, i) for value, where, i in items]
-    types = {type(value) for value, _, _ in items}
-    if types == {bool}:
-        return "class", int, list(class_names or ("false", "true"))
-    if types == {str}:
-        return "class", *_words(items, class_names)
-    if types <= {int}:
-        number, names = _whole(items, name, class_names, ignored)
-        return "class", lambda value: number(read(value)), names
-    for value, where, i in items:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(
-                f"{where(i)}: the label {value!r:.60} of {name!r} is unlike others; all must be words, or all numbers"
-            )
-    return "number", lambda value: float(read(value)), [name]
+def _the_one(convert: Callable[[list], np.ndarray]) -> Callable[[list], int]:
+    def one(value: list) -> int:
+        vector = convert(value)
+        if (vector != 0).sum() != 1 or vector.max() != 1:
+            count = (vector != 0).sum()
+            raise ValueError(f"has {count} classes, and task='classify' needs one; set task='multi_label'")
+        return int(vector.argmax())
 
-
-def _reading(words: set[str], class_names: Sequence[str] | None) -> Callable:
-    """What makes numbers of words if all of them are numbers."""
-    if class_names is None and words:
-        for pattern, kind in ((_WHOLE, int), (_NUMBER, float)):
-            if all(pattern.fullmatch(word) for word in words):
-                return lambda value: kind(value) if isinstance(value, str) else value
-    return lambda value: value
-
-
-def _words(items: Sequence[Item], class_names: Sequence[str] | None) -> tuple[Callable, list[str]]:
-    names = list(class_names or sorted({value for value, _, _ in items}))
-    number = {word: i for i, word in enumerate(names)}
-    for value, where, i in items:
-        if value not in number:
-            raise InputError(f"{where(i)}: the label {value!r:.60} is none of the classes {', '.join(names[:10])}")
-    return number.__getitem__, names
-
-
-def _whole(
-    items: Sequence[Item], name: str, class_names: Sequence[str] | None, ignored: tuple[int, ...]
-) -> tuple[Callable, list[str]]:
-    largest = max((value for value, _, _ in items), default=0)
-    if largest >= _MOST:
-        raise InputError(
-            f"the labels {name!r} go up to {largest}: too many classes; numbers to predict are written 3.0"
-        )
-    names = list(class_names or map(str, range(max(largest, 0) + 1)))
-    for value, where, i in items:
-        if value not in ignored and not 0 <= value < len(names):
-            hint = "; -1 often stands for a label that is kept secret" if value == -1 else ""
-            raise InputError(f"{where(i)}: the label {value} of {name!r} is out of range 0 to {len(names) - 1}{hint}")
-    return (lambda value: -1 if value in ignored else value), names
+    return one

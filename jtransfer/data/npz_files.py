@@ -1,19 +1,22 @@
-"""Reads `.npz` files with arrays `x_train`, `y_train`, `x_test` and `y_test`, as Keras has them, or with two arrays for
-all examples. Beside an array of inputs may lie one of their partners, such as `x_train_pair`; then labels may be
-missing."""
+"""Reads `.npz` files with arrays of inputs and of labels: for each split, as Keras (`x_train`, `y_train`) and MedMNIST
+(`train_images`, `train_labels`) have them, or for all examples. Beside an array of inputs may lie one of their
+partners, such as `x_train_pair`; then labels may be missing."""
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jtransfer.core.errors import InputError
+from jtransfer.data import labels as label_columns
+from jtransfer.data.labels import GUESS, Asked, Labels
 from jtransfer.data.source import Source, unlabelled
 
-_SPLITS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+_SPLITS = ("train", "val", "valid", "validation", "test")
+_INPUTS, _LABELS = ("x", "X", "images", "features"), ("y", "Y", "labels")
 _PAIR = "_pair"  # after the name of an array of inputs
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
@@ -38,24 +41,12 @@ class Arrays(NamedTuple):
     held: Sequence[str]
 
 
-class Labels(NamedTuple):
-    """The targets of all splits.
-
-    Attributes:
-      kind: The kind of the labels (`Source.label_kind`).
-      class_names: The names of the classes.
-      values: The targets of each split, [N] or [N, C].
-    """
-
-    kind: str
-    class_names: list[str]
-    values: dict[str, np.ndarray]
-
-
 def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
     """Returns the arrays of a file. A file with pickled objects is refused.
 
-    Where some splits have labels, those without are left out.
+    The splits are "train", "val", "valid", "validation" and "test". The inputs of a split are `x_train`, `train_x`, or
+    the same with `X`, `images` or `features`; its labels likewise, with `y`, `Y` or `labels`. Where some splits have
+    labels, those without are left out.
 
     Args:
       location: The path of the file.
@@ -63,16 +54,17 @@ def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
         "all".
 
     Raises:
-      InputError: The file does not exist or is no `.npz` file, or arrays that belong together differ in length.
+      InputError: The file does not exist or is no `.npz` file, several arrays could be the inputs of a split, or arrays
+        that belong together differ in length.
     """
     path, where = Path(location).expanduser(), f"npz:{location}"
     if not path.is_file():
         raise InputError(f"{where}: there is no such file")
-    every = (*_SPLITS.values(), *pairs)
-    wanted = {"class_names", *(name for x, y in every for name in (x, x + _PAIR, y))}
-    found, held = _read(path, wanted)
-    named = [*_SPLITS.items(), *(("all", pair) for pair in pairs)]
-    there = {split: (x, y) for split, (x, y) in named if x in found and (y in found or x + _PAIR in found)}
+    found, held = _read(path)
+    places = {s: (_named(held, _INPUTS, s, where), _named(held, _LABELS, s, where)) for s in _SPLITS}
+    if whole := [pair for pair in pairs if pair[0] in found]:
+        places["all"] = whole[-1]
+    there = {s: (x, y) for s, (x, y) in places.items() if x in found and (y in found or x + _PAIR in found)}
     there = {split: pair for split, pair in there.items() if pair[1] in found} or there
     inputs = {split: found[x] for split, (x, _) in there.items()}
     labels = {split: found[y] for split, (_, y) in there.items() if y in found}
@@ -84,14 +76,17 @@ def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
     return Arrays(where, inputs, partners, labels, found.get("class_names"), held)
 
 
-def encode(arrays: Arrays) -> Labels | None:
+def encode(arrays: Arrays, asked: Asked = GUESS) -> Labels | None:
     """Turns the labels of a file into targets; None if it has no labels.
 
-    Whole numbers [N] or [N, 1] from 0 on are classes, and so are strings, in sorted order. Decimal numbers [N] are
-    numbers for regression. An array [N, C] of values from 0 to 1 has a value for each class that an example may have.
+    Labels [N] or [N, 1] are read as those of a column of a file (`labels.encode`): whole numbers and strings are
+    classes, and decimal numbers are numbers for regression, unless the config asks for something else. An array [N, C]
+    of values from 0 to 1 has a value for each class that an example may have, or one 1 in each row if one class is
+    asked for.
 
     Args:
       arrays: The arrays of the file.
+      asked: What the config says of labels.
 
     Raises:
       InputError: The labels are of another kind, or out of range.
@@ -99,17 +94,15 @@ def encode(arrays: Arrays) -> Labels | None:
     if not arrays.labels:
         return None
     where, names = arrays.where, arrays.class_names
-    labels = {split: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for split, y in arrays.labels.items()}
-    every = np.concatenate([y.reshape(-1) for y in labels.values()])
-    if every.dtype.kind not in "biufU" or {y.ndim for y in labels.values()} - {1, 2}:
-        raise InputError(
-            f"{where}: labels must be integers, strings or numbers [N], or 0 to 1 [N, C], not {every.dtype}"
-        )
-    if any(y.ndim == 2 for y in labels.values()):
-        return _several(labels, names, where)
-    if every.dtype.kind == "f":
-        return Labels("number", ["label"], {split: y.astype(np.float32) for split, y in labels.items()})
-    return _classes(labels, names, where, every)
+    known = None if names is None else [_text(name) for name in names.tolist()]
+    found = {split: _columns(y) for split, y in arrays.labels.items()}
+    if any(y.dtype.kind not in "biufUS" or y.ndim not in (1, 2) for y in found.values()):
+        kinds = ", ".join(sorted({f"{y.dtype} {list(y.shape)}" for y in arrays.labels.values()}))
+        raise InputError(f"{where}: labels must be integers, strings or numbers [N], or 0 to 1 [N, C], not {kinds}")
+    if any(y.ndim == 2 for y in found.values()):
+        return _several(found, known, where, asked)
+    columns = {split: [(y.tolist(), _place(where, split))] for split, y in found.items()}
+    return label_columns.encode(columns, "label", known, asked=asked)
 
 
 def source(arrays: Arrays, labels: Labels | None, split: str, example: Callable[[int], dict[str, Any]]) -> Source:
@@ -119,49 +112,70 @@ def source(arrays: Arrays, labels: Labels | None, split: str, example: Callable[
       arrays: The arrays of the file.
       labels: The targets of all splits, from `encode`.
       split: The name of the split.
-      example: A function from the number of an example to all that it holds but the label.
+      example: A function from the number of an example of the file to all that it holds but the label.
     """
     if labels is None:
         return unlabelled(len(arrays.inputs[split]), example)
-    values, plain = labels.values[split], {"class": int, "number": float}.get(labels.kind, np.asarray)
-
-    def read(index: int) -> dict[str, Any]:
-        return {**example(index), "label": plain(values[index])}
-
-    return Source(len(values), read, labels.class_names, lambda start, stop: values[start:stop], labels.kind)
+    return label_columns.labelled(example, labels, split, _place(arrays.where, split))
 
 
-def _read(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays that may be asked for, and the names of all."""
     if not zipfile.is_zipfile(path):
         raise InputError(f"npz:{path}: cannot be read as an .npz file: it is no zip archive, or not whole")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded.files if key in wanted}, sorted(loaded.files)
+            return {key: loaded[key] for key in loaded.files if _wanted(key)}, sorted(loaded.files)
     except _UNREADABLE as error:
         raise InputError(f"npz:{path}: cannot be read as an .npz file without pickled objects: {error}") from None
 
 
-def _several(labels: Mapping[str, np.ndarray], names: np.ndarray | None, where: str) -> Labels:
-    widths = {y.shape[1:] for y in labels.values()}
-    if len(widths) > 1 or not all(y.dtype.kind != "U" and ((y >= 0) & (y <= 1)).all() for y in labels.values()):
+def _wanted(key: str) -> bool:
+    parts = {*key.removesuffix(_PAIR).split("_")}
+    return key == "class_names" or (bool(parts & {*_INPUTS, *_LABELS}) and parts <= {*_INPUTS, *_LABELS, *_SPLITS})
+
+
+def _named(held: Sequence[str], words: Sequence[str], split: str, where: str) -> str:
+    """The array of a split, named by one of some words; "" if there is none."""
+    found = [name for word in words for name in (f"{word}_{split}", f"{split}_{word}") if name in held]
+    if len(found) > 1:
+        raise InputError(f"{where}, split {split}: {' and '.join(found)} could each be the array; keep one")
+    return found[0] if found else ""
+
+
+def _place(where: str, split: str) -> Callable[[int], str]:
+    return lambda i: f"{where}, split {split}, example {i}"
+
+
+def _columns(y: np.ndarray) -> np.ndarray:
+    """Labels without axes of length 1, but for the first."""
+    y = y.reshape(len(y), *(size for size in y.shape[1:] if size != 1)) if y.ndim > 1 else y
+    return y.astype(np.uint8) if y.dtype.kind == "b" else y
+
+
+def _several(found: dict[str, np.ndarray], names: list[str] | None, where: str, asked: Asked) -> Labels:
+    widths = {y.shape[1:] for y in found.values()}
+    inside = [y.dtype.kind in "iuf" and ((y >= 0) & (y <= 1) | np.isnan(y)).all() for y in found.values()]
+    if len(widths) > 1 or not all(inside):
         raise InputError(f"{where}: labels [N, C] must have a number from 0 to 1 for each of the same C classes")
     (width,) = next(iter(widths))
-    known = [str(i) for i in range(width)] if names is None else [str(name) for name in names]
+    known = [str(i) for i in range(width)] if names is None else names
     if len(known) != width:
         raise InputError(f"{where}: {len(known)} class_names for labels of {width} classes")
-    return Labels("classes", known, {split: y.astype(np.float32) for split, y in labels.items()})
+    if all(np.isin(y, (0, 1)).all() for y in found.values()) and asked.kind != "class":
+        values = {split: y.astype(np.float32) for split, y in found.items()}
+        one_hot = all((y.sum(1) == 1).all() for y in values.values())
+        note = f"labels [N, {width}]: taken as {width} classes of which an example may have several"
+        note += "; every example has exactly one: if that is always so, set task='classify'" if one_hot else ""
+        return Labels("classes", known, values, notes=() if asked.kind else (note,))
+    columns = {
+        name: {split: [(y[:, k].tolist(), _place(where, split))] for split, y in found.items()}
+        for k, name in enumerate(known)
+    }
+    if asked.kind == "class" or any(np.isnan(y).any() for y in found.values()):
+        return label_columns.several(columns, asked)
+    return Labels("classes", known, {split: y.astype(np.float32) for split, y in found.items()})
 
 
-def _classes(labels: Mapping[str, np.ndarray], names: np.ndarray | None, where: str, every: np.ndarray) -> Labels:
-    if every.dtype.kind == "U":
-        known = sorted(set(every.tolist())) if names is None else [str(name) for name in names]
-        if missing := set(every.tolist()) - set(known):
-            raise InputError(f"{where}: label {min(missing)!r} is not among class_names")
-        number = {name: i for i, name in enumerate(known)}
-        values = {split: np.array([number[name] for name in y.tolist()], np.int32) for split, y in labels.items()}
-        return Labels("class", known, values)
-    every = every.astype(np.int64)
-    known = [str(i) for i in range(int(every.max(initial=-1)) + 1)] if names is None else [str(name) for name in names]
-    if every.size and not 0 <= every.min() <= every.max() < len(known):
-        raise InputError(f"{where}: labels from {every.min()} to {every.max()}; they must be 0 to {len(known) - 1}")
-    return Labels("class", known, {split: y.astype(np.int32) for split, y in labels.items()})
+def _text(name: Any) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)

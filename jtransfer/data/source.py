@@ -39,6 +39,7 @@ class Source:
       label_kind: What the label of an example is: "class" (int), "number" (float, for regression), "classes" (float32
         [C], a value from 0 to 1 for each class), "tags" (list of int: the class of each word, -1 where it has none), or
         "none".
+      notes: What was guessed of the data, left out of them, or looks odd, a line each, which a run prints at its start.
     """
 
     size: int
@@ -46,6 +47,7 @@ class Source:
     class_names: list[str]
     read_labels: Callable[[int, int], np.ndarray]
     label_kind: str = "class"
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.size
@@ -96,7 +98,9 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
         every = [np.asarray(whole.read_labels(first, last)) for whole, first, last in pieces]
         return np.concatenate(every)[start:stop]
 
-    return Source(ends[-1], read, pieces[0][0].class_names, read_labels, pieces[0][0].label_kind)
+    first = pieces[0][0]
+    notes = dict.fromkeys(note for whole, _, _ in pieces for note in whole.notes)
+    return Source(ends[-1], read, first.class_names, read_labels, first.label_kind, tuple(notes))
 
 
 def subsample(source: Source, most: int) -> Source:
@@ -105,15 +109,16 @@ def subsample(source: Source, most: int) -> Source:
     return concatenate([(source, i, i + 1) for i in chosen])
 
 
-def unlabelled(size: int, read: Callable[[int], dict]) -> Source:
+def unlabelled(size: int, read: Callable[[int], dict], notes: tuple[str, ...] = ()) -> Source:
     """Returns a source of examples without labels, such as texts to model or to translate.
 
     Args:
       size: The number of examples.
       read: A function from the number of an example to what it holds.
+      notes: As in `Source`.
     """
 
     def read_labels(start: int, stop: int) -> np.ndarray:
         raise InputError("the examples have no label each: " + _WITHOUT["none"])
 
-    return Source(size, read, [], read_labels, "none")
+    return Source(size, read, [], read_labels, "none", notes)

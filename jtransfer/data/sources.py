@@ -20,8 +20,9 @@ def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
     `spec["name"]` says what is opened:
 
     - Images: a TFDS name (`cifar10`, `mnist:3.0.1`), `folder:/path` with a folder for each class, `npz:/path.npz`,
-      `sklearn:digits` or `embedded:fashion_mnist`. `image_key` ("image") and `label_key` ("label") name the features
-      of a TFDS data set, and `channels` (3 or 1) says how images are decoded.
+      `csv:` with a table that names them, `sklearn:digits` or `embedded:fashion_mnist`. `image_key` ("image") and
+      `label_key` ("label") name the features of a TFDS data set or the columns of a table, and `channels` (3 or 1)
+      says how images are decoded. Paths in a table are relative to `image_dir`, or to the folder of the table.
     - Texts: a TFDS name; `csv:`, `jsonl:` or `parquet:` with a file, a folder of files, or
       `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. `text_key`, `pair_key`,
       `target_key` and `label_key` name the columns. They may be left out if the names of the columns are usual ones.
@@ -85,6 +86,7 @@ READERS: dict[str, dict[str, str]] = {
     },
     "csv": {
         "text": "jtransfer.modalities.text.text_tables:csv_splits",
+        "image": "jtransfer.modalities.image.csv_paths:csv_splits",
         "vector": "jtransfer.modalities.vector.tables:csv_splits",
     },
     "parquet": {

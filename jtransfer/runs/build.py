@@ -129,6 +129,8 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
     evaluation.check(run)
     for stream in run.streams.values():
         train = stream.sources["train"]
+        if stream.whole["train"].notes and jax.process_index() == 0:
+            print("\n".join(stream.whole["train"].notes), flush=True)
         line = stream.modality.describe(stream.whole["train"], stream.task, run.model, len(train))
         if line and jax.process_index() == 0:
             print(line, flush=True)

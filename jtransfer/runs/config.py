@@ -97,6 +97,10 @@ def default() -> ConfigDict:
     config.data.validation = ""  # early stopping and the best checkpoint are decided here, never on the test split
     config.data.test = "test"
     config.data.label_key = "label"
+    config.data.labels = ""  # what the labels are: "class", "classes", "number"; "" is told by the task or the labels
+    config.data.missing = (
+        "stop"  # of missing labels or files: "stop"; "drop" leaves their rows out; "keep" the word None
+    )
     config.data.sampling = "shuffle"  # or "balanced": every class equally often
     config.data.threads = 2
     for modality in MODALITIES.values():  # each describes its fields: modalities/…/modality.py
@@ -236,7 +240,9 @@ def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
     return stream
 
 
-_OWN = frozenset(("name", "train", "validation", "test", "label_key", "sampling"))  # a stream's data have their own
+_OWN = frozenset(  # fields that a stream's data have of their own
+    ("name", "train", "validation", "test", "label_key", "labels", "missing", "sampling")
+)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

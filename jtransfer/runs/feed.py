@@ -14,6 +14,7 @@ from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
 from jtransfer.runs import assemble, batches
+from jtransfer.runs.stream import spec_of
 from jtransfer.training import step as steps
 from jtransfer.training.phases import Phase
 from jtransfer.training.state import TrainState
@@ -114,7 +115,7 @@ def _packed(source: Source, modality: Any, task: Any) -> Source:
 def opened(run: Run, split: str) -> Source:
     """The target's examples of any split expression, such as "train[:500]"."""
     target = run.target
-    spec = run.config.data.to_dict() | {"modality": run.config.modality}
+    spec = spec_of(run.config.data, run.config.modality, run.config.task)
     return _packed(data.open(spec, split), target.modality, target.task)
 
 

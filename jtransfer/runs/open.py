@@ -18,6 +18,7 @@ from jtransfer.runs import config as configs
 from jtransfer.runs import log
 from jtransfer.runs import model as models
 from jtransfer.runs.folder import read_json, zeros
+from jtransfer.runs.stream import spec_of
 from jtransfer.runs.upgrade import upgrade
 from jtransfer.tasks import TASKS, Task
 from jtransfer.training import checkpoint
@@ -130,9 +131,7 @@ class StoredRun:
         Raises:
           InputError: the data set is gone, or has no such split.
         """
-        spec = self.config.data.to_dict() | {"modality": self.config.modality}
-        if self.task.form == "causal":
-            spec["label_key"] = ""
+        spec = spec_of(self.config.data, self.config.modality, self.config.task)
         return data.open(spec, self.config.data[split])
 
 

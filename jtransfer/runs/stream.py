@@ -61,8 +61,7 @@ def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.So
     Raises:
       InputError: the data set, or what is asked of it, is wrong.
     """
-    causal = bool(task) and TASKS[task].form == "causal"
-    read = spec.to_dict() | {"modality": modality} | ({"label_key": ""} if causal else {})
+    read = spec_of(spec, modality, task)
     whole = {split: data.open(read, spec[split]) for split in SPLITS if spec[split]}
     train = whole["train"]
     example = train[0]
@@ -72,7 +71,22 @@ def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.So
     task = task or tasks.told(train, kind.unlabelled(example))
     chosen = TASKS[task]
     kind.check(chosen, example)
+    if spec.labels and train.label_kind != spec.labels:
+        raise InputError(f"data.labels={spec.labels!r}, but {spec.name} has labels of the kind {train.label_kind!r}")
     tasks.check(task, chosen, train)
     opened = modalities.of_config(kind, spec).open(places, train)
     sources = {split: opened.pack(source, chosen) for split, source in whole.items()}
     return Stream(spec, whole, sources, opened, modality, chosen, task, **section)
+
+
+def spec_of(spec: Any, modality: str, task: str) -> dict[str, Any]:
+    """What `data.open` is given of a `config.data`: with the modality, and with the kind of labels that the task takes.
+
+    Args:
+      spec: the section `data`.
+      modality, task: names or addresses, or "".
+    """
+    chosen = TASKS[task] if task else None
+    kinds = chosen.label_kinds if chosen else ()
+    told = {"labels": spec.labels or (kinds[0] if len(kinds) == 1 else ""), "modality": modality}
+    return spec.to_dict() | told | ({"label_key": ""} if chosen and chosen.form == "causal" else {})

@@ -1,20 +1,24 @@
 """`.npz` files of images."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from jtransfer.data import npz_files
+from jtransfer.data.labels import asked
 from jtransfer.data.source import Declined, Source
+from jtransfer.modalities.image.layout import channels_last
 from jtransfer.modalities.image.pixels import with_channels
 
 
 def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of an `.npz` file of images.
 
-    The file has `images` and `labels`, or `x_train`, `y_train`, `x_test` and `y_test`. Images are uint8 [N, H, W] or
-    [N, H, W, 1 | 3 | 4]. For embeddings, `images_pair`, `x_train_pair` and `x_test_pair` may hold the images that
-    belong together with them, and labels are not needed.
+    The file has `images` and `labels`, or arrays for each split, as `x_train`, `y_train`, `x_test` and `y_test` or as
+    `train_images` and `train_labels` (`npz_files.read`). Images are uint8 [N, H, W], [N, H, W, 1 | 3 | 4] or, if only
+    that fits, [N, 1 | 3 | 4, H, W] (`layout.channels_last`). For embeddings, `images_pair`, `x_train_pair` and
+    `x_test_pair` may hold the images that belong together with them, and labels are not needed.
 
     Args:
       location: The path of the file.
@@ -30,11 +34,15 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
             f"{arrays.where}: needs the arrays images and labels, features and labels, or x_train, y_train, x_test and "
             f"y_test; it has {', '.join(arrays.held) or 'none'}"
         )
+    notes: dict[str, None] = {}
     for found in (arrays.inputs, arrays.partners):
         for split, images in found.items():
-            _check(images, f"{arrays.where}, split {split}")
-    labels, channels = npz_files.encode(arrays), spec.get("channels", 3)
-    return {split: npz_files.source(arrays, labels, split, _reader(arrays, split, channels)) for split in arrays.inputs}
+            found[split], note = channels_last(images)
+            notes |= {note: None} if note else {}
+            _check(found[split], f"{arrays.where}, split {split}")
+    labels, channels = npz_files.encode(arrays, asked(spec)), spec.get("channels", 3)
+    sources = {s: npz_files.source(arrays, labels, s, _reader(arrays, s, channels)) for s in arrays.inputs}
+    return {s: dataclasses.replace(source, notes=(*notes, *source.notes)) for s, source in sources.items()}
 
 
 def _reader(arrays: npz_files.Arrays, split: str, channels: int) -> Callable[[int], dict[str, np.ndarray]]:

@@ -10,7 +10,7 @@ from jtransfer.data.source import Source
 from jtransfer.modalities.image.pixels import decode
 
 _SPLITS = ("train", "test", "val", "valid", "validation")
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"))
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"))
 
 
 def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
@@ -42,7 +42,7 @@ def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
         )
     for name in class_names:
         if not any(by_class.get(name) for by_class in files.values()):
-            kinds = " ".join(sorted(_SUFFIXES))
+            kinds = " ".join(sorted(SUFFIXES))
             raise InputError(
                 f"folder:{location}: the class folder {name!r} holds no image ({kinds}); fill or remove it"
             )
@@ -70,5 +70,5 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[str]:
-    images = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.name[0] != ".")
+    images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
     return sorted(str(path) for path in images if path.is_file())

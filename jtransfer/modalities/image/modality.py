@@ -26,7 +26,9 @@ class Image(Modality):
     """Images of 1 or 3 channels.
 
     Attributes:
-      image_key: the feature that holds the image, of data sets that name their features.
+      image_key: the feature that holds the image, of data sets that name their features; or the column of a CSV file
+        that has the paths of images.
+      image_dir: the folder that these paths are relative to; "" is that of the CSV file.
       channels: 3, or 1 for grey images.
       transform: of training images (`transforms.parse`); "" is the model's own size with crops and flips.
       eval_transform: of all other images; "" is `transform` without its random parts or, without that, the model's own.
@@ -37,6 +39,7 @@ class Image(Modality):
     mixes: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
 
     image_key: str = "image"
+    image_dir: str = ""
     channels: int = 3
     transform: str = ""
     eval_transform: str = ""

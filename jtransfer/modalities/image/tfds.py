@@ -33,10 +33,10 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
         if key not in features:
             raise error(f"{name} has no feature {key!r}; set data.{field} to one of: {', '.join(sorted(features))}")
     parts = {split: opened(prepared, split) for split in prepared.info.splits}
-    feature, channels = features[label_key], spec.get("channels", 3)
-    if feature.shape == () and np.dtype(feature.np_dtype).kind in "iu":
+    feature, channels, asked = features[label_key], spec.get("channels", 3), labels.asked(spec)
+    if feature.shape == () and np.dtype(feature.np_dtype).kind in "iu" and asked.kind in ("", "class"):
         return _classes(parts, features, image_key, label_key, channels)
-    return _encoded(name, parts, features, image_key, label_key, channels)
+    return _encoded(name, parts, features, image_key, label_key, channels, asked)
 
 
 def _classes(parts: Mapping[str, tuple], features: Any, image_key: str, label_key: str, channels: int) -> dict:
@@ -64,7 +64,13 @@ def _classes(parts: Mapping[str, tuple], features: Any, image_key: str, label_ke
 
 
 def _encoded(
-    name: str, parts: Mapping[str, tuple], features: Any, image_key: str, label_key: str, channels: int
+    name: str,
+    parts: Mapping[str, tuple],
+    features: Any,
+    image_key: str,
+    label_key: str,
+    channels: int,
+    asked: labels.Asked,
 ) -> dict[str, Source]:
     if features[label_key].shape not in ((), (None,)) and len(features[label_key].shape) != 1:
         raise InputError(f"{name}: the feature {label_key!r} is no label: {features[label_key]}; set data.label_key")
@@ -77,14 +83,14 @@ def _encoded(
         ]
         for split, (_, records) in parts.items()
     }
-    encoded = labels.encode(columns, label_key, names_of(features[label_key]))
+    encoded = labels.encode(columns, label_key, names_of(features[label_key]), asked=asked)
 
     def reader(records: Any) -> Callable[[int], dict]:
         decode = decoder(features, [image_key])
         return lambda index: {"image": with_channels(decode(records[index])[image_key], channels)}
 
     return {
-        split: labels.labelled(len(records), reader(records), encoded, encoded.values[split], _where(name, split))
+        split: labels.labelled(reader(records), encoded, split, _where(name, split))
         for split, (_, records) in parts.items()
     }
 

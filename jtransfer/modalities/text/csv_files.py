@@ -1,4 +1,4 @@
-"""Reads texts from CSV files (RFC 4180) and TSV files (tabs, no quotes) that have a header."""
+"""Reads texts from CSV and TSV files that have a header."""
 
 import csv
 from collections.abc import Iterator
@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text import lines
+from jtransfer.modalities.text import csv_dialects, lines
 from jtransfer.modalities.text.table import Rows, Table
 
-_COMMAS = {"delimiter": ",", "strict": True}
-_TABS = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "strict": True}
 _LONGEST = 2**31 - 1  # characters of a field; the module's own limit is 131,072
 
 
 def open_csv(path: Path) -> Table:
-    """Opens a CSV file, or a TSV file, whose name ends in ".tsv", as a table.
+    """Opens a CSV file as a table. How it is written is found out by `csv_dialects.find`.
 
     Args:
       path: The path of the file.
@@ -25,12 +23,11 @@ def open_csv(path: Path) -> Table:
       InputError: It is empty, has no header, or names a column twice. Scanning the table raises it for a row that does
         not fit the header.
     """
-    dialect = _TABS if path.suffix == ".tsv" else _COMMAS
-    header = next((fields for _, _, _, fields in _records(path, dialect)), None)
-    if header is None:
-        raise InputError(f"{path}: is empty; its first line must name the columns")
-    if len(set(header)) < len(header):
-        raise InputError(f"{path}, line 1: names a column twice: {', '.join(header)}")
+    dialect = csv_dialects.find(path)
+    header = [name.strip() for name in raw_header(path, dialect)]
+    named = [name for name in header if name]
+    if len(set(named)) < len(named):
+        raise InputError(f"{path}, line {dialect.skipped + 1}: names a column twice: {', '.join(named)}")
 
     def scan(wanted: tuple[str, ...], kept: tuple[str, ...]) -> Rows:
         starts, stops, numbers, columns = [], [], [], {name: [] for name in kept}
@@ -49,27 +46,44 @@ def open_csv(path: Path) -> Table:
         starts, stops = np.array(starts[1:], np.int64), np.array(stops[1:], np.int64)
 
         def read(i: int) -> dict[str, str]:
-            fields = next(csv.reader([lines.read(path, int(starts[i]), int(stops[i]))], **dialect))
+            fields = next(csv.reader([lines.read(path, int(starts[i]), int(stops[i]))], **dialect.options))
             return {name: fields[places[name]] for name in wanted}
 
         return Rows(
             len(starts), read, {k: v[1:] for k, v in columns.items()}, lambda i: f"{path}, line {numbers[i + 1]}"
         )
 
-    return Table(path, tuple(header), frozenset(), scan)
+    return Table(path, tuple(header), frozenset(), scan, notes=(dialect.note,) if dialect.note else ())
 
 
-def _records(path: Path, dialect: dict) -> Iterator[tuple[int, int, int, list[str]]]:
+def raw_header(path: Path, dialect: csv_dialects.Dialect) -> list[str]:
+    """Returns the fields of the header as they stand in a CSV file.
+
+    Args:
+      path: The path of the file.
+      dialect: How it is written.
+
+    Raises:
+      InputError: It is empty.
+    """
+    header = next((fields for _, _, _, fields in _records(path, dialect)), None)
+    if header is None:
+        raise InputError(f"{path}: is empty; its first line must name the columns")
+    return header
+
+
+def _records(path: Path, dialect: csv_dialects.Dialect) -> Iterator[tuple[int, int, int, list[str]]]:
     """Number of the first line, first byte, last byte and fields of each record, the header included."""
     taken: list[lines.Line] = []  # of the record
 
     def texts() -> Iterator[str]:
         for line in lines.scan(path):
-            taken.append(line)
-            yield line.text
+            if line.number > dialect.skipped:
+                taken.append(line)
+                yield line.text
 
     csv.field_size_limit(_LONGEST)
-    reader = csv.reader(texts(), **dialect)
+    reader = csv.reader(texts(), **dialect.options)
     while True:
         taken.clear()
         try:
@@ -78,6 +92,13 @@ def _records(path: Path, dialect: dict) -> Iterator[tuple[int, int, int, list[st
             return
         except csv.Error as error:
             number = taken[0].number if taken else 1
-            raise InputError(f"{path}, line {number}: is no row of a CSV file: {error}; check its quotes") from None
+            raise InputError(
+                f"{path}, line {number}: is no row of a CSV file: {error}; check its quotes, which are "
+                "doubled inside a field"
+            ) from None
+        if "\0" in "".join(fields):
+            raise InputError(
+                f"{path}, line {taken[0].number}: has a NUL byte; remove it: tr -d '\\000' < {str(path)!r} > new_file"
+            )
         if fields:
             yield taken[0].number, taken[0].start, taken[-1].stop, fields

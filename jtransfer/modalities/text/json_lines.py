@@ -76,4 +76,16 @@ def _object(path: Path, line: lines.Line) -> dict[str, Any]:
         raise InputError(f"{path}, line {line.number}: is no JSON: {error}") from None
     if not isinstance(row, dict):
         raise InputError(f"{path}, line {line.number}: must be an object {{…}}, not {line.text.strip()!r:.60}")
+    if "\\ud" in line.text.lower():
+        _check_surrogates(row, f"{path}, line {line.number}")
     return row
+
+
+def _check_surrogates(row: dict[str, Any], where: str) -> None:
+    """Refuses halves of a character, which remain where a text was cut in the middle of one."""
+    for name, value in row.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise InputError(f"{where}, {name!r}: has {half}, half of a character; remove it") from None

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.text import encodings
+
+_HEAD = 2**16  # bytes by which the encoding is told
 
 
 class Line(NamedTuple):
@@ -29,13 +32,15 @@ def scan(path: Path) -> Iterator[Line]:
     """Yields the lines of a file in order; a byte order mark is no part of the first.
 
     Raises:
-      InputError: The file can't be read, or a line is not UTF-8.
+      InputError: The file can't be read, a line is not UTF-8, or lines end in carriage returns alone.
     """
     try:
         with path.open("rb") as file:
             start = 0
+            encodings.check_head(file.read(_HEAD), path)
+            file.seek(0)
             for number, raw in enumerate(file, 1):
-                text = _decoded(raw, number, path)
+                text = encodings.decoded(raw, number, path)
                 yield Line(number, start, start + len(raw), text.removeprefix("\ufeff") if number == 1 else text)
                 start += len(raw)
     except OSError as error:
@@ -49,7 +54,7 @@ def read(path: Path, start: int, stop: int) -> str:
         raw = file.read(stop - start)
     if len(raw) < stop - start:
         raise InputError(f"{path}: is shorter than when it was opened; do not change a file that is in use")
-    return _decoded(raw, None, path).removeprefix("\ufeff" if start == 0 else "")
+    return encodings.decoded(raw, None, path).removeprefix("\ufeff" if start == 0 else "")
 
 
 def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[Path]]:
@@ -84,16 +89,6 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
     for file in files:
         files_of.setdefault(_split(file), []).append(file)
     return files_of
-
-
-def _decoded(raw: bytes, number: int | None, path: Path) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        where = f"{path}, line {number}" if number else path
-        raise InputError(
-            f"{where}: byte {error.start} of the line is not UTF-8; convert it: iconv -f latin1 -t utf-8"
-        ) from None
 
 
 def _split(file: Path) -> str:

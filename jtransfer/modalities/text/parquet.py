@@ -39,6 +39,8 @@ def open_parquet(path: Path) -> Table:
     def scan(wanted: tuple[str, ...], kept: tuple[str, ...]) -> Rows:
         try:
             columns = {name: file.read(columns=[name]).column(name).to_pylist() for name in kept}
+            for name in wanted:
+                _check_texts(file, path, name, name in lists)
         except (pyarrow.ArrowException, OSError) as error:
             raise InputError(f"{path}: is damaged: {str(error).splitlines()[0]}") from None
         group = _groups(file, path, wanted)
@@ -56,6 +58,28 @@ def open_parquet(path: Path) -> Table:
         return Rows(file.metadata.num_rows, read, columns, lambda i: f"{path}, row {i + 1}")
 
     return Table(path, tuple(schema.names), lists, scan, _class_names(schema.metadata or {}))
+
+
+def _check_texts(file: Any, path: Path, name: str, words: bool) -> None:
+    """Checks that a column is one of texts, or of lists of words, without gaps."""
+    kind = file.schema_arrow.field(name).type
+    if str(getattr(kind, "value_type", kind)) not in ("string", "large_string", "string_view", "null"):
+        what = "lists of words" if words else "texts"
+        raise InputError(f"{path}, row 1, {name!r}: must be {what}, not {kind}; set data.text_key")
+    empty = _nulls(file, name)
+    if empty:
+        values = file.read(columns=[name]).column(name).is_null().to_pylist()
+        what = f"{empty:,} of {len(values):,} are missing; fill them in, or remove the rows"
+        raise InputError(f"{path}, row {values.index(True) + 1}, {name!r}: must be a text, not None: {what}")
+
+
+def _nulls(file: Any, name: str) -> int:
+    """The number of missing values of a column, by the file's own statistics if it has them."""
+    leaf = file.schema.names.index(name) if name in file.schema.names else None
+    groups = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
+    known = [] if leaf is None else [group.column(leaf).statistics for group in groups]
+    stated = [found.null_count for found in known if found is not None and found.has_null_count]
+    return sum(stated) if len(stated) == len(groups) else file.read(columns=[name]).column(name).null_count
 
 
 def _groups(file: Any, path: Path, wanted: tuple[str, ...]) -> Any:

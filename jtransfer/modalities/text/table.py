@@ -45,6 +45,7 @@ class Table(NamedTuple):
       scan: A function `(wanted, kept) -> Rows` of names of columns, those to read by row and those to keep whole, which
         checks every row.
       class_names: Column → the names of its classes, where the file states them.
+      notes: What was guessed of the file's form.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Table(NamedTuple):
     lists: frozenset[str]
     scan: Callable[[tuple[str, ...], tuple[str, ...]], Rows]
     class_names: Mapping[str, list[str]] = {}
+    notes: tuple[str, ...] = ()
 
 
 class Columns(NamedTuple):

@@ -1,10 +1,10 @@
 """Reads texts from tables (CSV, TSV, JSON lines and Parquet), of one split or several, each of one file or several."""
 
+import bisect
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels
@@ -41,12 +41,16 @@ def table_splits(
     for split, size in sizes.items():
         if not size:
             raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
+    notes = tuple(note for every in tables.values() for table in every for note in table.notes)
+    texts = {
+        split: _whole([unlabelled(part.size, _reader(part, columns), notes) for part in parts])
+        for split, parts in rows.items()
+    }
     if not columns.labels:
-        return {
-            split: _whole([unlabelled(part.size, _reader(part, columns)) for part in parts])
-            for split, parts in rows.items()
-        }
-    return _labelled(rows, columns, _labels(rows, columns, first.class_names))
+        return texts
+    encoded = _labels(rows, columns, first.class_names, labels.asked(spec))
+    encoded = encoded._replace(notes=(*notes, *encoded.notes))
+    return {split: labels.labelled(texts[split].read, encoded, split, _where(parts)) for split, parts in rows.items()}
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
@@ -62,30 +66,28 @@ def _rows(table: Table, columns: Columns) -> Rows:
     return table.scan(wanted, columns.labels)
 
 
-def _labels(rows: Mapping[str, list[Rows]], columns: Columns, class_names: Mapping[str, list[str]]) -> labels.Labels:
+def _labels(
+    rows: Mapping[str, list[Rows]], columns: Columns, class_names: Mapping[str, list[str]], asked: labels.Asked
+) -> labels.Labels:
     pieces = {
         column: {split: [(part.kept[column], part.where) for part in parts] for split, parts in rows.items()}
         for column in columns.labels
     }
     if len(pieces) > 1:
-        return labels.several(pieces)
+        return labels.several(pieces, asked)
     column = columns.labels[0]
-    return labels.encode(pieces[column], column, class_names.get(column), columns.words)
+    return labels.encode(pieces[column], column, class_names.get(column), columns.words, asked)
 
 
-def _labelled(rows: Mapping[str, list[Rows]], columns: Columns, encoded: labels.Labels) -> dict[str, Source]:
-    sources = {}
-    for split, parts in rows.items():
-        offsets = np.cumsum([0, *(part.size for part in parts)]).tolist()
-        sources[split] = _whole(
-            [
-                labels.labelled(
-                    part.size, _reader(part, columns), encoded, encoded.values[split][start:stop], part.where
-                )
-                for part, start, stop in zip(parts, offsets, offsets[1:], strict=False)
-            ]
-        )
-    return sources
+def _where(parts: list[Rows]) -> Callable[[int], str]:
+    """Where a row of a split of several files stands."""
+    ends = list(itertools.accumulate(part.size for part in parts))
+
+    def where(i: int) -> str:
+        part = bisect.bisect_right(ends, i)
+        return parts[part].where(i - ends[part] + parts[part].size)
+
+    return where
 
 
 def _reader(part: Rows, columns: Columns) -> Callable[[int], dict]:

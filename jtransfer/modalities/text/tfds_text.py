@@ -7,7 +7,6 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels, tfds_records
-from jtransfer.data.labels import labelled
 from jtransfer.data.source import Declined, Source, unlabelled
 from jtransfer.data.tfds_records import decoder, names_of, one_feature, opened, plain
 from jtransfer.modalities.text.table import Columns, choose
@@ -39,10 +38,10 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     if not chosen.labels:
         return {s: unlabelled(len(some), _reader(some, features, chosen.texts)) for s, some in records.items()}
     key = chosen.labels[0]
-    names = names_of(features[key])
-    if features[key].shape == () and names and not chosen.words:
+    names, asked = names_of(features[key]), labels.asked(spec)
+    if features[key].shape == () and names and not chosen.words and asked.kind in ("", "class"):
         return {s: _classes(some, features, chosen, names) for s, some in records.items()}
-    return _encoded(records, features, chosen, names, name)
+    return _encoded(records, features, chosen, names, name, asked)
 
 
 def _is_text(feature: Any) -> bool:
@@ -71,7 +70,9 @@ def _classes(records: Any, features: Any, chosen: Columns, names: list[str]) -> 
     return Source(len(records), _reader(records, features, {**chosen.texts, "label": key}), names, read_labels)
 
 
-def _encoded(records: Mapping, features: Any, chosen: Columns, names: Any, name: str) -> dict[str, Source]:
+def _encoded(
+    records: Mapping, features: Any, chosen: Columns, names: Any, name: str, asked: labels.Asked
+) -> dict[str, Source]:
     key = chosen.labels[0]
     if features[key].shape not in ((), (None,)):
         raise InputError(f"{name}: the feature {key!r} is no label: {features[key]}; set data.label_key")
@@ -79,11 +80,9 @@ def _encoded(records: Mapping, features: Any, chosen: Columns, names: Any, name:
         split: [([plain(v) for v in one_feature(some, features, key, 0, len(some))], _where(name, split))]
         for split, some in records.items()
     }
-    encoded = labels.encode(columns, key, names, chosen.words)
+    encoded = labels.encode(columns, key, names, chosen.words, asked)
     return {
-        split: labelled(
-            len(some), _reader(some, features, chosen.texts), encoded, encoded.values[split], _where(name, split)
-        )
+        split: labels.labelled(_reader(some, features, chosen.texts), encoded, split, _where(name, split))
         for split, some in records.items()
     }
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data import npz_files
+from jtransfer.data.labels import asked
 from jtransfer.data.source import Declined, Source
 
 PAIRS = (("features", "labels"), ("x", "y"))
@@ -14,8 +15,8 @@ PAIRS = (("features", "labels"), ("x", "y"))
 def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of an `.npz` file of vectors.
 
-    The file has `features` and `labels`, `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`. The vectors are
-    [N, d], of any type of number; examples hold them as float32.
+    The file has `features` and `labels`, `x` and `y`, or arrays for each split, such as `x_train`, `y_train`, `x_test`
+    and `y_test` (`npz_files.read`). The vectors are [N, d], of any type of number; examples hold them as float32.
 
     Args:
       location: The path of the file.
@@ -35,7 +36,7 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     if len({x.shape[1] for x in found.values()}) > 1:
         listed = ", ".join(f"{split} {x.shape[1]}" for split, x in found.items())
         raise InputError(f"{arrays.where}: the vectors of the splits differ in length: {listed}")
-    labels = npz_files.encode(arrays)
+    labels = npz_files.encode(arrays, asked(spec))
     return {
         split: npz_files.source(arrays, labels, split, lambda i, x=x: {"vector": x[i]}) for split, x in found.items()
     }

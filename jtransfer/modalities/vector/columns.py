@@ -1,15 +1,16 @@
-"""Reads files by column, with pyarrow: CSV (RFC 4180), TSV (tabs, no quotes) and Parquet."""
+"""Reads files by column, with pyarrow: CSV, TSV and Parquet."""
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text import csv_files, parquet
+from jtransfer.modalities.text import csv_dialects, csv_files, parquet
+from jtransfer.modalities.text.table import Table
 
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 _MISSING = frozenset(("", "-", "?", "na", "n/a", "nan", "none", "null"))
@@ -27,6 +28,7 @@ class Columns(NamedTuple):
       values: A function from the name of a column to the list of its values as they are.
       where: A function from the number of a row to where it stands, for errors, such as "file.csv, line 12".
       class_names: Column → the names of its classes, where the file states them.
+      notes: What was guessed of the file's form.
     """
 
     path: Path
@@ -36,16 +38,18 @@ class Columns(NamedTuple):
     values: Callable[[str], list]
     where: Callable[[int], str]
     class_names: Mapping[str, list[str]] = {}
+    notes: tuple[str, ...] = ()
 
 
 def open_csv(path: Path) -> Columns:
-    """Opens a CSV file, or a TSV file, whose name ends in ".tsv".
+    """Opens a CSV file, written in any of the ways of `csv_dialects.find`. A column without a name is left out.
 
     Raises:
       InputError: It is empty, names a column twice, or has a row that does not fit the header.
     """
-    names = csv_files.open_csv(path).columns
-    table = _texts(path, names)
+    opened = csv_files.open_csv(path)
+    names = tuple(name for name in opened.columns if name)
+    table = _texts(path, opened)
     first = {name: table.column(name)[0].as_py() for name in names if len(table)}
 
     def where(i: int) -> str:
@@ -63,7 +67,7 @@ def open_csv(path: Path) -> Columns:
             return np.array([_number(text, name, i, where) for i, text in enumerate(values(name))])
 
     numeric = frozenset(name for name, text in first.items() if _NUMBER.fullmatch(text))
-    return Columns(path, names, numeric, numbers, values, where)
+    return Columns(path, names, numeric, numbers, values, where, notes=opened.notes)
 
 
 def open_parquet(path: Path) -> Columns:
@@ -100,18 +104,28 @@ def open_parquet(path: Path) -> Columns:
     )
 
 
-def _texts(path: Path, names: Sequence[str]) -> Any:
-    """All columns of a CSV file, as pyarrow's table of strings."""
+def _texts(path: Path, opened: Table) -> Any:
+    """The columns of a CSV file that have a name, as pyarrow's table of strings."""
     import pyarrow  # a fifth of a second, for those who use it
     from pyarrow import csv
 
-    tabs = path.suffix == ".tsv"
-    form = csv.ParseOptions(delimiter="\t" if tabs else ",", quote_char=not tabs and '"', newlines_in_values=not tabs)
-    types = csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=False)
+    dialect, names = csv_dialects.find(path), opened.columns
+    wanted = tuple(name for name in names if name)
+    if dialect.blanks:
+        return pyarrow.table({name: pyarrow.array(x) for name, x in opened.scan((), wanted).kept.items()})
+    read = csv.ReadOptions(skip_rows=dialect.skipped)
+    form = csv.ParseOptions(
+        delimiter=dialect.delimiter,
+        quote_char=dialect.quoted and '"',
+        newlines_in_values=dialect.quoted,
+    )
+    types = dict.fromkeys(csv_files.raw_header(path, dialect), pyarrow.string())
+    convert = csv.ConvertOptions(column_types=types, strings_can_be_null=False)
     try:
-        return csv.read_csv(path, parse_options=form, convert_options=types)
+        table = csv.read_csv(path, read_options=read, parse_options=form, convert_options=convert)
+        return table.rename_columns(list(names)).select([i for i, name in enumerate(names) if name])
     except (pyarrow.ArrowException, OSError) as error:
-        csv_files.open_csv(path).scan((), ())  # says which line it is
+        opened.scan((), ())  # says which line it is
         raise InputError(f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}") from None
 
 

@@ -44,8 +44,12 @@ def table_splits(
     for split, rows in vectors.items():
         if not len(rows):
             raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
-    encoded = _labels(tables, keys, first.class_names) if keys else None
-    return {split: _source(rows, encoded, split, where) for split, rows in vectors.items()}
+    notes = tuple(note for every in tables.values() for table in every for note in table.notes)
+    if not keys:
+        return {split: unlabelled(len(rows), _reader(rows), notes) for split, rows in vectors.items()}
+    encoded = _labels(tables, keys, first.class_names, labels.asked(spec))
+    encoded = encoded._replace(notes=(*notes, *encoded.notes))
+    return {split: labels.labelled(_reader(x), encoded, split, lambda i: where) for split, x in vectors.items()}
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
@@ -84,20 +88,17 @@ def _vectors(table: Columns, chosen: Sequence[str], keys: Sequence[str]) -> np.n
     return vectors
 
 
-def _labels(tables: Tables, keys: Sequence[str], class_names: Mapping[str, list[str]]) -> labels.Labels:
+def _labels(
+    tables: Tables, keys: Sequence[str], class_names: Mapping[str, list[str]], asked: labels.Asked
+) -> labels.Labels:
     pieces = {
         key: {split: [(table.values(key), table.where) for table in every] for split, every in tables.items()}
         for key in keys
     }
     if len(pieces) > 1:
-        return labels.several(pieces)
-    return labels.encode(pieces[keys[0]], keys[0], class_names.get(keys[0]))
+        return labels.several(pieces, asked)
+    return labels.encode(pieces[keys[0]], keys[0], class_names.get(keys[0]), asked=asked)
 
 
-def _source(vectors: np.ndarray, encoded: labels.Labels | None, split: str, where: str) -> Source:
-    def read(i: int) -> dict:
-        return {"vector": vectors[i]}
-
-    if encoded is None:
-        return unlabelled(len(vectors), read)
-    return labels.labelled(len(vectors), read, encoded, encoded.values[split], lambda i: where)
+def _reader(vectors: np.ndarray) -> Callable[[int], dict]:
+    return lambda i: {"vector": vectors[i]}

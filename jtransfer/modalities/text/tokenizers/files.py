@@ -9,13 +9,12 @@ from typing import Any
 import tokenizers as hf
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text.tokenizers import marian, sentences, vocabularies
+from jtransfer.modalities.text.tokenizers import added_tokens, marian, sentences, vocabularies
 from jtransfer.modalities.text.tokenizers.tokenizer import Template, Tokenizer
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights.checkpoint import Checkpoint
 from jtransfer.weights.identify import sidecar_files
 
-_NAMES = ("pad", "eos", "bos", "unk", "cls", "sep", "mask")
 _USUAL = {
     "pad": ("[PAD]", "<pad>"),
     "eos": ("</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>"),
@@ -25,6 +24,19 @@ _USUAL = {
     "sep": ("[SEP]",),
     "mask": ("[MASK]", "<mask>"),
 }
+_OF_WORD_PIECES = (
+    "Bert",
+    "DistilBert",
+    "Electra",
+    "MobileBert",
+    "MPNet",
+    "ConvBert",
+    "Funnel",
+    "SqueezeBert",
+    "LayoutLM",
+)
+_OWN_MARKS = hf.processors.RobertaProcessing  # whatever the configuration says
+_OF_BYTES = ("GPT2", "Roberta", "Bart", "Longformer")
 _UNTYPED = ("DistilBert", "Roberta", "Camembert", "GPT", "T5", "Llama", "Gemma", "Qwen", "Bart", "MPNet")
 
 
@@ -33,8 +45,8 @@ def open(source: str | os.PathLike | Checkpoint) -> Tokenizer:
 
     The first of these files that exists is read: `source.spm`, `target.spm` and `vocab.json` (Marian);
     `tokenizer.json`; `vocab.txt` (BERT); `vocab.json` and `merges.txt` (GPT-2, RoBERTa, BART);
-    `sentencepiece.bpe.model` (XLM-R); `spiece.model` (T5); `tokenizer.model` (Llama, Gemma). `tokenizer_config.json`
-    and `special_tokens_map.json` are followed where they exist.
+    `sentencepiece.bpe.model` (XLM-R); `spiece.model` (T5); `tokenizer.model` (Llama, Gemma). `tokenizer_config.json`,
+    `special_tokens_map.json` and `added_tokens.json` are followed where they exist.
 
     Args:
       source: A local folder, or a file in it, such as the weights; or an address or an open checkpoint (see
@@ -49,7 +61,7 @@ def open(source: str | os.PathLike | Checkpoint) -> Tokenizer:
         return marian.open_marian(path, config, read_json(path / "vocab.json"))
     for name, make in _KINDS.items():
         if (path / name).is_file():
-            return _tokenizer(path, _made(make, path / name, config), config)
+            return _tokenizer(path, _made(make, path / name, config), config, path / name)
     raise InputError(
         f"{path} holds no tokenizer: none of source.spm, {', '.join(_KINDS)}; put those of the weights there"
     )
@@ -86,18 +98,22 @@ def read_json(path: Path) -> Any:
 
 def _config(folder: Path) -> dict[str, Any]:
     """What the files beside the vocabulary say; a token is a text or `{"content": text}`."""
-    content = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            stated = read_json(folder / name)
-            if not isinstance(stated, dict):
-                raise InputError(f"{folder / name}: must be an object {{…}}")
-            content |= stated
-    return content
+    names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    return added_tokens.stated(folder, {n: read_json(folder / n) for n in names if (folder / n).is_file()})
 
 
 def _from_json(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
-    return hf.Tokenizer.from_file(str(path))
+    """The tokenizer of `tokenizer.json`, but with what the configuration says that the class of it takes from there."""
+    made = hf.Tokenizer.from_file(str(path))
+    kind = str(config.get("tokenizer_class", ""))
+    if kind.startswith(_OF_WORD_PIECES) and isinstance(made.normalizer, hf.normalizers.BertNormalizer):
+        made.normalizer = vocabularies.bert_normalizer(config)
+    if kind.startswith(_OF_BYTES) and isinstance(made.pre_tokenizer, hf.pre_tokenizers.ByteLevel):
+        made.pre_tokenizer.add_prefix_space = bool(config.get("add_prefix_space", False))
+    unprefixed = kind.startswith("Llama") and config.get("add_prefix_space") is False
+    if unprefixed and isinstance(made.pre_tokenizer, hf.pre_tokenizers.Metaspace):
+        made.pre_tokenizer.prepend_scheme = "never"
+    return made
 
 
 _KINDS: dict[str, Callable[[Path, Mapping[str, Any]], hf.Tokenizer]] = {
@@ -110,6 +126,14 @@ _KINDS: dict[str, Callable[[Path, Mapping[str, Any]], hf.Tokenizer]] = {
 }
 
 
+def _usual(path: Path) -> Mapping[str, str]:
+    """The special tokens of the kind of a file; those of `tokenizer.json` stand in it."""
+    if path.name == "vocab.json":
+        return vocabularies.usual(read_json(path))
+    kinds = {"vocab.txt": vocabularies.BERT, "sentencepiece.bpe.model": sentences.XLM_ROBERTA}
+    return (kinds | {"spiece.model": sentences.T5, "tokenizer.model": sentences.LLAMA}).get(path.name, {})
+
+
 def _made(make: Callable, path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     try:
         return make(path, config)
@@ -119,11 +143,14 @@ def _made(make: Callable, path: Path, config: Mapping[str, Any]) -> hf.Tokenizer
         raise InputError(f"{path}: cannot be read as a tokenizer: {str(error).splitlines()[0]}") from None
 
 
-def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any]) -> Tokenizer:
+def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], vocabulary: Path) -> Tokenizer:
     made.no_truncation()
     made.no_padding()
-    special = _special(made, config)
-    template = _template(made, config, special)
+    usual = _usual(vocabulary)
+    added_tokens.add(made, config, usual, vocabulary)
+    special = _special(made, added_tokens.named(config, usual))
+    marked = vocabulary.name != "tokenizer.json" and not isinstance(made.post_processor, _OWN_MARKS)
+    template = _template(made, config if marked else {}, special)
     if "bos" in special and template.before[:1] == ((special["bos"], 0),) and len(template.after) == 1:
         special = {"cls": special["bos"], "sep": template.after[0][0]} | special
     ids = made.get_vocab(with_added_tokens=True).values()
@@ -137,7 +164,7 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any]) -> T
         encoding = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
         return encoding.ids, [-1 if word is None else word for word in encoding.word_ids]
 
-    length = config.get("model_max_length")
+    length = config.get("model_max_length", config.get("max_len"))
     return Tokenizer(
         path=str(folder),
         vocabulary=max(ids) + 1,
@@ -147,27 +174,20 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any]) -> T
         split_words=split_words,
         join=lambda ids: made.decode(ids, skip_special_tokens=True),
         typed=_typed(config, template),
+        note=added_tokens.moved(made, config),
         **special,
     )
 
 
-def _special(made: hf.Tokenizer, config: Mapping[str, Any]) -> dict[str, Any]:
+def _special(made: hf.Tokenizer, named: Mapping[str, str]) -> dict[str, Any]:
     """The ids of the special tokens that the files name, or that go by their usual name."""
-    named = {name: _content(config.get(f"{name}_token")) for name in _NAMES}
-    new = [token for token in named.values() if token and made.token_to_id(token) is None]
-    made.add_special_tokens(new)
     special = {}
-    for name in _NAMES:
-        choices = (token,) if (token := named[name]) else _USUAL[name]
+    for name in _USUAL:
+        choices = (named[name],) if name in named else _USUAL[name]
         ids = [i for token in choices if (i := made.token_to_id(token)) is not None]
         if ids:
             special[name] = ids[0]
     return special
-
-
-def _content(token: Any) -> str | None:
-    token = token.get("content") if isinstance(token, dict) else token
-    return token if isinstance(token, str) else None
 
 
 def _template(made: hf.Tokenizer, config: Mapping[str, Any], special: Mapping[str, int]) -> Template:

@@ -12,11 +12,14 @@ import tokenizers as hf
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text.tokenizers.vocabularies import mask
+from jtransfer.modalities.text.tokenizers import added_tokens, vocabularies
 
 _UNIGRAM, _BPE = 1, 2  # trainer_spec.model_type
 _CONTROL, _USER = 3, 4  # piece.type
 _SPACE = "▁"
+XLM_ROBERTA = vocabularies.ROBERTA
+T5 = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
+LLAMA: dict[str, str] = {}  # the model itself says which pieces are special
 
 
 def xlm_roberta(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
@@ -30,12 +33,12 @@ def xlm_roberta(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
       InputError: The file is no such model.
     """
     proto = _read(path, _UNIGRAM)
-    first = ("<s>", "<pad>", "</s>", "<unk>")
-    pieces = [*((token, 0.0) for token in first), *_scores(proto)[3:], ("<mask>", 0.0)]
+    named = XLM_ROBERTA | added_tokens.named(config, XLM_ROBERTA)
+    bos, pad, eos, unk, mask = (named[name] for name in ("bos", "pad", "eos", "unk", "mask"))
+    pieces = [*((token, 0.0) for token in (bos, pad, eos, unk)), *_scores(proto)[3:], (mask, 0.0)]
     made = _unigram(proto, pieces, unknown=3)
-    made.add_special_tokens([*first, mask(config)])
     made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single=[bos, "$A", eos], pair=[bos, "$A", eos, eos, "$B", eos], special_tokens=[(bos, 0), (eos, 2)]
     )
     return made
 
@@ -58,7 +61,8 @@ def t5(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     names = [piece for piece, _ in pieces]
     if "[CLS]" in names or "</s>" not in names:
         raise InputError(f"{path}: is not T5's: it lacks </s> or has [CLS]; give the tokenizer.json of these weights")
-    made.add_special_tokens([token for token in ("<pad>", "</s>", "<unk>") if token in names] + extra)
+    sentinels = [] if isinstance(config.get("extra_special_tokens"), list) else extra
+    made.add_special_tokens([piece.piece for piece in proto.pieces if piece.type == _CONTROL] + sentinels)
     made.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", names.index("</s>"))]
     )
@@ -92,6 +96,7 @@ def llama(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     steps = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     if proto.normalizer_spec.add_dummy_prefix:
         scheme = "always" if config.get("legacy") else "first"
+        scheme = "never" if config.get("add_prefix_space") is False else scheme
         made.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme=scheme, split=False)
         steps.append(decoders.Strip(" ", 1, 0))
     else:

@@ -63,6 +63,7 @@ class Tokenizer:
       join: A function from ids to their text, without special tokens.
       typed: Whether the model takes `token_type_ids`.
       target: The tokenizer of targets, where it is another one, as Marian's.
+      note: What a user should know of the files, or "".
       pad: The id of padding; None where there is none, as for the following.
       eos: The id of the end of a text.
       bos: The id of the beginning of a text.
@@ -81,6 +82,7 @@ class Tokenizer:
     join: Callable[[Sequence[int]], str]
     typed: bool = False
     target: "Tokenizer | None" = None
+    note: str = ""
     pad: int | None = None
     eos: int | None = None
     bos: int | None = None
@@ -194,7 +196,7 @@ def check(tokenizer: Tokenizer, embedded: int) -> str | None:
       embedded: The number of ids that the model embeds.
 
     Returns:
-      A warning if the model has more ids than padding explains; otherwise None.
+      A warning if the model has more ids than padding explains, or the files contradict each other; otherwise None.
 
     Raises:
       InputError: The tokenizer has ids that the model lacks.
@@ -205,6 +207,8 @@ def check(tokenizer: Tokenizer, embedded: int) -> str | None:
             f"the tokenizer of {tokenizer.path} has {size} tokens, but the model embeds {embedded}: they do not belong "
             "together; give the tokenizer of these weights, or enlarge the model's vocabulary"
         )
+    if tokenizer.note:
+        return f"{tokenizer.path}: {tokenizer.note}"
     if size == embedded or (embedded % 8 == 0 and embedded - size < 128) or embedded - size < 8:
         return None
     return f"the tokenizer of {tokenizer.path} has {size} tokens, the model embeds {embedded}: is it the right one?"

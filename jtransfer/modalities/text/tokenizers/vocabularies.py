@@ -9,6 +9,18 @@ import tokenizers as hf
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.text.tokenizers import added_tokens
+
+BERT = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+ROBERTA = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>", "cls": "<s>", "mask": "<mask>"}
+GPT2 = {"bos": "<|endoftext|>", "eos": "<|endoftext|>", "unk": "<|endoftext|>"}
+
+
+def usual(vocabulary: Mapping[str, int]) -> Mapping[str, str]:
+    """Returns the special tokens of RoBERTa, or those of GPT-2, by which of them a vocabulary has."""
+    if "<s>" in vocabulary and "</s>" in vocabulary:
+        return ROBERTA
+    return GPT2 if "<|endoftext|>" in vocabulary else {}
 
 
 def word_pieces(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
@@ -23,24 +35,35 @@ def word_pieces(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     """
     lines = path.read_text(encoding="utf-8").split("\n")
     vocabulary = {token.rstrip("\r"): i for i, token in enumerate(lines if lines[-1] else lines[:-1])}
-    missing = [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in vocabulary]
+    named = BERT | added_tokens.named(config, BERT)
+    unk, cls, sep = (named[name] for name in ("unk", "cls", "sep"))
+    missing = [token for token in (unk, cls, sep) if token not in vocabulary]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}: it is no vocabulary of WordPiece")
-    made = hf.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    made.normalizer = normalizers.BertNormalizer(
+    made = hf.Tokenizer(models.WordPiece(vocabulary, unk_token=unk, max_input_chars_per_word=100))
+    made.normalizer = bert_normalizer(config)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.post_processor = processors.TemplateProcessing(
+        single=[cls, "$A", sep],
+        pair=[cls, "$A", sep, "$B:1", f"{sep}:1"],
+        special_tokens=[(token, vocabulary[token]) for token in (cls, sep)],
+    )
+    return made
+
+
+def bert_normalizer(config: Mapping[str, Any]) -> normalizers.Normalizer:
+    """Returns what BERT does to a text before it is split, which three fields of the configuration change.
+
+    Args:
+      config: The content of the configuration files: `do_lower_case` (True), `strip_accents` (as `do_lower_case`) and
+        `tokenize_chinese_chars` (True).
+    """
+    return normalizers.BertNormalizer(
         lowercase=config.get("do_lower_case", True),
         strip_accents=config.get("strip_accents"),
         handle_chinese_chars=config.get("tokenize_chinese_chars", True),
     )
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    made.add_special_tokens([t for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if t in vocabulary])
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
-    )
-    return made
 
 
 def byte_pairs(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
@@ -65,19 +88,8 @@ def byte_pairs(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     prefix = bool(config.get("add_prefix_space", False))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     made.decoder = decoders.ByteLevel()
-    if "<s>" in vocabulary and "</s>" in vocabulary:
-        made.post_processor = processors.RobertaProcessing(
-            ("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"]), add_prefix_space=prefix
-        )
-        made.add_special_tokens([token for token in ("<s>", "<pad>", "</s>", "<unk>") if token in vocabulary])
-        if "<mask>" in vocabulary:
-            made.add_special_tokens([mask(config)])
-    elif "<|endoftext|>" in vocabulary:
-        made.add_special_tokens(["<|endoftext|>"])
+    if usual(vocabulary) == ROBERTA:
+        named = ROBERTA | added_tokens.named(config, ROBERTA)
+        sep, cls = ((token, vocabulary[token]) for token in (named["sep"], named["cls"]))
+        made.post_processor = processors.RobertaProcessing(sep, cls, add_prefix_space=prefix)
     return made
-
-
-def mask(config: Mapping[str, Any]) -> hf.AddedToken:
-    """Returns the token `<mask>`, which may take in the space before it, as the configuration says."""
-    stated = config.get("mask_token")
-    return hf.AddedToken("<mask>", lstrip=isinstance(stated, dict) and bool(stated.get("lstrip")))
