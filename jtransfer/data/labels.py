@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -127,7 +128,14 @@ def _answer(item: Item, name: str) -> int:
 
 
 def _items(pieces: Pieces) -> list[Item]:
-    return [(value, where, i) for values, where in pieces for i, value in enumerate(values)]
+    return [(_composed(value), where, i) for values, where in pieces for i, value in enumerate(values)]
+
+
+def _composed(value: Any) -> Any:
+    """A label with its letters in Unicode's composed form, in which all systems write them alike."""
+    if isinstance(value, list):
+        return [_composed(item) for item in value]
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) and not value.isascii() else value
 
 
 def _flat(every: Sequence[Item]) -> list[Item]:

@@ -76,7 +76,7 @@ def grouped_folds(groups: Int[np.ndarray, " N"], folds: int, seed: int) -> Int[n
 
 def _within(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The random place of each example within its class, and the size of that."""
-    classes, number, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    _, number, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     starts = np.cumsum(sizes) - sizes
     return _ranks(number, random(len(labels), seed)) - starts[number], sizes[number]
 

@@ -1,4 +1,4 @@
-"""Parts of data sets: `train`, `train[:90%]`, `train+test[100:200]`, `all`, as in TFDS; and parts that are drawn, such as
+"""Parts of data sets: `train`, `train[:90%]`, `train+test[100:200]`, `all`, as in TFDS; and parts that are drawn, as
 `random(:80%, seed=0)`, `stratified(80%:)`, `grouped(patient, :80%)` and `stratified(folds=5, fold=0)`."""
 
 import dataclasses
@@ -137,11 +137,14 @@ def _part(part: str, sizes: Mapping[str, int], where: str) -> list[tuple[str, in
 
 
 def _hint(split: str, sizes: Mapping[str, int]) -> str:
-    known = list(sizes)
-    if known == ["all"]:
+    if list(sizes) == ["all"]:
         return "; cut it, such as data.train='stratified(:80%)' and data.test='stratified(80%:)'"
-    if split in split_names.MEANINGS and split != "train":
-        return f"; choose one, such as data.{split}={known[-1]!r}, or a part that is not trained on"
+    wanted = split_names.meaning(split)
+    other = next((name for name in sizes if {wanted, split_names.meaning(name)} == {"test", "validation"}), None)
+    if wanted == "test" and other:
+        return f"; that may be data.test={other!r}"
+    if wanted in ("test", "validation") and (train := split_names.resolve("train", sizes)):
+        return f"; hold a part out: data.train='random({train}, :90%)', data.{wanted}='random({train}, 90%:)'"
     return ""
 
 

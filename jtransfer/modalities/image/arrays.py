@@ -1,24 +1,27 @@
 """`.npz` files of images."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from jtransfer.core.errors import InputError
 from jtransfer.data import npz_files
 from jtransfer.data.source import Declined, Source
+from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
 
 
 def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of an `.npz` file of images.
 
-    The file has `images` and `labels`, or `x_train`, `y_train`, `x_test` and `y_test`. Images are uint8 [N, H, W] or
-    [N, H, W, 1 | 3 | 4]. For embeddings, `images_pair`, `x_train_pair` and `x_test_pair` may hold the images that
-    belong together with them, and labels are not needed.
+    The file has `images` and `labels`, or `x_train`, `y_train`, `x_test` and `y_test`. Images are [N, H, W] or
+    [N, H, W, 1 | 3 | 4], uint8, or of another dtype whose range is known (`depth`). For embeddings, `images_pair`,
+    `x_train_pair` and `x_test_pair` may hold the images that belong together with them, and labels are not needed.
 
     Args:
       location: The path of the file.
-      spec: As for `data.open`.
+      spec: As for `data.open`; `range` says what values images that are not uint8 go from and to.
 
     Raises:
       InputError: As for `npz_files.read` and `npz_files.encode`.
@@ -30,22 +33,39 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
             f"{arrays.where}: needs the arrays images and labels, features and labels, or x_train, y_train, x_test and "
             f"y_test; it has {', '.join(arrays.held) or 'none'}"
         )
+    limits = spec.get("range", ())
+    depth.check_limits(limits)
+    notes = []
     for found in (arrays.inputs, arrays.partners):
         for split, images in found.items():
-            _check(images, f"{arrays.where}, split {split}")
-    labels, channels = npz_files.encode(arrays), spec.get("channels", 3)
-    return {split: npz_files.source(arrays, labels, split, _reader(arrays, split, channels)) for split in arrays.inputs}
+            notes.append(_check(images, limits, f"{arrays.where}, split {split}"))
+    labels, channels, told = npz_files.encode(arrays), spec.get("channels", 3), tuple(filter(None, notes))
+
+    def source(split: str) -> Source:
+        read = _reader(arrays, split, channels, limits)
+        images = arrays.inputs[split]
+        made = npz_files.source(arrays, labels, split, read)
+        return dataclasses.replace(made, fingerprint=lambda i: images[i].tobytes(), notes=told)
+
+    return {split: source(split) for split in arrays.inputs}
 
 
-def _reader(arrays: npz_files.Arrays, split: str, channels: int) -> Callable[[int], dict[str, np.ndarray]]:
+def _reader(
+    arrays: npz_files.Arrays, split: str, channels: int, limits: Sequence[float]
+) -> Callable[[int], dict[str, np.ndarray]]:
     images = {"image": arrays.inputs[split]}
     if split in arrays.partners:
         images["image_pair"] = arrays.partners[split]
-    return lambda i: {name: with_channels(every[i], channels) for name, every in images.items()}
+    return lambda i: {name: with_channels(depth.to_uint8(e[i], limits), channels) for name, e in images.items()}
 
 
-def _check(images: np.ndarray, where: str) -> None:
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,), (4,)):
+def _check(images: np.ndarray, limits: Sequence[float], where: str) -> str:
+    """Checks the shape and the range of images; returns a line to print, or ""."""
+    if images.dtype.kind not in "buif" or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,), (4,)):
         raise Declined(
-            f"{where}: images must be uint8 [N, H, W] or [N, H, W, 1 | 3 | 4], not {images.dtype} {list(images.shape)}"
+            f"{where}: images must be uint8 [N, H, W] or [N, H, W, 1 | 3 | 4], or other numbers whose range is given "
+            f"in data.range, not {images.dtype} {list(images.shape)}"
         )
+    if images.dtype == np.uint8 and len(limits):
+        raise InputError(f"{where}: data.range={tuple(limits)} is for images that are not uint8; leave it out")
+    return depth.check([images], limits, where)

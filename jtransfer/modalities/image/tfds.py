@@ -1,5 +1,6 @@
 """Reads the images of data sets that TensorFlow Datasets has prepared."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels
 from jtransfer.data.source import Declined, Source
-from jtransfer.data.tfds_records import builder, decoder, names_of, one_feature, opened, plain
+from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain
+from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
 
 
@@ -20,7 +22,7 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
 
     Args:
       name: The name in TFDS.
-      spec: `dir`, `image_key`, `label_key` and `channels`, as for `data.open`.
+      spec: `dir`, `image_key`, `label_key`, `channels` and `range`, as for `data.open`.
 
     Raises:
       InputError: The data set is not prepared, not in array_record files, or has no such label.
@@ -33,17 +35,41 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
         if key not in features:
             raise error(f"{name} has no feature {key!r}; set data.{field} to one of: {', '.join(sorted(features))}")
     parts = {split: opened(prepared, split) for split in prepared.info.splits}
-    feature, channels = features[label_key], spec.get("channels", 3)
+    image_of, told = _images(name, parts, features[image_key], image_key, spec)
+    feature = features[label_key]
     if feature.shape == () and np.dtype(feature.np_dtype).kind in "iu":
-        return _classes(parts, features, image_key, label_key, channels)
-    return _encoded(name, parts, features, image_key, label_key, channels)
+        sources = _classes(parts, features, image_of, label_key)
+    else:
+        sources = _encoded(name, parts, features, image_of, image_key, label_key)
+    return {
+        split: dataclasses.replace(
+            source, column=columns(parts[split][1], features, name), fingerprint=parts[split][1].__getitem__, notes=told
+        )
+        for split, source in sources.items()
+    }
 
 
-def _classes(parts: Mapping[str, tuple], features: Any, image_key: str, label_key: str, channels: int) -> dict:
+def _images(
+    name: str, parts: Mapping[str, tuple], feature: Any, key: str, spec: Mapping
+) -> tuple[Callable[[Mapping], np.ndarray], tuple[str, ...]]:
+    """A function from an example to its image, uint8 [H, W, channels], and lines to print."""
+    limits, channels = spec.get("range", ()), spec.get("channels", 3)
+    depth.check_limits(limits)
+    kind = np.dtype(feature.np_dtype)
+    if kind == np.uint8 and len(limits):
+        raise InputError(f"{name}: data.range={tuple(limits)} is for images that are not uint8; leave it out")
+    told = ""
+    if kind.kind in "uif" and kind != np.uint8:
+        some = (np.asarray(every[i][key]) for every, _ in parts.values() for i in depth.spread(len(every)))
+        told = depth.check(some, limits, name)
+    return lambda example: with_channels(depth.to_uint8(example[key], limits), channels), (told,) if told else ()
+
+
+def _classes(parts: Mapping[str, tuple], features: Any, image_of: Callable, label_key: str) -> dict[str, Source]:
     def reader(examples: Any) -> Callable[[int], dict]:
         def read(index: int) -> dict:
             example = examples[index]
-            return {"image": with_channels(example[image_key], channels), "label": int(example[label_key])}
+            return {"image": image_of(example), "label": int(example[label_key])}
 
         return read
 
@@ -64,11 +90,11 @@ def _classes(parts: Mapping[str, tuple], features: Any, image_key: str, label_ke
 
 
 def _encoded(
-    name: str, parts: Mapping[str, tuple], features: Any, image_key: str, label_key: str, channels: int
+    name: str, parts: Mapping[str, tuple], features: Any, image_of: Callable, image_key: str, label_key: str
 ) -> dict[str, Source]:
     if features[label_key].shape not in ((), (None,)) and len(features[label_key].shape) != 1:
         raise InputError(f"{name}: the feature {label_key!r} is no label: {features[label_key]}; set data.label_key")
-    columns = {
+    values = {
         split: [
             (
                 [plain(value) for value in one_feature(records, features, label_key, 0, len(records))],
@@ -77,11 +103,11 @@ def _encoded(
         ]
         for split, (_, records) in parts.items()
     }
-    encoded = labels.encode(columns, label_key, names_of(features[label_key]))
+    encoded = labels.encode(values, label_key, names_of(features[label_key]))
 
     def reader(records: Any) -> Callable[[int], dict]:
         decode = decoder(features, [image_key])
-        return lambda index: {"image": with_channels(decode(records[index])[image_key], channels)}
+        return lambda index: {"image": image_of(decode(records[index]))}
 
     return {
         split: labels.labelled(len(records), reader(records), encoded, encoded.values[split], _where(name, split))

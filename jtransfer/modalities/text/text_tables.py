@@ -1,5 +1,6 @@
 """Reads texts from tables (CSV, TSV, JSON lines and Parquet), of one split or several, each of one file or several."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,16 +43,30 @@ def table_splits(
         if not size:
             raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
     if not columns.labels:
-        return {
+        sources = {
             split: _whole([unlabelled(part.size, _reader(part, columns)) for part in parts])
             for split, parts in rows.items()
         }
-    return _labelled(rows, columns, _labels(rows, columns, first.class_names))
+    else:
+        sources = _labelled(rows, columns, _labels(rows, columns, first.class_names))
+    return {split: dataclasses.replace(source, column=_column(tables[split])) for split, source in sources.items()}
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
 jsonl_splits = functools.partial(table_splits, "jsonl", (".jsonl", ".json", ".ndjson"), open_jsonl)
 parquet_splits = functools.partial(table_splits, "parquet", (".parquet",), open_parquet)
+
+
+def _column(tables: Sequence[Table]) -> Callable[[str], list]:
+    """A function from the name of a column to its values in all files of a split."""
+
+    def column(name: str) -> list:
+        for table in tables:
+            if name not in table.columns:
+                raise InputError(f"{table.path}: has no column {name!r}, only {', '.join(table.columns)}")
+        return [value for table in tables for value in table.scan((), (name,)).kept[name]]
+
+    return column
 
 
 def _rows(table: Table, columns: Columns) -> Rows:

@@ -1,5 +1,6 @@
 """Reads the texts of data sets that TensorFlow Datasets has prepared."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import labels, tfds_records
 from jtransfer.data.labels import labelled
 from jtransfer.data.source import Declined, Source, unlabelled
-from jtransfer.data.tfds_records import decoder, names_of, one_feature, opened, plain
+from jtransfer.data.tfds_records import columns, decoder, names_of, one_feature, opened, plain
 from jtransfer.modalities.text.table import Columns, choose
 
 
@@ -36,6 +37,11 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     if len(chosen.labels) > 1:
         raise InputError(f"{name}: data.label_key={spec['label_key']!r}: give one feature")
     records = {split: opened(builder, split)[1] for split in builder.info.splits}
+    sources = _sources(records, features, chosen, name)
+    return {s: dataclasses.replace(sources[s], column=columns(some, features, name)) for s, some in records.items()}
+
+
+def _sources(records: Mapping[str, Any], features: Any, chosen: Columns, name: str) -> dict[str, Source]:
     if not chosen.labels:
         return {s: unlabelled(len(some), _reader(some, features, chosen.texts)) for s, some in records.items()}
     key = chosen.labels[0]
@@ -49,13 +55,13 @@ def _is_text(feature: Any) -> bool:
     return feature.shape in ((), (None,)) and np.dtype(feature.np_dtype).kind in "OSU"
 
 
-def _reader(records: Any, features: Any, columns: Mapping[str, str]) -> Callable[[int], dict]:
-    decode = decoder(features, columns.values())
+def _reader(records: Any, features: Any, texts: Mapping[str, str]) -> Callable[[int], dict]:
+    decode = decoder(features, texts.values())
 
     def read(i: int) -> dict:
         example = decode(records[i])
         try:
-            return {ours: plain(example[column]) for ours, column in columns.items()}
+            return {ours: plain(example[column]) for ours, column in texts.items()}
         except UnicodeDecodeError as error:
             raise InputError(f"example {i}: a text is not UTF-8 ({error.reason}); prepare the data set again") from None
 
@@ -75,11 +81,11 @@ def _encoded(records: Mapping, features: Any, chosen: Columns, names: Any, name:
     key = chosen.labels[0]
     if features[key].shape not in ((), (None,)):
         raise InputError(f"{name}: the feature {key!r} is no label: {features[key]}; set data.label_key")
-    columns = {
+    values = {
         split: [([plain(v) for v in one_feature(some, features, key, 0, len(some))], _where(name, split))]
         for split, some in records.items()
     }
-    encoded = labels.encode(columns, key, names, chosen.words)
+    encoded = labels.encode(values, key, names, chosen.words)
     return {
         split: labelled(
             len(some), _reader(some, features, chosen.texts), encoded, encoded.values[split], _where(name, split)
