@@ -107,8 +107,13 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
         return at
 
     def read_labels(start: int, stop: int) -> np.ndarray:
-        every = [np.asarray(whole.read_labels(first, last)) for whole, first, last in pieces]
-        return np.concatenate(every)[start:stop]
+        every, offset = [], 0
+        for whole, first, last in pieces:
+            low, high = max(start - offset, 0), min(stop - offset, last - first)
+            if low < high:
+                every.append(np.asarray(whole.read_labels(first + low, first + high)))
+            offset += last - first
+        return np.concatenate(every) if every else np.asarray(pieces[0][0].read_labels(0, 0))
 
     def column(name: str) -> list:
         return [value for whole, first, last in pieces for value in whole.column(name)[first:last]]  # pyright: ignore

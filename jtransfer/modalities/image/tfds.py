@@ -42,9 +42,7 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     else:
         sources = _encoded(name, parts, features, image_of, image_key, label_key)
     return {
-        split: dataclasses.replace(
-            source, column=columns(parts[split][1], features, name), fingerprint=parts[split][1].__getitem__, notes=told
-        )
+        split: dataclasses.replace(source, column=columns(parts[split][1], features, name), notes=told)
         for split, source in sources.items()
     }
 
