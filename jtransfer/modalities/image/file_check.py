@@ -5,7 +5,7 @@ import hashlib
 import operator
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ _WHOLE = {  # the first bytes of a kind → what the last bytes of a whole file 
     b"GIF8": b"\x3b",
 }
 _PARTS = ((273, 279), (324, 325))  # tags of TIFF: offsets and lengths of strips, and of tiles
+_DOUBT = "?"
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
 
@@ -35,34 +36,47 @@ class Checked(NamedTuple):
     deep: bool
 
 
-def check(paths: Iterable[str]) -> list[Checked]:
-    """Checks files, several at a time. What is known of a file is kept until it changes."""
+def check(paths: Sequence[str]) -> list[Checked]:
+    """Checks files. What is known of a file is kept until it changes."""
     with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(_check, paths))
+        looked = list(threads.map(_looked_at, paths))
+    with warnings.catch_warnings():  # which threads can't share
+        warnings.simplefilter("ignore")
+        return [_resolved(path, one) if one.problem == _DOUBT else one for path, one in zip(paths, looked, strict=True)]
 
 
-def _check(path: str) -> Checked:
+def _looked_at(path: str) -> Checked:
     try:
         stat = os.stat(path)
+        return _ends(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         return Checked(error.strerror or "can't be read", b"", False)
-    return _known(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(1 << 18)
-def _known(path: str, size: int, changed: int) -> Checked:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD)
-            file.seek(max(0, size - _TAIL))
-            tail = file.read(_TAIL)
-    except OSError as error:
-        return Checked(error.strerror or "can't be read", b"", False)
+def _ends(path: str, size: int, changed: int) -> Checked:
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+        file.seek(max(0, size - _TAIL))
+        tail = file.read(_TAIL)
     digest = hashlib.blake2b(b"%d" % size + head + tail, digest_size=16).digest()
-    if not size:
-        return Checked("it is empty", digest, False)
-    whole = _is_whole(head, tail, size)
-    return Checked("" if whole else _problem(path, head, size), digest, _may_be_deep(head))
+    problem = "it is empty" if not size else "" if _is_whole(head, tail, size) else _DOUBT
+    return Checked(problem, digest, _may_be_deep(head))
+
+
+@functools.lru_cache(1 << 16)
+def _resolved(path: str, looked: Checked) -> Checked:
+    """What is known of a file whose bytes do not tell, from decoding it; of TIFF, from where its parts lie."""
+    try:
+        with Image.open(path) as image:
+            if not _holds_its_parts(image, os.path.getsize(path)):
+                image.load()
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            return looked._replace(problem=f"it is no image, but begins with {file.read(12)!r}")
+    except _UNREADABLE as error:
+        return looked._replace(problem=" ".join(str(error).split()) or type(error).__name__)
+    return looked._replace(problem="")
 
 
 def _is_whole(head: bytes, tail: bytes, size: int) -> bool:
@@ -79,20 +93,6 @@ def _may_be_deep(head: bytes) -> bool:
     if head.startswith(b"\x89PNG"):
         return head[24:25] == b"\x10"
     return not head.startswith((b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM"))
-
-
-def _problem(path: str, head: bytes, size: int) -> str:
-    """Why a file can't be decoded; "" if it can. Of a TIFF file it is enough that all of its parts lie inside."""
-    try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")
-            if not _holds_its_parts(image, size):
-                image.load()
-    except UnidentifiedImageError:
-        return f"it is no image, but begins with {head[:12]!r}"
-    except _UNREADABLE as error:
-        return " ".join(str(error).split()) or type(error).__name__
-    return ""
 
 
 def _holds_its_parts(image: Image.Image, size: int) -> bool:

@@ -43,7 +43,7 @@ def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
     if not root.is_dir():
         raise InputError(f"{where}: there is no such folder")
     found = listing.scan(root)
-    checked = dict(zip(found.images, file_check.check(found.images.values()), strict=True))
+    checked = dict(zip(found.images, file_check.check(list(found.images.values())), strict=True))
     whole = {parts: path for parts, path in found.images.items() if not checked[parts].problem}
     problems = {found.images[parts]: one.problem for parts, one in checked.items() if one.problem}
     if problems and broken == "stop":
