@@ -233,7 +233,7 @@ def test_broken_files_are_all_named_or_left_out(tmp_path):
     broken = {
         "cat/empty.jpg": b"",
         "cat/page.jpg": b"<html>404</html>",
-        "dog/cut.png": whole[:-20],
+        "dog/cut.png": whole[:-40],
         "dog/cut.tif": (tmp_path / "dog" / "a.tif").read_bytes()[:60],
         "dog/cut.jpg": jpeg.read_bytes()[:500],
     }

@@ -65,5 +65,6 @@ def foreign_fields(
     own = fields(chosen)
     for other in MODALITIES.values():
         for name, default in fields(other).items():
-            if name not in own and name in config and config[name] != default:
+            stored = list if isinstance(default, tuple) else lambda value: value  # JSON has lists
+            if name not in own and name in config and stored(config[name]) != stored(default):
                 yield name, other

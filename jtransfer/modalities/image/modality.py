@@ -40,7 +40,7 @@ class Image(Modality):
 
     image_key: str = "image"
     channels: int = 3
-    range: tuple = ()
+    range: Sequence[float] = ()
     broken: str = "stop"
     transform: str = ""
     eval_transform: str = ""
