@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from jtransfer import data
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.image import tfds
 from jtransfer.modalities.image.pixels import decode
 
 RNG = np.random.default_rng(0)
@@ -206,3 +207,20 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.full((1, 4, 4), np.nan), labels=[0])
     with warnings.catch_warnings(), pytest.raises(InputError, match="not finite"):
         data.open({"name": f"npz:{tmp_path / 'a.npz'}", "range": (0, 1)}, "all")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_images_of_tfds_are_read_by_the_dtype_of_their_feature(dtype):
+    class Feature:
+        np_dtype = np.dtype(dtype)
+
+    limits = {"uint8": (0, 255), "uint16": (0, 65535), "float32": (0, 1)}[dtype]
+    examples = [{"image": (RAMP * limits[1]).astype(dtype)[..., None]}]
+    spec = {"channels": 1} | ({"range": limits} if dtype == "float32" else {})
+    image_of, told = tfds._images("set", {"train": (examples, None)}, Feature(), "image", spec)
+    assert np.abs(image_of(examples[0])[..., 0].astype(int) - EXPECTED).max() <= 1
+    assert bool(told) == (dtype != "uint8")
+    if dtype != "uint16":
+        other = {"float32": {}, "uint8": {"range": (0, 1)}}[dtype]
+        with pytest.raises(InputError, match=r"set: .*data\.range="):
+            tfds._images("set", {"train": (examples, None)}, Feature(), "image", other)

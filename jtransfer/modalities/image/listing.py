@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from jtransfer.core.errors import InputError
+
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"))
 _LEFT_OUT = frozenset(  # what notebooks, file servers and operating systems leave in folders
     ("@eadir", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "__pycache__", "lost+found")
@@ -47,21 +49,26 @@ def _scan(folder: str, parts: Parts, found: Listing, above: frozenset[str]) -> N
     if real in above:  # a link to a folder that it lies in
         return
     others: Counter[str] = Counter()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = unicodedata.normalize("NFC", entry.name)
-            if entry.is_dir():
-                if _is_left_out(name):
-                    found.hidden[name] += 1
-                else:
-                    found.folders.add((*parts, name))
-                    _scan(entry.path, (*parts, name), found, above | {real})
-            elif not _is_left_out(name):
-                suffix = os.path.splitext(name)[1].lower()
-                if suffix in SUFFIXES and entry.is_file():
-                    found.images[(*parts, name)] = entry.path
-                else:
-                    others[suffix] += 1
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}") from None
+    for entry in entries:
+        name = unicodedata.normalize("NFC", entry.name)
+        if entry.is_dir():
+            if _is_left_out(name):
+                found.hidden[name] += 1
+            else:
+                found.folders.add((*parts, name))
+                _scan(entry.path, (*parts, name), found, above | {real})
+        elif not _is_left_out(name):
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in SUFFIXES and (entry.is_file() or entry.is_symlink()):
+                while (*parts, name) in found.images:  # in another folder of the same name, differently composed
+                    name += "'"
+                found.images[(*parts, name)] = entry.path
+            else:
+                others[suffix] += 1
     if others:
         found.others[parts] = others
 
