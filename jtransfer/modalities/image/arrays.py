@@ -11,6 +11,8 @@ from jtransfer.data.source import Declined, Source
 from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
 
+_SHAPES = " [N, H, W] or [N, H, W, 1 | 3 | 4]"
+
 
 def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of an `.npz` file of images.
@@ -63,9 +65,9 @@ def _check(images: np.ndarray, limits: Sequence[float], where: str) -> str:
     """Checks the shape and the range of images; returns a line to print, or ""."""
     if images.dtype.kind not in "buif" or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,), (4,)):
         raise Declined(
-            f"{where}: images must be uint8 [N, H, W] or [N, H, W, 1 | 3 | 4], or other numbers whose range is given "
-            f"in data.range, not {images.dtype} {list(images.shape)}"
+            f"{where}: images must be uint8{_SHAPES}, or other numbers whose range is given in data.range, not "
+            f"{images.dtype} {list(images.shape)}"
         )
     if images.dtype == np.uint8 and len(limits):
         raise InputError(f"{where}: data.range={tuple(limits)} is for images that are not uint8; leave it out")
-    return depth.check([images], limits, where)
+    return depth.check([images], limits, where, _SHAPES)

@@ -55,13 +55,14 @@ def check_limits(limits: Sequence[float]) -> None:
         raise InputError(f"data.range={limits!r}: give the lowest and the highest value of the images, such as (0, 1)")
 
 
-def check(images: Iterable[np.ndarray], limits: Sequence[float], where: str) -> str:
+def check(images: Iterable[np.ndarray], limits: Sequence[float], where: str, shapes: str = "") -> str:
     """Checks on some of the images of a data set that their range is known.
 
     Args:
       images: Arrays as they are in the data set, of any shape; those of 8 bits say nothing.
       limits: `config.data.range`.
       where: The data set, for errors.
+      shapes: The shapes that images may have, for errors.
 
     Returns:
       A line that tells what was made of them; "" if there is nothing to tell.
@@ -82,7 +83,7 @@ def check(images: Iterable[np.ndarray], limits: Sequence[float], where: str) -> 
         return f"{where}: images of {kind} are read with values from {limits[0]:g} to {limits[1]:g}{cut}"
     if any(image.dtype != np.uint16 for image in deep):
         raise InputError(
-            f"{where}: images must be uint8, or their range known; these are {kind}, from {low:g} to {high:g}: "
+            f"{where}: images must be uint8{shapes}, or their range known; these are {kind}, from {low:g} to {high:g}: "
             f"{_advice(deep)}"
         )
     if high <= _TWELVE_BITS:
