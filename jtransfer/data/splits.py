@@ -78,7 +78,7 @@ def _take(split: str, sources: Mapping[str, Source], sizes: Mapping[str, int], n
     for part in parts:
         call = _CALL.fullmatch(part)
         if call:
-            asked = _parsed(*call.groups(), where)
+            asked = _parsed(call[1], call[2], where)
             inner = _take(asked.inner, sources, sizes, name)
             taken.append(picked(inner, _chosen(asked, inner, where)))
         else:

@@ -90,7 +90,7 @@ def overlaps(stream: Stream, where: str) -> list[str]:
     prints = {split: _prints(source) for split, source in stream.whole.items()}
     for first, second in itertools.combinations(stream.whole, 2):
         one, other = stream.whole[first], stream.whole[second]
-        chosen = np.isin(other.numbers, one.numbers).sum() if _numbered(one) and _numbered(other) else 0
+        chosen = 0 if one.numbers is None or other.numbers is None else int(np.isin(other.numbers, one.numbers).sum())
         held = set(prints[first])
         same = sum(count for key, count in Counter(prints[second]).items() if key in held)
         if common := max(chosen, same):
@@ -100,10 +100,6 @@ def overlaps(stream: Stream, where: str) -> list[str]:
                 f"{where}.{first}={stream.data[first]!r}, so its score is not that of new examples"
             )
     return lines
-
-
-def _numbered(source: Source) -> bool:
-    return source.numbers is not None
 
 
 def _prints(source: Source) -> list[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.image import depth
@@ -85,7 +85,7 @@ def values(file: str, limits: Sequence[float] = ()) -> tuple[np.ndarray, Sequenc
         raise InputError(f"cannot read the image {file}: {error}; repair or remove the file") from None
 
 
-def _read(opened: Image.Image, file: str, limits: Sequence[float]) -> tuple[np.ndarray, Sequence[float]]:
+def _read(opened: ImageFile.ImageFile, file: str, limits: Sequence[float]) -> tuple[np.ndarray, Sequence[float]]:
     scaled = opened.format == "PPM" and opened.tile[0][0] != "raw"  # by Pillow, from the largest value that it states
     inverted = opened.mode in _GREYS and getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == 0
     limits = () if scaled else limits or _stated(opened)
@@ -118,7 +118,7 @@ def _stated(image: Image.Image) -> tuple[float, ...]:
     return ()
 
 
-def _has_deep_colours(image: Image.Image) -> bool:
+def _has_deep_colours(image: ImageFile.ImageFile) -> bool:
     arguments = image.tile[0][3] if image.tile else ()
     raw = arguments if isinstance(arguments, str) else arguments[0] if arguments else ""
     return image.mode in ("RGB", "RGBA", "LA") and ";16" in str(raw) and "transparency" not in image.info
