@@ -1,5 +1,6 @@
 """Images that are not 8 bits of RGB: what becomes of them, in folders and arrays, by what Pillow and NumPy say."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -114,6 +115,29 @@ def test_sixteen_bits_of_colour(tmp_path, alpha):
         data.open({"name": f"folder:{tmp_path}"}, "all")
     image = data.open({"name": f"folder:{tmp_path}", "range": (0, 4095)}, "all")[0]["image"]
     np.testing.assert_array_equal(image, np.rint(colours[..., :3] * (255 / 4095)))
+
+
+def write_tiff(path, colours, orientation):
+    """A TIFF file of 16 bits of colour, which Pillow does not write."""
+    height, width, _ = colours.shape
+    raw, start = colours.astype("<u2").tobytes(), 8 + 2 + 12 * 11 + 4
+    tags = [(256, width), (257, height), (258, start), (259, 1), (262, 2), (273, start + 6), (274, orientation)]
+    tags += [(277, 3), (278, height), (279, len(raw)), (284, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, 3 if tag == 258 else 4, 3 if tag == 258 else 1, v) for tag, v in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<IHHH", 0, 16, 16, 16)
+    path.write_bytes(head + raw)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiff_files_of_sixteen_bits_of_colour_are_upright(tmp_path, orientation):
+    path = tmp_path / "a.tif"
+    write_tiff(path, RNG.integers(0, 65536, (4, 6, 3)), orientation)
+    with Image.open(path) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    np.testing.assert_array_equal(decode(str(path), 3), expected)
+    if orientation > 4:
+        with pytest.raises(InputError, match="needs its 16 bits of colour"):
+            decode(str(path), 3, (0, 4095))
 
 
 def over_white(image):

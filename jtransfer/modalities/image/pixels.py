@@ -90,8 +90,12 @@ def _read(opened: ImageFile.ImageFile, file: str, limits: Sequence[float]) -> tu
     inverted = opened.mode in _GREYS and getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == 0
     limits = () if scaled else limits or _stated(opened)
     if _has_deep_colours(opened):
+        orientation, turns = opened.getexif().get(_ORIENTATION, 1), opened.format == "TIFF"  # OpenCV turns TIFF itself
         opened.load()  # which says if the file is cut short
-        return _upright(_colours(file), opened.getexif().get(_ORIENTATION, 1)), limits
+        if (colours := None if turns and orientation > 4 else _colours(file)) is not None:
+            return (colours if turns else _upright(colours, orientation)), limits
+        if limits:
+            raise ValueError("data.range needs its 16 bits of colour, which can't be read of such a file")
     unsigned = getattr(opened, "tag_v2", {}).get(_FORMAT, (1,))[0] == 1
     image = ImageOps.exif_transpose(opened)
     if image.mode not in _GREYS:
@@ -124,11 +128,11 @@ def _has_deep_colours(image: ImageFile.ImageFile) -> bool:
     return image.mode in ("RGB", "RGBA", "LA") and ";16" in str(raw) and "transparency" not in image.info
 
 
-def _colours(file: str) -> np.ndarray:
-    """All 16 bits of colours, of which Pillow keeps the high byte."""
+def _colours(file: str) -> np.ndarray | None:
+    """All 16 bits of colours, of which Pillow keeps the high byte; None if OpenCV can't read them."""
     image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3 or image.shape[2] < 3:
-        raise ValueError("its colours of 16 bits can't be read")
+    if image is None or image.dtype != np.uint16 or image.ndim != 3 or image.shape[2] < 3:
+        return None
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 
