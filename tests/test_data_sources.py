@@ -301,7 +301,11 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
 
 def test_a_broken_image_is_named_through_the_loader(tmp_path):
     save(tmp_path / "a" / "1.png", gray(1))
-    (tmp_path / "a" / "2.png").write_bytes(b"no image")
+    save(tmp_path / "a" / "2.png", np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    whole = (tmp_path / "a" / "2.png").read_bytes()
+    (tmp_path / "a" / "2.png").write_bytes(
+        whole[:1000] + b"damage" + whole[1006:]
+    )  # its first and last bytes are sound
     batches = data.train_batches(data.open({"name": f"folder:{tmp_path}"}, "all"), None, 2, seed=0)
     with pytest.raises(InputError, match=r"cannot read the image .*2\.png"):
         next(batches)

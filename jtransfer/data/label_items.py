@@ -1,6 +1,7 @@
 """Labels as a file holds them, each with the place where it stands."""
 
 import decimal
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ Pieces = Sequence[tuple[list, Where]]  # the labels of each file of a split
 
 
 def items(pieces: Pieces) -> list[Item]:
-    """Returns the labels of the files of a split, one after the other, as plain values of Python."""
+    """Returns the labels of the files of a split, one after the other, as plain values of Python.
+
+    Texts are in Unicode's composed form, in which all systems write them alike.
+    """
     return [(_plain(value), where, i) for values, where in pieces for i, value in enumerate(values)]
 
 
@@ -23,7 +27,9 @@ def flat(every: Iterable[Item]) -> list[Item]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        value = value.decode(errors="replace")
+    if isinstance(value, str):
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
     if isinstance(value, decimal.Decimal):
         exponent = value.as_tuple().exponent
         return int(value) if isinstance(exponent, int) and exponent >= 0 else float(value)

@@ -25,11 +25,9 @@ def of(
     """
     lines = [f"labels {name!r}: taken as {_what(kind, names, values)}"] if guessed else []
     if kind == "class":
-        lines += [f"labels {name!r}: {line}" for line in (*_odd_counts(names, values, items), *_alike(names))]
+        lines += [f"labels {name!r}: {line}" for line in _odd_counts(names, values, items)]
     elif kind == "classes":
-        lines += [f"labels {name!r}: {line}" for line in (*_one_hot(values), *_alike(names))]
-    elif kind == "tags":
-        lines += [f"labels {name!r}: {line}" for line in _alike(names)]
+        lines += [f"labels {name!r}: {line}" for line in _one_hot(values)]
     return lines
 
 
@@ -58,15 +56,6 @@ def _odd_counts(names: Sequence[str], values: Sequence[int], items: Sequence[Ite
 def _one_hot(values: Sequence[Any]) -> list[str]:
     one = len(values[0]) > 1 and all((value != 0).sum() == 1 and value.max() == 1 for value in values)
     return ["every example has exactly one class; if that is always so, set task='classify'"] if one else []
-
-
-def _alike(names: Sequence[str]) -> list[str]:
-    """Names that differ by case or blanks only."""
-    forms: dict[str, list[str]] = {}
-    for word in names:
-        forms.setdefault("".join(word.split()).casefold(), []).append(word)
-    same = [words for words in forms.values() if len(words) > 1]
-    return [f"classes that differ by case or blanks only: {', '.join(map(repr, words))}" for words in same[:_SHOWN]]
 
 
 def _are_whole(names: Sequence[str]) -> bool:

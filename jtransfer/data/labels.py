@@ -152,7 +152,13 @@ def several(columns: Mapping[str, Mapping[str, Pieces]], asked: Asked = GUESS) -
     return Labels("class" if asked.kind == "class" else "classes", names, values, rows, tuple(notes))
 
 
-def labelled(read: Callable[[int], dict], labels: Labels, split: str, where: Where) -> Source:
+def labelled(
+    read: Callable[[int], dict],
+    labels: Labels,
+    split: str,
+    where: Where,
+    column: Callable[[str], Sequence] | None = None,
+) -> Source:
     """Makes a source of the examples of a split and their labels.
 
     Args:
@@ -160,6 +166,7 @@ def labelled(read: Callable[[int], dict], labels: Labels, split: str, where: Whe
       labels: The labels of the data set.
       split: The name of the split.
       where: A function from the number of a row to where it stands, for errors.
+      column: As in `Source`, of all rows.
 
     Returns:
       The source. Reading an example raises InputError if it has more or fewer words than labels.
@@ -174,8 +181,19 @@ def labelled(read: Callable[[int], dict], labels: Labels, split: str, where: Whe
             raise InputError(f"{where(k)}: has {len(row['tokens'])} words but {len(row['label'])} labels")
         return row
 
+    def of_column(name: str) -> Sequence:
+        assert column is not None
+        every = column(name)
+        return every if rows is None else [every[k] for k in rows]
+
     return Source(
-        len(values), example, labels.class_names, lambda start, stop: values[start:stop], labels.kind, labels.notes
+        len(values),
+        example,
+        labels.class_names,
+        lambda start, stop: values[start:stop],
+        labels.kind,
+        column=column and of_column,
+        notes=labels.notes,
     )
 
 

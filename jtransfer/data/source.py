@@ -6,7 +6,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -39,6 +39,12 @@ class Source:
       label_kind: What the label of an example is: "class" (int), "number" (float, for regression), "classes" (float32
         [C], a value from 0 to 1 for each class), "tags" (list of int: the class of each word, -1 where it has none), or
         "none".
+      column: A function from the name of a column, or of a feature, to its values, one for each example, by which
+        examples can be grouped. It raises InputError if there is no such column. None if the data have none.
+      fingerprint: A function from the number of an example to what tells it from others and is read faster than the
+        example, such as a digest of its file. None if there is nothing faster.
+      numbers: int64 [size], the number of each example in its data set, of a source that an expression of splits has
+        selected.
       notes: What was guessed of the data, left out of them, or looks odd, a line each, which a run prints at its start.
     """
 
@@ -47,6 +53,9 @@ class Source:
     class_names: list[str]
     read_labels: Callable[[int, int], np.ndarray]
     label_kind: str = "class"
+    column: Callable[[str], Sequence] | None = None
+    fingerprint: Callable[[int], Any] | None = None
+    numbers: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -89,18 +98,70 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
     lengths = [stop - start for _, start, stop in pieces]
     ends = list(itertools.accumulate(lengths))
 
-    def read(index: int) -> dict:
-        piece = bisect.bisect_right(ends, index)
-        whole, start, _ = pieces[piece]
-        return whole.read(start + index - (ends[piece] - lengths[piece]))
+    def of_piece(function: str) -> Callable[[int], Any]:
+        def at(index: int) -> Any:
+            piece = bisect.bisect_right(ends, index)
+            whole, start, _ = pieces[piece]
+            return getattr(whole, function)(start + index - (ends[piece] - lengths[piece]))
+
+        return at
 
     def read_labels(start: int, stop: int) -> np.ndarray:
-        every = [np.asarray(whole.read_labels(first, last)) for whole, first, last in pieces]
-        return np.concatenate(every)[start:stop]
+        every, offset = [], 0
+        for whole, first, last in pieces:
+            low, high = max(start - offset, 0), min(stop - offset, last - first)
+            if low < high:
+                every.append(np.asarray(whole.read_labels(first + low, first + high)))
+            offset += last - first
+        return np.concatenate(every) if every else np.asarray(pieces[0][0].read_labels(0, 0))
+
+    def column(name: str) -> list:
+        return [value for whole, first, last in pieces for value in whole.column(name)[first:last]]  # pyright: ignore
+
+    def has(attribute: str) -> bool:
+        return all(getattr(whole, attribute) is not None for whole, _, _ in pieces)
 
     first = pieces[0][0]
-    notes = dict.fromkeys(note for whole, _, _ in pieces for note in whole.notes)
-    return Source(ends[-1], read, first.class_names, read_labels, first.label_kind, tuple(notes))
+    return Source(
+        ends[-1],
+        of_piece("read"),
+        first.class_names,
+        read_labels,
+        first.label_kind,
+        column=column if has("column") else None,
+        fingerprint=of_piece("fingerprint") if has("fingerprint") else None,
+        numbers=np.concatenate([s.numbers[a:b] for s, a, b in pieces]) if has("numbers") else None,  # pyright: ignore
+        notes=tuple(dict.fromkeys(note for whole, _, _ in pieces for note in whole.notes)),
+    )
+
+
+def picked(source: Source, numbers: np.ndarray) -> Source:
+    """Returns some examples of a source as a source.
+
+    Args:
+      source: The examples.
+      numbers: int64 [n], the numbers of those that are taken, in the order that they are to have.
+    """
+    column, fingerprint, chosen = source.column, source.fingerprint, numbers.tolist()
+
+    @functools.cache
+    def labels() -> Any:
+        return np.asarray(source.read_labels(0, len(source)))[numbers]
+
+    def of_column(name: str) -> list:
+        assert column is not None
+        values = column(name)
+        return [values[i] for i in chosen]
+
+    return dataclasses.replace(
+        source,
+        size=len(chosen),
+        read=lambda i: source.read(chosen[i]),
+        read_labels=lambda start, stop: labels()[start:stop],
+        column=column and of_column,
+        fingerprint=fingerprint and (lambda i: fingerprint(chosen[i])),
+        numbers=None if source.numbers is None else source.numbers[numbers],
+    )
 
 
 def subsample(source: Source, most: int) -> Source:
@@ -121,4 +182,4 @@ def unlabelled(size: int, read: Callable[[int], dict], notes: tuple[str, ...] = 
     def read_labels(start: int, stop: int) -> np.ndarray:
         raise InputError("the examples have no label each: " + _WITHOUT["none"])
 
-    return Source(size, read, [], read_labels, "none", notes)
+    return Source(size, read, [], read_labels, "none", notes=notes)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jtransfer.core import registry
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.data import splits
-from jtransfer.data.source import Declined, Source, concatenate
+from jtransfer.data.source import Declined, Source
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -34,7 +34,7 @@ def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
     Args:
       spec: A mapping or ConfigDict with `name` and fields as above. `dir` is the data directory of TFDS, by default the
         environment's TFDS_DATA_DIR. `modality` says how the data are read if several modalities could read them.
-      split: A split expression, such as `train[:90%]`; see `splits.select`.
+      split: A split expression, such as `train[:90%]` or `stratified(:80%, seed=0)`; see `splits.take`.
 
     Raises:
       InputError: The data set, split or feature does not exist, or a file cannot be read.
@@ -45,8 +45,7 @@ def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
     if spec.get("channels", 3) not in (1, 3):
         raise InputError(f"data.channels={spec.get('channels')!r}: 3 or 1")
     opened = _splits(name, dict(spec))
-    pieces = splits.select(split, {part: len(source) for part, source in opened.items()}, name)
-    return concatenate([(opened[part], start, stop) for part, start, stop in pieces])
+    return splits.take(split, opened, name)
 
 
 def _splits(name: str, spec: Mapping) -> dict[str, Source]:

@@ -96,6 +96,24 @@ def one_feature(records: Any, features: Any, key: str, start: int, stop: int) ->
             yield decode(record)[key]
 
 
+def columns(records: Any, features: Any, name: str) -> Callable[[str], list]:
+    """Returns a function from the name of a feature to its values, by which examples can be grouped.
+
+    Args:
+      records: The raw records of a split.
+      features: The features of the data set.
+      name: The name of the data set, for errors.
+    """
+
+    def column(key: str) -> list:
+        if key not in features or features[key].shape != ():
+            single = sorted(other for other in features if features[other].shape == ())
+            raise InputError(f"{name} has no feature {key!r} of single values; choose of: {', '.join(single)}")
+        return [plain(value) for value in one_feature(records, features, key, 0, len(records))]
+
+    return column
+
+
 def names_of(feature: Any) -> list[str] | None:
     """Returns the names of the classes of a feature, or of a list's items; None if it names no classes."""
     names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)

@@ -65,5 +65,10 @@ def foreign_fields(
     own = fields(chosen)
     for other in MODALITIES.values():
         for name, default in fields(other).items():
-            if name not in own and name in config and config[name] != default:
+            if name not in own and name in config and _stored(config[name]) != _stored(default):
                 yield name, other
+
+
+def _stored(value: Any) -> Any:
+    """A value as it comes back from JSON, which has no tuples."""
+    return list(value) if isinstance(value, tuple) else value

@@ -13,7 +13,7 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import assemble, batches, describe, evaluation, initialize
+from jtransfer.runs import assemble, batches, describe, evaluation, initialize, split_check
 from jtransfer.runs import config as configs
 from jtransfer.runs import model as models
 from jtransfer.runs.stream import Stream, open_stream
@@ -127,14 +127,18 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
         for stream in run.streams.values():
             assemble.mixer(config, stream, run.model, phase)
     evaluation.check(run)
-    for stream in run.streams.values():
-        train = stream.sources["train"]
-        if stream.whole["train"].notes and jax.process_index() == 0:
-            print("\n".join(stream.whole["train"].notes), flush=True)
-        line = stream.modality.describe(stream.whole["train"], stream.task, run.model, len(train))
-        if line and jax.process_index() == 0:
-            print(line, flush=True)
+    for name, stream in run.streams.items():
+        _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
         batches.check(run, stream)
+
+
+def _check_data(run: Run, stream: Stream, where: str) -> None:
+    """Checks a stream's examples, and prints what there is to say of them."""
+    lines = split_check.check(stream, where)
+    line = stream.modality.describe(stream.whole["train"], stream.task, run.model, len(stream.sources["train"]))
+    if jax.process_index() == 0:
+        for told in [*lines, *split_check.overlaps(stream, where), *([line] if line else [])]:
+            print(told, flush=True)
 
 
 def _check_features(objective: Any, stages: tuple[str, ...], start: str | None, phase: str) -> None:

@@ -60,6 +60,7 @@ BOUNDS = {  # of fields: at least the first, below the second
     "early_stop.patience": (0, None),
 }
 
+_ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
 FREE = frozenset(("fields", "kwargs", "mesh", "streams"))  # sections that may have any key
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
@@ -93,7 +94,7 @@ def default() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
     config.data.dir = ""  # of TFDS data; "" is $TFDS_DATA_DIR
-    config.data.train = "train"
+    config.data.train = "train"  # or a part: "train[:90%]", "stratified(:80%, seed=0)", … (data/splits.py, `take`)
     config.data.validation = ""  # early stopping and the best checkpoint are decided here, never on the test split
     config.data.test = "test"
     config.data.label_key = "label"
@@ -158,7 +159,7 @@ def default() -> ConfigDict:
 
 def parse(arg: str, **defaults: str) -> dict[str, str]:
     """`"model=vgg16,data=cifar10"` → a dict with the defaults filled in; an unknown key is an InputError."""
-    pairs = [part.partition("=") for part in (arg or "").split(",") if part]
+    pairs = [part.partition("=") for part in _ARGUMENTS.split(arg or "") if part]
     for key, equals, _ in pairs:
         if key not in defaults:
             raise unknown("key in the config's argument", key, defaults)

@@ -1,28 +1,33 @@
 """`.npz` files of images."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from jtransfer.core.errors import InputError
 from jtransfer.data import npz_files
 from jtransfer.data.labels import asked
 from jtransfer.data.source import Declined, Source
-from jtransfer.modalities.image.layout import channels_last
+from jtransfer.modalities.image import depth
+from jtransfer.modalities.image.axes import channels_last
 from jtransfer.modalities.image.pixels import with_channels
+
+_SHAPES = " [N, H, W] or [N, H, W, 1 | 3 | 4]"
 
 
 def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of an `.npz` file of images.
 
     The file has `images` and `labels`, or arrays for each split, as `x_train`, `y_train`, `x_test` and `y_test` or as
-    `train_images` and `train_labels` (`npz_files.read`). Images are uint8 [N, H, W], [N, H, W, 1 | 3 | 4] or, if only
-    that fits, [N, 1 | 3 | 4, H, W] (`layout.channels_last`). For embeddings, `images_pair`, `x_train_pair` and
-    `x_test_pair` may hold the images that belong together with them, and labels are not needed.
+    `train_images` and `train_labels` (`npz_files.read`). Images are [N, H, W], [N, H, W, 1 | 3 | 4] or, if only that
+    fits, [N, 1 | 3 | 4, H, W] (`axes.channels_last`), uint8, or of another dtype whose range is known (`depth`). For
+    embeddings, `images_pair`, `x_train_pair` and `x_test_pair` may hold the images that belong together with them, and
+    labels are not needed.
 
     Args:
       location: The path of the file.
-      spec: As for `data.open`.
+      spec: As for `data.open`; `range` says what values images that are not uint8 go from and to.
 
     Raises:
       InputError: As for `npz_files.read` and `npz_files.encode`.
@@ -34,26 +39,40 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
             f"{arrays.where}: needs the arrays images and labels, features and labels, or x_train, y_train, x_test and "
             f"y_test; it has {', '.join(arrays.held) or 'none'}"
         )
-    notes: dict[str, None] = {}
+    limits = spec.get("range", ())
+    depth.check_limits(limits)
+    notes = []
     for found in (arrays.inputs, arrays.partners):
         for split, images in found.items():
             found[split], note = channels_last(images)
-            notes |= {note: None} if note else {}
-            _check(found[split], f"{arrays.where}, split {split}")
+            notes += [note, _check(found[split], limits, f"{arrays.where}, split {split}")]
     labels, channels = npz_files.encode(arrays, asked(spec)), spec.get("channels", 3)
-    sources = {s: npz_files.source(arrays, labels, s, _reader(arrays, s, channels)) for s in arrays.inputs}
-    return {s: dataclasses.replace(source, notes=(*notes, *source.notes)) for s, source in sources.items()}
+    told = tuple(dict.fromkeys(filter(None, notes)))
+
+    def source(split: str) -> Source:
+        images = arrays.inputs[split]
+        made = npz_files.source(arrays, labels, split, _reader(arrays, split, channels, limits))
+        return dataclasses.replace(made, fingerprint=lambda i: images[i].tobytes(), notes=(*told, *made.notes))
+
+    return {split: source(split) for split in arrays.inputs}
 
 
-def _reader(arrays: npz_files.Arrays, split: str, channels: int) -> Callable[[int], dict[str, np.ndarray]]:
+def _reader(
+    arrays: npz_files.Arrays, split: str, channels: int, limits: Sequence[float]
+) -> Callable[[int], dict[str, np.ndarray]]:
     images = {"image": arrays.inputs[split]}
     if split in arrays.partners:
         images["image_pair"] = arrays.partners[split]
-    return lambda i: {name: with_channels(every[i], channels) for name, every in images.items()}
+    return lambda i: {name: with_channels(depth.to_uint8(e[i], limits), channels) for name, e in images.items()}
 
 
-def _check(images: np.ndarray, where: str) -> None:
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,), (4,)):
+def _check(images: np.ndarray, limits: Sequence[float], where: str) -> str:
+    """Checks the shape and the range of images; returns a line to print, or ""."""
+    if images.dtype.kind not in "buif" or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,), (4,)):
         raise Declined(
-            f"{where}: images must be uint8 [N, H, W] or [N, H, W, 1 | 3 | 4], not {images.dtype} {list(images.shape)}"
+            f"{where}: images must be uint8{_SHAPES}, or other numbers whose range is given in data.range, not "
+            f"{images.dtype} {list(images.shape)}"
         )
+    if images.dtype == np.uint8 and len(limits):
+        raise InputError(f"{where}: data.range={tuple(limits)} is for images that are not uint8; leave it out")
+    return depth.check([images], limits, where, _SHAPES)

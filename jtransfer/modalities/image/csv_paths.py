@@ -1,5 +1,6 @@
 """Reads images that a CSV file names, a path in each row, with their labels in other columns."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +11,12 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import labels
 from jtransfer.data.missing_labels import is_missing
 from jtransfer.data.source import Declined, Source, unlabelled
-from jtransfer.modalities.image.folder import SUFFIXES
+from jtransfer.modalities.image import checked_files
+from jtransfer.modalities.image.listing import SUFFIXES
 from jtransfer.modalities.image.pixels import decode
 from jtransfer.modalities.text import lines
 from jtransfer.modalities.text.csv_files import open_csv
-from jtransfer.modalities.text.table import Rows, label_columns
+from jtransfer.modalities.text.table import Rows, Table, column_of, label_columns
 
 _USUAL = (
     *("image", "images", "image_path", "img_path", "img", "path", "paths", "filepath", "file_path", "filename"),
@@ -30,11 +32,13 @@ class Files(NamedTuple):
       paths: The path of the image of each row; None where there is none.
       where: A function from the number of a row to where it stands, for errors.
       rows: The rows of the files of the split, one for each file.
+      column: A function from the name of a column to its values in all rows.
     """
 
     paths: list[str | None]
     where: Callable[[int], str]
     rows: list[Rows]
+    column: Callable[[str], list]
 
 
 def csv_splits(location: str, spec: Mapping) -> dict[str, Source]:
@@ -63,10 +67,10 @@ def csv_splits(location: str, spec: Mapping) -> dict[str, Source]:
             if name not in table.columns:
                 raise InputError(f"{table.path}: has no column {name!r}, only {', '.join(table.columns)}")
     scanned = {split: [table.scan((), (column, *keys)) for table in every] for split, every in tables.items()}
-    found = {split: _find(rows, files[split], column, split, spec) for split, rows in scanned.items()}
+    found = {split: _find(tables[split], rows, files[split], column, split, spec) for split, rows in scanned.items()}
     notes = _check(found, column, spec, where)
     notes += [note for every in tables.values() for table in every for note in table.notes]
-    return _sources(found, keys, tuple(notes), spec)
+    return _sources(found, keys, tuple(notes), spec, where)
 
 
 def _column(columns: Sequence[str], spec: Mapping, where: str) -> str:
@@ -81,7 +85,9 @@ def _column(columns: Sequence[str], spec: Mapping, where: str) -> str:
     raise error(f"{where}: which column has the paths of images; set data.image_key to one of: {', '.join(columns)}")
 
 
-def _find(rows: list[Rows], files: Sequence[Path], column: str, split: str, spec: Mapping) -> Files:
+def _find(
+    tables: Sequence[Table], rows: list[Rows], files: Sequence[Path], column: str, split: str, spec: Mapping
+) -> Files:
     """Looks for the image of each row."""
     paths: list[str | None] = []
     places = []
@@ -89,7 +95,7 @@ def _find(rows: list[Rows], files: Sequence[Path], column: str, split: str, spec
         base = _base(file, split, spec)
         paths += [None if is_missing(cell) else _image(base, cell) for cell in part.kept[column]]
         places += [(part.where, i) for i in range(part.size)]
-    return Files(paths, lambda i: places[i][0](places[i][1]), rows)
+    return Files(paths, lambda i: places[i][0](places[i][1]), rows, column_of(tables))
 
 
 def _base(file: Path, split: str, spec: Mapping) -> Path:
@@ -159,24 +165,45 @@ def _named(files: Files, i: int, column: str) -> str:
     return f"{cells[i]!r:.80} ({files.where(i)})"
 
 
-def _sources(found: Mapping[str, Files], keys: Sequence[str], notes: tuple[str, ...], spec: Mapping) -> dict:
-    channels = spec.get("channels", 3)
-    there = {split: [i for i, path in enumerate(files.paths) if path] for split, files in found.items()}
+def _sources(
+    found: Mapping[str, Files], keys: Sequence[str], notes: tuple[str, ...], spec: Mapping, where: str
+) -> dict:
+    channels, limits = spec.get("channels", 3), spec.get("range", ())
+    named = dict.fromkeys(path for files in found.values() for path in files.paths if path)
+    checked = checked_files.check(list(named), spec, where)
+    notes = (*notes, *checked.notes)
+    there = {
+        split: [i for i, path in enumerate(files.paths) if path and path not in checked.problems]
+        for split, files in found.items()
+    }
 
     def reader(split: str) -> Callable[[int], dict]:
         paths = [str(found[split].paths[i]) for i in there[split]]
-        return lambda i: {"image": decode(paths[i], channels)}
+        return lambda i: {"image": decode(paths[i], channels, limits)}
+
+    def column(split: str) -> Callable[[str], list]:
+        return lambda name: [values[i] for values in [found[split].column(name)] for i in there[split]]
 
     if not keys:
-        return {split: unlabelled(len(rows), reader(split), notes) for split, rows in there.items()}
+        return {
+            split: dataclasses.replace(unlabelled(len(rows), reader(split), notes), column=column(split))
+            for split, rows in there.items()
+        }
     pieces = {key: {split: _pieces(files, key, there[split]) for split, files in found.items()} for key in keys}
     asked = labels.asked(spec)
     encoded = labels.several(pieces, asked) if len(keys) > 1 else labels.encode(pieces[keys[0]], keys[0], asked=asked)
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
-    return {split: labels.labelled(reader(split), encoded, split, found[split].where) for split in found}
+    return {
+        split: labels.labelled(reader(split), encoded, split, _places(found[split], there[split]), column(split))
+        for split in found
+    }
+
+
+def _places(files: Files, there: Sequence[int]) -> Callable[[int], str]:
+    return lambda i: files.where(there[i])
 
 
 def _pieces(files: Files, key: str, there: Sequence[int]) -> list:
     """The labels of the rows whose images exist, and where they stand."""
     every = [value for rows in files.rows for value in rows.kept[key]]
-    return [([every[i] for i in there], lambda i: files.where(there[i]))]
+    return [([every[i] for i in there], _places(files, there))]

@@ -1,74 +1,85 @@
 """Reads images from a folder of class folders, `root/class/…/image.jpg` or `root/train/class/…/image.jpg`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data.source import Source
+from jtransfer.modalities.image import checked_files, layout, listing
+from jtransfer.modalities.image.listing import Listing, Parts
 from jtransfer.modalities.image.pixels import decode
-
-_SPLITS = ("train", "test", "val", "valid", "validation")
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"))
 
 
 def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of a folder of images. The classes are the names of the class folders in sorted order.
 
-    If "train" or "test" has folders inside, every subfolder with the name of a split is a split. Otherwise the class
-    folders lie in the root, and make the one split "all".
+    The class folders lie in the root, and make the one split "all", or in folders whose names stand for splits, such as
+    "train", "Training" or "seg_train" (`layout.arrange`). Hidden files and folders and those of thumbnails are passed
+    over. Names are compared in Unicode's composed form, in which all systems write them alike.
 
     Args:
       location: The path of the folder.
-      spec: `channels` is 3, or 1 for grey images.
+      spec: `channels` is 3, or 1 for grey images; `broken` is "stop", or "skip" to leave out files that can't be read;
+        `range` is for images of more than 8 bits (`depth`).
 
     Returns:
-      Split → source; all have the same classes.
+      Split → source; all have the same classes. Images can be grouped by the columns "folder", the folder that holds
+      them, and "prefix", the name up to the first "_", "-", "." or space.
 
     Raises:
-      InputError: There is no such folder, it has no class folders, or a class has no images.
+      InputError: There is no such folder, it has no class folders, a class has no images, an image can't be read, or
+        the range of its values is not known.
     """
-    root = Path(location).expanduser()
+    root, where = Path(location).expanduser(), f"folder:{location}"
     if not root.is_dir():
-        raise InputError(f"folder:{location}: there is no such folder")
-    nested = any(_folders(root / split) for split in _SPLITS[:2])
-    parts = {s: root / s for s in _SPLITS if _folders(root / s)} if nested else {"all": root}
-    files = {split: _images(part) for split, part in parts.items()}
-    class_names = sorted(set().union(*files.values()))
-    if not class_names:
-        raise InputError(
-            f"folder:{location}: holds no class folders; put the images of each class in a folder of its name"
+        raise InputError(f"{where}: there is no such folder")
+    found = listing.scan(root)
+    files = checked_files.check(list(found.images.values()), spec, where)
+    whole = {parts: path for parts, path in found.images.items() if path not in files.problems}
+    arranged, notes = layout.arrange(found._replace(images=whole), where)
+    lines = (*_passed_over(found, where), *files.notes, *notes)
+    class_names = sorted(set().union(*arranged.values()))
+    channels, limits = spec.get("channels", 3), spec.get("range", ())
+
+    def source(classes: layout.Classes) -> Source:
+        images = [parts for name in class_names for parts in classes.get(name, ())]
+        paths, counts = [whole[parts] for parts in images], [len(classes.get(name, ())) for name in class_names]
+        labels = np.repeat(np.arange(len(class_names), dtype=np.int32), counts)
+
+        def read(index: int) -> dict:
+            return {"image": decode(paths[index], channels, limits), "label": int(labels[index])}
+
+        return Source(
+            len(paths),
+            read,
+            class_names,
+            lambda start, stop: labels[start:stop],
+            column=_column(images, where),
+            fingerprint=lambda index: files.digests[paths[index]],
+            notes=lines,
         )
-    for name in class_names:
-        if not any(by_class.get(name) for by_class in files.values()):
-            kinds = " ".join(sorted(SUFFIXES))
-            raise InputError(
-                f"folder:{location}: the class folder {name!r} holds no image ({kinds}); fill or remove it"
-            )
-    channels = spec.get("channels", 3)
-    return {split: _source(by_class, class_names, channels) for split, by_class in files.items()}
+
+    return {split: source(classes) for split, classes in arranged.items()}
 
 
-def _source(files: Mapping[str, list[str]], class_names: list[str], channels: int) -> Source:
-    paths = [path for name in class_names for path in files.get(name, ())]
-    counts = [len(files.get(name, ())) for name in class_names]
-    labels = np.repeat(np.arange(len(class_names), dtype=np.int32), counts)
+def _column(images: list[Parts], where: str) -> Callable[[str], list[str]]:
+    def column(name: str) -> list[str]:
+        if name == "folder":
+            return [parts[-2] for parts in images]
+        if name == "prefix":
+            return [re.split(r"[_\-. ]", parts[-1])[0] for parts in images]
+        raise InputError(f"{where}: has no column {name!r}, only 'folder' and 'prefix'")
 
-    def read(index: int) -> dict:
-        return {"image": decode(paths[index], channels), "label": int(labels[index])}
-
-    return Source(len(paths), read, class_names, lambda start, stop: labels[start:stop])
-
-
-def _images(root: Path) -> dict[str, list[str]]:
-    return {folder.name: _files(folder) for folder in _folders(root)}
+    return column
 
 
-def _folders(root: Path) -> list[Path]:
-    return [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."] if root.is_dir() else []
-
-
-def _files(folder: Path) -> list[str]:
-    images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-    return sorted(str(path) for path in images if path.is_file())
+def _passed_over(found: Listing, where: str) -> list[str]:
+    told = []
+    if unread := found.unread():
+        told.append(f"{where}: passes over files of kinds that are not read: {listing.told(unread)}")
+    if found.hidden:
+        told.append(f"{where}: passes over hidden folders, thumbnails and trash: {', '.join(sorted(found.hidden))}")
+    return told

@@ -30,6 +30,9 @@ class Image(Modality):
         that has the paths of images.
       image_dir: the folder that these paths are relative to; "" is that of the CSV file.
       channels: 3, or 1 for grey images.
+      range: the values that become black and white in images that are not of 8 bits: (0, 1), (0, 4095); () is what
+        their type says, (0, 65535) of 16 bits.
+      broken: "stop" refuses a folder with image files that can't be read; "skip" leaves them out.
       transform: of training images (`transforms.parse`); "" is the model's own size with crops and flips.
       eval_transform: of all other images; "" is `transform` without its random parts or, without that, the model's own.
     """
@@ -41,6 +44,8 @@ class Image(Modality):
     image_key: str = "image"
     image_dir: str = ""
     channels: int = 3
+    range: Sequence[float] = ()
+    broken: str = "stop"
     transform: str = ""
     eval_transform: str = ""
 
@@ -144,7 +149,7 @@ class Image(Modality):
                 raise InputError(f"{path}: there is no such image")
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
-        return {"image": decode(given, self.channels)}
+        return {"image": decode(given, self.channels, self.range)}
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         return {"picture": example["image"]}

@@ -1,10 +1,17 @@
 """Decodes image files to pixels, with the number of channels that a model takes."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.image import depth
+
+_GREYS = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of more than 8 bits
+_ORIENTATION, _BITS, _PHOTOMETRIC, _FORMAT = 274, 258, 262, 339  # tags of TIFF
+_EXTREMES = ((280, 281), (340, 341))  # MinSampleValue and MaxSampleValue, SMinSampleValue and SMaxSampleValue
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -32,38 +39,118 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
     )
 
 
-def decode(file: str, channels: int) -> np.ndarray:
+def decode(file: str, channels: int, limits: Sequence[float] = ()) -> np.ndarray:
     """Reads an image file of any format that Pillow reads, upright as its EXIF orientation says.
 
-    Palettes are resolved, transparent images are laid over white, grey of 16 bits keeps its high byte, and of an
-    animation the first frame is taken.
+    Palettes are resolved, transparent images are laid over white, and of an animation or of several pages the first is
+    taken. Images of more than 8 bits are read as `depth` says.
 
     Args:
       file: The path of the file.
       channels: 3 or 1.
+      limits: `config.data.range`, the values that become 0 and 255 in images of more than 8 bits.
 
     Returns:
       uint8 [H, W, channels].
 
     Raises:
-      InputError: The file can't be read, is cut short, or is larger than Pillow's limit for decompression bombs.
+      InputError: The file can't be read, is cut short, is larger than Pillow's limit for decompression bombs, or holds
+        values whose range is not known.
+    """
+    array, found = values(file, limits)
+    try:
+        return with_channels(depth.to_uint8(array, found), channels)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def values(file: str, limits: Sequence[float] = ()) -> tuple[np.ndarray, Sequence[float]]:
+    """Returns the values of an image file, upright, and what they go from and to.
+
+    Args:
+      file: The path of the file.
+      limits: `config.data.range`; without it, the range is what the file states.
+
+    Returns:
+      An array [H, W] or [H, W, C], of another dtype than uint8 where the file has more than 8 bits; and a pair of
+      numbers, empty where the dtype tells them.
+
+    Raises:
+      InputError: As for `decode`.
     """
     try:
         with Image.open(file) as opened:
-            image = _eight_bits(ImageOps.exif_transpose(opened))
-        return with_channels(np.asarray(image), channels)
+            return _read(opened, file, limits)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the image {file}: {error}; repair or remove the file") from None
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+def _read(opened: ImageFile.ImageFile, file: str, limits: Sequence[float]) -> tuple[np.ndarray, Sequence[float]]:
+    scaled = opened.format == "PPM" and opened.tile[0][0] != "raw"  # by Pillow, from the largest value that it states
+    inverted = opened.mode in _GREYS and getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    limits = () if scaled else limits or _stated(opened)
+    if _has_deep_colours(opened):
+        orientation, turns = opened.getexif().get(_ORIENTATION, 1), opened.format == "TIFF"  # OpenCV turns TIFF itself
+        opened.load()  # which says if the file is cut short
+        if (colours := None if turns and orientation > 4 else _colours(file)) is not None:
+            return (colours if turns else _upright(colours, orientation)), limits
+        if limits:
+            raise ValueError("data.range needs its 16 bits of colour, which can't be read of such a file")
+    unsigned = getattr(opened, "tag_v2", {}).get(_FORMAT, (1,))[0] == 1
+    image = ImageOps.exif_transpose(opened)
+    if image.mode not in _GREYS:
+        return np.asarray(_eight_bits(image)), ()
+    array = np.asarray(image)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if image.mode == "I":
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    if image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
+        sixteen = opened.format in ("PPM", "PNG")
+        array = array.astype(np.uint16) if sixteen else array.view(np.uint32) if unsigned else array
+    if inverted and (limits or array.dtype == np.uint16):
+        array = sum(limits or (0, 65535)) - array.astype(np.float64 if limits else np.uint16)
+    return array, limits
+
+
+def _stated(image: Image.Image) -> tuple[float, ...]:
+    """The range of values that a TIFF file states, or (); a largest value that is only that of the image is none."""
+    tags = getattr(image, "tag_v2", {}) if image.mode in _GREYS else {}
+    if 8 < (bits := tags.get(_BITS, (16,))[0]) < 16:
+        return 0, 2**bits - 1
+    for lowest, highest in _EXTREMES:
+        low, high = (float(np.ravel(tags.get(tag, 0))[0]) for tag in (lowest, highest))
+        if low == 0 and high in (1, *(2**bits - 1 for bits in range(8, 33))):
+            return low, high
+    return ()
+
+
+def _has_deep_colours(image: ImageFile.ImageFile) -> bool:
+    arguments = image.tile[0][3] if image.tile else ()
+    raw = arguments if isinstance(arguments, str) else arguments[0] if arguments else ""
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in str(raw) and "transparency" not in image.info
+
+
+def _colours(file: str) -> np.ndarray | None:
+    """All 16 bits of colours, of which Pillow keeps the high byte; None if OpenCV can't read them."""
+    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype != np.uint16 or image.ndim != 3 or image.shape[2] < 3:
+        return None
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """An array turned as `ImageOps.exif_transpose` turns an image."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data or image.mode in ("La", "RGBa"):
         return image.convert("RGBA")
-    return image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
 def _over_white(image: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Reads the images of data sets that TensorFlow Datasets has prepared."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels
 from jtransfer.data.source import Declined, Source
-from jtransfer.data.tfds_records import builder, decoder, names_of, one_feature, opened, plain
+from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain
+from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
 
 
@@ -20,7 +22,7 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
 
     Args:
       name: The name in TFDS.
-      spec: `dir`, `image_key`, `label_key` and `channels`, as for `data.open`.
+      spec: `dir`, `image_key`, `label_key`, `channels` and `range`, as for `data.open`.
 
     Raises:
       InputError: The data set is not prepared, not in array_record files, or has no such label.
@@ -33,17 +35,38 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
         if key not in features:
             raise error(f"{name} has no feature {key!r}; set data.{field} to one of: {', '.join(sorted(features))}")
     parts = {split: opened(prepared, split) for split in prepared.info.splits}
-    feature, channels, asked = features[label_key], spec.get("channels", 3), labels.asked(spec)
+    image_of, told = _images(name, parts, features[image_key], image_key, spec)
+    feature, asked = features[label_key], labels.asked(spec)
     if feature.shape == () and np.dtype(feature.np_dtype).kind in "iu" and asked.kind in ("", "class"):
-        return _classes(parts, features, image_key, label_key, channels)
-    return _encoded(name, parts, features, image_key, label_key, channels, asked)
+        sources = _classes(name, parts, features, image_of, label_key)
+    else:
+        sources = _encoded(name, parts, features, image_of, image_key, label_key, asked)
+    return {s: dataclasses.replace(source, notes=(*told, *source.notes)) for s, source in sources.items()}
 
 
-def _classes(parts: Mapping[str, tuple], features: Any, image_key: str, label_key: str, channels: int) -> dict:
+def _images(
+    name: str, parts: Mapping[str, tuple], feature: Any, key: str, spec: Mapping
+) -> tuple[Callable[[Mapping], np.ndarray], tuple[str, ...]]:
+    """A function from an example to its image, uint8 [H, W, channels], and lines to print."""
+    limits, channels = spec.get("range", ()), spec.get("channels", 3)
+    depth.check_limits(limits)
+    kind = np.dtype(feature.np_dtype)
+    if kind == np.uint8 and len(limits):
+        raise InputError(f"{name}: data.range={tuple(limits)} is for images that are not uint8; leave it out")
+    told = ""
+    if kind.kind in "uif" and kind != np.uint8:
+        some = (np.asarray(every[i][key]) for every, _ in parts.values() for i in depth.spread(len(every)))
+        told = depth.check(some, limits, name)
+    return lambda example: with_channels(depth.to_uint8(example[key], limits), channels), (told,) if told else ()
+
+
+def _classes(
+    name: str, parts: Mapping[str, tuple], features: Any, image_of: Callable, label_key: str
+) -> dict[str, Source]:
     def reader(examples: Any) -> Callable[[int], dict]:
         def read(index: int) -> dict:
             example = examples[index]
-            return {"image": with_channels(example[image_key], channels), "label": int(example[label_key])}
+            return {"image": image_of(example), "label": int(example[label_key])}
 
         return read
 
@@ -58,7 +81,13 @@ def _classes(parts: Mapping[str, tuple], features: Any, image_key: str, label_ke
         largest = max(int(labels_of(records)(0, len(examples)).max()) for examples, records in parts.values())
         names = [str(i) for i in range(largest + 1)]
     return {
-        split: Source(len(examples), reader(examples), names, labels_of(records))
+        split: Source(
+            len(examples),
+            reader(examples),
+            names,
+            labels_of(records),
+            column=columns(records, features, name),
+        )
         for split, (examples, records) in parts.items()
     }
 
@@ -67,14 +96,14 @@ def _encoded(
     name: str,
     parts: Mapping[str, tuple],
     features: Any,
+    image_of: Callable,
     image_key: str,
     label_key: str,
-    channels: int,
     asked: labels.Asked,
 ) -> dict[str, Source]:
     if features[label_key].shape not in ((), (None,)) and len(features[label_key].shape) != 1:
         raise InputError(f"{name}: the feature {label_key!r} is no label: {features[label_key]}; set data.label_key")
-    columns = {
+    values = {
         split: [
             (
                 [plain(value) for value in one_feature(records, features, label_key, 0, len(records))],
@@ -83,14 +112,14 @@ def _encoded(
         ]
         for split, (_, records) in parts.items()
     }
-    encoded = labels.encode(columns, label_key, names_of(features[label_key]), asked=asked)
+    encoded = labels.encode(values, label_key, names_of(features[label_key]), asked=asked)
 
     def reader(records: Any) -> Callable[[int], dict]:
         decode = decoder(features, [image_key])
-        return lambda index: {"image": with_channels(decode(records[index])[image_key], channels)}
+        return lambda index: {"image": image_of(decode(records[index]))}
 
     return {
-        split: labels.labelled(reader(records), encoded, split, _where(name, split))
+        split: labels.labelled(reader(records), encoded, split, _where(name, split), columns(records, features, name))
         for split, (_, records) in parts.items()
     }
 

@@ -1,7 +1,7 @@
 """Reads plain text files: documents, and translations in two files whose lines correspond."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,8 @@ def parallel_splits(location: str, spec: Mapping) -> dict[str, Source]:
 
     Args:
       location: `/path.en,/path.de` for the texts and the targets of the split "all"; or a folder with `train.en`,
-        `train.de`, `test.en` and `test.de`, whose languages `text_key` and `target_key` name: "en", "de".
+        `train.de`, `test.en` and `test.de`, whose languages `text_key` and `target_key` name: "en", "de". The files
+        may also lie in a folder for each split, as `train/news.en` and `train/news.de`.
       spec: As for `data.open`.
 
     Raises:
@@ -51,7 +52,28 @@ def parallel_splits(location: str, spec: Mapping) -> dict[str, Source]:
 
 
 def _pairs(root: Path, spec: Mapping, where: str) -> dict[str, tuple[Path, Path]]:
-    files = [file for file in sorted(root.iterdir()) if file.is_file() and file.suffix and file.name[0] != "."]
+    files = _files(root)
+    folders = {} if files else {folder.name: _files(folder) for folder in _folders(root)}
+    if folders:
+        return {
+            (folder if len(found) == 1 else f"{folder}_{stem}"): pair
+            for folder, every in folders.items()
+            for found in [_of_stems(every, spec, f"{where}/{folder}")]
+            for stem, pair in found.items()
+        }
+    return _of_stems(files, spec, where)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if file.is_file() and file.suffix and file.name[0] != "."]
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders in a folder that hold files, but for hidden ones."""
+    return [f for f in sorted(root.iterdir()) if f.is_dir() and f.name[0] not in "._@" and _files(f)]
+
+
+def _of_stems(files: Sequence[Path], spec: Mapping, where: str) -> dict[str, tuple[Path, Path]]:
     languages = sorted({file.suffix[1:] for file in files})
     chosen = [spec.get("text_key"), spec.get("target_key")]
     for key, field in zip(chosen, ("text_key", "target_key"), strict=True):

@@ -1,6 +1,6 @@
 """Tables of texts: what a reader of a file format returns, and which columns of it are texts, targets and labels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,3 +157,19 @@ def _named(columns: tuple[str, ...], name: str | None, field: str, where: str) -
 
 def _listed(columns: Iterable[str]) -> str:
     return ", ".join(map(str, columns))
+
+
+def column_of(tables: Sequence[Table]) -> Callable[[str], list]:
+    """Returns a function from the name of a column to its values in all files of a split.
+
+    Args:
+      tables: The files. The function raises InputError if one of them has no such column.
+    """
+
+    def column(name: str) -> list:
+        for table in tables:
+            if name not in table.columns:
+                raise InputError(f"{table.path}: has no column {name!r}, only {', '.join(table.columns)}")
+        return [value for table in tables for value in table.scan((), (name,)).kept[name]]
+
+    return column

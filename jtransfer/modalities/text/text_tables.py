@@ -1,6 +1,7 @@
 """Reads texts from tables (CSV, TSV, JSON lines and Parquet), of one split or several, each of one file or several."""
 
 import bisect
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from jtransfer.modalities.text import lines
 from jtransfer.modalities.text.csv_files import open_csv
 from jtransfer.modalities.text.json_lines import open_jsonl
 from jtransfer.modalities.text.parquet import open_parquet
-from jtransfer.modalities.text.table import Columns, Rows, Table, choose
+from jtransfer.modalities.text.table import Columns, Rows, Table, choose, column_of
 
 
 def table_splits(
@@ -47,10 +48,13 @@ def table_splits(
         for split, parts in rows.items()
     }
     if not columns.labels:
-        return texts
+        return {split: dataclasses.replace(text, column=column_of(tables[split])) for split, text in texts.items()}
     encoded = _labels(rows, columns, first.class_names, labels.asked(spec))
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
-    return {split: labels.labelled(texts[split].read, encoded, split, _where(parts)) for split, parts in rows.items()}
+    return {
+        split: labels.labelled(texts[split].read, encoded, split, _where(parts), column_of(tables[split]))
+        for split, parts in rows.items()
+    }
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)

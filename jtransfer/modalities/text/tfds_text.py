@@ -1,5 +1,6 @@
 """Reads the texts of data sets that TensorFlow Datasets has prepared."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels, tfds_records
 from jtransfer.data.source import Declined, Source, unlabelled
-from jtransfer.data.tfds_records import decoder, names_of, one_feature, opened, plain
+from jtransfer.data.tfds_records import columns, decoder, names_of, one_feature, opened, plain
 from jtransfer.modalities.text.table import Columns, choose
 
 
@@ -35,12 +36,26 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     if len(chosen.labels) > 1:
         raise InputError(f"{name}: data.label_key={spec['label_key']!r}: give one feature")
     records = {split: opened(builder, split)[1] for split in builder.info.splits}
+    return _sources(records, features, chosen, name, labels.asked(spec))
+
+
+def _sources(
+    records: Mapping[str, Any], features: Any, chosen: Columns, name: str, asked: labels.Asked
+) -> dict[str, Source]:
+    column = {split: columns(some, features, name) for split, some in records.items()}
+    texts = {
+        split: dataclasses.replace(unlabelled(len(some), _reader(some, features, chosen.texts)), column=column[split])
+        for split, some in records.items()
+    }
     if not chosen.labels:
-        return {s: unlabelled(len(some), _reader(some, features, chosen.texts)) for s, some in records.items()}
+        return texts
     key = chosen.labels[0]
-    names, asked = names_of(features[key]), labels.asked(spec)
+    names = names_of(features[key])
     if features[key].shape == () and names and not chosen.words and asked.kind in ("", "class"):
-        return {s: _classes(some, features, chosen, names) for s, some in records.items()}
+        return {
+            split: dataclasses.replace(_classes(some, features, chosen, names), column=column[split])
+            for split, some in records.items()
+        }
     return _encoded(records, features, chosen, names, name, asked)
 
 
@@ -48,13 +63,13 @@ def _is_text(feature: Any) -> bool:
     return feature.shape in ((), (None,)) and np.dtype(feature.np_dtype).kind in "OSU"
 
 
-def _reader(records: Any, features: Any, columns: Mapping[str, str]) -> Callable[[int], dict]:
-    decode = decoder(features, columns.values())
+def _reader(records: Any, features: Any, texts: Mapping[str, str]) -> Callable[[int], dict]:
+    decode = decoder(features, texts.values())
 
     def read(i: int) -> dict:
         example = decode(records[i])
         try:
-            return {ours: plain(example[column]) for ours, column in columns.items()}
+            return {ours: plain(example[column]) for ours, column in texts.items()}
         except UnicodeDecodeError as error:
             raise InputError(f"example {i}: a text is not UTF-8 ({error.reason}); prepare the data set again") from None
 
@@ -76,13 +91,15 @@ def _encoded(
     key = chosen.labels[0]
     if features[key].shape not in ((), (None,)):
         raise InputError(f"{name}: the feature {key!r} is no label: {features[key]}; set data.label_key")
-    columns = {
+    values = {
         split: [([plain(v) for v in one_feature(some, features, key, 0, len(some))], _where(name, split))]
         for split, some in records.items()
     }
-    encoded = labels.encode(columns, key, names, chosen.words, asked)
+    encoded = labels.encode(values, key, names, chosen.words, asked)
     return {
-        split: labels.labelled(_reader(some, features, chosen.texts), encoded, split, _where(name, split))
+        split: labels.labelled(
+            _reader(some, features, chosen.texts), encoded, split, _where(name, split), columns(some, features, name)
+        )
         for split, some in records.items()
     }
 

@@ -1,5 +1,6 @@
 """Reads vectors from tables of numbers (CSV, TSV and Parquet), of one split or several, each of one file or several."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -45,15 +46,36 @@ def table_splits(
         if not len(rows):
             raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
     notes = tuple(note for every in tables.values() for table in every for note in table.notes)
+    column = {split: _column(every, chosen) for split, every in tables.items()}
     if not keys:
-        return {split: unlabelled(len(rows), _reader(rows), notes) for split, rows in vectors.items()}
+        return {
+            split: dataclasses.replace(unlabelled(len(rows), _reader(rows), notes), column=column[split])
+            for split, rows in vectors.items()
+        }
     encoded = _labels(tables, keys, first.class_names, labels.asked(spec))
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
-    return {split: labels.labelled(_reader(x), encoded, split, lambda i: where) for split, x in vectors.items()}
+    return {
+        split: labels.labelled(_reader(x), encoded, split, lambda i: where, column[split])
+        for split, x in vectors.items()
+    }
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
 parquet_splits = functools.partial(table_splits, "parquet", (".parquet",), open_parquet)
+
+
+def _column(tables: Sequence[Columns], chosen: Sequence[str]) -> Callable[[str], list]:
+    """A function from the name of a column to its values in all files of a split."""
+
+    def column(name: str) -> list:
+        for table in tables:
+            if name not in table.names:
+                raise InputError(f"{table.path}: has no column {name!r}, only {', '.join(table.names)}")
+        if name in chosen:
+            raise InputError(f"{name!r} is one of the numbers of the vectors; name the others in data.columns")
+        return [value for table in tables for value in table.values(name)]
+
+    return column
 
 
 def _check_numbers(table: Columns, spec: Mapping, where: str) -> None:

@@ -1,0 +1,105 @@
+"""Makes 8 bits of images that are not: what values they go from and to is known by their type, or is stated.
+
+uint8 and bool are known, and so is uint16, of which the high byte is kept. What other images hold is stated in
+`config.data.range`, as (0, 1) or (0, 4095), which images of 16 bits obey too: the first number becomes 0, the second
+255, and what lies outside is cut off.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+
+_USUAL = ((0, 1), (0, 255), (0, 1023), (0, 4095), (0, 16383), (0, 65535), (-1, 1))
+_LOOKED_AT = 32  # images
+_TWELVE_BITS = 4095
+
+
+def to_uint8(image: np.ndarray, limits: Sequence[float] = ()) -> np.ndarray:
+    """Returns an image with values from 0 to 255.
+
+    Args:
+      image: An array of numbers of any shape.
+      limits: The values that become 0 and 255; empty where the type says them. They do not count for uint8 and bool.
+
+    Returns:
+      uint8, of the same shape.
+
+    Raises:
+      InputError: The limits are needed and not given, or a value is not finite.
+    """
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == bool:
+        return image.astype(np.uint8) * np.uint8(255)
+    if image.dtype == np.uint16 and not len(limits):
+        return (image >> 8).astype(np.uint8)
+    if not len(limits):
+        raise InputError(f"images of {image.dtype} may have any range; {_advice([image])}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise InputError("an image holds values that are not finite; fill them")
+    low, high = limits
+    scaled = (image.astype(np.float64) - low) * (255 / (high - low))
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+
+
+def check_limits(limits: Sequence[float]) -> None:
+    """Checks `config.data.range`.
+
+    Raises:
+      InputError: It is no pair of numbers, or the first is not below the second.
+    """
+    numbers = all(isinstance(limit, int | float) and not isinstance(limit, bool) for limit in limits)
+    if len(limits) and not (len(limits) == 2 and numbers and limits[0] < limits[1]):
+        raise InputError(f"data.range={limits!r}: give the lowest and the highest value of the images, such as (0, 1)")
+
+
+def check(images: Iterable[np.ndarray], limits: Sequence[float], where: str, shapes: str = "") -> str:
+    """Checks on some of the images of a data set that their range is known.
+
+    Args:
+      images: Arrays as they are in the data set, of any shape; those of 8 bits say nothing.
+      limits: `config.data.range`.
+      where: The data set, for errors.
+      shapes: The shapes that images may have, for errors.
+
+    Returns:
+      A line that tells what was made of them; "" if there is nothing to tell.
+
+    Raises:
+      InputError: The range is not known.
+    """
+    deep = [image for image in images if image.dtype not in (np.uint8, bool) and image.size]
+    if not deep:
+        return ""
+    low, high = min(image.min() for image in deep), max(image.max() for image in deep)
+    kind = deep[0].dtype
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(f"{where}: images of {kind} hold values that are not finite; fill them")
+    if len(limits):
+        outside = low < limits[0] or high > limits[1]
+        cut = f"; what lies outside, from {low:g} to {high:g}, is cut off" if outside else ""
+        return f"{where}: images of {kind} are read with values from {limits[0]:g} to {limits[1]:g}{cut}"
+    if any(image.dtype != np.uint16 for image in deep):
+        raise InputError(
+            f"{where}: images must be uint8{shapes}, or their range known; these are {kind}, from {low:g} to {high:g}: "
+            f"{_advice(deep)}"
+        )
+    if high <= _TWELVE_BITS:
+        raise InputError(
+            f"{where}: images of 16 bits hold no value above {high}, and would be nearly black; {_advice(deep)}, or "
+            "data.range=(0, 65535) if they are that dark"
+        )
+    return f"{where}: images of 16 bits are read with values from 0 to 65535; the largest is {high}"
+
+
+def spread(size: int) -> list[int]:
+    """Returns the numbers of the images that are looked at, evenly spread over all."""
+    return np.unique(np.linspace(0, size - 1, min(size, _LOOKED_AT)).astype(int)).tolist() if size else []
+
+
+def _advice(images: Sequence[np.ndarray]) -> str:
+    low, high = min(image.min() for image in images), max(image.max() for image in images)
+    usual = next(((a, b) for a, b in _USUAL if a <= low and high <= b), (float(low), float(high)))
+    return f"set what is black and what is white, such as data.range=({usual[0]:g}, {usual[1]:g})"
