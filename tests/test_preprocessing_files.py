@@ -6,6 +6,7 @@ import shutil
 import jax
 import make_pixel_references as made
 import numpy as np
+import PIL.Image
 import pytest
 from safetensors.numpy import save_file
 
@@ -186,3 +187,24 @@ def test_a_file_that_is_refused_is_passed_by_where_the_config_says_the_preproces
         prepared(bad, tmp_path)
     run, pipeline = prepared(bad, tmp_path, fields={"pixels": {"mean": [0.5] * 3, "transform": "resize(48)"}})
     assert (run.model.sides, pipeline.text) == ((48, 48), "resize(48)")
+
+
+@pytest.mark.live
+def test_every_way_in_which_timms_models_prepare_images_gives_timms_pixels():
+    import timm
+    from timm.data import create_transform, resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    keys = ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
+    contents = (get_pretrained_cfg(name).to_dict() for name in timm.list_pretrained())
+    ways = {tuple(str(content.get(key)) for key in keys): content for content in contents}
+    pictures = made.images()
+    for i, content in enumerate(ways.values()):
+        if max(content["input_size"]) > 300:
+            continue
+        stored = json.loads(json.dumps(content))
+        picture, transform = pictures[i % 4], create_transform(**resolve_data_config({}, pretrained_cfg=stored))
+        pipeline = pipeline_of({"config.json": {"architecture": "resnet18", "pretrained_cfg": stored}})
+        theirs = transform(PIL.Image.fromarray(picture)).numpy().transpose(1, 2, 0)
+        wanted = 255 * (theirs * np.array(pipeline.std) + np.array(pipeline.mean))
+        np.testing.assert_allclose(pipeline.host(picture), wanted, rtol=0, atol=1e-2, err_msg=str(content))
