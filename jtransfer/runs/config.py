@@ -129,7 +129,7 @@ def default() -> ConfigDict:
     config.optim.weight_decay = 0.0
     config.optim.decay_rules = ((".*/kernel", True), (".*", False))
     config.optim.clip = 0.0  # global norm of the gradient; 0 is off
-    config.optim.accumulate = 1  # parts of a batch, one after the other
+    config.optim.accumulate = 1  # parts in which the model sees a batch, one after the other; the update is the same
     config.optim.layer_decay = 1.0  # factor on the rate, for each layer further from the head
     config.optim.rates = ((".*", 1.0),)  # factors on the rate by rule
     config.optim.kwargs = ConfigDict()  # of the optimizer
