@@ -148,6 +148,8 @@ def default() -> ConfigDict:
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off
+    config.model_selection = "best"  # by early_stop.metric, where there is a validation split: the checkpoint that the
+    # next phase begins with, and that is tested, predicted with and exported; or "last"
     return config
 
 
@@ -180,8 +182,10 @@ def complete(config: Mapping[str, Any]) -> Any:
             raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
     if full.early_stop.patience and not full.data.validation:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
-    if full.mixing.mode not in ("batch", "alternate"):
-        raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
+    for field, known in (("mixing.mode", ("batch", "alternate")), ("model_selection", ("best", "last"))):
+        value = full.mixing.mode if field == "mixing.mode" else full[field]
+        if value not in known:
+            raise unknown(field, value, known)
     return full.lock()
 
 

@@ -71,8 +71,13 @@ class StoredRun:
         return zero_sample(self.modality.make_preprocess(self.model, train=False), self.inputs)
 
     def variables(self, step: int | str | None = None) -> dict:
-        """The model's variables as host arrays, merged with what was frozen; arguments as `checkpoint.load_params`."""
-        loaded = checkpoint.load_params(self.folder, step)
+        """The model's variables as host arrays, merged with what was frozen.
+
+        Args:
+          step: a step that was kept, "best" or "last", as for `checkpoint.load_params`; None is the run's model, which
+            `config.model_selection` names.
+        """
+        loaded = checkpoint.load_params(self.folder, self.config.model_selection if step is None else step)
         return {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
 
     @property
