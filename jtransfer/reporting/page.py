@@ -70,6 +70,7 @@ def render(run: StoredRun, *, title: str) -> str:
         ],
         init=next(reversed(_events(lines, "init")), None),
         stops=_events(lines, "early_stop"),
+        best=_best(run, lines),
         shown=[metric.title for metric in shown],
         curves=Markup(_curves(lines, phases, shown[0])),
         config=_flat(json.loads(run.config.to_json())),
@@ -80,6 +81,15 @@ def render(run: StoredRun, *, title: str) -> str:
 
 def _events(lines: Sequence[dict], name: str) -> list[dict]:
     return [line for line in lines if line.get("event") == name]
+
+
+def _best(run: StoredRun, lines: Sequence[dict]) -> dict | None:
+    """The step with which the last phase ended, and why; None where no validation split decided it."""
+    found = next(reversed(_events(lines, "best")), None)
+    if found is None:
+        return None
+    metric = run.metric(found["metric"])
+    return {"step": found["best_step"], "metric": metric.title, "text": _written(found["value"], metric.kind)}
 
 
 def _shown(run: StoredRun, lines: Sequence[dict]) -> list[Metric]:

@@ -101,7 +101,7 @@ def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, 
 
 def run_tensors(folder: str | os.PathLike) -> dict[str, Any]:
     """Returns the parameters of a run as lazy tensors, by their paths without the variable collection."""
-    held = checkpoint.lazy_params(folder, open_run(folder).config.model_selection)
+    held = checkpoint.lazy_params(folder, open_run(folder).step())
     parts = {tuple(path.split("/", 1)): tensor for path, tensor in held.items()}
     return {path: tensor for (collection, path), tensor in parts.items() if collection not in AUXILIARY}
 

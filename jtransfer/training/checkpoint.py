@@ -134,6 +134,12 @@ def restore(
     return state
 
 
+def resolve(workdir: str | os.PathLike, step: int | str | None = None) -> int:
+    """The number of a step that is given as for `load_params`."""
+    with ocp.training.Checkpointer(_existing(workdir)) as checkpoints:
+        return _choose(checkpoints, step, workdir)
+
+
 def load_params(workdir: str | os.PathLike, step: int | str | None = None, *, average: bool = True) -> dict:
     """The variables of a run, `{"params": …, "batch_stats": …}` of host arrays, merged with its frozen part.
 

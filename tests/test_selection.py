@@ -1,0 +1,211 @@
+"""The best model by the validation split is what a run goes on with, tests, predicts with, exports and hands on."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_vectors
+
+from jtransfer import config as configs
+from jtransfer import evaluate, predict, report, runs, train
+from jtransfer.core import tree as trees
+from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
+from jtransfer.exporting import export
+from jtransfer.runs import log
+from jtransfer.training import checkpoint
+
+
+def config_of(folder, **fields):
+    """A first phase that soon diverges, and a second one that changes nothing."""
+    config = tiny_vectors.config_of(folder)
+    config.data.train, config.data.validation, config.data.test = "train[:16]", "train[16:]", "test"
+    config.early_stop.metric = "loss"
+    config.optim.name, config.optim.lr, config.optim.schedule = "sgd", 10.0, "constant"
+    config.optim.kwargs.momentum = 0.0
+    config.eval_every = config.checkpoint_every = 1
+    config.phases = [
+        configs.phase("diverging", steps=5),
+        configs.phase("still", trainable="head/.*", steps=2, optim={"lr": 0.0}),
+    ]
+    with config.unlocked():
+        config.update(fields)
+    return config
+
+
+def trained(folder, **fields):
+    """(the folder of a run, what it returned, step → the parameters)."""
+    kept, original = {}, checkpoint.save
+
+    def save(checkpoints, step, state, *args, **kwargs):
+        kept[step] = jax.device_get(state.variables()["params"])
+        original(checkpoints, step, state, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", save)
+        return folder / "run", train.run(config_of(folder, **fields), folder / "run"), kept
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("best"))
+
+
+def validated(folder):
+    """Step → the loss on the validation split, by the log."""
+    return {line["step"]: line["loss"] for line in log.read(folder) if line.get("split") == "validation"}
+
+
+def by_hand(folder, params, split, order=slice(None)):
+    """(loss, accuracy, probabilities) of the network of two layers, with NumPy."""
+    arrays = np.load(folder.parent / "vectors.npz")
+    x_train = arrays["x_train"]
+    x, y = {"test": (arrays["x_test"], arrays["y_test"]), "validation": (x_train[16:], arrays["y_train"][16:])}[split]
+    x = (x[order] - x_train[:16].mean(0)) / x_train[:16].std(0)
+    for name in ("hidden1", "hidden2", "head"):
+        x = x @ params[name]["dense"]["kernel"] + params[name]["dense"]["bias"]
+        x = x if name == "head" else np.maximum(x, 0)
+    probs = np.exp(x - x.max(1, keepdims=True))
+    probs /= probs.sum(1, keepdims=True)
+    y = y[order]
+    return -np.log(probs[np.arange(len(y)), y]).mean(), (probs.argmax(1) == y).mean(), probs
+
+
+def same(one, other):
+    one, other = trees.flatten(one), trees.flatten(other)
+    assert set(one) == set(other)
+    for path, leaf in one.items():
+        np.testing.assert_array_equal(leaf, other[path], err_msg=path)
+
+
+def test_the_next_phase_begins_with_the_best(best):
+    folder, _, kept = best
+    losses = validated(folder)
+    step = min(range(1, 6), key=lambda step: losses[step])
+    assert step < 5, "the first phase is to get worse"
+    same(kept[7], kept[step])
+    assert losses[7] == pytest.approx(losses[step], rel=1e-6)
+    events = [line for line in log.read(folder) if line.get("event") == "best"]
+    assert [(line["phase"], line["step"], line["best_step"], line["metric"]) for line in events] == [
+        ("diverging", 5, step, "loss"),
+        ("still", 7, step, "loss"),
+    ]
+    assert events[0]["value"] == pytest.approx(by_hand(folder, kept[step], "validation")[0], rel=1e-5)
+
+
+def test_the_best_is_tested_predicted_with_exported_and_given_on(best, tmp_path):
+    folder, returned, kept = best
+    step = min(validated(folder), key=validated(folder).get)
+    loss, accuracy, probs = by_hand(folder, kept[step], "test")
+    assert (returned["loss"], returned["accuracy"]) == pytest.approx((loss, accuracy), rel=1e-5)
+    tested = [line["loss"] for line in log.read(folder) if line.get("split") == "test"]
+    assert tested == pytest.approx([loss, loss], rel=1e-5)
+    np.testing.assert_allclose(runs.open(folder).predictions["probs"], probs, rtol=1e-4, atol=1e-6)
+    same(runs.open(folder).variables()["params"], kept[step])
+    same(runs.open(folder).variables("last")["params"], kept[7])
+    vector = np.load(folder.parent / "vectors.npz")["x_test"][0]
+    found, _ = predict.predict(folder, [",".join(map(str, vector))])
+    np.testing.assert_allclose(found, probs[:1], rtol=1e-4, atol=1e-6)
+    export.export(folder, tmp_path / "new", "npz")
+    with np.load(tmp_path / "new/model.npz") as tensors:
+        np.testing.assert_array_equal(tensors["params/head/dense/kernel"], kept[step]["head"]["dense"]["kernel"])
+    config = config_of(tmp_path, init=str(folder))
+    config.phases = [configs.phase("still", steps=1, optim={"lr": 0.0})]
+    train.run(config, tmp_path / "next")
+    same(runs.open(tmp_path / "next").variables("last")["params"], kept[step])
+
+
+def test_a_run_that_had_ended_gives_the_metrics_of_the_best_again(best):
+    folder, returned, _ = best
+    assert train.run(config_of(folder.parent), folder) == pytest.approx(returned, rel=1e-6)
+
+
+def test_the_last_is_kept_where_the_config_says_so(tmp_path):
+    folder, returned, kept = trained(tmp_path, model_selection="last")
+    same(kept[7], kept[5])
+    assert returned["loss"] == pytest.approx(by_hand(folder, kept[5], "test")[0], rel=1e-4)
+    same(runs.open(folder).variables()["params"], kept[7])
+    same(runs.open(folder).variables("best")["params"], kept[min(validated(folder), key=validated(folder).get)])
+    assert not [line for line in log.read(folder) if line.get("event") == "best"]
+    with pytest.raises(InputError, match="model_selection 'bset'; nearest: best"):
+        train.run(config_of(tmp_path, model_selection="bset"), tmp_path / "other")
+
+
+def test_without_a_validation_split_the_last_is_the_model(tmp_path):
+    config = config_of(tmp_path)
+    config.data.validation = config.early_stop.metric = ""
+    returned = train.run(config, tmp_path / "run")
+    last = runs.open(tmp_path / "run").variables("last")["params"]
+    same(runs.open(tmp_path / "run").variables()["params"], last)
+    assert returned["loss"] == pytest.approx(by_hand(tmp_path / "run", last, "test")[0], rel=1e-4)
+
+
+def test_the_step_and_the_reason_are_told(best, tmp_path, capsys):
+    folder, _, kept = best
+    step = min(validated(folder), key=validated(folder).get)
+    config = config_of(tmp_path)
+    train.run(config, tmp_path / "run")
+    value = by_hand(folder, kept[step], "validation")[0]
+    printed = capsys.readouterr().out
+    assert f"phase diverging ends with the best model: validation loss {value:.4f} at step {step}" in printed
+    report.main(["report", str(tmp_path / "run")])
+    text = " ".join((tmp_path / "run/report.html").read_text().split())
+    assert f"The model is that of step {step}, with the best validation loss, {value:.3f}" in text
+
+
+def contents(folder):
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_any_checkpoint_is_evaluated_on_any_data(best, tmp_path, capsys):
+    folder, returned, kept = best
+    step = min(validated(folder), key=validated(folder).get)
+    before = contents(folder)
+    found = evaluate.evaluate(folder)
+    assert (found.step, found.split, found.examples) == (step, "test", 16)
+    assert found.metrics == pytest.approx(returned, rel=1e-5)
+    for chosen in ("last", 7):
+        assert evaluate.evaluate(folder, chosen, split="validation").metrics["loss"] == pytest.approx(
+            validated(folder)[7], rel=1e-5
+        )
+    part = evaluate.evaluate(folder, "last", split="test[:5]")
+    assert part.metrics["loss"] == pytest.approx(by_hand(folder, kept[7], "test", slice(5))[0], rel=1e-5)
+    arrays = np.load(folder.parent / "vectors.npz")
+    order = np.flatnonzero(arrays["y_test"] != 1)
+    labels = np.array(["2", "0"])[(arrays["y_test"][order] == 0).astype(int)]  # two of the three classes, by name
+    np.savez(tmp_path / "two.npz", features=arrays["x_test"][order], labels=labels)
+    out = tmp_path / "found.json"
+    evaluate.main(["evaluate", str(folder), f"--data=npz:{tmp_path}/two.npz", "--split=all", f"--out={out}"])
+    loss, accuracy, _ = by_hand(folder, kept[step], "test", order)
+    told = json.loads(out.read_text())
+    assert (told["step"], told["examples"], told["split"]) == (step, len(order), "all")
+    assert (told["metrics"]["loss"], told["metrics"]["accuracy"]) == pytest.approx((loss, accuracy), rel=1e-5)
+    assert f"accuracy {accuracy:.4f}" in " ".join(capsys.readouterr().out.split())
+    assert contents(folder) == before
+
+
+def test_what_cannot_be_evaluated_is_said_in_one_line(best, tmp_path, capsys):
+    folder, _, _ = best
+    arrays = np.load(folder.parent / "vectors.npz")
+    np.savez(tmp_path / "names.npz", features=arrays["x_test"], labels=np.array(["cat", "newt"] * 8))
+    np.savez(tmp_path / "numbers.npz", features=arrays["x_test"], labels=np.linspace(0, 1, 16))
+    np.savez(tmp_path / "wide.npz", features=np.ones((6, 9), np.float32), labels=arrays["y_test"][:6])
+    wrong = {
+        "--split=tset": "there is no split 'tset'; splits: train (32), test (16)",
+        "--step=3000": "has no checkpoint of step 3000; it has",
+        "--data=npz:none.npz": "none.npz",
+        f"--data=npz:{tmp_path}/names.npz": "classes cat, newt that the run was not trained for; the run's are 0, 1, 2",
+        f"--data=npz:{tmp_path}/numbers.npz": "needs labels of the kind 'class'; these are 'number'",
+        f"--data=npz:{tmp_path}/wide.npz": "the run's model can't take inputs of the shape [9]",
+        f"--out={tmp_path}/none/found.json": "there is no such folder",
+        "--steps=best": "Unknown command line flag 'steps'",
+    }
+    for flag, says in wrong.items():
+        more = ["--split=all"] if "npz" in flag else []
+        with pytest.raises(SystemExit) as ended:
+            run_command(evaluate.main, ["evaluate", str(folder), flag, *more])
+        error = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert says in error
+        assert error.count("\n") == 1
