@@ -1,6 +1,10 @@
 """The best model by the validation split is what a run goes on with, tests, predicts with, exports and hands on."""
 
+import contextlib
+import io
 import json
+import re
+import shutil
 
 import jax
 import numpy as np
@@ -35,16 +39,16 @@ def config_of(folder, **fields):
 
 
 def trained(folder, **fields):
-    """(the folder of a run, what it returned, step → the parameters)."""
-    kept, original = {}, checkpoint.save
+    """(the folder of a run, what it returned, step → the parameters, what it printed)."""
+    kept, original, printed = {}, checkpoint.save, io.StringIO()
 
     def save(checkpoints, step, state, *args, **kwargs):
         kept[step] = jax.device_get(state.variables()["params"])
         original(checkpoints, step, state, *args, **kwargs)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(checkpoint, "save", save)
-        return folder / "run", train.run(config_of(folder, **fields), folder / "run"), kept
+        return folder / "run", train.run(config_of(folder, **fields), folder / "run"), kept, printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def same(one, other):
 
 
 def test_the_next_phase_begins_with_the_best(best):
-    folder, _, kept = best
+    folder, _, kept, _ = best
     losses = validated(folder)
     step = min(range(1, 6), key=lambda step: losses[step])
     assert step < 5, "the first phase is to get worse"
@@ -95,7 +99,7 @@ def test_the_next_phase_begins_with_the_best(best):
 
 
 def test_the_best_is_tested_predicted_with_exported_and_given_on(best, tmp_path):
-    folder, returned, kept = best
+    folder, returned, kept, _ = best
     step = min(validated(folder), key=validated(folder).get)
     loss, accuracy, probs = by_hand(folder, kept[step], "test")
     assert (returned["loss"], returned["accuracy"]) == pytest.approx((loss, accuracy), rel=1e-5)
@@ -117,12 +121,12 @@ def test_the_best_is_tested_predicted_with_exported_and_given_on(best, tmp_path)
 
 
 def test_a_run_that_had_ended_gives_the_metrics_of_the_best_again(best):
-    folder, returned, _ = best
+    folder, returned, _, _ = best
     assert train.run(config_of(folder.parent), folder) == pytest.approx(returned, rel=1e-6)
 
 
 def test_the_last_is_kept_where_the_config_says_so(tmp_path):
-    folder, returned, kept = trained(tmp_path, model_selection="last")
+    folder, returned, kept, _ = trained(tmp_path, model_selection="last")
     same(kept[7], kept[5])
     assert returned["loss"] == pytest.approx(by_hand(folder, kept[5], "test")[0], rel=1e-4)
     same(runs.open(folder).variables()["params"], kept[7])
@@ -141,17 +145,49 @@ def test_without_a_validation_split_the_last_is_the_model(tmp_path):
     assert returned["loss"] == pytest.approx(by_hand(tmp_path / "run", last, "test")[0], rel=1e-4)
 
 
-def test_the_step_and_the_reason_are_told(best, tmp_path, capsys):
-    folder, _, kept = best
+def test_the_step_and_the_reason_are_told(best, tmp_path):
+    folder, _, kept, printed = best
     step = min(validated(folder), key=validated(folder).get)
-    config = config_of(tmp_path)
-    train.run(config, tmp_path / "run")
     value = by_hand(folder, kept[step], "validation")[0]
-    printed = capsys.readouterr().out
     assert f"phase diverging ends with the best model: validation loss {value:.4f} at step {step}" in printed
+    shutil.copytree(folder, tmp_path / "run")
     report.main(["report", str(tmp_path / "run")])
     text = " ".join((tmp_path / "run/report.html").read_text().split())
     assert f"The model is that of step {step}, with the best validation loss, {value:.3f}" in text
+
+
+def test_steps_that_an_early_stop_leaves_out_are_no_more_counted(tmp_path):
+    config = config_of(tmp_path)
+    config.early_stop.patience = 1
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        train.run(config, tmp_path / "run")
+    assert "diverging  2/7  train" in printed.getvalue()
+    assert "still  3/4  train" in printed.getvalue()
+    assert re.search("still  4/4  train .* 0:00 left", printed.getvalue())
+
+
+def test_later_phases_say_what_was_drawn_anew(best, tmp_path, monkeypatch):
+    """Whether they follow at once or after the run was stopped between two."""
+    config = config_of(tmp_path, init=str(best[0]), reinit=("head/.*",))
+    config.phases = [configs.phase("probe", trainable="head/.*", steps=1), configs.phase("all", steps=1)]
+    original = checkpoint.save
+
+    def save(checkpoints, step, *args, **kwargs):
+        original(checkpoints, step, *args, **kwargs)
+        checkpoints.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(config, tmp_path / "stopped")
+    monkeypatch.setattr(checkpoint, "save", original)
+    for name in ("whole", "stopped"):
+        train.run(config, tmp_path / name)
+        tables = [line["table"] for line in log.read(tmp_path / name) if line.get("event") == "phase_start"]
+        for table in tables:
+            sources = {row["group"]: row["source"] for row in table}
+            assert sources == {"hidden1": "loaded", "hidden2": "loaded", "head": "re-initialised"}
+        assert len(tables) == 2
 
 
 def contents(folder):
@@ -159,7 +195,7 @@ def contents(folder):
 
 
 def test_any_checkpoint_is_evaluated_on_any_data(best, tmp_path, capsys):
-    folder, returned, kept = best
+    folder, returned, kept, _ = best
     step = min(validated(folder), key=validated(folder).get)
     before = contents(folder)
     found = evaluate.evaluate(folder)
@@ -186,7 +222,7 @@ def test_any_checkpoint_is_evaluated_on_any_data(best, tmp_path, capsys):
 
 
 def test_what_cannot_be_evaluated_is_said_in_one_line(best, tmp_path, capsys):
-    folder, _, _ = best
+    folder, _, _, _ = best
     arrays = np.load(folder.parent / "vectors.npz")
     np.savez(tmp_path / "names.npz", features=arrays["x_test"], labels=np.array(["cat", "newt"] * 8))
     np.savez(tmp_path / "numbers.npz", features=arrays["x_test"], labels=np.linspace(0, 1, 16))

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
+from jtransfer.models.title import title as model_title
 from jtransfer.reporting import errors, figures
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -171,7 +172,7 @@ def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, prediction
     examples = len(predictions["label"]) if "label" in predictions else None
     return {
         "data": run.config.data.name,
-        "model": run.config.model.name,
+        "model": model_title(run.config.model.name, run.config.model.fields.to_dict()),
         "metric": metric.title,
         "first": tested[0] if len(tested) > 1 else None,
         "last": last,

@@ -182,10 +182,10 @@ def complete(config: Mapping[str, Any]) -> Any:
             raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
     if full.early_stop.patience and not full.data.validation:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
-    for field, known in (("mixing.mode", ("batch", "alternate")), ("model_selection", ("best", "last"))):
-        value = full.mixing.mode if field == "mixing.mode" else full[field]
-        if value not in known:
-            raise unknown(field, value, known)
+    if full.mixing.mode not in ("batch", "alternate"):
+        raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
+    if full.model_selection not in ("best", "last"):
+        raise unknown("model_selection", full.model_selection, ("best", "last"))
     return full.lock()
 
 
