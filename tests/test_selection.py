@@ -5,10 +5,12 @@ import io
 import json
 import re
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import test_resume as resuming
 import tiny_vectors
 
 from jtransfer import config as configs
@@ -17,7 +19,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
-from jtransfer.runs import log
+from jtransfer.runs import config_file, log
 from jtransfer.training import checkpoint
 
 
@@ -154,6 +156,41 @@ def test_the_step_and_the_reason_are_told(best, tmp_path):
     report.main(["report", str(tmp_path / "run")])
     text = " ".join((tmp_path / "run/report.html").read_text().split())
     assert f"The model is that of step {step}, with the best validation loss, {value:.3f}" in text
+
+
+CONFIG = """
+import pathlib, sys
+sys.path.insert(0, {tests!r})
+import test_selection
+
+def get_config(accumulate="2"):
+    config = test_selection.config_of(pathlib.Path({folder!r}))
+    config.optim.accumulate, config.loss.balanced = int(accumulate), True
+    config.data.train, config.data.sampling = "train[:14]", "balanced"
+    return config
+"""
+
+
+def test_two_processes_see_in_parts_what_one_sees_at_once(tmp_path):
+    """With weights of the classes, and a second phase that begins with the best of the first."""
+    config_of(tmp_path)
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    train.run(config_file.load(f"{path}:1"), tmp_path / "one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resuming, "TWO_PHASES", str(path))
+        for process in resuming.cluster(tmp_path / "two", **resuming.CACHED):
+            resuming.finish(process)
+    for name in ("best", "last"):
+        one, two = (trees.flatten(runs.open(tmp_path / folder).variables(name)) for folder in ("one", "two"))
+        for path, leaf in one.items():
+            np.testing.assert_allclose(two[path], leaf, rtol=1e-5, atol=1e-6, err_msg=path)
+    one, two = (
+        [(line["step"], line.get("event"), line.get("loss")) for line in log.read(tmp_path / name)]
+        for name in ("one", "two")
+    )
+    assert [line[:2] for line in one] == [line[:2] for line in two]
+    np.testing.assert_allclose(*([line[2] for line in lines if line[2]] for lines in (one, two)), rtol=1e-4)
 
 
 def test_steps_that_an_early_stop_leaves_out_are_no_more_counted(tmp_path):

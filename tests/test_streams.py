@@ -145,33 +145,6 @@ def test_two_processes_train_what_one_does(tmp_path):
     assert resuming.lines(tmp_path / "two") == resuming.lines(tmp_path / "one")
 
 
-def test_two_processes_see_in_parts_what_one_sees_at_once(tmp_path):
-    """And both go on with the best model of the first phase, and end with the best of all."""
-    path = tmp_path / "config.py"
-    path.write_text(
-        f"""
-import runpy
-
-def get_config(accumulate="2"):
-    config = runpy.run_path({CONFIG!r})["get_config"]()
-    config.optim.accumulate, config.data.validation, config.eval_every = int(accumulate), "train[48:64]", 2
-    config.optim.name, config.optim.lr, config.optim.schedule = "sgd", 0.1, "constant"
-    return config
-"""
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resuming, "TWO_PHASES", str(path))
-        for process in resuming.cluster(tmp_path / "two", **resuming.CACHED):
-            resuming.finish(process)
-    train.run(config_file.load(f"{path}:1"), tmp_path / "one")
-    for step in ("best", "last"):
-        one, two = (dict(resuming.leaves(tmp_path / name, step)) for name in ("one", "two"))
-        for name, leaf in one.items():
-            np.testing.assert_allclose(two[name], leaf, rtol=1e-4, atol=1e-5, err_msg=name)
-    for one, two in zip(*(resuming.lines(tmp_path / name) for name in ("one", "two")), strict=True):
-        assert two == pytest.approx({**one}, rel=1e-3) if "split" in one else two["event"] == one["event"]
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("streams") / "run"
