@@ -189,7 +189,7 @@ def _evaluate(
     if score is not None:
         better = selection.is_better(score, position.best)
         position = position._replace(best=score if better else position.best, stale=0 if better else position.stale + 1)
-        if selection.is_better(score, position.selected_score):
+        if selection.is_better(score, position.selected_score, or_equal=True):
             position = position._replace(selected=step, selected_score=score)
         stopped = bool(stop.patience) and position.stale >= stop.patience and not last
     rest = [one for one in (evaluators if stopped else due) if one not in deciding]

@@ -31,7 +31,7 @@ def task(context: Context) -> Term:
             if name == TARGET:
                 metrics |= found
             if len(context.streams) > 1:
-                own = {"loss": value} | ({} if name == TARGET else found)
+                own = {"loss": value, **({} if name == TARGET else found)}
                 metrics |= {f"{name}/{metric}": number for metric, number in own.items()}
         return shares, metrics
 

@@ -15,7 +15,7 @@ from jtransfer.objectives.sums import Mean, values
 
 TARGET = "target"  # the stream of `config.data`
 FEATURES = "features:"
-Metrics = dict[str, jax.Array | Mean]
+Metrics = Mapping[str, jax.Array | Mean]
 
 TERMS = Registry("objective term", {"task": "jtransfer.objectives.task:task"})
 """Name → `make(context, **fields) -> Term`."""
@@ -125,7 +125,7 @@ class Objective(NamedTuple):
             value, more = values(found[name])
             value = sum(jax.tree.leaves(value))
             total = total + self.weights[name](step) * value
-            metrics |= more | ({name: value} if len(self.terms) > 1 else {})
+            metrics |= {**more, **({name: value} if len(self.terms) > 1 else {})}
         return total, {"loss": total, **metrics}
 
 

@@ -12,9 +12,9 @@ from jtransfer.training.state import TrainState
 Run = Any  # build.Run
 
 
-def is_better(score: float, best: float | None) -> bool:
-    """Returns whether a score is better than the best before; one that is no number is not."""
-    return not math.isnan(score) and (best is None or score > best)
+def is_better(score: float, best: float | None, *, or_equal: bool = False) -> bool:
+    """Returns whether a score is better than the best before, or as good; one that is no number is not."""
+    return not math.isnan(score) and (best is None or score > best or (or_equal and score == best))
 
 
 def state(run: Run, last: TrainState, number: int, step: int | None) -> TrainState:
@@ -24,7 +24,7 @@ def state(run: Run, last: TrainState, number: int, step: int | None) -> TrainSta
       run: the run, whose checkpoint of the selected step is written.
       last: the last state.
       number: of the phase.
-      step: the best step of the run so far; None if nothing was evaluated on the validation split.
+      step: the best step of the run so far, of equals the last; None if nothing was evaluated on the validation split.
     """
     if run.config.model_selection == "last" or step in (None, int(last.step)):
         return last

@@ -96,12 +96,12 @@ def _latest(workdir) -> tuple[int, dict] | None:
 
 
 def best(workdir: str | os.PathLike) -> tuple[int, float] | None:
-    """The step of the checkpoint with the largest score, and the score; None if none has one."""
+    """The step of the checkpoint with the largest score, of equals the last, and the score; None if none has one."""
     if not _checkpoints(workdir).exists():
         return None
     with ocp.training.Checkpointer(_checkpoints(workdir)) as checkpoints:
         scored = [(c.step, _score(c.metrics)) for c in checkpoints.checkpoints if c.metrics]
-    return max(scored, key=lambda found: found[1], default=None)
+    return max(scored, key=lambda found: found[::-1], default=None)
 
 
 def position(workdir: str | os.PathLike, step: int) -> dict:
@@ -291,7 +291,7 @@ def _choose(checkpoints, step: int | str | None, workdir) -> int:
         return steps[-1]
     if step == "best":
         scored = [c for c in saved if c.metrics]
-        return max(scored, key=lambda c: _score(c.metrics)).step if scored else steps[-1]
+        return max(scored, key=lambda c: (_score(c.metrics), c.step)).step if scored else steps[-1]
     if isinstance(step, str) or step not in steps:
         kept = ", ".join(map(str, steps))
         raise InputError(f"{workdir} has no checkpoint of step {step}; it has {kept}, and the names best and last")

@@ -83,7 +83,7 @@ def make_train_step(
         seen = View(outputs, batches, variables, variables.get(INITIAL), view_key, state.step, again)
         return seen, model_state
 
-    def gradients(state: TrainState, batches: Mapping[str, Batch], key: jax.Array):
+    def gradients(state: TrainState, batches: Mapping[str, Mapping[str, Any]], key: jax.Array):
         mix_key, dropout_key = jax.random.split(key)
         keys = dropout_key, jax.random.fold_in(key, 2)
         batches = reading.mixed(batches, read, mix_key)
