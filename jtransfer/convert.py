@@ -26,15 +26,17 @@ def main(argv: list[str]) -> None:
     if len(rest) != 2:
         raise InputError("give a source and a new folder: python -m jtransfer.convert SOURCE DEST [--model=NAME]")
     from jtransfer import weights
+    from jtransfer.models.title import title
     from jtransfer.proof import verify
     from jtransfer.weights.conversion import convert
+    from jtransfer.weights.identify import manifest
 
     checkpoint, dest = weights.open(rest[0], ignore=ignore.value), rest[1]
     spec, report = convert(checkpoint, dest, model=name.value or None)
     print(report)
     if spec.unsure:
         print(f"{' and '.join(spec.unsure)} can't be told from the source; the model has its own: --verify tells")
-    print(f"{spec.name} with {_head(spec.model)} → {dest}")
+    print(f"{title(spec.name, manifest.fields(spec.name, spec.model))} with {_head(spec.model)} → {dest}")
     if check.value and not verify.check(checkpoint, dest, spec, report):
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Exports: python -m jtransfer.export WORKDIR DEST --format=FORMAT [--step=STEP]
+"""Exports: python -m jtransfer.export WORKDIR DEST --format=FORMAT [--step=STEP|best|last]
 
 A run's folder, or any checkpoint that is read → the new folder DEST with names and files that another library loads:
 
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     """Exports by a command line."""
     values = flags.FlagValues()
     format = flags.DEFINE_string("format", "", "see above", flag_values=values)
-    step = flags.DEFINE_string("step", "", 'of a run: one it kept, or "best"; else the last', flag_values=values)
+    step = flags.DEFINE_string("step", "", "of a run: one it kept, best or last; else its model", flag_values=values)
     rest = parse_flags(values, list(argv))
     from jtransfer.exporting.export import FORMATS, export
 

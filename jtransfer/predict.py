@@ -1,4 +1,4 @@
-"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best] [--save=FILE.npz] EXAMPLE…
+"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best|last] [--save=FILE.npz] EXAMPLE…
 
 One line for each example (an image file, a text, a vector as a .npy file or as numbers 1.5,0.25): what it is, then the
 most probable classes with their probabilities; or the number, the classes of its words, the text that is most like it
@@ -33,7 +33,8 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> "Predictor
 
     Args:
       folder: of a run.
-      step: a step that was kept, "best" (by the validation split), or None for the last.
+      step: a step that was kept, "best" (by the validation split), "last", or None for the run's model, the best
+        unless `config.model_selection` says otherwise.
 
     Raises:
       InputError: the folder is no run, or has no such step.
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> None:
     """Prints the predictions for the examples of a command line."""
     values = flags.FlagValues()
     workdir = flags.DEFINE_string("workdir", "", "the folder of a run", flag_values=values)
-    step = flags.DEFINE_string("step", "", 'a step that was kept, or "best"; else the last', flag_values=values)
+    step = flags.DEFINE_string("step", "", "a step that was kept, best or last; else the model", flag_values=values)
     save = flags.DEFINE_string("save", "", "a file of arrays, .npz", flag_values=values)
     given = parse_flags(values, argv)
     if not workdir.value or not given:

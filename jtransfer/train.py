@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import jax
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
-from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, summary
+from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, selection, summary
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
 from jtransfer.training import checkpoint, optim
@@ -29,6 +30,8 @@ class Position(NamedTuple):
     best: float | None = None  # the best score so far in the phase, for early stopping
     stale: int = 0  # evaluations since then
     seconds: float = 0.0  # spent in the phase
+    selected: int | None = None  # the best step of the run so far, by the validation split
+    selected_score: float | None = None
 
 
 def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
@@ -40,30 +43,35 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     Raises:
       InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
     """
-    prepared = build.prepare(config, folder)
+    prepared = build.prepare(folders.as_begun(folder, config), folder)
     folders.check(folder, prepared.config)
     last = checkpoint.latest_position(folder)
     loaded = None if last else _load(prepared)
+    told = _told(folder) if loaded is None else initialize.counts(loaded[1])
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
     if jax.process_index() == 0:
         prepared.target.modality.save(folder)
     start = {"start_step": last[0], "start_phase": last[1]["phase"]} if last else {}
     with (
-        log.Writer(folder, total_steps=sum(phase.steps for phase in prepared.phases), **start) as writer,
+        log.Writer(folder, **start) as writer,
         checkpoint.open_checkpoints(folder, every=prepared.config.checkpoint_every) as checkpoints,
     ):
         if last:
-            position = Position(**last[1])
+            step, score = checkpoint.best(folder) or (None, None)
+            position = Position(**last[1])._replace(selected=step, selected_score=score)
+            writer.expect(_end(prepared, position, last[0]))
             if jax.process_index() == 0:
                 print(f"going on after step {last[0]}, in phase {position.phase}", flush=True)
             state = checkpoint.restore(folder, last[0], assemble.abstract(prepared, position.number), last[1])
+            if position.done:
+                state = selection.state(prepared, state, position.number, position.selected)
         else:
             assert loaded is not None
-            state, position = _begin(prepared, *loaded, writer)
+            state, position = _begin(prepared, loaded[0], writer, told)
         scalars = None
         for number in range(position.number, len(prepared.phases)):
             if number > position.number:
-                state, position = _enter(prepared, number, state, writer)
+                state, position = _enter(prepared, number, state, position, writer, told)
             if not position.done:
                 state, position, scalars = _train(prepared, state, position, writer, checkpoints)
         checkpoints.wait()
@@ -81,34 +89,52 @@ def _load(run: Run):
     return initialize.variables(run.init, run.model, run.mesh, config.sharding, sample=run.sample, **asked)
 
 
-def _begin(run: Run, variables: dict, report: Any, writer: log.Writer) -> tuple[TrainState, Position]:
-    if report and report.notes and jax.process_index() == 0:
-        print(*report.notes, sep="\n", flush=True)
-    writer.event(0, run.phases[0].name, "init", source=run.config.init, **initialize.counts(report))
+def _told(folder: str | os.PathLike) -> dict[str, Any]:
+    """What the run began with, by its log."""
+    try:
+        return next((line for line in log.read(folder) if line.get("event") == "init"), {})
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _begin(run: Run, variables: dict, writer: log.Writer, told: Mapping[str, Any]) -> tuple[TrainState, Position]:
+    writer.event(0, run.phases[0].name, "init", source=run.config.init, **told)
     placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, 0))
     begin = jax.jit(lambda v: assemble.begin(run, 0, v), out_shardings=placed)
-    return _started(run, 0, begin(variables), writer, report)
+    return _started(run, 0, begin(variables), writer, told)
 
 
-def _enter(run: Run, number: int, state: TrainState, writer: log.Writer) -> tuple[TrainState, Position]:
+def _enter(
+    run: Run, number: int, state: TrainState, position: Position, writer: log.Writer, told: Mapping[str, Any]
+) -> tuple[TrainState, Position]:
     placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, number))
     enter = jax.jit(lambda s: assemble.enter(run, number, s), out_shardings=placed)
-    return _started(run, number, enter(state), writer, None)
+    state, begun = _started(run, number, enter(state), writer, told)
+    return state, begun._replace(selected=position.selected, selected_score=position.selected_score)
 
 
-def _started(run: Run, number: int, state: TrainState, writer: log.Writer, report: Any):
+def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told: Mapping[str, Any]):
     phase, step = run.phases[number], int(state.step)
     variables = {name: tree for name, tree in state.variables().items() if name in phase.trainable}
-    rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, report)
+    rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
     if jax.process_index() == 0:
-        print("\n".join([summary.render(phase.name, rows), *summary.notes(report)]), flush=True)
+        print("\n".join([summary.render(phase.name, rows), *(summary.notes(told) if number == 0 else ())]), flush=True)
+    position = Position(number, phase.name, step, checkpoint.write_base(run.folder, phase.name, state.frozen))
+    writer.expect(_end(run, position, step))
     sizes = {"trainable": trees.count(state.trainable), "frozen": trees.count(state.frozen)}
     writer.event(step, phase.name, "phase_start", **sizes, table=rows)
-    return state, Position(number, phase.name, step, checkpoint.write_base(run.folder, phase.name, state.frozen))
+    return state, position
+
+
+def _end(run: Run, position: Position, step: int) -> int:
+    """The last step of the run, if no further phase stops early."""
+    rest = sum(phase.steps for phase in run.phases[position.number + 1 :])
+    return rest + (step if position.done else position.start + run.phases[position.number].steps)
 
 
 def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, checkpoints: Any):
-    """Runs one phase to its end; returns the state, the position and the last metrics on the test split."""
+    """Runs one phase to its end; returns the state that it ends with, the position and the last metrics on the test
+    split."""
     config, phase = run.config, run.phases[position.number]
     began = time.monotonic() - position.seconds
     fed = feed.of_phase(run, phase, state)
@@ -118,7 +144,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
     step = int(state.step)
     end = position.start + phase.steps
     step_metrics, last_log, scalars = StepMetrics(phase.name), (time.monotonic(), step), {}
-    batches = fed.train_batches(step)
+    batches, chosen = fed.train_batches(step), state
 
     while not position.done:
         batch = next(batches)
@@ -136,7 +162,8 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
         score, evaluated = None, since % evaluation.interval(run) == 0 or step == end
         if due:
             step_metrics.flush()
-            position, score, told = _evaluate(run, evaluators, due, state, step, position, writer, last=step == end)
+            found = _evaluate(run, evaluators, due, state, step, position, writer, checkpoints, last=step == end)
+            position, score, told, chosen = found
             scalars = told or scalars
             last_log = (time.monotonic(), step)
         if step == end:
@@ -147,14 +174,17 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
         if position.done:  # before its checkpoint: a run that goes on from there finds the line
             cost = {"seconds": position.seconds, "steps": since, **_memory()}
             writer.event(step, phase.name, "phase_end", **cost, **scalars)
-        checkpoint.save(checkpoints, step, state, position._asdict(), score=score, force=evaluated)
+        best = score if position.selected == step else None
+        checkpoint.save(checkpoints, step, state, position._asdict(), score=best, force=evaluated or score is not None)
     batches.close()
-    return state, position, scalars
+    return chosen, position, scalars
 
 
-def _evaluate(run: Run, evaluators, due, state: TrainState, step: int, position: Position, writer, *, last: bool):
-    """(position, score, metrics of the test split): the validation split decides when to stop; the test split is only
-    looked at."""
+def _evaluate(
+    run: Run, evaluators, due, state: TrainState, step: int, position: Position, writer, checkpoints, *, last: bool
+):
+    """(position, score, metrics of the test split, state): the validation split decides when to stop, and with which
+    state the phase ends; the test split is only looked at, at the end of a phase in that state."""
     variables, stop = state.variables(average=True), run.config.early_stop
     deciding = [one for one in due if one.split == evaluation.VALIDATION]
     score, stopped = None, False
@@ -162,19 +192,26 @@ def _evaluate(run: Run, evaluators, due, state: TrainState, step: int, position:
     if deciding:
         score = evaluation.score(run, outcomes[evaluation.VALIDATION].scalars, last=last)
     if score is not None:
-        better = position.best is None or score > position.best
+        better = selection.is_better(score, position.best)
         position = position._replace(best=score if better else position.best, stale=0 if better else position.stale + 1)
+        if selection.is_better(score, position.selected_score, or_equal=True):
+            position = position._replace(selected=step, selected_score=score)
         stopped = bool(stop.patience) and position.stale >= stop.patience and not last
-    rest = evaluators if stopped else due
-    outcomes |= evaluation.ask([one for one in rest if one not in deciding], variables)
-    for split, outcome in outcomes.items():
+    rest = [one for one in (evaluators if stopped else due) if one not in deciding]
+    if last or stopped:
+        checkpoints.wait()
+        state = selection.state(run, state, position.number, position.selected)
+        variables = state.variables(average=True)
+        selection.announce(run, writer, position.phase, step, position.selected, position.selected_score)
+    others = evaluation.ask(rest, variables)
+    for split, outcome in (*outcomes.items(), *others.items()):
         writer.write(step, position.phase, split, outcome.scalars)
-        if split == evaluation.VALIDATION and stopped:
-            writer.event(step, position.phase, "early_stop", metric=evaluation.metric(run), best=position.best)
-    tested = outcomes.get(evaluation.TEST)
+    if stopped:
+        writer.event(step, position.phase, "early_stop", metric=evaluation.metric(run), best=position.best)
+    tested = others.get(evaluation.TEST)
     if tested is not None:
         folders.write_predictions(run.folder, tested.table)
-    return position._replace(done=last or stopped), score, tested.scalars if tested is not None else {}
+    return position._replace(done=last or stopped), score, tested.scalars if tested is not None else {}, state
 
 
 def _evaluate_again(run: Run, state: TrainState) -> dict[str, float]:

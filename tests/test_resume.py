@@ -277,7 +277,8 @@ def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkey
     assert kept == sorted({best, last})
     assert bits(tmp_path / "stopped", "best") == bits(tmp_path / "whole", best)
     assert validation_loss(tmp_path / "stopped", "best") == pytest.approx(losses[best], rel=1e-5)
-    assert validation_loss(tmp_path / "stopped", None) == pytest.approx(losses[last], rel=1e-5)
+    assert validation_loss(tmp_path / "stopped", "last") == pytest.approx(losses[last], rel=1e-5)
+    assert validation_loss(tmp_path / "stopped", None) == pytest.approx(losses[best], rel=1e-5)
 
 
 def validation_loss(workdir, step):

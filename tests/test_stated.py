@@ -12,7 +12,7 @@ from jtransfer import convert, models, weights
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.modalities import MODALITIES
-from jtransfer.runs import build, describe, summary
+from jtransfer.runs import build, describe, initialize, summary
 from jtransfer.tasks import TASKS
 from jtransfer.weights import conversion, maps
 from jtransfer.weights.identify import hf_config
@@ -68,7 +68,7 @@ def test_a_field_of_the_config_wins_over_the_sources_and_that_is_said(source):
     _, report = weights.load(source, model)
     assert ("symmetric", True, False) in report.differs
     assert "! symmetric: the model has True, its source says False" in str(report)
-    assert summary.notes(report) == report.conflicts
+    assert summary.notes(initialize.counts(report)) == report.conflicts
     exact = weights.describe(source).model
     assert weights.load(source, exact)[1].differs == ()
 
@@ -87,7 +87,7 @@ def test_what_can_not_be_told_is_said(tmp_path):
     folder = write(tmp_path / "weights", {})
     _, report = weights.load(folder, weights.describe(folder).model)
     assert report.unsure == ("symmetric", "eps")
-    assert summary.notes(report)[0].startswith("? symmetric and eps can't be told from the source")
+    assert summary.notes(initialize.counts(report))[0].startswith("? symmetric and eps can't be told from the source")
 
 
 ABSENT = (

@@ -60,7 +60,7 @@ def parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
 
 
 def step_of(text: str) -> int | str | None:
-    """Returns the step that the text of a flag `--step` names: a number, "best", or None for the last checkpoint."""
+    """Returns the step that the text of a flag `--step` names: a number, "best", "last", or None if it is empty."""
     return int(text) if text.isdigit() else text or None
 
 

@@ -63,7 +63,7 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
       source: the folder of a run, or an address of a checkpoint (see `weights.open`).
       dest: a local folder that is new or empty.
       format: "hf", "timm", "torch", "torchvision", "safetensors", "npz" or "stablehlo".
-      step: of a run, as `checkpoint.load_params` takes it.
+      step: of a run, as `StoredRun.variables` takes it.
 
     Raises:
       InputError: an unknown format, a taken folder, no such source, or a model that the library does not have.
@@ -84,7 +84,7 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
 
 
 def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
-    """Returns the model of a run as it was last saved, or at a step; or the model of a checkpoint.
+    """Returns the model of a run (`StoredRun.variables`), or that of a checkpoint.
 
     Args:
       source, step: as for `export`.

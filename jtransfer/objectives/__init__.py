@@ -3,14 +3,18 @@
 from jtransfer.objectives.contrastive import contrastive
 from jtransfer.objectives.losses import (
     LOSSES,
+    Loss,
+    as_sums,
     counted,
     create,
     focal,
     mean,
+    mean_of,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
 from jtransfer.objectives.regression import huber, mse
+from jtransfer.objectives.sums import Mean
 from jtransfer.objectives.terms import TARGET, TERMS, Context, Objective, Stream, Term, View, make
 
 __all__ = [
@@ -18,10 +22,13 @@ __all__ = [
     "TARGET",
     "TERMS",
     "Context",
+    "Loss",
+    "Mean",
     "Objective",
     "Stream",
     "Term",
     "View",
+    "as_sums",
     "contrastive",
     "counted",
     "create",
@@ -29,6 +36,7 @@ __all__ = [
     "huber",
     "make",
     "mean",
+    "mean_of",
     "mse",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",

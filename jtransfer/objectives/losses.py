@@ -9,6 +9,7 @@ With class weights w the mean is `Σ w·loss / Σ w` over the real examples, whe
 
 import inspect
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import Registry
 from jtransfer.layers.types import Array
+from jtransfer.objectives.sums import Mean
 
 Labels = Int[Array, "*B"] | Float[Array, "*B C"]
 
@@ -85,12 +87,18 @@ def mean(
       mask: False = padding; None for no padding. A batch of padding alone has the mean 0.
       weights: None for 1.
     """
+    return mean_of(per_example, mask, weights).value
+
+
+def mean_of(
+    per_example: Float[Array, "*B"], mask: Bool[Array, "..."] | None = None, weights: Float[Array, "..."] | None = None
+) -> Mean:
+    """`mean` as a sum and a weight, which add up over the parts of a batch; arguments as there."""
     mask = jnp.ones(per_example.shape, bool) if mask is None else mask.astype(bool)
     weights = jnp.ones_like(per_example) if weights is None else weights
     if not per_example.shape == mask.shape == weights.shape:
         raise ValueError(f"losses {per_example.shape}, mask {mask.shape} and weights {weights.shape} differ in shape")
-    total = jnp.sum(weights, where=mask)
-    return jnp.sum(per_example, where=mask) / jnp.where(total > 0, total, 1)
+    return Mean(jnp.sum(per_example, where=mask), jnp.sum(weights, where=mask))
 
 
 def counted(labels: Int[Array, "B n"], mask: Bool[Array, " B"] | None = None) -> Bool[Array, "B n"]:
@@ -109,10 +117,34 @@ LOSSES = Registry(
         "contrastive": "jtransfer.objectives.contrastive:contrastive",
     },
 )
+SEPARATE = ("softmax", "sigmoid", "focal", "mse", "huber")
+"""The losses of which each example has its own, whatever the others of the batch are."""
+
+
+class Loss(NamedTuple):
+    """A loss that is a mean over examples: `loss(logits, labels, mask=None) -> float32 []`.
+
+    Attributes:
+      sums: The same as a `Mean`, which adds up over the parts of a batch.
+    """
+
+    sums: Callable[..., Mean]
+
+    def __call__(self, logits: Array, labels: Array, mask: Array | None = None) -> Float[Array, ""]:
+        """Returns the mean over the real examples."""
+        return self.sums(logits, labels, mask).value
+
+
+def as_sums(loss: Callable) -> Callable:
+    """Returns the function to a `Mean` of a loss that is one over examples, and any other loss as it is."""
+    return loss.sums if isinstance(loss, Loss) else loss
 
 
 def create(name: str, **fields) -> Callable[..., Float[Array, ""]]:
     """The objective of a config: `objective(logits, labels, mask=None) -> float32 []`, the mean of the real examples.
+
+    It is a `Loss` if it is known that no example's loss depends on the others, and else, of the contrastive loss and of
+    those at addresses, a function.
 
     Args:
       name: `softmax`, `sigmoid`, `focal`, `mse`, `huber` or `contrastive`, or the address of a function of `logits` and
@@ -132,9 +164,11 @@ def create(name: str, **fields) -> Callable[..., Float[Array, ""]]:
 
     def objective(logits, labels, mask=None):
         weights = None if class_weights is None else _example_weights(logits, labels, class_weights)
-        return mean(loss(logits, labels, **fields), mask, weights)
+        return mean_of(loss(logits, labels, **fields), mask, weights)
 
-    return objective
+    if name in SEPARATE:
+        return Loss(objective)
+    return lambda logits, labels, mask=None: objective(logits, labels, mask).value
 
 
 def _check(name: str, label_smoothing: float = 0.0, gamma: float = 0.0, class_weights=None, **positive) -> None:

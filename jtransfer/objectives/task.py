@@ -1,10 +1,12 @@
 """The loss of the task itself."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from jtransfer.objectives.losses import as_sums
+from jtransfer.objectives.sums import Mean, is_mean
 from jtransfer.objectives.terms import TARGET, Context, Metrics, Objective, Stream, Term, View
 
 
@@ -18,22 +20,26 @@ def task(context: Context) -> Term:
     `s/accuracy` of those that are not the target.
     """
 
-    def loss(view: View) -> tuple[jax.Array, Metrics]:
+    def loss(view: View) -> tuple[Any, Metrics]:
         sizes = {name: len(batch["mask"]) for name, batch in view.batch.items()}
-        total, metrics = jnp.zeros((), jnp.float32), {}
+        shares, metrics = [], {}
         for name, batch in view.batch.items():
             stream, logits = context.streams[name], view.outputs[name]["head"]
-            value = stream.loss(logits, batch["target"], batch["mask"])
-            total = total + stream.weight * (sizes[name] / sum(sizes.values())) * value
+            value = as_sums(stream.loss)(logits, batch["target"], batch["mask"])
+            shares.append(_times(stream.weight * (sizes[name] / sum(sizes.values())), value))
             found = stream.accuracy(logits, batch["label"], batch["mask"])
             if name == TARGET:
                 metrics |= found
             if len(context.streams) > 1:
-                own = {"loss": value} | ({} if name == TARGET else found)
+                own = {"loss": value, **({} if name == TARGET else found)}
                 metrics |= {f"{name}/{metric}": number for metric, number in own.items()}
-        return total, metrics
+        return shares, metrics
 
     return Term(loss)
+
+
+def _times(factor: float, value: Any) -> Any:
+    return Mean(factor * value.total, value.weight) if is_mean(value) else factor * value
 
 
 def of_loss(loss: Callable[..., jax.Array], accuracy: Callable[..., Metrics]) -> Objective:

@@ -11,10 +11,11 @@ import optax
 
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import Registry
+from jtransfer.objectives.sums import Mean, values
 
 TARGET = "target"  # the stream of `config.data`
 FEATURES = "features:"
-Metrics = dict[str, jax.Array]
+Metrics = Mapping[str, jax.Array | Mean]
 
 TERMS = Registry("objective term", {"task": "jtransfer.objectives.task:task"})
 """Name → `make(context, **fields) -> Term`."""
@@ -49,13 +50,15 @@ class Term:
     """One term of the objective.
 
     Attributes:
-      loss: `view -> (float32 [], {metric: float32 []})`, differentiable and jittable.
+      loss: `view -> (value, {metric: number})`, differentiable and jittable. A number is a float32 [] or a `Mean`, and
+        the value is a number or a list of numbers that are added up. Where gradients are accumulated, a term whose
+        numbers all are means is computed part by part; any other is given the outputs for the whole batch.
       needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"initial"`.
       init: `(key, outputs) -> variables` of the term's own modules, where it has some; `outputs` are the shapes of
         `View.outputs`.
     """
 
-    loss: Callable[[View], tuple[jax.Array, Metrics]]
+    loss: Callable[[View], tuple[Any, Metrics]]
     needs: tuple[str, ...] = ()
     init: Callable[[jax.Array, Mapping[str, Any]], Mapping[str, Any]] | None = None
 
@@ -64,12 +67,12 @@ class Stream(NamedTuple):
     """What a term may know of a stream of examples.
 
     Attributes:
-      loss: `(logits, labels, mask) -> float32 []`, the loss of the stream's task.
-      accuracy: `(logits, labels, mask) -> {metric: float32 []}` over a batch.
+      loss: `(logits, labels, mask) -> float32 []`, or a `Mean`, the loss of the stream's task.
+      accuracy: `(logits, labels, mask) -> {metric: float32 []}`, or means, over a batch.
       weight: of the stream's loss, beside its share of the examples.
     """
 
-    loss: Callable[..., jax.Array]
+    loss: Callable[..., jax.Array | Mean]
     accuracy: Callable[..., Metrics]
     weight: float = 1.0
 
@@ -109,13 +112,20 @@ class Objective(NamedTuple):
         """The stages whose outputs the terms need."""
         return tuple(sorted(need.removeprefix(FEATURES) for need in self.needs if need.startswith(FEATURES)))
 
-    def __call__(self, view: View) -> tuple[jax.Array, Metrics]:
+    def __call__(self, view: View) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted sum, and the metrics: `loss`, those of the terms and, of several terms, the value of each."""
+        return self.weighted({name: term.loss(view) for name, term in self.terms.items()}, view.step)
+
+    def weighted(
+        self, found: Mapping[str, tuple[Any, Metrics]], step: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The weighted sum of what some of the terms gave at a step, and the metrics."""
         total, metrics = jnp.zeros((), jnp.float32), {}
-        for name, term in self.terms.items():
-            value, more = term.loss(view)
-            total = total + self.weights[name](view.step) * value
-            metrics |= more | ({name: value} if len(self.terms) > 1 else {})
+        for name in (name for name in self.terms if name in found):
+            value, more = values(found[name])
+            value = sum(jax.tree.leaves(value))
+            total = total + self.weights[name](step) * value
+            metrics |= {**more, **({name: value} if len(self.terms) > 1 else {})}
         return total, {"loss": total, **metrics}
 
 

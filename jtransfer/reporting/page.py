@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
+from jtransfer.models.title import title as model_title
 from jtransfer.reporting import errors, figures
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -70,6 +71,7 @@ def render(run: StoredRun, *, title: str) -> str:
         ],
         init=next(reversed(_events(lines, "init")), None),
         stops=_events(lines, "early_stop"),
+        best=_best(run, lines),
         shown=[metric.title for metric in shown],
         curves=Markup(_curves(lines, phases, shown[0])),
         config=_flat(json.loads(run.config.to_json())),
@@ -80,6 +82,15 @@ def render(run: StoredRun, *, title: str) -> str:
 
 def _events(lines: Sequence[dict], name: str) -> list[dict]:
     return [line for line in lines if line.get("event") == name]
+
+
+def _best(run: StoredRun, lines: Sequence[dict]) -> dict | None:
+    """The step with which the last phase ended, and why; None where no validation split decided it."""
+    found = next(reversed(_events(lines, "best")), None)
+    if found is None:
+        return None
+    metric = run.metric(found["metric"])
+    return {"step": found["best_step"], "metric": metric.title, "text": _written(found["value"], metric.kind)}
 
 
 def _shown(run: StoredRun, lines: Sequence[dict]) -> list[Metric]:
@@ -161,7 +172,7 @@ def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, prediction
     examples = len(predictions["label"]) if "label" in predictions else None
     return {
         "data": run.config.data.name,
-        "model": run.config.model.name,
+        "model": model_title(run.config.model.name, run.config.model.fields.to_dict()),
         "metric": metric.title,
         "first": tested[0] if len(tested) > 1 else None,
         "last": last,

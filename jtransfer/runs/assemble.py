@@ -39,7 +39,8 @@ def loss(config: Any, stream: Stream) -> Callable[..., jax.Array]:
     fields = config.fields.to_dict()
     if config.balanced:
         fields["class_weights"] = data.class_weights(stream.sources["train"].labels, len(stream.class_names))
-    return stream.task.objective(objectives.create(config.name or stream.task.loss, **fields))
+    made = objectives.create(config.name or stream.task.loss, **fields)
+    return stream.task.objective(objectives.as_sums(made))
 
 
 def heads(run: Run) -> dict[str, Head]:

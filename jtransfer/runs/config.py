@@ -135,7 +135,7 @@ def default() -> ConfigDict:
     config.optim.weight_decay = 0.0
     config.optim.decay_rules = ((".*/kernel", True), (".*", False))
     config.optim.clip = 0.0  # global norm of the gradient; 0 is off
-    config.optim.accumulate = 1  # parts of a batch, one after the other
+    config.optim.accumulate = 1  # parts in which the model sees a batch, one after the other; the update is the same
     config.optim.layer_decay = 1.0  # factor on the rate, for each layer further from the head
     config.optim.rates = ((".*", 1.0),)  # factors on the rate by rule
     config.optim.kwargs = ConfigDict()  # of the optimizer
@@ -154,6 +154,8 @@ def default() -> ConfigDict:
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off
+    config.model_selection = "best"  # by early_stop.metric, where there is a validation split: the checkpoint that the
+    # next phase begins with, and that is tested, predicted with and exported; or "last"
     return config
 
 
@@ -188,6 +190,8 @@ def complete(config: Mapping[str, Any]) -> Any:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
     if full.mixing.mode not in ("batch", "alternate"):
         raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
+    if full.model_selection not in ("best", "last"):
+        raise unknown("model_selection", full.model_selection, ("best", "last"))
     return full.lock()
 
 

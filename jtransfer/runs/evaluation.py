@@ -130,7 +130,16 @@ def score(run: Run, scalars: Mapping[str, float], *, last: bool) -> float | None
         raise unknown("early_stop.metric", name, scalars)
     if name not in scalars:
         return None
-    return scalars[name] * (-1 if _declared(run, name).less_is_better else 1)
+    return scalars[name] * _sign(run, name)
+
+
+def value(run: Run, score: float) -> float:
+    """The metric's own value of a score."""
+    return score * _sign(run, metric(run))
+
+
+def _sign(run: Run, name: str) -> int:
+    return -1 if _declared(run, name).less_is_better else 1
 
 
 def metric(run: Run) -> str:

@@ -50,6 +50,19 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
         raise InputError(f"{workdir} is not empty and holds no run (no config.json); take another workdir")
 
 
+def as_begun(workdir: str | os.PathLike, config: Any) -> Any:
+    """The config with the fields of a run in the folder that it was begun without, as it was begun.
+
+    An earlier version began it, and its model is its last checkpoint, whatever the config's default is today.
+    """
+    path = epath.Path(workdir) / "config.json"
+    if not path.exists() or "model_selection" in read_json(path):
+        return config
+    full = configs.complete(config).copy_and_resolve_references().unlock()
+    full.model_selection = "last"
+    return full
+
+
 def _comparable(config: Any) -> dict[str, Any]:
     """A config as plain JSON in which every field stands, those that only repeat the model's own default left out."""
     full = json.loads(configs.complete(config).to_json())
@@ -62,7 +75,7 @@ def _comparable(config: Any) -> dict[str, Any]:
 def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], inputs: Any = None) -> None:
     """Makes the folder and writes `config.json`, which makes it this run's, `environment.json` and `classes.json`.
 
-    Process 0 writes.
+    Process 0 writes. A `config.json` that is there already stays as it is.
 
     Args:
       workdir: the run's folder.
@@ -79,7 +92,8 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], i
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
-        write_json(folder / "config.json", json.loads(config.to_json()))
+        if not (folder / "config.json").exists():
+            write_json(folder / "config.json", json.loads(config.to_json()))
         write_json(folder / "environment.json", _environment())
         shapes = {} if inputs is None else {"inputs": jax.tree.map(_shape, inputs)}
         write_json(folder / "classes.json", {"class_names": list(class_names), **shapes})

@@ -114,7 +114,7 @@ def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, 
 
 def run_tensors(folder: str | os.PathLike) -> dict[str, Any]:
     """Returns the parameters of a run as lazy tensors, by their paths without the variable collection."""
-    held = checkpoint.lazy_params(folder)
+    held = checkpoint.lazy_params(folder, open_run(folder).step())
     parts = {tuple(path.split("/", 1)): tensor for path, tensor in held.items()}
     return {path: tensor for (collection, path), tensor in parts.items() if collection not in AUXILIARY}
 
@@ -131,5 +131,6 @@ def counts(report: Report | None) -> dict[str, Any]:
         "reinitialised": [path for path, _ in report.reinitialised],
         "ignored": [name for name, _ in report.ignored],
         "differs": report.conflicts,
+        "unsure": list(report.unsure),
         "notes": list(report.notes),
     }

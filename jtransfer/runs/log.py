@@ -52,7 +52,7 @@ class Writer:
         starts afresh.
       start_phase: the phase of that step. If it is given, lines of that step and another phase are dropped too: those
         of a phase that had begun there and will begin again.
-      total_steps: the steps of all phases together, for the share done and the time left.
+      total_steps: the steps of all phases together, for the share done and the time left; see `expect`.
     """
 
     def __init__(
@@ -94,6 +94,11 @@ class Writer:
         if name == "phase_start":
             self._clock.restart()
             self._screen.begin(phase)
+
+    def expect(self, total_steps: int) -> None:
+        """Says at which step the run will end, which a phase that stops early changes."""
+        if self._writes:
+            self._clock.total = self._screen.total = total_steps
 
     def __enter__(self) -> "Writer":
         return self
@@ -198,7 +203,7 @@ class _Clock:
     """The time left, from the pace between a phase's training lines. Compilation comes before the first."""
 
     def __init__(self, total_steps: int | None):
-        self._total = total_steps
+        self.total = total_steps
         self.restart()
 
     def restart(self) -> None:
@@ -211,7 +216,7 @@ class _Clock:
             pace = (now - self._last[1]) / (step - self._last[0])
             self._pace = pace if self._pace is None else 0.7 * self._pace + 0.3 * pace
         self._last = (step, now)
-        return None if self._pace is None or self._total is None else self._pace * max(self._total - step, 0)
+        return None if self._pace is None or self.total is None else self._pace * max(self.total - step, 0)
 
 
 def _screen(terminal: bool, total_steps: int | None):
@@ -222,6 +227,8 @@ def _screen(terminal: bool, total_steps: int | None):
 
 class _Dark:
     """Shows nothing."""
+
+    total: int | None = None
 
     def begin(self, phase) -> None:
         pass
@@ -237,10 +244,10 @@ class _Lines(_Dark):
     """One plain line for each write."""
 
     def __init__(self, total_steps: int | None):
-        self._total = total_steps
+        self.total = total_steps
 
     def show(self, step, phase, split, scalars, seconds_left) -> None:
-        done = f"{step}/{self._total}" if self._total else str(step)
+        done = f"{step}/{self.total}" if self.total else str(step)
         print("  ".join([phase, done, split, *_texts(scalars), *_left(seconds_left)]), flush=True)
 
 
@@ -254,6 +261,7 @@ class _Bar(_Dark):
         rest = TextColumn("{task.fields[rest]}", markup=False)
         self._progress = Progress(name, BarColumn(), MofNCompleteColumn(), rest)
         self._task = self._progress.add_task("start", total=total_steps, rest="")
+        self.total = total_steps
         self._progress.start()
 
     def begin(self, phase) -> None:
@@ -262,7 +270,7 @@ class _Bar(_Dark):
     def show(self, step, phase, split, scalars, seconds_left) -> None:
         if split == "train":
             rest = "  ".join([*_texts(scalars), *_left(seconds_left)])
-            self._progress.update(self._task, completed=step, description=phase, rest=rest)
+            self._progress.update(self._task, completed=step, total=self.total, description=phase, rest=rest)
         else:
             line = "  ".join([phase, str(step), split, *_texts(scalars)])
             self._progress.console.print(line, markup=False, highlight=False)

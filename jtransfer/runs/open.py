@@ -71,9 +71,18 @@ class StoredRun:
             return self.model.example_input(1)
         return zero_sample(self.modality.make_preprocess(self.model, train=False), self.inputs)
 
+    def step(self, step: int | str | None = None) -> int | str:
+        """A step as it is given, or, if it is None, the name of that of the run's model: "best" or "last"."""
+        return self.config.model_selection if step is None else step
+
     def variables(self, step: int | str | None = None) -> dict:
-        """The model's variables as host arrays, merged with what was frozen; arguments as `checkpoint.load_params`."""
-        loaded = checkpoint.load_params(self.folder, step)
+        """The model's variables as host arrays, merged with what was frozen.
+
+        Args:
+          step: a step that was kept, "best" or "last", as for `checkpoint.load_params`; None is the run's model, which
+            `config.model_selection` names.
+        """
+        loaded = checkpoint.load_params(self.folder, self.step(step))
         return {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
 
     @property

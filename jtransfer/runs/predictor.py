@@ -34,7 +34,7 @@ class Predictor:
 
         Args:
           run: the run.
-          step: a step that was kept, "best" (by the validation split), or None for the last.
+          step: as `StoredRun.variables` takes it.
         """
         self.run, self.class_names, self._step = run, run.class_names, step
         self._make = self._writer() if run.task.generates else self._evaluator()

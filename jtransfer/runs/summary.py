@@ -1,13 +1,12 @@
 """A table of a run's parameters by group: where they come from, and whether they are trained."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.text_table import lay_out
-from jtransfer.weights.report import Report
 
 
 def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -24,7 +23,7 @@ def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def table(
-    variables: trees.Tree, trainable: trees.Tree, stages: Sequence[str], source: str, report: Report | None
+    variables: trees.Tree, trainable: trees.Tree, stages: Sequence[str], source: str, told: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Returns a row for each group of parameters, which is a block or a stage, and status.
 
@@ -33,7 +32,7 @@ def table(
       trainable: bools of the same paths.
       stages: the model's stage names, in order; none for a model without stages.
       source: `config.init`.
-      report: of the load, or None where it is not at hand (after the first phase).
+      told: what the run began with, as `initialize.counts` gives it and the log keeps it.
 
     Returns:
       Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "adapted" | "re-initialised" |
@@ -42,8 +41,8 @@ def table(
     paths = rules.names(variables)
     moves = {paths[full]: value for full, value in trees.flatten(trainable).items()}
     order = {stage: i for i, stage in enumerate(stages)}
-    drawn = dict.fromkeys((path for path, _ in report.reinitialised), "re-initialised") if report else {}
-    changed = dict.fromkeys((path for path, _ in report.adapted), "adapted") if report else {}
+    drawn = dict.fromkeys(told.get("reinitialised", ()), "re-initialised")
+    changed = dict.fromkeys((line.split(": ")[0] for line in told.get("adapted", ())), "adapted")
     leaves = {paths[full]: leaf for full, leaf in trees.flatten(variables).items()}
     ordered = sorted(leaves.items(), key=lambda item: order.get(item[0].split("/")[0], len(order)))
     origin = "initialised" if source == "scratch" else "loaded"
@@ -64,13 +63,16 @@ def table(
     ]
 
 
-def notes(report: Report | None) -> list[str]:
-    """Returns lines that say where a model is not what its source says, and what could not be told from the source."""
-    if report is None:
-        return []
-    names = " and ".join(report.unsure)
+def notes(told: Mapping[str, Any]) -> list[str]:
+    """Returns lines about a load: which weights were read of several, where the model is not what its source says, and
+    what could not be told from the source.
+
+    Args:
+      told: what the run began with, as for `table`.
+    """
+    names = " and ".join(told.get("unsure", ()))
     unsure = [f"? {names} can't be told from the source; the model has its own, unless model.fields gives them"]
-    return [*report.conflicts, *(unsure if names else [])]
+    return [*told.get("notes", ()), *told.get("differs", ()), *(unsure if names else [])]
 
 
 def _group(path: str) -> str:

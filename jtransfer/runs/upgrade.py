@@ -25,7 +25,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"the run's config is of version {version!r}, this jtransfer reads up to {VERSION}; upgrade it"
         )
-    return _second(copy.deepcopy(dict(stored))) if version < VERSION else dict(stored)
+    upgraded = _second(copy.deepcopy(dict(stored))) if version < VERSION else dict(stored)
+    return {"model_selection": "last"} | upgraded  # what runs were tested with before they could choose
 
 
 def _second(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jtransfer.objectives import counted
+from jtransfer.objectives import Mean, counted
 
 Table = dict[str, np.ndarray]
 Score = Callable[[Table, Sequence[str]], Iterator[tuple[str, float]]]
@@ -86,15 +86,15 @@ class Task:
     wrap: Callable[[Callable], Callable] = whole
 
     def objective(self, loss: Callable) -> Callable:
-        """Returns the loss of this task, a function `(outputs, labels, mask) -> float32 []`.
+        """Returns the loss of this task, a function of outputs, labels and mask to what the given one returns.
 
         Args:
-          loss: The loss function, from `objectives.create`.
+          loss: The loss function, from `objectives.create`, or its `sums`.
         """
         return by_token(loss) if self.by_token else self.wrap(loss)
 
-    def accuracy(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-        """Returns `{"accuracy": float32 []}` over the real examples of a batch, or over their tokens.
+    def accuracy(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> dict[str, Mean]:
+        """Returns the accuracy, as a mean over the real examples of a batch, or over their tokens.
 
         Args:
           logits: The outputs of the model.
@@ -102,10 +102,10 @@ class Task:
           mask: bool [B]; False where an example is padding.
 
         Returns:
-          The accuracy, or {} for a task without `hits`.
+          `{"accuracy": Mean}`, or {} for a task without `hits`.
         """
         if self.hits is None:
             return {}
         real = counted(labels, mask) if self.by_token else mask
-        right = jnp.sum(self.hits(logits, labels) & real)
-        return {"accuracy": right / jnp.maximum(jnp.sum(real), 1)}
+        right = jnp.sum(self.hits(logits, labels) & real, dtype=jnp.float32)
+        return {"accuracy": Mean(right, jnp.sum(real))}

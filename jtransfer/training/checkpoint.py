@@ -7,13 +7,11 @@ A folder appears under its name only when it is whole, so a run that is killed a
 """
 
 import contextlib
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
@@ -22,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.training.digest import digest
 from jtransfer.training.state import TrainState
 from jtransfer.weights import formats
 
@@ -96,19 +95,37 @@ def _latest(workdir) -> tuple[int, dict] | None:
             return step, _position(checkpoints.metadata(step))
 
 
-def restore(workdir: str | os.PathLike, step: int, like: TrainState, position: Mapping) -> TrainState:
+def best(workdir: str | os.PathLike) -> tuple[int, float] | None:
+    """The step of the checkpoint with the largest score, of equals the last, and the score; None if none has one."""
+    if not _checkpoints(workdir).exists():
+        return None
+    with ocp.training.Checkpointer(_checkpoints(workdir)) as checkpoints:
+        scored = [(c.step, _score(c.metrics)) for c in checkpoints.checkpoints if c.metrics]
+    return max(scored, key=lambda found: found[::-1], default=None)
+
+
+def position(workdir: str | os.PathLike, step: int) -> dict:
+    """The position that was saved with a step."""
+    with ocp.training.Checkpointer(_checkpoints(workdir)) as checkpoints, _damage(_checkpoints(workdir) / str(step)):
+        return _position(checkpoints.metadata(step))
+
+
+def restore(
+    workdir: str | os.PathLike, step: int, like: TrainState, position: Mapping, *, frozen: dict | None = None
+) -> TrainState:
     """The state of a step, each array straight into its sharding.
 
     Args:
       like: the state of the phase with `jax.ShapeDtypeStruct` leaves that have a sharding.
-      position: what `latest_position` gave for the step.
+      position: what was saved with the step.
+      frozen: what is frozen in the phase, where it is at hand; otherwise it is read.
 
     Raises:
       InputError: the frozen part on disk is not the one that the checkpoint was trained on, or a leaf does not fit.
     """
     with ocp.training.Checkpointer(_checkpoints(workdir)) as checkpoints, _damage(_checkpoints(workdir) / str(step)):
         loaded = checkpoints.load_checkpointables(step, _parts(like))
-    frozen = _read_base(workdir, position, like.frozen)
+    frozen = _read_base(workdir, position, like.frozen) if frozen is None else frozen
     flat = trees.flatten(loaded.get("optimizer", {}))
     opt_state = jax.tree_util.tree_map_with_path(lambda keys, _: flat[_name(keys)], like.opt_state)
     held = {"model_state": {}, "ema": None, **loaded["state"]}
@@ -117,12 +134,18 @@ def restore(workdir: str | os.PathLike, step: int, like: TrainState, position: M
     return state
 
 
+def resolve(workdir: str | os.PathLike, step: int | str | None = None) -> int:
+    """The number of a step that is given as for `load_params`."""
+    with ocp.training.Checkpointer(_existing(workdir)) as checkpoints:
+        return _choose(checkpoints, step, workdir)
+
+
 def load_params(workdir: str | os.PathLike, step: int | str | None = None, *, average: bool = True) -> dict:
     """The variables of a run, `{"params": …, "batch_stats": …}` of host arrays, merged with its frozen part.
 
     Args:
       workdir: a run's folder.
-      step: a step that was kept, "best" (the largest score), or None for the last.
+      step: a step that was kept, "best" (the largest score; the last where none has one), or "last" or None.
       average: take the moving average where the run kept one.
 
     Raises:
@@ -141,8 +164,8 @@ def load_params(workdir: str | os.PathLike, step: int | str | None = None, *, av
     return jax.tree.map(np.asarray, trees.merge(trained, frozen, loaded.get("model_state", {})))
 
 
-def lazy_params(workdir: str | os.PathLike) -> dict[str, formats.Lazy]:
-    """Returns the variables of a run's last checkpoint by their paths, as lazy tensors of which parts can be read.
+def lazy_params(workdir: str | os.PathLike, step: int | str | None = None) -> dict[str, formats.Lazy]:
+    """Returns the variables of a run by their paths, as lazy tensors of which parts can be read.
 
     They are the moving average, where the run kept one, merged with the frozen part. The frozen part is read once, each
     device a share of it, to check that it is the one that the run was trained with. With several JAX processes, each
@@ -150,13 +173,14 @@ def lazy_params(workdir: str | os.PathLike) -> dict[str, formats.Lazy]:
 
     Args:
       workdir: a run's folder.
+      step: as for `load_params`.
 
     Raises:
-      InputError: there is no such folder or checkpoint, or it is damaged.
+      InputError: there is no such folder, checkpoint or step, or it is damaged.
     """
     root = _existing(workdir)
     with ocp.training.Checkpointer(root) as checkpoints:
-        step = _choose(checkpoints, None, workdir)
+        step = _choose(checkpoints, step, workdir)
         with _damage(root / str(step)):
             position = _position(checkpoints.checkpointables_metadata(step))
             saved = formats.open_own(root / str(step) / "state")
@@ -172,28 +196,6 @@ def lazy_params(workdir: str | os.PathLike) -> dict[str, formats.Lazy]:
         shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed[path]) for path, x in frozen.items()}
         _read_base(workdir, position, trees.unflatten(shapes))
     return (groups["ema"] or groups["trainable"]) | frozen | groups["model_state"]
-
-
-def digest(tree: trees.Tree) -> str:
-    """A checksum of paths, shapes, dtypes and bits: the same for every sharding, and no host sees the whole tree."""
-    sums = jax.device_get(_bit_sums(trees.flatten(tree)))
-    leaves = trees.flatten(tree)
-    text = "\n".join(f"{path} {leaf.dtype} {list(leaf.shape)} {sums[path]}" for path, leaf in sorted(leaves.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@jax.jit
-def _bit_sums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """For each array the sum, modulo 2³², of its words times numbers that depend on their place: exact in any order."""
-
-    def bits(x):
-        width = jnp.dtype(f"uint{8 * x.dtype.itemsize}") if x.dtype != bool else jnp.uint8
-        words = jax.lax.bitcast_convert_type(x, width) if x.dtype != bool else x
-        words = words.reshape(-1).astype(jnp.uint32)
-        places = jax.lax.iota(jnp.uint32, words.size) * jnp.uint32(2654435762) + jnp.uint32(1)
-        return jnp.sum((words ^ (words >> 15)) * places, dtype=jnp.uint32)
-
-    return {path: bits(x) for path, x in flat.items()}
 
 
 @contextlib.contextmanager
@@ -285,11 +287,12 @@ def _choose(checkpoints, step: int | str | None, workdir) -> int:
     steps = [c.step for c in saved]
     if not steps:
         raise InputError(f"{workdir} holds no whole checkpoint yet")
-    if step is None:
+    if step in (None, "last"):
         return steps[-1]
     if step == "best":
         scored = [c for c in saved if c.metrics]
-        return max(scored, key=lambda c: _score(c.metrics)).step if scored else steps[-1]
+        return max(scored, key=lambda c: (_score(c.metrics), c.step)).step if scored else steps[-1]
     if isinstance(step, str) or step not in steps:
-        raise InputError(f"{workdir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
+        kept = ", ".join(map(str, steps))
+        raise InputError(f"{workdir} has no checkpoint of step {step}; it has {kept}, and the names best and last")
     return step

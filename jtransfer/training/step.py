@@ -12,8 +12,10 @@ from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.layers.frozen import frozen_modules
 from jtransfer.models import forward
+from jtransfer.objectives.sums import Mean
 from jtransfer.objectives.task import of_loss
 from jtransfer.objectives.terms import TARGET, Objective, View
+from jtransfer.training import accumulate as accumulating
 from jtransfer.training import streams as reading
 from jtransfer.training.state import INITIAL, TrainState
 from jtransfer.training.streams import Head, Preprocess, StreamStep, unchanged
@@ -46,11 +48,13 @@ def make_train_step(
         dropout of modules of which all is frozen run as in evaluation.
       preprocess: the batch's `inputs` → the model's input, on the device.
       mix: `(key, x, labels) -> (x, soft labels)`: mixup or CutMix.
-      accuracy: `(logits, labels, mask) -> {name: float32 []}`, metrics of a batch where `objective` is a loss; by
-        default the share of examples whose greatest logit is at the label.
+      accuracy: `(logits, labels, mask) -> {name: float32 []}`, or `objectives.Mean`, metrics of a batch where
+        `objective` is a loss; by default the share of examples whose greatest logit is at the label.
       start: the stage that the batch's `inputs` is the input of, if it holds features.
       streams: where a batch has several streams, how each is read, in place of `preprocess`, `mix` and `start`.
-      accumulate: the batch is cut into so many parts, whose gradients are averaged; B must be divisible by it.
+      accumulate: the model sees the batch in so many parts, one after the other, with the same loss, metrics and
+        gradient as in one pass; B must be divisible by it. Batch norm sees each part by itself, and dropout draws other
+        numbers. A loss that is neither a `objectives.Loss` nor gives an `objectives.Mean` costs a second pass forwards.
       ema: decay of the moving average of `state.trainable` (used if the state holds one).
 
     Returns:
@@ -63,40 +67,40 @@ def make_train_step(
     total = objective if isinstance(objective, Objective) else of_loss(objective, accuracy or _accuracy)
     read = streams or {TARGET: StreamStep(preprocess, mix, start)}
 
-    def loss_and_rest(trained, state: TrainState, model_state, batch, key):
-        mix_key, dropout_key = jax.random.split(key)
-        batches = reading.prepare(batch, read, mix_key)
+    def look(trained, state: TrainState, model_state, batches, keys, outputs=None):
+        dropout_key, view_key = keys
+        batches = reading.prepare(batches, read)
         variables = trees.merge(trained, state.frozen, model_state)
-        inputs = {name: part["inputs"] for name, part in batches.items()}
         how = {"is_frozen": is_frozen, "mutable": list(model_state)}
-        outputs, updated = reading.apply(model, variables, inputs, read, total.features, key=dropout_key, **how)
 
         def again(x, key):
             return forward.apply(model, variables, x, train=True, rngs={"dropout": key}, **how)[0]
 
-        seen = View(outputs, batches, variables, variables.get(INITIAL), jax.random.fold_in(key, 2), state.step, again)
-        loss, metrics = total(seen)
-        return loss, (metrics, trees.select({**model_state, **updated}, model_state))
+        if outputs is None:
+            inputs = {name: part["inputs"] for name, part in batches.items()}
+            outputs, updated = reading.apply(model, variables, inputs, read, total.features, key=dropout_key, **how)
+            model_state = trees.select({**model_state, **updated}, model_state)
+        seen = View(outputs, batches, variables, variables.get(INITIAL), view_key, state.step, again)
+        return seen, model_state
 
-    grad_of = jax.value_and_grad(loss_and_rest, has_aux=True)
+    def gradients(state: TrainState, batches: Mapping[str, Mapping[str, Any]], key: jax.Array):
+        mix_key, dropout_key = jax.random.split(key)
+        keys = dropout_key, jax.random.fold_in(key, 2)
+        batches = reading.mixed(batches, read, mix_key)
+        if accumulate > 1:
 
-    def gradients(state: TrainState, batch: Batch, key: jax.Array):
-        if accumulate == 1:
-            (_, (metrics, model_state)), grads = grad_of(state.trainable, state, state.model_state, batch, key)
-            return metrics, model_state, grads
+            def look_at(trained, *args):
+                return look(trained, state, *args)
 
-        def part(carry, inputs):
-            model_state, sums = carry
-            (_, (metrics, model_state)), grads = grad_of(state.trainable, state, model_state, *inputs)
-            return (model_state, jax.tree.map(jnp.add, sums, (metrics, grads))), None
+            of_all = state.trainable, state.model_state, batches, keys, state.step, accumulate
+            return accumulating.gradients(look_at, total, *of_all)
 
-        parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
-        keys = jax.random.split(key, accumulate)
-        first = jax.tree.map(lambda x: x[0], (parts, keys))
-        (_, (metrics, _)), grads = jax.eval_shape(grad_of, state.trainable, state, state.model_state, *first)
-        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (metrics, grads))
-        (model_state, sums), _ = jax.lax.scan(part, (state.model_state, zero), (parts, keys))
-        metrics, grads = jax.tree.map(lambda x: x / accumulate, sums)
+        def loss_and_rest(trained):
+            view, model_state = look(trained, state, state.model_state, batches, keys)
+            loss, metrics = total(view)
+            return loss, (metrics, model_state)
+
+        grads, (metrics, model_state) = jax.grad(loss_and_rest, has_aux=True)(state.trainable)
         return metrics, model_state, grads
 
     def train_step(state: TrainState, batch: Batch):
@@ -117,7 +121,8 @@ def make_train_step(
 
 
 def _accuracy(logits, labels, mask):
-    return {"accuracy": jnp.sum((jnp.argmax(logits, -1) == labels) & mask) / jnp.maximum(jnp.sum(mask), 1)}
+    right = (jnp.argmax(logits, -1) == labels) & mask
+    return {"accuracy": Mean(jnp.sum(right, dtype=jnp.float32), jnp.sum(mask))}
 
 
 def make_eval_step(

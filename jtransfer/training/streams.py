@@ -56,18 +56,31 @@ class StreamStep(NamedTuple):
     head: Head | None = None
 
 
-def prepare(
+def mixed(
     batches: Mapping[str, Mapping[str, Any]], streams: Mapping[str, StreamStep], key: jax.Array
-) -> dict[str, dict[str, Any]]:
-    """The batches with `inputs` preprocessed and mixed, and `target`, the labels that the loss is taken of."""
-    prepared = {}
+) -> dict[str, Mapping[str, Any]]:
+    """The batches, with `inputs` preprocessed and mixed and with `target`, the soft labels, of streams that mix."""
+    found = dict(batches)
     for i, (name, batch) in enumerate(batches.items()):
-        stream = streams[name]
-        x, target = stream.preprocess(batch["inputs"]), batch["label"]
-        if stream.mix is not None:
-            x, target = stream.mix(key if i == 0 else jax.random.fold_in(key, i), x, target)
-        prepared[name] = {**batch, "inputs": x, "target": target}
-    return prepared
+        mix, preprocess = streams[name].mix, streams[name].preprocess
+        if mix is not None:
+            drawn = key if i == 0 else jax.random.fold_in(key, i)
+            x, target = mix(drawn, preprocess(batch["inputs"]), batch["label"])
+            found[name] = {**batch, "inputs": x, "target": target}
+    return found
+
+
+def prepare(
+    batches: Mapping[str, Mapping[str, Any]], streams: Mapping[str, StreamStep]
+) -> dict[str, Mapping[str, Any]]:
+    """The batches with `inputs` preprocessed and with `target`, the labels that the loss is taken of; those that are
+    mixed are so already."""
+    return {
+        name: batch
+        if "target" in batch
+        else {**batch, "inputs": streams[name].preprocess(batch["inputs"]), "target": batch["label"]}
+        for name, batch in batches.items()
+    }
 
 
 def apply(

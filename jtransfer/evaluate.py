@@ -1,0 +1,75 @@
+"""Evaluates: python -m jtransfer.evaluate RUN [--step=STEP|best|last] [--data=NAME] [--split=SPLIT] [--out=FILE.json]
+
+Prints the metrics of a run's task, and of its config.metrics, over every example of a split once. Nothing is written
+into the run's folder.
+
+--step=STEP   a step that was kept, best (by the validation split) or last; else the run's model, the best unless
+              config.model_selection says otherwise
+--data=NAME   another data set, written as in config.data.name: a TFDS name, folder:/path, csv:/path, …; it is read with
+              the other fields of the run's config.data. Its classes go by their names; some may be missing
+--split=SPLIT train, validation or test of the run's own data as its config has them; or an expression such as
+              test[:500], or all; by default test
+--out=FILE    a JSON file for the same
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.errors import InputError
+
+if TYPE_CHECKING:
+    from jtransfer.runs.measure import Measured
+
+
+def evaluate(
+    folder: str | os.PathLike, step: int | str | None = None, *, data: str = "", split: str = "test"
+) -> "Measured":
+    """Returns the metrics of a run's model on a split of any data.
+
+    Args:
+      folder: of a run.
+      step: a step that was kept, "best", "last", or None for the run's model.
+      data: a data set, written as in `config.data.name`; "" is the run's own.
+      split: of the run's own data, "train", "validation" or "test" as its config has them; otherwise an expression.
+
+    Returns:
+      A tuple with `metrics`, name → value, and the `step`, `data`, `split` and number of `examples` that they are of.
+
+    Raises:
+      InputError: there is no such run, step, data set or split, or its classes are not the run's.
+    """
+    from jtransfer import runs
+    from jtransfer.runs import measure
+
+    return measure.measure(runs.open(folder), step, data=data, split=split)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the metrics for a command line."""
+    values = flags.FlagValues()
+    step = flags.DEFINE_string("step", "", "a step that was kept, best or last; else the model", flag_values=values)
+    data = flags.DEFINE_string("data", "", "another data set", flag_values=values)
+    split = flags.DEFINE_string("split", "test", "a split by name, or an expression", flag_values=values)
+    out = flags.DEFINE_string("out", "", "a JSON file", flag_values=values)
+    rest = parse_flags(values, argv)
+    if len(rest) != 1:
+        raise InputError("give the folder of one run: python -m jtransfer.evaluate RUN [--step=best] [--split=test]")
+    if out.value and not Path(out.value).resolve().parent.is_dir():
+        raise InputError(f"--out={out.value}: there is no such folder")
+    cache_compilations()
+    found = evaluate(rest[0], step_of(step.value), data=data.value, split=split.value)
+    print(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
+    width = max(map(len, found.metrics))
+    for name, value in found.metrics.items():
+        print(f"  {name:<{width}}  {value:.4f}")
+    if out.value:
+        Path(out.value).write_text(json.dumps({"run": rest[0], **found._asdict()}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,159 @@
+"""The metrics of a stored run's model, by any of its checkpoints, on any data."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.errors import FlaxError
+
+from jtransfer import data as datasets
+from jtransfer import tasks
+from jtransfer.core import sharding
+from jtransfer.core.errors import InputError
+from jtransfer.data import Source
+from jtransfer.evaluators import EVALUATORS, Context, gather
+from jtransfer.models import forward
+from jtransfer.runs.open import StoredRun
+from jtransfer.training import checkpoint
+from jtransfer.training import step as steps
+
+NAMED = ("train", "validation", "test")
+
+
+class Measured(NamedTuple):
+    """What an evaluation found.
+
+    Attributes:
+      step: of the checkpoint.
+      data: the name of the data set.
+      split: the expression of the split.
+      examples: how many there are.
+      metrics: name → value.
+    """
+
+    step: int
+    data: str
+    split: str
+    examples: int
+    metrics: dict[str, float]
+
+
+def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", split: str = "test") -> Measured:
+    """Returns the metrics of the run's task and of its `config.metrics`, and those of texts that it generates.
+
+    Args:
+      run: the run.
+      step: as `StoredRun.variables` takes it.
+      data: the name of a data set as in `config.data.name`, which is read with the other fields of the run's
+        `config.data`; "" is the run's own.
+      split: of the run's own data, "train", "validation" or "test" as its config has them; otherwise an expression such
+        as "test[:500]".
+
+    Raises:
+      InputError: there is no such step, data set or split, or the data have no labels that the model was trained for.
+    """
+    config = run.config
+    where = data or config.data.name
+    if not data and split in NAMED:
+        named, split = split, config.data[split]
+        if not split:
+            raise InputError(f"the run has no {named} split; give another one, such as --split=test, or an expression")
+    found = checkpoint.resolve(run.folder, run.step(step))
+    spec = config.data.to_dict() | {"modality": config.modality, "name": where}
+    if run.task.form == "causal":
+        spec["label_key"] = ""
+    whole = datasets.open(spec, split)
+    run.modality.check(run.task, whole[0])
+    tasks.check(config.task, run.task, whole)
+    source = run.modality.pack(_with_classes(whole, run.class_names, where), run.task)
+    context = _context(run, source)
+    names = ["split"]
+    if run.task.generates == "targets" and config.generate.num_examples:
+        names.append("generation")
+    evaluators = [EVALUATORS[name](context, split) for name in names]
+    variables = run.variables(found)
+    mesh = sharding.make_mesh({sharding.DATA: -1})
+    variables = jax.device_put(variables, sharding.of_params(variables, mesh, "replicate"))
+    told = (pair for evaluate in evaluators for pair in evaluate(variables))
+    metrics = {name: float(value) for name, value in told if not (isinstance(value, np.ndarray) and value.ndim)}
+    return Measured(found, where, split, len(whole), metrics)
+
+
+def _context(run: StoredRun, source: Source) -> Context:
+    """What evaluators know of a stored run; every split is the given source."""
+    config, task, modality, model = run.config, run.task, run.modality, run.model
+    mesh = sharding.make_mesh({sharding.DATA: -1})
+    size = -(-(config.eval_batch_size or config.batch_size) // mesh.size) * mesh.size
+    transform = modality.make_transform(task, model, train=False)
+    preprocess = modality.make_preprocess(model, train=False)
+    step = jax.jit(steps.make_eval_step(model, preprocess=preprocess, keep=task.keep))
+
+    def batches(source: Source) -> Iterator[dict]:
+        for number, batch in enumerate(datasets.eval_batches(source, transform, size, threads=config.data.threads)):
+            if not number:
+                _check(model, preprocess, run.sample, batch["inputs"])
+            yield sharding.put_batch(batch, mesh)
+
+    def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+        return gather(step, variables, batches(source))
+
+    return Context(config, model, task, modality, run.class_names, lambda split: source, batches, table)
+
+
+def _check(model: Any, preprocess: Any, sample: Any, inputs: Any) -> None:
+    try:
+        x = jax.eval_shape(preprocess, inputs)
+        jax.eval_shape(lambda x: forward.apply(model, forward.initialize(model, jax.random.key(0), sample), x)[0], x)
+    except (FlaxError, TypeError, ValueError) as error:
+        shapes = ", ".join(str(list(leaf.shape[1:])) for leaf in jax.tree.leaves(inputs))
+        raise InputError(
+            f"the run's model can't take inputs of the shape {shapes}, which these data have: "
+            f"{' '.join(str(error).split()):.200}"
+        ) from error
+
+
+def _with_classes(source: Source, class_names: Sequence[str], where: str) -> Source:
+    """The source with the numbers that the run gives to the classes of these names.
+
+    Raises:
+      InputError: the data have classes that the run has not.
+    """
+    if source.label_kind not in ("class", "classes", "tags") or list(source.class_names) == list(class_names):
+        return source
+    known = {name: number for number, name in enumerate(class_names)}
+    missing = [name for name in source.class_names if name not in known]
+    if missing:
+        raise InputError(
+            f"{where} has {_some(missing, 'class', 'classes')} that the run was not trained for; the run's are "
+            f"{_listed(class_names)}"
+        )
+    numbers = np.array([known[name] for name in source.class_names], np.int32)
+
+    def changed(label: Any) -> Any:
+        if source.label_kind == "class":
+            return int(numbers[label])
+        if source.label_kind == "tags":
+            return [int(numbers[one]) if one >= 0 else one for one in label]
+        vector = np.zeros(len(class_names), np.float32)
+        vector[numbers] = label
+        return vector
+
+    def read(index: int) -> dict:
+        example = source.read(index)
+        return example | {"label": changed(example["label"])}
+
+    def read_labels(start: int, stop: int) -> np.ndarray:
+        return np.array([changed(label) for label in source.read_labels(start, stop)])
+
+    return dataclasses.replace(source, class_names=list(class_names), read=read, read_labels=read_labels)
+
+
+def _some(names: Sequence[str], one: str, several: str) -> str:
+    return f"{one if len(names) == 1 else several} {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(str, names[:5])) + more
