@@ -69,6 +69,55 @@ def alone(every: Sequence[Item]) -> Split:
     return Split([([value], where, i) for value, where, i in whole], "")
 
 
+def as_lists(
+    every: list[Item], name: str, wanted: str, class_names: Sequence[str] | None
+) -> tuple[list[Item], bool, str]:
+    """Returns the labels, as lists or not; whether they are lists; and what was done to make them so.
+
+    Args:
+      every: The labels.
+      name: The name of their column.
+      wanted: The kind that they are to be, as in `Source.label_kind`; "" if none is asked for.
+      class_names: The names of the classes, where the file has them.
+
+    Raises:
+      InputError: Some are lists and others are not, or a list is to be one number.
+    """
+    how = ""
+    if not any(isinstance(value, list) for value, _, _ in every):
+        if are_lists(every) and class_names is None:
+            every, how = read_lists(every)
+        elif wanted == "classes":
+            words = all(isinstance(value, str) for value, _, _ in every)
+            every, how = split(every) if words else alone(every)
+    listed = isinstance(every[0][0], list)
+    for value, where, i in every:
+        if isinstance(value, list) != listed:
+            raise InputError(f"{where(i)}: the label {value!r:.60} is {'no' if listed else 'a'} list, unlike the first")
+    if listed and wanted in ("class", "number") and all(len(value) == 1 for value, _, _ in every):
+        return [(value[0], where, i) for value, where, i in every], False, how and f"{how}, of one element each"
+    if listed and wanted == "number":
+        value, where, i = next(item for item in every if len(item[0]) != 1)
+        raise InputError(f"{where(i)}: the label {value!r:.60} of {name!r} is a list, and no number to predict")
+    return every, listed, how
+
+
+def check(every: Sequence[Item], name: str, wanted: str) -> None:
+    """Checks that no cell seems to hold several labels, unless the config says what they are.
+
+    Raises:
+      InputError: A cell does.
+    """
+    odd = None if wanted else suspicious(every)
+    if odd:
+        value, where, i = odd
+        raise InputError(
+            f"{where(i)}: the label {value!r:.60} of {name!r} seems to be several labels in one cell; set "
+            "task='multi_label' if they are, or task='classify' if each such text is a class of its own (a decimal "
+            "number has a point, no comma)"
+        )
+
+
 def suspicious(every: Sequence[Item]) -> Item | None:
     """Returns the first label that seems to be several ones in one cell: whole numbers with a mark between them, or
     words with a mark between them of which one stands in another cell, too; None if there is none."""

@@ -101,7 +101,7 @@ def encode(
         none = dict.fromkeys(found.items, np.zeros(0, np.float32))
         return Labels(asked.kind or "class", list(class_names or ()), none, found.rows)
     wanted = "" if tags else asked.kind
-    every, listed, how = _as_lists(every, name, wanted, class_names)
+    every, listed, how = label_cells.as_lists(every, name, wanted, class_names)
     notes += [f"labels {name!r}: {how}"] if how else []
     if tags and not listed:
         raise InputError(f"{every[0][1](0)}: the label {name!r} must be a list with one label for each word")
@@ -112,7 +112,7 @@ def encode(
         if wanted == "class":
             kind, convert = "class", _the_one(convert)
     else:
-        _check_cells(every, name, wanted)
+        label_cells.check(every, name, wanted)
         kind, convert, names = scalar_labels.encode(every, name, class_names, wanted)
     converted = [_converted(convert, item, listed) for item in every]
     notes += label_notes.of(kind, names, converted, every, name, guessed=not asked.kind and class_names is None)
@@ -195,41 +195,6 @@ def labelled(
         column=column and of_column,
         notes=labels.notes,
     )
-
-
-def _as_lists(
-    every: list[Item], name: str, wanted: str, class_names: Sequence[str] | None
-) -> tuple[list[Item], bool, str]:
-    """The labels, as lists or not; whether they are lists; and what was done to make them so."""
-    how = ""
-    if not any(isinstance(value, list) for value, _, _ in every):
-        if label_cells.are_lists(every) and class_names is None:
-            every, how = label_cells.read_lists(every)
-        elif wanted == "classes":
-            words = all(isinstance(value, str) for value, _, _ in every)
-            every, how = label_cells.split(every) if words else label_cells.alone(every)
-    listed = isinstance(every[0][0], list)
-    for value, where, i in every:
-        if isinstance(value, list) != listed:
-            raise InputError(f"{where(i)}: the label {value!r:.60} is {'no' if listed else 'a'} list, unlike the first")
-    if listed and wanted in ("class", "number") and all(len(value) == 1 for value, _, _ in every):
-        return [(value[0], where, i) for value, where, i in every], False, how and f"{how}, of one element each"
-    if listed and wanted == "number":
-        value, where, i = next(item for item in every if len(item[0]) != 1)
-        raise InputError(f"{where(i)}: the label {value!r:.60} of {name!r} is a list, and no number to predict")
-    return every, listed, how
-
-
-def _check_cells(every: Sequence[Item], name: str, wanted: str) -> None:
-    """Refuses cells that seem to hold several labels, unless the config says what they are."""
-    odd = None if wanted else label_cells.suspicious(every)
-    if odd:
-        value, where, i = odd
-        raise InputError(
-            f"{where(i)}: the label {value!r:.60} of {name!r} seems to be several labels in one cell; set "
-            "task='multi_label' if they are, or task='classify' if each such text is a class of its own (a decimal "
-            "number has a point, no comma)"
-        )
 
 
 def _answer(item: Item, name: str) -> int:

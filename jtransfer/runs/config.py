@@ -99,9 +99,7 @@ def default() -> ConfigDict:
     config.data.test = "test"
     config.data.label_key = "label"
     config.data.labels = ""  # what the labels are: "class", "classes", "number"; "" is told by the task or the labels
-    config.data.missing = (
-        "stop"  # of missing labels or files: "stop"; "drop" leaves their rows out; "keep" the word None
-    )
+    config.data.missing = "stop"  # at missing labels or files; "drop" leaves their rows out, "keep" takes them as words
     config.data.sampling = "shuffle"  # or "balanced": every class equally often
     config.data.threads = 2
     for modality in MODALITIES.values():  # each describes its fields: modalities/…/modality.py
@@ -154,8 +152,7 @@ def default() -> ConfigDict:
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off
-    config.model_selection = "best"  # by early_stop.metric, where there is a validation split: the checkpoint that the
-    # next phase begins with, and that is tested, predicted with and exported; or "last"
+    config.model_selection = "best"  # checkpoint by early_stop.metric is tested, exported, begins a phase; or "last"
     return config
 
 
@@ -221,8 +218,7 @@ def fill(config: Any) -> dict[str, Any]:
         defaults["data"] |= fields(MODALITIES[modality])
     full = _fill(defaults, given, "config")
     for name, section in LISTS.items():
-        one = {"phases": "phase"}.get(name, name)
-        what = {"phases": "a phase"}.get(name, f"an entry of {name}")
+        one, what = {"phases": ("phase", "a phase")}.get(name, (name, f"an entry of {name}"))
         full[name] = [_fill(section, _plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
     full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
     return full
@@ -245,9 +241,9 @@ def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
     return stream
 
 
-_OWN = frozenset(  # fields that a stream's data have of their own
-    ("name", "train", "validation", "test", "label_key", "labels", "missing", "sampling")
-)
+_OWN = frozenset(
+    ["name", "train", "validation", "test", "label_key", "labels", "missing", "sampling"]
+)  # fields of a stream's data
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
