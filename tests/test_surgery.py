@@ -133,6 +133,15 @@ def test_a_load_adapts_when_asked_and_says_so(fields, path, what):
         weights.load(source(), model)
 
 
+@pytest.mark.parametrize(("scheme", "antialias"), [("timm", True), ("transformers vit", False)])
+def test_positions_are_resized_as_the_library_of_the_source_does(scheme, antialias):
+    held = numbered(vit())
+    loaded, _ = weights.load(weights.to_tensors(held, vit(), scheme=scheme), vit(image_size=32), adapt=True)
+    table = np.asarray(held["params"]["embed"]["positions"])
+    expected = surgery.resize_positions(table, (4, 4), (2, 2), antialias=antialias)
+    np.testing.assert_allclose(loaded["params"]["embed"]["positions"], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("fields", [{"width": 64}, {"image_size": 96, "mlp_dim": 32}])
 def test_another_width_is_no_matter_of_surgery(fields):
     with pytest.raises(InputError, match=r"(fc1|query)/kernel: the model has"):

@@ -25,7 +25,14 @@ class Change(NamedTuple):
     apply: Callable[[np.ndarray], np.ndarray]
 
 
-def change(path: str, old: Shape, new: Shape, model: Any, source_image_size: Shape | None = None) -> Change | None:
+def change(
+    path: str,
+    old: Shape,
+    new: Shape,
+    model: Any,
+    source_image_size: Shape | None = None,
+    antialias: bool = True,
+) -> Change | None:
     """Returns the change that makes a pretrained array fit a parameter of another shape.
 
     Which one it is is told from the names in the parameter's path, see `models.paths`; and the last axis of a head that
@@ -38,6 +45,7 @@ def change(path: str, old: Shape, new: Shape, model: Any, source_image_size: Sha
       model: the model, which says its stages, the sizes of its images and patches, and its vocabulary.
       source_image_size: height and width of the source's images, if they are known: its positions are those of a grid
         of this aspect, and otherwise of a square one.
+      antialias: of `surgery.resize_positions`, as the library has it that the source is of.
 
     Returns:
       The change; None if there is none, or none is needed.
@@ -46,7 +54,7 @@ def change(path: str, old: Shape, new: Shape, model: Any, source_image_size: Sha
         return None
     match path.rsplit("/", 1)[-1]:
         case paths.POSITIONS:
-            return _positions(old, new, model, source_image_size)
+            return _positions(old, new, model, source_image_size, antialias)
         case _ if old == new:
             return None
         case "kernel" if len(new) == 4 and old[3] == new[3]:
@@ -74,7 +82,7 @@ def keep(fresh: np.ndarray, old_names: Sequence[str], new_names: Sequence[str]) 
     return Change(f"{shared} of {len(new_names)} classes kept by name", kept)
 
 
-def _positions(old: Shape, new: Shape, model: Any, source_image_size: Shape | None) -> Change | None:
+def _positions(old: Shape, new: Shape, model: Any, source_image_size: Shape | None, antialias: bool) -> Change | None:
     """The new grid is the model's; the old one comes after as many tokens."""
     if len(old) != 3 or old[2] != new[2] or not hasattr(model, "patch"):
         return None
@@ -83,7 +91,7 @@ def _positions(old: Shape, new: Shape, model: Any, source_image_size: Shape | No
     grid = _grid(old[1] - prefix, source_image_size) if 0 <= prefix < old[1] else None
     if grid is None or grid == (height, width):
         return None
-    resize = partial(surgery.resize_positions, old=grid, new=(height, width), prefix=prefix)
+    resize = partial(surgery.resize_positions, old=grid, new=(height, width), prefix=prefix, antialias=antialias)
     return Change(_moved("a grid of", f"{grid[0]}×{grid[1]}", f"{height}×{width}"), resize)
 
 

@@ -168,11 +168,12 @@ def _changes(
     source_image_size: tuple[int, int] | None,
 ) -> dict[str, Change]:
     """Path → what would make the source's array fit, where its shape or its grid is another."""
+    antialias = not match.scheme.name.startswith("transformers")  # which resizes positions without
     return {
         path: change
         for path, shape in _shapes(match, tensors)
         if path not in settled and shape
-        if (change := adapting.change(path, shape, params[path].shape, model, source_image_size))
+        if (change := adapting.change(path, shape, params[path].shape, model, source_image_size, antialias))
     }
 
 

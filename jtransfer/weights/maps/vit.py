@@ -163,6 +163,9 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
         "patch": config["patch_size"],
         "image_size": config["image_size"],
         "pooling": "cls",
+        "distilled": False,
+        "distillation_token": False,
+        "layer_scale": None,
         "eps": config.get("layer_norm_eps", 1e-12),
         "activation": activation_of(config.get("hidden_act", "gelu"), "config.json: hidden_act"),
     }
