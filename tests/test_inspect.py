@@ -1,14 +1,16 @@
 """What a checkpoint is, is told from its header and the files beside it, without reading a tensor."""
 
+import dataclasses
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 import references
 from safetensors.numpy import save_file
 
-from jtransfer import inspect
+from jtransfer import inspect, models, weights
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats, listing
@@ -133,3 +135,17 @@ def test_bad_input_is_one_line_and_exit_code_2(checkpoint, capsys):
         assert caught.value.code == 2
         assert (output.out, output.err.count("\n")) == ("", 1)
         assert says in output.err
+
+
+def test_a_plain_vit_is_told_and_that_its_preprocessing_is_not():
+    model = models.create("vit_small_patch16", 7)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), shapes)
+    tensors = weights.to_tensors(zeros, model)
+    found = detect(tensors)
+    assert found is not None
+    made = models.create(found.model, **found.fields)
+    assert (dataclasses.replace(made, pixels=model.pixels), found.unsure) == (model, ("pixels",))
+    named = detect(tensors, aliases=["vit_small_patch16_224"])
+    assert named is not None
+    assert (named.model, named.unsure) == ("vit_small_patch16", ())

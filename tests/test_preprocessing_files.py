@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from jtransfer import config as configs
-from jtransfer import models
+from jtransfer import models, weights
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.image.modality import Image
 from jtransfer.models.chain import Pixels
@@ -175,7 +175,8 @@ def test_what_a_config_says_otherwise_counts_and_is_printed(source, tmp_path, ca
         given = (fields if changes else {}) | {"pixels": pixels, "image_size": 48}
         run, pipeline = prepared(folder, tmp_path, fields=given, **changes)
         assert (run.model.sides, pipeline.text, pipeline.mean) == ((48, 48), "resize(48)", (0.5, 0.5, 0.5))
-        assert "model.fields.pixels is" in capsys.readouterr().out
+        _, report = weights.load(folder, run.model, adapt=True)
+        assert any(line.startswith("! pixels: the model has") for line in report.conflicts)
 
 
 def test_a_file_that_is_refused_is_passed_by_where_the_config_says_the_preprocessing(source, tmp_path):

@@ -231,7 +231,8 @@ def headless(scheme: Scheme) -> Scheme:
 
 def best(schemes: Iterable[Scheme], names: Collection[str], paths: Collection[str]) -> Match:
     """Returns the match, among those of several schemes, with the fewest names and paths left over."""
-    return min((match(scheme, names, paths) for scheme in schemes), key=lambda candidate: candidate.misfits)
+    matches = (match(scheme, names, paths) for scheme in schemes)
+    return min(matches, key=lambda candidate: (candidate.misfits, len(candidate.others)))
 
 
 def find(rows: Iterable[Map], name: str, side: str) -> Assignment | None:

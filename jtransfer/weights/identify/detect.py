@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -63,13 +64,29 @@ def detect(
       names: the names of the models that it may be of; by default, all.
     """
     nearest = None
-    for name in names or _likely(_candidates(tensors), aliases):
-        trial = compare(name, tensors, aliases, **own_fields(name, stated or {}))
-        if nearest is None or trial.misfits < nearest.misfits:
-            nearest = trial
-        if not nearest.misfits:
+    for group in [names] if names else _likely(_candidates(tensors), aliases):
+        for name in group:
+            trial = compare(name, tensors, aliases, **own_fields(name, stated or {}))
+            if nearest is None or trial.misfits < nearest.misfits:
+                nearest = trial
+            if not nearest.misfits:
+                return _with_doubt(nearest, group, aliases)
+        if nearest and not nearest.missing and not nearest.reshaped:
             break
     return nearest
+
+
+def _with_doubt(found: Detection, group: Sequence[str], aliases: Sequence[str]) -> Detection:
+    """A model that fits, with `pixels` among what is unsure if a model of another preprocessing fits as well."""
+    own, like = models.create(found.model, **found.fields), likeness(found.model, aliases)
+    alike = [name for name in group if likeness(name, aliases) >= like and hasattr(own, "pixels")]
+    for name in alike:
+        usual = models.create(name)
+        if type(usual) is type(own) and usual.pixels != own.pixels:
+            other = models.create(name, **found.fields)
+            if dataclasses.replace(other, pixels=own.pixels) == own:
+                return dataclasses.replace(found, unsure=(*found.unsure, "pixels"))
+    return found
 
 
 def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), **fields: Any) -> Detection:
@@ -152,11 +169,10 @@ class _Table:
         return len(self.plain - set(names)) + (len(blocks ^ wanted) if blocks else 0)
 
 
-def _likely(candidates: Mapping[str, int], aliases: Sequence[str]) -> list[str]:
-    """The candidates that the least speaks against, those most like an alias first."""
-    least = min(candidates.values(), default=0)
-    equal = (name for name, against in candidates.items() if against == least)
-    return sorted(equal, key=lambda name: -likeness(name, aliases))
+def _likely(candidates: Mapping[str, int], aliases: Sequence[str]) -> list[list[str]]:
+    """The candidates in groups, those first that the least speaks against, each with those first most like an alias."""
+    ranked = sorted(candidates, key=lambda name: (candidates[name], -likeness(name, aliases)))
+    return [list(group) for _, group in itertools.groupby(ranked, key=candidates.__getitem__)]
 
 
 def likeness(name: str, aliases: Sequence[str]) -> float:
