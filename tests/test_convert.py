@@ -414,7 +414,7 @@ def test_the_command_prints_what_became_of_each_tensor(source, tmp_path, capsys)
     out = capsys.readouterr().out
     assert "stem/conv/kernel" in out
     assert "0 re-initialised" in out
-    assert f"convnext_tiny with 10 classes → {tmp_path / 'new'}" in out
+    assert f"convnext (depths 2 1 2 1, widths 8 16 32 64) with 10 classes → {tmp_path / 'new'}" in out
 
 
 def test_stored_activations_prove_the_conversion_or_refute_it(tmp_path, capsys):

@@ -219,9 +219,8 @@ def test_a_run_starts_from_another_input_and_keeps_the_classes_that_it_knows(nam
     variables, report = initialize.variables(str(named), model, mesh, "replicate", class_names=("kind 7", "new"))
     assert dict(report.adapted)["embed/positions"] == "a grid of 4×4 → 6×6"
     assert dict(report.adapted)["head/dense/bias"] == "1 of 2 classes kept by name"
-    rows = summary.table(
-        variables["params"], jax.tree.map(lambda _: True, variables["params"]), model.stages, "x", report
-    )
+    told, mask = initialize.counts(report), jax.tree.map(lambda _: True, variables["params"])
+    rows = summary.table(variables["params"], mask, model.stages, "x", told)
     assert {row["group"]: row["source"] for row in rows if row["group"] == "head"} == {"head": "adapted"}
     _, report = initialize.variables(str(named), model, mesh, "replicate", class_names=("a", "b"))
     assert {path for path, _ in report.reinitialised} == {"head/dense/kernel", "head/dense/bias"}
