@@ -19,6 +19,10 @@ from jtransfer.weights.identify import hf_config
 from jtransfer.weights.identify.detect import detect
 
 THIN = {"depths": (1, 2, 1, 1), "widths": (16, 32, 48, 64), "image_size": 75}
+KINDS = (  # one or two with each option
+    *("resnet18", "wide_resnet50_2", "resnext50_32x4d", "resnet50c", "resnet50d", "resnet26t", "resnet50s"),
+    *("seresnet18", "seresnext26t_32x4d", "resnetrs50"),
+)
 live = pytest.mark.skipif(bool(live_libraries.MISSING), reason="the extra `live` is not installed")
 
 
@@ -129,7 +133,7 @@ def test_the_names_of_torchvision_are_those_of_what_it_has():
 @live
 @pytest.mark.live
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", resnet.MODELS)
+@pytest.mark.parametrize("name", KINDS)
 def test_timm_computes_the_same_and_loads_what_is_exported(name, tmp_path):
     import live_checkpoints as libraries
 

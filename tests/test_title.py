@@ -22,6 +22,7 @@ from jtransfer.reporting import page as report
         ("vit_tiny_patch16", {"depth": 2, "image_size": 16, "width": 16}, "vit (2 layers × 16)"),
         ("resnet18", {"depths": [1, 1], "image_size": 16}, "resnet (depths 1 1)"),
         ("resnet50", {"depths": [3, 4, 6, 3]}, "resnet50"),
+        ("seresnext26t_32x4d", {"depths": [1, 1]}, "seresnext (depths 1 1)"),
         ("mlp", {"widths": [8, 8]}, "mlp (widths 8 8)"),
         ("net.py:Net", {"depth": 2}, "net.py:Net"),
         ("nothing", {}, "nothing"),

@@ -9,7 +9,9 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.tree import as_tuples
 
 SIZES = ("depth", "width", "depths", "widths", "decoder_depth", "num_heads", "head_dim", "mlp_dim", "num_layers")
-_SIZE = re.compile(r"(_(tiny|small|base|medium|large|xl|xxl|l\d+|lite\d|b\d|\d+_\d+b?|\d+[bm])|(?<=net|vgg)\d+)(_.*)?$")
+_SIZE = re.compile(
+    r"(_(tiny|small|base|medium|large|xl|xxl|l\d+|lite\d|b\d|\d+_\d+b?|\d+[bm])|(?<=net|vgg|ext|trs)\d+[cdst]?)(_.*)?$"
+)
 
 
 def title(name: str, fields: Mapping[str, Any]) -> str:
