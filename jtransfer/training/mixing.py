@@ -23,9 +23,7 @@ def mixup(
     Returns:
       λ·x + (1 - λ)·x′ for inputs and labels; the neighbour of the first example is the last.
     """
-    lam = _lambda(key, alpha)
-    x = x.astype(jnp.result_type(x, jnp.float32))
-    return _blend(lam, x), _blend(lam, labels)
+    return _mixup(key, (x, labels), (_neighbours(x), _neighbours(labels)), alpha)
 
 
 def cutmix(
@@ -38,6 +36,21 @@ def cutmix(
 
     Args and neighbour: as in `mixup`.
     """
+    return _cutmix(key, (images, labels), (_neighbours(images), _neighbours(labels)), alpha)
+
+
+def _neighbours(x: Array) -> Array:
+    return jnp.roll(x, 1, axis=0)
+
+
+def _mixup(key: Array, own: tuple[Array, Array], neighbours: tuple[Array, Array], alpha: float) -> tuple[Array, Array]:
+    lam = _lambda(key, alpha)
+    x, other = (images.astype(jnp.result_type(images, jnp.float32)) for images in (own[0], neighbours[0]))
+    return _blend(lam, x, other), _blend(lam, own[1], neighbours[1])
+
+
+def _cutmix(key: Array, own: tuple[Array, Array], neighbours: tuple[Array, Array], alpha: float) -> tuple[Array, Array]:
+    images = own[0]
     height, width = images.shape[1:3]
     of_lambda, of_row, of_column = jax.random.split(key, 3)
     side = jnp.sqrt(1 - _lambda(of_lambda, alpha))
@@ -45,7 +58,7 @@ def cutmix(
     columns = _interval(of_column, side, width)
     box = rows[:, None] & columns[None, :]
     kept = 1 - box.mean(dtype=jnp.float32)
-    return jnp.where(box[None, :, :, None], jnp.roll(images, 1, axis=0), images), _blend(kept, labels)
+    return jnp.where(box[None, :, :, None], neighbours[0], images), _blend(kept, own[1], neighbours[1])
 
 
 def _lambda(key: Array, alpha: float) -> Array:
@@ -54,9 +67,9 @@ def _lambda(key: Array, alpha: float) -> Array:
     return jax.random.beta(key, alpha, alpha)
 
 
-def _blend(lam: Array, x: Array) -> Array:
+def _blend(lam: Array, x: Array, other: Array) -> Array:
     lam = lam.astype(x.dtype)
-    return lam * x + (1 - lam) * jnp.roll(x, 1, axis=0)
+    return lam * x + (1 - lam) * other
 
 
 def _interval(key: Array, share: Array, length: int) -> Array:
@@ -79,10 +92,11 @@ def mixer(num_classes: int, mixup: float = 0.0, cutmix: float = 0.0) -> Callable
     def mix(key: Array, x: Array, labels: Array) -> tuple[Array, Array]:
         choose, draw = jax.random.split(key)
         soft = jax.nn.one_hot(labels, num_classes) if jnp.issubdtype(labels.dtype, jnp.integer) else labels
-        branches = [lambda x, soft, fn=fn, alpha=alpha: fn(draw, x, soft, alpha) for fn, alpha in kinds]
-        return jax.lax.switch(jax.random.randint(choose, (), 0, len(branches)), branches, x, soft)
+        branches = [lambda own, others, fn=fn, alpha=alpha: fn(draw, own, others, alpha) for fn, alpha in kinds]
+        others = (
+            _neighbours(x),
+            _neighbours(soft),
+        )  # here, for devices exchange them, which in a branch could wait for ever
+        return jax.lax.switch(jax.random.randint(choose, (), 0, len(branches)), branches, (x, soft), others)
 
     return mix
-
-
-_mixup, _cutmix = mixup, cutmix
