@@ -107,25 +107,26 @@ def source(tmp_path):
         shapes = jax.eval_shape(model.init, jax.random.key(0), model.example_input(1))
         rng = np.random.default_rng(0)
         variables = jax.tree.map(lambda x: rng.standard_normal(x.shape, np.float32), shapes)
-        library = "timm" if kind in ("none", "converted") else kind
+        library = "timm" if kind == "none" else kind.removeprefix("converted ")
         save_file(libraries.tensors(variables, model, library), tmp_path / "model.safetensors")
         if kind != "none":
             config = getattr(libraries, library)("vit_tiny_patch16", model, ())
             (tmp_path / "config.json").write_text(json.dumps(config))
-        if kind == "converted":
+        converted = kind.startswith("converted")
+        if converted:
             conversion.convert(tmp_path, tmp_path / "new")
-        return tmp_path / ("new" if kind == "converted" else ""), positions(variables)
+        return tmp_path / ("new" if converted else ""), positions(variables)
 
     return write
 
 
-@pytest.mark.parametrize("kind", ["timm", "transformers", "converted"])
+@pytest.mark.parametrize("kind", ["timm", "transformers", "converted timm", "converted transformers"])
 @pytest.mark.parametrize(("size", "grid"), [((32, 16), (4, 2)), ((16, 64), (2, 8)), ((32, 32), (4, 4)), (8, (1, 1))])
 def test_the_files_beside_a_checkpoint_tell_its_grid(kind, size, grid, source):
     folder, table = source(kind)
     _, variables, report = weights.restore(folder, image_size=size, adapt=True)
     assert report.adapted == (("embed/positions", f"a grid of 2×4 → {grid[0]}×{grid[1]}"),)
-    expected = surgery.resize_positions(table, (2, 4), grid, prefix=1, antialias=kind != "transformers")
+    expected = surgery.resize_positions(table, (2, 4), grid, prefix=1, antialias="timm" in kind)
     np.testing.assert_array_equal(positions(variables), expected)
     assert not weights.restore(folder, adapt=True)[2].adapted
 

@@ -274,7 +274,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(best, tmp_path, capsys):
         "--split=tset": "there is no split 'tset'; splits: train (32), test (16)",
         "--step=3000": "has no checkpoint of step 3000; it has",
         "--data=npz:none.npz": "none.npz",
-        f"--data=npz:{tmp_path}/names.npz": "classes cat, newt that the run was not trained for; the run's are 0, 1, 2",
+        f"--data=npz:{tmp_path}/names.npz": "classes that the run was not trained for: cat, newt; the run's are 0, 1, 2",
         f"--data=npz:{tmp_path}/numbers.npz": "needs labels of the kind 'class'; these are 'number'",
         f"--data=npz:{tmp_path}/wide.npz": "the run's model can't take inputs of the shape [9]",
         f"--out={tmp_path}/none/found.json": "there is no such folder",
@@ -288,3 +288,16 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(best, tmp_path, capsys):
         assert ended.value.code == 2
         assert says in error
         assert error.count("\n") == 1
+
+
+def test_other_data_are_read_as_those_of_the_run(tmp_path):
+    """Whole numbers written as 2.0 are classes to a run whose task says so, and to its evaluation."""
+    config = tiny_vectors.config_of(tmp_path)
+    with np.load(tmp_path / "vectors.npz") as held:
+        arrays = {name: x.astype(float) if name[0] == "y" else x for name, x in held.items()}
+    np.savez(tmp_path / "vectors.npz", **arrays)
+    config.task = "classify"
+    outcome = train.run(config, tmp_path / "run")
+    found = evaluate.evaluate(tmp_path / "run")
+    assert found.examples == 16
+    assert found.metrics["accuracy"] == pytest.approx(outcome["accuracy"])

@@ -1,7 +1,7 @@
-"""The error that a user causes, and its message for a name that does not exist."""
+"""The error that a user causes, its message for a name that does not exist, and lists of names in messages."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -11,6 +11,12 @@ class InputError(ValueError):
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     """Returns up to `n` known names that are most similar to `name`, the most similar first."""
     return difflib.get_close_matches(name, list(known), n=n, cutoff=0.3)
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Returns names as one text, "a, b and 3 more" where there are more than `most`; unprintable ones are escaped."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(name if name.isprintable() else ascii(name) for name in names[:most]) + more
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -4,10 +4,9 @@ import collections
 from collections.abc import Sequence
 from typing import Any
 
+from jtransfer.core.errors import some
 from jtransfer.data import label_cells
 from jtransfer.data.label_items import Item
-
-_SHOWN = 5
 
 
 def of(
@@ -38,16 +37,16 @@ def _what(kind: str, names: Sequence[str], values: Sequence[Any]) -> str:
         return f"numbers to predict, {min(values):g} to {max(values):g}{classes}"
     of_words = {"classes": ", of which an example may have several", "tags": ", one for each word"}.get(kind, "")
     otherwise = "; if they are numbers to predict, set task='regress'" if _are_whole(names) and kind == "class" else ""
-    return f"{len(names):,} classes{of_words}: {_listed(names)}{otherwise}"
+    return f"{len(names):,} classes{of_words}: {some(names)}{otherwise}"
 
 
 def _odd_counts(names: Sequence[str], values: Sequence[int], items: Sequence[Item]) -> list[str]:
     counts = collections.Counter(values)
     empty = [word for k, word in enumerate(names) if not counts[k]]
     single = [names[k] for k, count in counts.items() if count == 1]
-    lines = [f"{len(empty):,} of {len(names):,} classes have no example: {_listed(empty)}"] if empty else []
+    lines = [f"{len(empty):,} of {len(names):,} classes have no example: {some(empty)}"] if empty else []
     if 2 * len(single) > len(counts) > 2:
-        lines.append(f"{len(single):,} of {len(names):,} classes have one example only: {_listed(single)}")
+        lines.append(f"{len(single):,} of {len(names):,} classes have one example only: {some(single)}")
     if odd := label_cells.suspicious(items):
         lines.append(f"texts such as {odd[0]!r} are a class each; if they are several labels, set task='multi_label'")
     return lines
@@ -60,8 +59,3 @@ def _one_hot(values: Sequence[Any]) -> list[str]:
 
 def _are_whole(names: Sequence[str]) -> bool:
     return all(word.isdigit() for word in names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", … ({len(names):,})" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

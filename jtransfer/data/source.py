@@ -164,10 +164,14 @@ def picked(source: Source, numbers: np.ndarray) -> Source:
     )
 
 
+def spread(size: int, most: int) -> list[int]:
+    """Returns the numbers of at most `most` of `size` examples, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, size - 1, min(most, size)).astype(int)).tolist() if size else []
+
+
 def subsample(source: Source, most: int) -> Source:
     """Returns a source of at most `most` examples of another one, evenly spread over it."""
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).astype(int)).tolist()
-    return concatenate([(source, i, i + 1) for i in chosen])
+    return concatenate([(source, i, i + 1) for i in spread(len(source), most)])
 
 
 def unlabelled(size: int, read: Callable[[int], dict], notes: tuple[str, ...] = ()) -> Source:

@@ -11,11 +11,12 @@ from flax.errors import FlaxError
 from jtransfer import data as datasets
 from jtransfer import tasks
 from jtransfer.core import sharding
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 from jtransfer.data import Source
 from jtransfer.evaluators import EVALUATORS, Context, gather
 from jtransfer.models import forward
 from jtransfer.runs.open import StoredRun
+from jtransfer.runs.stream import spec_of
 from jtransfer.training import checkpoint
 from jtransfer.training import step as steps
 
@@ -61,30 +62,26 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
         if not split:
             raise InputError(f"the run has no {named} split; give another one, such as --split=test, or an expression")
     found = checkpoint.resolve(run.folder, run.step(step))
-    spec = config.data.to_dict() | {"modality": config.modality, "name": where}
-    if run.task.form == "causal":
-        spec["label_key"] = ""
-    whole = datasets.open(spec, split)
+    whole = datasets.open(spec_of(config.data, config.modality, config.task) | {"name": where}, split)
     run.modality.check(run.task, whole[0])
     tasks.check(config.task, run.task, whole)
     source = run.modality.pack(_with_classes(whole, run.class_names, where), run.task)
-    context = _context(run, source)
+    mesh = sharding.make_mesh({sharding.DATA: -1})
+    context = _context(run, source, mesh)
     names = ["split"]
     if run.task.generates == "targets" and config.generate.num_examples:
         names.append("generation")
     evaluators = [EVALUATORS[name](context, split) for name in names]
     variables = run.variables(found)
-    mesh = sharding.make_mesh({sharding.DATA: -1})
     variables = jax.device_put(variables, sharding.of_params(variables, mesh, "replicate"))
     told = (pair for evaluate in evaluators for pair in evaluate(variables))
     metrics = {name: float(value) for name, value in told if not (isinstance(value, np.ndarray) and value.ndim)}
     return Measured(found, where, split, len(whole), metrics)
 
 
-def _context(run: StoredRun, source: Source) -> Context:
+def _context(run: StoredRun, source: Source, mesh: Any) -> Context:
     """What evaluators know of a stored run; every split is the given source."""
     config, task, modality, model = run.config, run.task, run.modality, run.model
-    mesh = sharding.make_mesh({sharding.DATA: -1})
     size = -(-(config.eval_batch_size or config.batch_size) // mesh.size) * mesh.size
     transform = modality.make_transform(task, model, train=False)
     preprocess = modality.make_preprocess(model, train=False)
@@ -126,8 +123,7 @@ def _with_classes(source: Source, class_names: Sequence[str], where: str) -> Sou
     missing = [name for name in source.class_names if name not in known]
     if missing:
         raise InputError(
-            f"{where} has {_some(missing, 'class', 'classes')} that the run was not trained for; the run's are "
-            f"{_listed(class_names)}"
+            f"{where} has classes that the run was not trained for: {some(missing)}; the run's are {some(class_names)}"
         )
     numbers = np.array([known[name] for name in source.class_names], np.int32)
 
@@ -148,12 +144,3 @@ def _with_classes(source: Source, class_names: Sequence[str], where: str) -> Sou
         return np.array([changed(label) for label in source.read_labels(start, stop)])
 
     return dataclasses.replace(source, class_names=list(class_names), read=read, read_labels=read_labels)
-
-
-def _some(names: Sequence[str], one: str, several: str) -> str:
-    return f"{one if len(names) == 1 else several} {_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(str, names[:5])) + more

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 from jtransfer.data import Source
+from jtransfer.data.source import spread
 from jtransfer.runs.stream import Stream
 
 _MOST = {"labels": 100_000, "fingerprints": 100_000, "texts": 10_000, "arrays": 1_000}  # of a split, looked at
 _FEW = 5_000  # labels that are looked at of larger splits
-_LISTED = 5
 
 
 def check(stream: Stream, where: str) -> list[str]:
@@ -50,7 +50,7 @@ def _classes(sources: Mapping[str, Source], names: Mapping[str, str]) -> list[st
     for split, count in counts.items():
         found = np.flatnonzero(count)
         missing = np.setdiff1d(found, trained)
-        listed = ", ".join(f"{known[k]!r}" for k in missing[:_LISTED]) + (", …" if len(missing) > _LISTED else "")
+        listed = some([repr(known[k]) for k in missing])
         if len(missing) == len(found):
             raise InputError(f"{names[split]} has none of the classes of {names['train']}, only {listed}; {cut}")
         if len(missing) and whole:
@@ -67,7 +67,7 @@ def _labels(source: Source) -> np.ndarray:
     """The classes of all examples; of a large split, which may have to be read for them, those of a few."""
     if len(source) <= _MOST["labels"]:
         return source.labels
-    return np.concatenate([source.read_labels(i, i + 1) for i in _spread(len(source), _FEW)])
+    return np.concatenate([source.read_labels(i, i + 1) for i in spread(len(source), _FEW)])
 
 
 def _alike(class_names: list[str]) -> list[str]:
@@ -76,9 +76,7 @@ def _alike(class_names: list[str]) -> list[str]:
     for name in class_names:
         same.setdefault(" ".join(name.casefold().replace("_", " ").split()), []).append(name)
     alike = [" and ".join(map(repr, names)) for names in same.values() if len(names) > 1]
-    return [f"classes whose names are almost the same: {', '.join(alike[:_LISTED])}; rename them if they are one"][
-        : len(alike)
-    ]
+    return [f"classes whose names are almost the same: {some(alike)}; rename them if they are one"][: len(alike)]
 
 
 def overlaps(stream: Stream, where: str) -> list[str]:
@@ -104,13 +102,9 @@ def overlaps(stream: Stream, where: str) -> list[str]:
 
 def _prints(source: Source) -> list[Any]:
     if source.fingerprint is not None:
-        return [source.fingerprint(i) for i in _spread(len(source), _MOST["fingerprints"])]
+        return [source.fingerprint(i) for i in spread(len(source), _MOST["fingerprints"])]
     texts = all(isinstance(value, str | list) for name, value in source[0].items() if name != "label")
-    return [_digest(source[i]) for i in _spread(len(source), _MOST["texts" if texts else "arrays"])]
-
-
-def _spread(size: int, most: int) -> list[int]:
-    return np.unique(np.linspace(0, size - 1, min(most, size)).astype(int)).tolist()
+    return [_digest(source[i]) for i in spread(len(source), _MOST["texts" if texts else "arrays"])]
 
 
 def _digest(example: Mapping[str, Any]) -> bytes:

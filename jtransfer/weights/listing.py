@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jtransfer import models
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 from jtransfer.core.text_table import format_bytes, lay_out
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights import formats
@@ -37,7 +37,7 @@ def lines(source: checkpoints.Source) -> Iterator[str]:
         yield f"taken off around the tensors: {', '.join(map(_printable, opened.unwrapped))}"
     yield from map(_printable, checkpoint.notes)
     if opened.left_out:
-        yield f"beside the tensors: {_some(opened.left_out)}"
+        yield f"beside the tensors: {some(opened.left_out)}"
     if named:
         yield f"config.json calls it {', '.join(map(_printable, named))}"
     if own:
@@ -72,7 +72,7 @@ def _recognised(checkpoint: checkpoints.Checkpoint) -> Iterator[str]:
 def _parts(opened: Mapping[str, Any]) -> str:
     """The sub-trees that may be models of their own, where there are a few."""
     parts = list(dict.fromkeys(name.split("/")[0] for name in opened if "/" in name))
-    return f"; look at one of its parts, SOURCE:{_some(tuple(parts))}" if 1 < len(parts) <= SHOWN else ""
+    return f"; look at one of its parts, SOURCE:{some(tuple(parts))}" if 1 < len(parts) <= SHOWN else ""
 
 
 def _model(detection: Detection) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _model(detection: Detection) -> Iterator[str]:
         yield f"  {' and '.join(detection.unsure)} can't be told from the file: see where the weights come from"
     for kind in ("missing", "unexpected", "reshaped"):
         if names := getattr(detection, kind):
-            yield f"  {kind}: {_some(names)}"
+            yield f"  {kind}: {some(names)}"
 
 
 def _fields(fields: Mapping[str, Any]) -> str:
@@ -96,11 +96,6 @@ def _preprocessing(content: Mapping[str, Any], where: str) -> Iterator[str]:
     if content:
         said = (f"{key} {_text(value)}" for key, value in content.items() if value is not None)
         yield f"preprocessing ({where}): " + ", ".join(said)
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(_printable, names[:SHOWN])) + more
 
 
 def _printable(name: str) -> str:

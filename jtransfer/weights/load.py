@@ -83,10 +83,12 @@ def load(
         file describes: `dict(weights.open(source).tensors)`.
     """
     checkpoint = checkpoints.open(source, ignore=ignore)
-    recorded = checkpoint.manifest["digest"] if checkpoint.manifest else None
+    own = checkpoint.manifest or {}
+    recorded = own.get("digest")
     model_shapes = abstract(model, sample)
     classes = _class_pair(checkpoint, class_names, source_class_names)
     asked = {"reinit": reinit or (), "adapt": adapt, "source_image_size": source_image_size}
+    asked["written"] = own.get("scheme", "")
     plan = plans.make(checkpoint.name, checkpoint.tensors, model, model_shapes, classes=classes, **asked)
     described = (checkpoint, model, plan.match.scheme.name, plan.tensors)
     differs, unsure = stated.differences(*described), stated.unsure(*described)

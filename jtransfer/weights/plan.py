@@ -62,6 +62,7 @@ def make(
     adapt: bool,
     classes: tuple[Sequence[str], Sequence[str]] | None,
     source_image_size: tuple[int, int] | None,
+    written: str = "",
 ) -> Plan:
     """Returns how the tensors of a checkpoint fill a model. No tensor is read.
 
@@ -71,6 +72,7 @@ def make(
       model: a model of `jtransfer.models`.
       model_shapes: the shapes of its variables, from `shapes.abstract`.
       reinit, adapt, source_image_size: as for `load`.
+      written: the naming scheme of what a converted checkpoint was converted from; else "".
       classes: the names of the classes of the checkpoint and of the model; None where they are not known.
 
     Raises:
@@ -87,7 +89,7 @@ def make(
         kept = _kept(match, tensors, params, drawn, classes)
         drawn = {path: why for path, why in drawn.items() if path not in kept}
         settled = {*drawn, *kept}
-        changes = _changes(match, tensors, params, settled, model, source_image_size if adapt else None)
+        changes = _changes(match, tensors, params, settled, model, source_image_size if adapt else None, written)
         wrong = _complaints(match, tensors, params, settled, changes, adapt)
         return Plan(tensors, match, params, full_paths, drawn, kept, changes), wrong
 
@@ -166,9 +168,10 @@ def _changes(
     settled: Collection,
     model: Any,
     source_image_size: tuple[int, int] | None,
+    written: str,
 ) -> dict[str, Change]:
     """Path → what would make the source's array fit, where its shape or its grid is another."""
-    antialias = not match.scheme.name.startswith("transformers")  # which resizes positions without
+    antialias = not (written or match.scheme.name).startswith("transformers")  # which resizes positions without
     return {
         path: change
         for path, shape in _shapes(match, tensors)

@@ -65,7 +65,9 @@ def restore(
     if options.get("adapt"):
         options.setdefault("source_image_size", checkpoint.image_size)
     spec = describe(checkpoint, **overrides)
-    return spec.model, *load(checkpoint, spec.model, **options)
+    variables, report = load(checkpoint, spec.model, **options)
+    unsure = tuple(dict.fromkeys((*report.unsure, *spec.unsure)))
+    return spec.model, variables, dataclasses.replace(report, unsure=unsure)
 
 
 def describe(source: checkpoints.Source, *, model: str | None = None, **overrides: Any) -> ModelSpec:

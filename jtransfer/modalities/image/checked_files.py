@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.data.source import spread
 from jtransfer.modalities.image import depth, file_check
 from jtransfer.modalities.image.pixels import values
 
@@ -50,7 +51,7 @@ def check(paths: Sequence[str], spec: Mapping, where: str) -> Files:
             "data.broken='skip'"
         )
     deep = [path for path, one in found.items() if one.deep and not one.problem]
-    told = depth.check((_values(deep[i], limits) for i in depth.spread(len(deep))), limits, where)
+    told = depth.check((_values(deep[i], limits) for i in spread(len(deep), depth.LOOKED_AT)), limits, where)
     skipped = f"{where}: leaves out {len(problems)} images that can't be read: {_listed(problems)}" if problems else ""
     notes = tuple(line for line in (skipped, told) if line)
     return Files(problems, {path: one.digest for path, one in found.items()}, notes)

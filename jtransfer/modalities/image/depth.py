@@ -12,7 +12,7 @@ import numpy as np
 from jtransfer.core.errors import InputError
 
 _USUAL = ((0, 1), (0, 255), (0, 1023), (0, 4095), (0, 16383), (0, 65535), (-1, 1))
-_LOOKED_AT = 32  # images
+LOOKED_AT = 32  # images of a data set
 _TWELVE_BITS = 4095
 
 
@@ -92,11 +92,6 @@ def check(images: Iterable[np.ndarray], limits: Sequence[float], where: str, sha
             "data.range=(0, 65535) if they are that dark"
         )
     return f"{where}: images of 16 bits are read with values from 0 to 65535; the largest is {high}"
-
-
-def spread(size: int) -> list[int]:
-    """Returns the numbers of the images that are looked at, evenly spread over all."""
-    return np.unique(np.linspace(0, size - 1, min(size, _LOOKED_AT)).astype(int)).tolist() if size else []
 
 
 def _advice(images: Sequence[np.ndarray]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels
-from jtransfer.data.source import Declined, Source
+from jtransfer.data.source import Declined, Source, spread
 from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain
 from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
@@ -55,7 +55,7 @@ def _images(
         raise InputError(f"{name}: data.range={tuple(limits)} is for images that are not uint8; leave it out")
     told = ""
     if kind.kind in "uif" and kind != np.uint8:
-        some = (np.asarray(every[i][key]) for every, _ in parts.values() for i in depth.spread(len(every)))
+        some = (np.asarray(every[i][key]) for every, _ in parts.values() for i in spread(len(every), depth.LOOKED_AT))
         told = depth.check(some, limits, name)
     return lambda example: with_channels(depth.to_uint8(example[key], limits), channels), (told,) if told else ()
 

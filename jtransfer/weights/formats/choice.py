@@ -8,6 +8,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Sequence
 
+from jtransfer.core.errors import some
 from jtransfer.weights.formats.lazy import Malformed
 
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".pth.tar", ".npz", ".msgpack", ".h5", ".keras")
@@ -31,7 +32,6 @@ TRAINER = (
 )
 _INDEX = re.compile(r".+\.index(\.[\w-]+)?\.json")
 _SHARD = re.compile(r"(?P<stem>.+)-\d+-of-\d+(?P<end>\.\w+)")
-_SHOWN = 8
 
 
 def is_index(name: str) -> bool:
@@ -68,7 +68,7 @@ def choose(files: Iterable[str], folders: Iterable[str] = ()) -> str:
     chosen = indexes if len(indexes) == 1 else weights
     if len(chosen) > 1:
         raise Malformed(
-            f"is a folder without an index or a single weights file; found several: {_some(chosen)}; name one"
+            f"is a folder without an index or a single weights file; found several: {some(chosen)}; name one"
         )
     if _SHARD.fullmatch(chosen[0]):
         raise Malformed(f"is a folder of shards, {chosen[0]}, without their index {_index_of(chosen[0])}; fetch it too")
@@ -97,7 +97,7 @@ def beside(chosen: str, files: Iterable[str], shards: Iterable[str] = ()) -> tup
     """
     others = [name for name in candidates(set(files) - set(shards)) if name != chosen]
     lie = "lies beside it and was" if len(others) == 1 else "lie beside it and were"
-    return (f"read {chosen}; {_some(others)} {lie} not read",) if others else ()
+    return (f"read {chosen}; {some(others)} {lie} not read",) if others else ()
 
 
 def _variant(name: str, usual: str) -> str | None:
@@ -130,14 +130,9 @@ def _none(files: Sequence[str], folders: Sequence[str]) -> str:
             "is a folder of DeepSpeed's shards; run its zero_to_fp32.py, which writes pytorch_model.bin, and read that"
         )
     if trainers and steps:
-        return f"is a trainer's folder without weights ({_some(trainers)}); read one of {_some(steps)}"
+        return f"is a trainer's folder without weights ({some(trainers)}); read one of {some(steps)}"
     if trainers:
-        return f"is a folder without weights; it holds only what a trainer keeps to go on: {_some(trainers)}"
+        return f"is a folder without weights; it holds only what a trainer keeps to go on: {some(trainers)}"
     if steps:
-        return f"is a folder without weights; read one of the folders {_some(steps)} in it"
+        return f"is a folder without weights; read one of the folders {some(steps)} in it"
     return f"is a folder without an index or a single weights file; found none ending in {', '.join(SUFFIXES)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(name if name.isprintable() else ascii(name) for name in names[:_SHOWN]) + more

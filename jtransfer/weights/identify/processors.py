@@ -71,15 +71,8 @@ _INERT = frozenset(
         *("image_processor_type", "feature_extractor_type", "processor_class", "auto_map", "_valid_processor_keys"),
         *("do_convert_rgb", "data_format", "input_data_format", "return_tensors", "device", "disable_grouping"),
         *("model_input_names", "image_seq_length", "num_channels", "do_reduce_labels", "reduce_labels"),
-        *(
-            "antialias",
-            "crop_pct",
-            "rescale_offset",
-            "include_top",
-            "transformers_version",
-            "_name_or_path",
-            "pad_size",
-        ),
+        *("antialias", "crop_pct", "rescale_offset", "include_top"),
+        *("transformers_version", "_name_or_path", "pad_size"),
     )
 )
 """Keys that change no pixel: of labels, of formats, or of other classes than the one that the file names."""
