@@ -274,7 +274,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(best, tmp_path, capsys):
         "--split=tset": "there is no split 'tset'; splits: train (32), test (16)",
         "--step=3000": "has no checkpoint of step 3000; it has",
         "--data=npz:none.npz": "none.npz",
-        f"--data=npz:{tmp_path}/names.npz": "classes that the run was not trained for: cat, newt; the run's are 0, 1, 2",
+        f"--data=npz:{tmp_path}/names.npz": "the run was not trained for: cat, newt; the run's are 0, 1, 2",
         f"--data=npz:{tmp_path}/numbers.npz": "needs labels of the kind 'class'; these are 'number'",
         f"--data=npz:{tmp_path}/wide.npz": "the run's model can't take inputs of the shape [9]",
         f"--out={tmp_path}/none/found.json": "there is no such folder",
