@@ -1,6 +1,5 @@
 """The default config, and how a config file and its argument change it. Plain data: values, not objects."""
 
-import copy
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import is_address
 from jtransfer.modalities import MODALITIES, fields
+from jtransfer.runs import filling
 
 VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions stored
 
@@ -67,12 +67,14 @@ LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of secti
 
 def phase(name: str, **fields: Any) -> ConfigDict:
     """One phase of training: a number of steps or epochs, and what is trained."""
-    return ConfigDict(_fill(PHASE, {"name": name, **fields}, "phase", FREE | {"optim"}))
+    return ConfigDict(filling.fill(PHASE, {"name": name, **fields}, "phase", FREE | {"optim"}))
 
 
 def evaluation(name: str, split: str = "test", every: int = 0, **fields: Any) -> ConfigDict:
     """One entry of `config.evals`: an evaluator, the split that it looks at, how often, and its own fields."""
-    return ConfigDict(_fill(EVALUATION, {"name": name, "split": split, "every": every, "fields": fields}, "evals"))
+    return ConfigDict(
+        filling.fill(EVALUATION, {"name": name, "split": split, "every": every, "fields": fields}, "evals", FREE)
+    )
 
 
 def default() -> ConfigDict:
@@ -177,7 +179,7 @@ def complete(config: Mapping[str, Any]) -> Any:
     names = [p.name for p in full.phases]
     if not names or len(set(names)) < len(names):
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
-    _check_bounds(full)
+    filling.check_bounds(full, BOUNDS)
     for p in full.phases:
         _check_phase(p, full)
     for split in ("train", "test"):
@@ -202,8 +204,8 @@ def _sections(filled: Mapping[str, Any]) -> Any:
 def _check_phase(p: Any, full: Any) -> None:
     if not re.fullmatch(r"\w[\w.-]*", p.name):
         raise InputError(f"phase name {p.name!r}: give letters, digits, '_', '-' and '.'; a folder gets this name")
-    changed = _fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim")
-    _check_bounds({"optim": changed}, f"phase {p.name}: ")
+    changed = filling.fill(full.optim.to_dict(), p.optim.to_dict(), f"phase {p.name}: optim", FREE)
+    filling.check_bounds({"optim": changed}, BOUNDS, f"phase {p.name}: ")
     if changed["ema"] != full.optim.ema:
         raise InputError(f"phase {p.name}: optim.ema is one for the whole run; set it in config.optim")
     if min(p.steps, p.epochs) < 0 or (p.steps > 0) == (p.epochs > 0):
@@ -212,14 +214,14 @@ def _check_phase(p: Any, full: Any) -> None:
 
 def fill(config: Any) -> dict[str, Any]:
     """The config as plain dicts with all fields; a field is unknown or of another type: InputError."""
-    given = _plain(config, "the config")
+    given = filling.plain(config, "the config")
     defaults = default().to_dict()
     if isinstance(modality := given.get("modality"), str) and is_address(modality):
         defaults["data"] |= fields(MODALITIES[modality])
-    full = _fill(defaults, given, "config")
+    full = filling.fill(defaults, given, "config", FREE)
     for name, section in LISTS.items():
         one, what = {"phases": ("phase", "a phase")}.get(name, (name, f"an entry of {name}"))
-        full[name] = [_fill(section, _plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
+        full[name] = [filling.fill(section, filling.plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
     full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
     return full
 
@@ -229,13 +231,13 @@ def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
     where = f"streams.{name}"
     if name == "target" or not re.fullmatch(r"[A-Za-z]\w*", name):
         raise InputError(f"{where}: a stream's name is of letters, digits and '_', and not 'target'")
-    stream = _fill(STREAM, _plain(given, where), where, FREE | {"data"})
+    stream = filling.fill(STREAM, filling.plain(given, where), where, FREE | {"data"})
     modality = stream["modality"] or full["modality"]
     own = default().to_dict()["data"] | {"train": "train", "test": ""}
     if is_address(modality):
         own |= fields(MODALITIES[modality])
     inherited = {key: full["data"][key] for key in own if key in full["data"] and key not in _OWN}
-    stream["data"] = _fill(own | inherited, stream["data"], f"{where}.data")
+    stream["data"] = filling.fill(own | inherited, stream["data"], f"{where}.data", FREE)
     if not 0 <= stream["share"] < 1 or stream["weight"] < 0:
         raise InputError(f"{where}: share must be at least 0 and below 1, and weight at least 0")
     return stream
@@ -244,57 +246,3 @@ def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
 _OWN = frozenset(
     ["name", "train", "validation", "test", "label_key", "labels", "missing", "sampling"]
 )  # fields of a stream's data
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`field: old → new` for every field in which two configs (plain dicts) differ."""
-    lines = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += differences(a, b, f"{prefix}{key}.")
-        elif key in LISTS and a and b and len(a) == len(b):
-            for i, (x, y) in enumerate(zip(a, b, strict=True)):
-                lines += differences(x, y, f"{prefix}{key}[{i}].")
-        elif a != b:
-            lines.append(f"{prefix}{key}: {a!r} → {b!r}")
-    return lines
-
-
-def _fill(defaults: Mapping, given: Mapping, where: str, free: frozenset[str] = FREE) -> dict:
-    result = copy.deepcopy(dict(defaults))
-    for key, value in given.items():
-        if key not in defaults:
-            raise unknown(f"field of {where}:", key, defaults)
-        if isinstance(defaults[key], Mapping):
-            value = _plain(value, f"{where}.{key}")
-            result[key] = value if key in free else _fill(defaults[key], value, f"{where}.{key}", free)
-        else:
-            result[key] = _typed(defaults[key], value, f"{where}.{key}")
-    return result
-
-
-def _typed(default_value: Any, value: Any, where: str) -> Any:
-    kind = type(default_value)
-    if isinstance(default_value, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    either = {"trainable": (str, int, tuple, list), "sharding": (str, tuple, list)}.get(where.rsplit(".", 1)[-1])
-    sequence = (tuple, list) if kind in (tuple, list) else kind
-    if not isinstance(value, either or sequence) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{where}={value!r} must be of type {kind.__name__}, like {default_value!r}")
-    return value
-
-
-def _check_bounds(config: Mapping[str, Any], where: str = "config.") -> None:
-    for field, (least, below) in BOUNDS.items():
-        section, _, name = field.rpartition(".")
-        values = config.get(section, {}) if section else config
-        if name in values and not (values[name] >= least and (below is None or values[name] < below)):
-            limit = "" if below is None else f" and below {below}"
-            raise InputError(f"{where}{field}={values[name]} must be at least {least}{limit}")
-
-
-def _plain(value: Any, what: str) -> dict:
-    if not isinstance(value, Mapping | ConfigDict):
-        raise InputError(f"{what} must be a ConfigDict or a dict, not {value!r}")
-    return value.to_dict() if isinstance(value, ConfigDict) else copy.deepcopy(dict(value))

@@ -17,6 +17,7 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.runs import config as configs
+from jtransfer.runs import filling
 from jtransfer.runs.upgrade import upgrade
 
 _ABSENT = object()
@@ -41,7 +42,7 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
     folder = epath.Path(workdir)
     path = folder / "config.json"
     if path.exists():
-        changed = configs.differences(_comparable(upgrade(read_json(path))), _comparable(config))
+        changed = filling.differences(_comparable(upgrade(read_json(path))), _comparable(config))
         if changed:
             raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(changed))
     elif folder.exists() and not folder.is_dir():
