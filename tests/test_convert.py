@@ -96,17 +96,18 @@ def logits(model, variables, images):
 
 
 @pytest.mark.parametrize(
-    ("case", "files", "crop"),
+    ("case", "files", "rounding", "crop"),
     [
-        ("convnext_timm_75", {"config.json": TIMM}, "center_crop(75)"),
+        ("convnext_timm_75", {"config.json": TIMM}, "even", "center_crop(75)"),
         (
             "convnext_transformers_75",
             {"config.json": TRANSFORMERS, "preprocessor_config.json": PROCESSOR},
+            "down",
             "center_crop(75, rounding='down')",
         ),
     ],
 )
-def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case, files, crop, tmp_path):
+def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case, files, rounding, crop, tmp_path):
     folder = write(tmp_path, case, files)
     model, variables, report = weights.restore(folder)
     assert (model.depths, model.widths, model.num_classes) == ((2, 1, 2, 1), (8, 16, 32, 64), 10)
@@ -116,6 +117,7 @@ def test_restore_builds_the_model_that_the_config_beside_the_weights_states(case
         "crop": 0.95,
         "interpolation": "bilinear",
         "transform": f"resize_short(78, 'bilinear', 'pillow')|{crop}",
+        "rounding": rounding,
         "size": 75,
     }
     assert describe(folder).class_names == tuple(CLASSES)
@@ -249,6 +251,19 @@ def test_the_folder_says_where_it_came_from_and_keeps_the_tokenizers_files(sourc
     again = describe(dest)
     assert (again.name, again.model, again.class_names) == ("convnext_tiny", described.model, tuple(CLASSES))
     assert weights.restore(dest)[2].digest == report.digest
+
+
+def test_opencv_resizes_where_a_source_json_of_the_first_version_does_not_say_it(tmp_path):
+    def transform_of(transform, **version):
+        pixels = {"transform": transform}
+        content = {"model": {"name": "resnet18", "fields": {"pixels": pixels}}, "digest": "", "class_names": []}
+        (tmp_path / "source.json").write_text(json.dumps(content | version))
+        return manifest.read(tmp_path / "source.json")["model"]["fields"]["pixels"]["transform"]
+
+    text = "pad(pixels=4)|resize(size=(8, 9))|resize_short(7, 'bicubic', 'pillow')|center_crop(5)"
+    opencv = "pad(pixels=4)|resize(size=(8, 9), library='opencv')|resize_short(7, 'bicubic', 'pillow')|center_crop(5)"
+    assert transform_of(text) == opencv
+    assert transform_of(text, version=manifest.VERSION) == text
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as Pillow
 
+from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.image import randaugment, transforms
 from jtransfer.modalities.image.image_ops import OPS
+from jtransfer.modalities.image.modality import Image
 from jtransfer.training import mixing
 
 
@@ -116,8 +118,8 @@ def test_resize_short_keeps_the_aspect():
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos", "area"])
 def test_pillow_resizes_as_pillow_does(method):
     codes = {"area": "BOX"}
-    code = Image.Resampling[codes.get(method, method.upper())]
-    expected = np.asarray(Image.fromarray(picture()).resize((9, 7), code))
+    code = Pillow.Resampling[codes.get(method, method.upper())]
+    expected = np.asarray(Pillow.fromarray(picture()).resize((9, 7), code))
     got = transforms.parse(f"resize((7, 9), {method!r}, library='pillow')").host(picture())
     np.testing.assert_array_equal(got, expected)
 
@@ -209,7 +211,7 @@ def test_color_jitter_of_nothing_is_nothing():
 
 @pytest.mark.parametrize("which", range(14))
 def test_randaugment_of_no_strength_hardly_moves_and_of_full_strength_does(which):
-    image = Image.fromarray(picture(32, 32))
+    image = Pillow.fromarray(picture(32, 32))
     name_free = {0, 1, 2}  # identity, autocontrast and equalize have no strength
     still = np.asarray(randaugment.OPERATIONS[which](image, 0.0, 1), int)
     if which not in name_free:
@@ -224,7 +226,7 @@ def test_randaugment_of_no_strength_hardly_moves_and_of_full_strength_does(which
     [
         ("resise(3)", "unknown transform 'resise'; nearest: resize"),
         ("resize(3)|flip", "unknown transform 'flip'; nearest: .*flip_lr"),
-        ("resize", r"missing a required argument: 'size'; it is resize\(size, method='bilinear', library='opencv'\)"),
+        ("resize", r"missing a required argument: 'size'; it is resize\(size, method='bilinear', library='pillow'\)"),
         ("resize(3, speed=2)", r"unexpected keyword argument 'speed'; it is resize\(size,"),
         ("resize(3, 'bilinaer')", "unknown method 'bilinaer'; nearest: bilinear"),
         ("resize(3, library='cv')", "unknown library 'cv'"),
@@ -315,3 +317,15 @@ def test_mixing_needs_a_positive_alpha():
     for mix in (mixing.mixup, mixing.cutmix):
         with pytest.raises(InputError, match="alpha > 0"):
             mix(jax.random.key(0), images, labels, 0.0)
+
+
+def test_the_library_that_resizes_is_the_config_s_where_the_transform_does_not_say_it():
+    text = "resize(6)|resize(5, library='pillow')"
+    opencv = transforms.parse("resize(6, library='opencv')|resize(5, library='pillow')")
+    kind = Image(transform=text, image_library="opencv")
+    assert kind.pipeline(None, train=True).host_text == opencv.host_text
+    assert pickle.loads(pickle.dumps(kind.pipeline(None, train=False))).host_text == opencv.host_text
+    expected = np.asarray(Pillow.fromarray(picture()).resize((6, 6), Pillow.Resampling.BILINEAR))
+    np.testing.assert_array_equal(transforms.parse("resize(6)").host(picture()), expected)
+    usual = Image(image_library="opencv").pipeline(models.create("resnet18"), train=True)
+    assert "library='opencv'" in usual.host_text

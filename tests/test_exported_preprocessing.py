@@ -32,6 +32,14 @@ EXACT = {  # (transform, library) → what its file says
         "size": {"shortest_edge": 48},
         "crop_size": {"height": 42, "width": 42},
     },
+    ("resize_crop(32, 'bicubic', rounding='down')", "transformers"): {
+        "image_processor_type": "BitImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+        "resample": 3,
+    },
+    ("resize_crop(32)", "timm"): {"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bilinear"},
+    ("resize_crop((32, 40))", "timm"): {"crop_pct": 1.0, "crop_mode": "center"},
     ("center_crop(28, 0, 'down')", "transformers"): {"do_resize": False, "do_center_crop": True},
     (SHORT.format(""), "timm"): {"crop_pct": 0.875, "crop_mode": "center", "interpolation": "bicubic"},
     ("resize((32, 40), 'area', 'pillow')", "timm"): {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "box"},
@@ -39,10 +47,10 @@ EXACT = {  # (transform, library) → what its file says
     ("resize_fit(32, library='pillow')|center_crop(32, (124, 116, 104))", "timm"): {"crop_mode": "border"},
 }
 NEARLY = {
-    ("resize(32)", "transformers"): "OpenCV",
-    ("resize(32)", "timm"): "OpenCV",
-    ("resize_crop(32, library='pillow')", "transformers"): "parts of a pixel",
-    ("resize_crop(32, library='pillow')", "timm"): "parts of a pixel",
+    ("resize(32, library='opencv')", "transformers"): "OpenCV",
+    ("resize(32, library='opencv')", "timm"): "OpenCV",
+    ("resize_crop(32)", "transformers"): "a pixel aside",
+    ("resize_crop(32, 'nearest', 'opencv')", "timm"): "parts of a pixel",
     (SHORT.format(""), "transformers"): "a pixel aside",
     (SHORT.format(", rounding='down'"), "timm"): "a pixel aside",
     ("resize(32, 'nearest')", "transformers"): "as near",
@@ -110,10 +118,10 @@ def test_every_crop_pct_gives_the_size_that_was_resized_to():
             assert resized == int(np.floor(size / content["crop_pct"]))
 
 
-DEIT, BORDER = "resize(48, library='pillow')|center_crop(42)", "resize_fit(42, library='pillow')|center_crop(42, 128)"
+DEIT, BORDER = "resize(48)|center_crop(42)", "resize_fit(42)|center_crop(42, 128)"
 TRANSFORMS = {
-    "hf": ("", SHORT.format(", rounding='down'"), "resize(42, library='pillow')", DEIT),
-    "timm": ("", SHORT.format(""), "resize(42, 'bicubic', 'pillow')", BORDER),
+    "hf": ("", SHORT.format(", rounding='down'"), "resize(42)", "resize_crop(42)", DEIT),
+    "timm": ("", SHORT.format(""), "resize(42, 'bicubic')", "resize_crop(42)", BORDER),
 }
 
 

@@ -108,6 +108,7 @@ def test_the_forms_of_transformers_processors_are_understood(sizes, crop, size, 
         "crop": crop,
         "interpolation": "bicubic",
         "transform": transform,
+        "rounding": "down",
         "size": size,
     }
 

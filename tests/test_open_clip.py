@@ -39,7 +39,7 @@ def test_the_model_is_the_one_that_was_written(variables, tmp_path):
     model, found, report = weights.restore(tmp_path)
     pixels = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "crop": 1.0, "interpolation": "bicubic"}
     transform = "resize_cover((16, 24), 'bicubic', 'pillow')|center_crop((16, 24))"  # its class asks for no other
-    assert model.preprocessing == pixels | {"transform": transform, "size": (16, 24)}
+    assert model.preprocessing == pixels | {"transform": transform, "rounding": "even", "size": (16, 24)}
     assert model.clone(pixels=MODEL.pixels) == MODEL
     assert_same(found, variables)
     assert report.scheme == "openai"

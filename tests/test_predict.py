@@ -1,6 +1,5 @@
 """Predictions of a run: by hand, from its parameters; the model is loaded and compiled once for any number of calls."""
 
-import cv2
 import jax
 import numpy as np
 import pytest
@@ -52,7 +51,7 @@ def run(tmp_path_factory):
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
     dense = checkpoint.load_params(folder / "run")["params"]["Dense_0"]
-    small = np.stack([cv2.resize(image, (12, 12), interpolation=cv2.INTER_LINEAR) for image in images])
+    small = np.stack([Image.fromarray(image).resize((12, 12), Image.Resampling.BILINEAR) for image in images])
     logits = ((small / 255 - MEAN) / STD).reshape(IMAGES, -1) @ dense["kernel"] + dense["bias"]
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     return folder / "run", paths, exponentials / exponentials.sum(1, keepdims=True)

@@ -32,6 +32,8 @@ class Pixels:
       transform: The exact transform of images for evaluation, as text without `normalize`, such as "resize(224,
         'bicubic', 'pillow')", where a source or a run says it; for images of another size, the sizes in it are scaled.
         None means that it follows from `crop` and `interpolation`.
+      rounding: Of half the margin of a central crop, where it is no whole number and the transform does not say it:
+        "even", to the even number, as in torchvision and timm; or "down", as in transformers.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -39,6 +41,7 @@ class Pixels:
     crop: float = 0.875
     interpolation: str = "bilinear"
     transform: str | None = None
+    rounding: str = "even"
 
     @classmethod
     def of(cls, content: "Mapping[str, Any] | Pixels") -> "Pixels":

@@ -18,7 +18,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.runs import config as configs
 from jtransfer.runs import filling
-from jtransfer.runs.upgrade import upgrade
+from jtransfer.runs.upgrade import begun_without, upgrade
 
 _ABSENT = object()
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -54,13 +54,14 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
 def as_begun(workdir: str | os.PathLike, config: Any) -> Any:
     """The config with the fields of a run in the folder that it was begun without, as it was begun.
 
-    An earlier version began it, and its model is its last checkpoint, whatever the config's default is today.
+    An earlier version began it, and what it did is what it goes on with, whatever the config's default is today.
     """
     path = epath.Path(workdir) / "config.json"
-    if not path.exists() or "model_selection" in read_json(path):
+    missing = begun_without(read_json(path)) if path.exists() else {}
+    if not missing:
         return config
     full = configs.complete(config).copy_and_resolve_references().unlock()
-    full.model_selection = "last"
+    full.update_from_flattened_dict(missing)
     return full
 
 

@@ -36,7 +36,7 @@ def ours() -> Iterator[int]:
         return {"image": stored[index], "label": index % 10}
 
     source = data.Source(IMAGES, read, [str(i) for i in range(10)], lambda start, stop: np.arange(start, stop) % 10)
-    transform = transforms.parse("resize(256)|random_crop(224)|flip_lr")
+    transform = transforms.parse("resize(256, library='opencv')|random_crop(224)|flip_lr")
     for batch in data.train_batches(source, transform, BATCH, seed=0, threads=2):
         assert batch["inputs"].shape == (BATCH, 224, 224, 3)
         assert batch["inputs"].dtype == np.uint8

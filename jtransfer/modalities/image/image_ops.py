@@ -67,7 +67,7 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     method: str = "bilinear",
-    library: str = "opencv",
+    library: str = "pillow",
 ) -> HostFn:
     """Cuts out a part of random area and aspect ratio, and resizes it to `size`.
 
@@ -78,7 +78,7 @@ def random_resized_crop(
       scale: The range of the area, as a fraction of the image's.
       ratio: The range of the aspect ratio, width / height, from which is drawn log-uniformly.
       method: The interpolation.
-      library: "opencv" or "pillow".
+      library: "pillow" or "opencv".
 
     References:
       Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, 2015.
@@ -134,11 +134,24 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
     return apply
 
 
-def resize_crop(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
-    """Cuts out the largest central part with the aspect ratio of `size`, and resizes it to `size`."""
+def resize_crop(size: Size, method: str = "bilinear", library: str = "pillow", rounding: str = "even") -> HostFn:
+    """Resizes an image to the smallest size that covers `size`, and cuts out the centre.
+
+    OpenCV cuts out the largest central part with the aspect ratio of `size` first, which `rounding` does not change.
+
+    Args:
+      size: The size of the result.
+      method: The interpolation.
+      library: "pillow" or "opencv".
+      rounding: As for `center_crop`.
+    """
     height, width = pair(size)
     interpolate = interpolation(method, library)
-    return lambda image, rng: interpolate(_central(image, width / height), height, width)
+    if library == "opencv":
+        return lambda image, rng: interpolate(_central(image, width / height), height, width)
+    cover = resize_short(height, method, library) if height == width else resize_cover(size, method, library)
+    crop = center_crop(size, rounding=rounding)
+    return lambda image, rng: crop(cover(image, rng), rng)
 
 
 OPS = {

@@ -35,6 +35,8 @@ class Image(Modality):
       broken: "stop" refuses a folder with image files that can't be read; "skip" leaves them out.
       transform: of training images (`transforms.parse`); "" is the model's own size with crops and flips.
       eval_transform: of all other images; "" is `transform` without its random parts or, without that, the model's own.
+      image_library: what resizes where a transform does not say it: "pillow", which antialiases and crops as the
+        library of the weights does; or "opencv", which does not antialias and is several times faster.
     """
 
     kind: ClassVar[str] = "image"
@@ -48,6 +50,7 @@ class Image(Modality):
     broken: str = "stop"
     transform: str = ""
     eval_transform: str = ""
+    image_library: str = "pillow"
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:
@@ -129,19 +132,24 @@ class Image(Modality):
           InputError: A transform is wrong, or has statistics for another number of channels.
         """
         own = getattr(model, "preprocessing", None) or dataclasses.asdict(Pixels())
-        statistics = self._statistics(own)
+        statistics, unsaid = self._statistics(own), self._unsaid(own)
         if train or (self.transform and not self.eval_transform):
-            pipeline = transforms.parse(self.transform or _training(_size(own)), statistics)
+            pipeline = transforms.parse(self.transform or _training(_size(own)), statistics, unsaid)
             pipeline = pipeline if train else pipeline.deterministic()
         elif self.eval_transform:
-            pipeline = transforms.parse(self.eval_transform, statistics)
+            pipeline = transforms.parse(self.eval_transform, statistics, unsaid)
         else:
-            pipeline = _evaluation(own, statistics)
+            pipeline = _evaluation(own, statistics, unsaid)
         if not {len(pipeline.mean), len(pipeline.std)} <= {1, self.channels}:
             raise InputError(
                 f"normalize has {len(pipeline.mean)} means, but the images have data.channels={self.channels}"
             )
         return pipeline
+
+    def _unsaid(self, own: Mapping[str, Any]) -> transforms.Unsaid:
+        if self.image_library == "opencv":
+            return transforms.Unsaid("opencv")
+        return transforms.Unsaid(self.image_library, own.get("rounding", "even"))
 
     def check_given(self, given: Sequence[str]) -> None:
         for path in given:
@@ -172,7 +180,8 @@ def stated(model: Any) -> Pipeline:
     own = dict(model.preprocessing)
     if own.get("transform") is not None:
         own.pop("size", None)
-    return _evaluation(own, Image(channels=model.channels)._statistics(own))
+    usual = Image(channels=model.channels)
+    return _evaluation(own, usual._statistics(own), usual._unsaid(own))
 
 
 def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[jax.Array], jax.Array]:
@@ -229,15 +238,16 @@ def _training(size: Any) -> str:
     return f"random_resized_crop({size})|flip_lr"
 
 
-def _evaluation(own: Mapping[str, Any], statistics: transforms.Statistics) -> Pipeline:
+def _evaluation(own: Mapping[str, Any], statistics: transforms.Statistics, unsaid: transforms.Unsaid) -> Pipeline:
     """The transform that the model's preprocessing states, for the size of its images. Where it states none, the share
     `crop` of each side is left for the model; of an aspect that is not square, the largest part of the image that has
     it is looked at."""
     if own.get("transform") is not None:
-        stated = transforms.parse(own["transform"], statistics)
+        stated = transforms.parse(own["transform"], statistics, unsaid)
         return stated.scaled(height_width(own["size"])) if "size" in own else stated
     size = _size(own)
     height, width = (round(side / own["crop"]) for side in height_width(size))
     method = own["interpolation"]
-    resized = f"resize_short({height}, '{method}')" if height == width else f"resize_crop({height, width}, '{method}')"
-    return transforms.parse(f"{resized}|center_crop({size})", statistics)
+    oblong = "resize_crop" if unsaid.library == "opencv" else "resize_cover"
+    resized = f"resize_short({height}, '{method}')" if height == width else f"{oblong}({height, width}, '{method}')"
+    return transforms.parse(f"{resized}|center_crop({size})", statistics, unsaid)

@@ -116,12 +116,23 @@ def timm(pipeline: Pipeline, crop_pct: float) -> tuple[dict[str, Any], list[str]
 
 
 def _steps(pipeline: Pipeline) -> Steps | None:
-    calls = list(pipeline.calls)
+    calls = [one for call in pipeline.calls for one in _parts(call)]
     crop = calls.pop() if calls and calls[-1].name == "center_crop" else None
     resize = calls.pop() if calls and calls[-1].name.startswith("resize") else None
     if calls:
         return None
     return Steps(resize, crop)
+
+
+def _parts(call: Call) -> list[Call]:
+    """The call; or, of one that resizes and then cuts out the centre, the two."""
+    if call.name != "resize_crop" or call.arguments["library"] == "opencv":
+        return [call]
+    height, width = pair(call.arguments["size"])
+    name, size = ("resize_short", height) if height == width else ("resize_cover", (height, width))
+    resize = {"size": size, **{key: call.arguments[key] for key in ("method", "library") if key in call.arguments}}
+    crop = {"size": (height, width), "rounding": call.arguments["rounding"]}
+    return [Call(name, resize, call.fn), Call("center_crop", crop, call.fn)]
 
 
 def _sizes_of_transformers(steps: Steps) -> tuple[dict[str, int], tuple[int, int] | None] | None:
@@ -164,11 +175,11 @@ def _share(size: tuple[int, int], resized: tuple[int, int], known: float) -> flo
 def _notes(library: str, steps: Steps, rounding: str, nearest: str) -> list[str]:
     """In what the pixels of a library are others, as lines."""
     notes, name = [], steps.resize.name if steps.resize else ""
-    opencv = steps.resize is not None and steps.resize.arguments.get("library", "opencv") == "opencv"
+    opencv = steps.resize is not None and steps.resize.arguments["library"] == "opencv"
     if opencv and steps.method in _ANTIALIASED:
         notes.append(
             f"{library} resizes with Pillow's antialiasing and this model saw OpenCV's images: pixels differ where "
-            "images shrink, which library='pillow' in data.eval_transform avoids"
+            "images shrink, which library='pillow' avoids"
         )
     oblong = steps.resized is not None and steps.resized[0] != steps.resized[1]
     if name == "resize_crop" or (name == "resize_cover" and not (library == "timm" and oblong)):

@@ -1,9 +1,8 @@
 """Transforms of the size of one image on the host, as in `image_ops`.
 
-OpenCV resizes, and interpolates without antialiasing, except for the method "area", which averages. `library="pillow"`
-antialiases when it shrinks, as the processors of transformers and timm do; it gives other pixels, and is several times
-slower. The method "nearest-exact" is torchvision's, in either library; "nearest" takes the pixel before where two are
-as near.
+Pillow resizes, and antialiases when it shrinks, as in timm, torchvision and transformers. `library="opencv"` does not
+antialias, except for the method "area", which averages; it gives other pixels, and is several times faster. The method
+"nearest-exact" is torchvision's, in either library; "nearest" takes the pixel before where two are as near.
 """
 
 from collections.abc import Callable
@@ -35,14 +34,14 @@ _PILLOW = {
 }
 
 
-def resize(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
+def resize(size: Size, method: str = "bilinear", library: str = "pillow") -> HostFn:
     """Resizes an image to exactly `size`, whatever its aspect ratio."""
     height, width = pair(size)
     interpolate = interpolation(method, library)
     return lambda image, rng: interpolate(image, height, width)
 
 
-def resize_short(size: int, method: str = "bilinear", library: str = "opencv") -> HostFn:
+def resize_short(size: int, method: str = "bilinear", library: str = "pillow") -> HostFn:
     """Resizes the shorter side of an image to `size` and keeps the aspect ratio; the longer side is rounded down."""
     positive(size, "size")
     interpolate = interpolation(method, library)
@@ -55,12 +54,12 @@ def resize_short(size: int, method: str = "bilinear", library: str = "opencv") -
     return apply
 
 
-def resize_fit(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
+def resize_fit(size: Size, method: str = "bilinear", library: str = "pillow") -> HostFn:
     """Resizes an image to the largest size that fits into `size`, and keeps the aspect ratio; sides are rounded."""
     return _keeping_aspect(size, max, method, library)
 
 
-def resize_cover(size: Size, method: str = "bilinear", library: str = "opencv") -> HostFn:
+def resize_cover(size: Size, method: str = "bilinear", library: str = "pillow") -> HostFn:
     """Resizes an image to the smallest size that covers `size`, and keeps the aspect ratio; sides are rounded."""
     return _keeping_aspect(size, min, method, library)
 

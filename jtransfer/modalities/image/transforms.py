@@ -37,6 +37,21 @@ class Statistics(NamedTuple):
 SCALED = Statistics()
 
 
+class Unsaid(NamedTuple):
+    """The arguments of calls that a text leaves out.
+
+    Attributes:
+      library: Of what resizes, "pillow" or "opencv".
+      rounding: Of what cuts out the centre, "even" or "down".
+    """
+
+    library: str = "pillow"
+    rounding: str = "even"
+
+
+USUAL = Unsaid()
+
+
 @dataclasses.dataclass(frozen=True)
 class Call:
     """One name of a transform.
@@ -62,12 +77,14 @@ class Pipeline:
       mean: The mean of pixels in [0, 1], one number or one for each channel. The step computes `(image / 255 - mean) /
         std`.
       std: The standard deviation, likewise.
+      unsaid: The arguments that the text leaves out.
     """
 
     text: str
     calls: tuple[Call, ...] = dataclasses.field(compare=False)
     mean: tuple[float, ...] = dataclasses.field(default=(0.0,), compare=False)
     std: tuple[float, ...] = dataclasses.field(default=(1.0,), compare=False)
+    unsaid: Unsaid = USUAL
 
     def host(self, image: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Transforms one image.
@@ -114,18 +131,22 @@ class Pipeline:
         if own is None or own == size:
             return self
         shares = size[0] / own[0], size[1] / own[1]
-        return parse("|".join(_scaled(call, shares) for call in self.calls), Statistics(self.mean, self.std))
+        return parse("|".join(_scaled(call, shares) for call in self.calls), *self._rest)
 
     def deterministic(self) -> "Pipeline":
         """Returns the pipeline without chance: random crops become central ones, other random parts are left out."""
         host = [text for call in self.calls if (text := _without_chance(call))]
-        return parse("|".join(host), Statistics(self.mean, self.std))
+        return parse("|".join(host), *self._rest)
+
+    @property
+    def _rest(self) -> tuple[Statistics, Unsaid]:
+        return Statistics(self.mean, self.std), self.unsaid
 
     def __reduce__(self) -> tuple:
-        return parse, (self.text, Statistics(self.mean, self.std))
+        return parse, (self.text, *self._rest)
 
 
-def parse(text: str, usual: Statistics = SCALED) -> Pipeline:
+def parse(text: str, usual: Statistics = SCALED, unsaid: Unsaid = USUAL) -> Pipeline:
     """Returns the pipeline that a text describes, such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"`.
 
     Names and arguments are those of `image_ops`; a name without arguments needs no parentheses. `normalize` takes
@@ -134,6 +155,7 @@ def parse(text: str, usual: Statistics = SCALED) -> Pipeline:
     Args:
       text: The transform; an empty one changes nothing.
       usual: The statistics to normalise by if the text has no `normalize`; by default pixels are scaled to [0, 1].
+      unsaid: The arguments that the text leaves out.
 
     Raises:
       InputError: The text is no such transform, a name is unknown, an argument is wrong, or `normalize` is not last.
@@ -141,7 +163,7 @@ def parse(text: str, usual: Statistics = SCALED) -> Pipeline:
     nodes = _chain(text) if text.strip() else []
     if nodes and _name(nodes[-1], text) == "normalize":
         usual = _statistics(_bound(_normalize, nodes.pop(), text))
-    return Pipeline(text, tuple(_call(node, text) for node in nodes), *usual)
+    return Pipeline(text, tuple(_call(node, text, unsaid) for node in nodes), *usual, unsaid)
 
 
 def _chain(text: str) -> list[ast.expr]:
@@ -157,13 +179,15 @@ def _chain(text: str) -> list[ast.expr]:
     return [node, *reversed(nodes)]
 
 
-def _call(node: ast.expr, text: str) -> Call:
+def _call(node: ast.expr, text: str, unsaid: Unsaid) -> Call:
     name = _name(node, text)
     if name == "normalize":
         raise InputError(f"transform {text!r}: normalize runs on the device and must come last, and once")
     if name not in OPS:
         raise unknown("transform", name, [*OPS, "normalize"])
     arguments = _bound(OPS[name].make, node, text)
+    accepted = inspect.signature(OPS[name].make).parameters
+    arguments |= {key: value for key, value in unsaid._asdict().items() if key in accepted and key not in arguments}
     try:
         return Call(name, arguments, OPS[name].make(**arguments))
     except (InputError, TypeError) as error:

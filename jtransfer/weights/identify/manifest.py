@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.report import Report
 
 FILE = "source.json"
+VERSION = 2  # of its content; the first had none
+
+_RESIZE = re.compile(r"\b(resize\w*\((?:(?!'pillow'|'opencv')[^()]|\([^()]*\))*)\)")
 
 
 def describe(name: str, model: Any, report: Report, class_names: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -30,6 +34,7 @@ def describe(name: str, model: Any, report: Report, class_names: tuple[str, ...]
       class_names: the names of the head's classes, or none where the source doesn't say.
     """
     return {
+        "version": VERSION,
         "source": report.source,
         "scheme": report.scheme,
         "digest": report.digest,
@@ -57,10 +62,18 @@ def read(path: Path) -> dict[str, Any]:
     try:
         match json_header.parse(path.read_bytes()):
             case {"model": {"name": str(), "fields": dict()}, "digest": str(), "class_names": list()} as content:
-                return content
+                return content if "version" in content else _upgraded(content)
     except Malformed:
         pass
     raise InputError(f"{path} is damaged; convert the source again")
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of the first version, in which OpenCV resizes where a transform of images names no library."""
+    for section in (content["model"]["fields"].get("pixels"), content.get("preprocessing")):
+        if isinstance(section, dict) and isinstance(text := section.get("transform"), str):
+            section["transform"] = _RESIZE.sub(r"\1, library='opencv')", text)
+    return content
 
 
 def covers(path: str | os.PathLike, subtree: str) -> bool:

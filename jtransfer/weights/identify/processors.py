@@ -123,7 +123,7 @@ def read(content: Mapping[str, Any], model_type: str | None) -> dict[str, Any] |
     calls, crop, size = _geometry(given)
     values = _values(given)
     method = _method(given["resample"]) if given["do_resize"] else "bilinear"
-    return stated(values.mean, values.std, crop, method, calls, size)
+    return stated(values.mean, values.std, crop, method, calls, size) | {"rounding": "down"}
 
 
 def _kind(content: Mapping[str, Any], model_type: str | None) -> str | None:
