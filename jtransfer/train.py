@@ -11,7 +11,7 @@ import jax
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
-from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, selection, summary
+from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, predictions, selection, summary
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
 from jtransfer.training import checkpoint, optim
@@ -210,7 +210,7 @@ def _evaluate(
         writer.event(step, position.phase, "early_stop", metric=evaluation.metric(run), best=position.best)
     tested = others.get(evaluation.TEST)
     if tested is not None:
-        folders.write_predictions(run.folder, tested.table)
+        predictions.write(run.folder, tested.table)
     return position._replace(done=last or stopped), score, tested.scalars if tested is not None else {}, state
 
 
@@ -220,7 +220,7 @@ def _evaluate_again(run: Run, state: TrainState) -> dict[str, float]:
     outcomes = evaluation.ask(evaluators, state.variables(average=True))
     if evaluation.TEST not in outcomes:
         return {}
-    folders.write_predictions(run.folder, outcomes[evaluation.TEST].table)
+    predictions.write(run.folder, outcomes[evaluation.TEST].table)
     return outcomes[evaluation.TEST].scalars
 
 

@@ -21,7 +21,9 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
       InputError: it was written by a later version than this one.
     """
     version = stored.get("version", 1)
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or version < 1:
+        raise InputError(f"the run's config has the version {version!r}, which is none; put a copy of it back")
+    if version > VERSION:
         raise InputError(
             f"the run's config is of version {version!r}, this jtransfer reads up to {VERSION}; upgrade it"
         )
