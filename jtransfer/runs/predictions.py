@@ -23,7 +23,7 @@ def write(workdir: str | os.PathLike, predictions: Mapping[str, Any]) -> None:
 
 
 def read(workdir: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns the arrays by name, [N, …] of one N; none where there is no file.
+    """Returns the arrays by name, numbers [N, …] and texts [n, …]; none where there is no file.
 
     Raises:
       InputError: the file cannot be read, or no run writes such arrays.
@@ -38,9 +38,9 @@ def read(workdir: str | os.PathLike) -> dict[str, np.ndarray]:
             _check_sizes(file)
             with np.load(file, allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
-        if len({len(array) for array in found.values()}) > 1 or any(
-            x.dtype.kind not in "biufU" for x in found.values()
-        ):
+        lengths = {(array.dtype.kind == "U", len(array)) for array in found.values()}
+        one = len({texts for texts, _ in lengths}) == len(lengths)
+        if not one or any(array.dtype.kind not in "biufU" for array in found.values()):
             raise ValueError("the arrays are not one value for each example")
     except Exception as error:  # zipfile, zlib and numpy each have their own
         again = "remove it; the run's next evaluation on the test split writes it"
