@@ -11,7 +11,7 @@ import jax
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
-from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, predictions, selection, summary
+from jtransfer.runs import assemble, build, evaluation, feed, initialize, lock, log, predictions, selection, summary
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
 from jtransfer.training import checkpoint, optim
@@ -43,8 +43,14 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     Raises:
       InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
     """
+    lock.check(folder)
     prepared = build.prepare(folders.as_begun(folder, config), folder)
     folders.check(folder, prepared.config)
+    with lock.hold(folder):
+        return _run(prepared, folder)
+
+
+def _run(prepared: Run, folder: str | os.PathLike) -> dict[str, float]:
     last = checkpoint.latest_position(folder)
     loaded = None if last else _load(prepared)
     told = _told(folder) if loaded is None else initialize.counts(loaded[1])

@@ -20,12 +20,12 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.runs import config as configs
-from jtransfer.runs import filling, json_file, log_lines, predictions, stored
+from jtransfer.runs import filling, json_file, lock, log_lines, predictions, stored
 
 ENVIRONMENT = "environment.json"
 _ABSENT = object()
 _PARTS = (stored.CONFIG, stored.CLASSES, ENVIRONMENT, log_lines.FILE, predictions.FILE)
-_BEFORE = frozenset((f"{stored.CONFIG}.tmp",))  # what a folder may hold before its config
+_BEFORE = frozenset((f"{stored.CONFIG}.tmp", lock.FILE))  # what a folder may hold before its config
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
