@@ -19,7 +19,7 @@ def problem(path: str | os.PathLike) -> str:
         return "is a folder" if place.is_dir() else "" if place.exists() else "is missing"
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "is a link to nothing" if os.path.islink(path) else "is missing"
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
@@ -20,12 +21,14 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.runs import config as configs
-from jtransfer.runs import filling, json_file, lock, log_lines, predictions, stored
+from jtransfer.runs import filling, fingerprint, json_file, lock, log_lines, predictions, stored
 
 ENVIRONMENT = "environment.json"
 _ABSENT = object()
-_PARTS = (stored.CONFIG, stored.CLASSES, ENVIRONMENT, log_lines.FILE, predictions.FILE)
+_PARTS = (stored.CONFIG, stored.CLASSES, ENVIRONMENT, log_lines.FILE, predictions.FILE, fingerprint.FILE)
 _BEFORE = frozenset((f"{stored.CONFIG}.tmp", lock.FILE))  # what a folder may hold before its config
+_FILES = r"folder|npz|csv|parquet|jsonl|parallel|text"  # kinds of data whose names hold a path
+_PLACE = re.compile(rf"(streams\.\w+\.)?data\.(name: '({_FILES}):.*' → '\3:.*'|(dir|image_dir): .*)")
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -50,8 +53,8 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
         raise InputError(f"{workdir} {why or 'is a file'}; give a folder")
     _check_parts(folder)
     if path.exists():
-        changed = filling.differences(_comparable(stored.config(folder)), _comparable(config))
-        if changed:
+        changed = _changes(folder, config)
+        if changed and not (all(map(_is_place, changed)) and (folder / fingerprint.FILE).exists()):
             raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(changed))
     elif folder.exists() and not _is_begun(folder) and any(found.name not in _BEFORE for found in folder.iterdir()):
         raise InputError(f"{workdir} is not empty and holds no run (no config.json); take another workdir")
@@ -69,6 +72,15 @@ def _check_parts(folder: epath.Path) -> None:
             raise InputError(f"{folder / name} {why}; move it away")
     with contextlib.suppress(FileNotFoundError):
         log_lines.read(folder)
+
+
+def _changes(folder: epath.Path, config: Any) -> list[str]:
+    return filling.differences(_comparable(stored.config(folder)), _comparable(config))
+
+
+def _is_place(change: str) -> bool:
+    """Whether a difference of two configs is where the data lie, and not what is read; they may have been moved."""
+    return _PLACE.fullmatch(change) is not None
 
 
 def as_begun(workdir: str | os.PathLike, config: Any) -> Any:
@@ -96,7 +108,7 @@ def _comparable(config: Any) -> dict[str, Any]:
 def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], inputs: Any = None) -> None:
     """Makes the folder and writes `config.json`, which makes it this run's, `environment.json` and `classes.json`.
 
-    Process 0 writes. A `config.json` that is there already stays as it is.
+    Process 0 writes. A `config.json` that is there already stays as it is, unless the data lie elsewhere now.
 
     Args:
       workdir: the run's folder.
@@ -113,7 +125,11 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], i
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
-        if not (folder / stored.CONFIG).exists():
+        if (folder / stored.CONFIG).exists():
+            if moved := _changes(folder, config):
+                print(f"the data are the same as before: {'; '.join(moved)}", flush=True)
+                json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
+        else:
             if _is_begun(folder):
                 print(f"{folder / stored.CONFIG} is missing, and is written anew: it is this command's", flush=True)
             json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
