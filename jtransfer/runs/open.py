@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import functools
 import os
+import sys
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 
@@ -16,7 +18,7 @@ from jtransfer.data import Source
 from jtransfer.modalities import Modality
 from jtransfer.modalities.base import zero_sample
 from jtransfer.runs import folder as folders
-from jtransfer.runs import json_file, log, predictions, stored
+from jtransfer.runs import json_file, log, named_code, predictions, stored
 from jtransfer.runs import model as models
 from jtransfer.runs.stream import spec_of
 from jtransfer.tasks import TASKS, Task
@@ -141,6 +143,7 @@ def _none(*_: Any) -> Any:
     raise InputError("a run's folder holds no examples")
 
 
+_TOLD: set[str] = set()  # code that a run's config names, and that was told of
 NO_EXAMPLES = Source(0, _none, [], _none, "none")
 
 
@@ -148,9 +151,15 @@ def open(folder: str | os.PathLike) -> StoredRun:
     """A run's folder, here or in a bucket; its config is read and completed at once.
 
     Raises:
-      InputError: the folder is no run's, or its config is damaged or of a later version.
+      InputError: the folder is no run's, its config is damaged or of a later version, or it names code that came with
+        the folder, which is not run.
     """
     path = epath.Path(folder)
     if not path.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of a run")
-    return StoredRun(path, stored.config(path))
+    run = StoredRun(path, stored.config(path))
+    for line in named_code.check(path, run.config.to_dict()):
+        if line not in _TOLD and not _TOLD.add(line) and jax.process_index() == 0:
+            print(f"{folder} names code, which is run: {line}", file=sys.stderr, flush=True)
+    named_code.check_model(path, run.config.model.name)
+    return run

@@ -9,7 +9,7 @@ from etils import epath
 
 from jtransfer.core.errors import InputError
 from jtransfer.runs import config as configs
-from jtransfer.runs import json_file
+from jtransfer.runs import json_file, named_code
 from jtransfer.runs.json_file import Damaged
 from jtransfer.runs.upgrade import upgrade
 
@@ -46,10 +46,12 @@ def config(folder: str | os.PathLike) -> Any:
     """The complete config of a run's folder, with the names of today's fields.
 
     Raises:
-      InputError: there is none, it is damaged, or it is of a later version.
+      InputError: there is none, it is damaged, or it is of a later version; or it names code that is not run
+        (`named_code`).
     """
     path = epath.Path(folder) / CONFIG
     stored = raw(folder)
+    named_code.check(folder, stored)
     try:
         return configs.complete(upgrade(stored))
     except InputError as error:
