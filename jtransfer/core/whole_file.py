@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import BinaryIO
 
 from etils import epath
@@ -75,6 +76,18 @@ def write(path: str | os.PathLike, content: bytes | Callable[[BinaryIO], object]
         _reach_disk(place.parent)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def check_links(folder: str | os.PathLike, names: Iterable[str], root: str | os.PathLike) -> None:
+    """Refuses files of a folder that are links out of the folder `root`, and whose content would be copied.
+
+    Raises:
+      InputError: A file is such a link.
+    """
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.exists(path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+            raise InputError(f"{path} is a link out of {root}, which is not followed; put the file itself there")
 
 
 def _is_remote(path: str | os.PathLike) -> bool:

@@ -11,13 +11,17 @@ _BLOCK = 1 << 16
 
 
 def digests(paths: Sequence[str]) -> dict[str, str]:
-    """Returns name → size and digest, as "1234 9f86d081…", of files; names are relative to the folder of all.
+    """Returns name → size and digest, as "1234 9f86d081…", of files.
+
+    Names are relative to the folder of all; that of a single file does not count.
 
     Small files are read whole; of large ones, blocks that are evenly spread from the first to the last.
 
     Args:
       paths: the paths of the files. Of one that can't be read, or is in a bucket, there is the name alone.
     """
+    if len(paths) == 1:
+        return {"the file": _of(paths[0], _TOTAL)}
     folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     share = _TOTAL // max(len(paths), 1)
     return {os.path.relpath(path, folder) if folder else path: _of(path, share) for path in paths}

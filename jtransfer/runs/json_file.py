@@ -34,8 +34,9 @@ def parse(text: bytes, kind: type = dict) -> Any:
         value = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("is damaged: it is nested too deep") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"is not JSON: {error!s:.200}") from None
+    except ValueError as error:
+        why = str(error)[:200]
+        raise ValueError(why if why.startswith("is damaged") else f"is not JSON: {why}") from None
     if not isinstance(value, kind):
         raise ValueError(f"is damaged: it does not hold {_KINDS[kind]}")
     return value

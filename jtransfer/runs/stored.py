@@ -14,6 +14,7 @@ from jtransfer.runs.json_file import Damaged
 from jtransfer.runs.upgrade import upgrade
 
 CONFIG, CLASSES = "config.json", "classes.json"
+_SECTIONS = ("data", "model", "optim")  # that every config has
 _REMEDY = "put a copy of it back, or move it away and start the run's command again, which then writes it anew"
 _MOST = 1 << 32  # bytes of a batch of one, which zeros are made of
 
@@ -36,10 +37,14 @@ def raw(folder: str | os.PathLike) -> dict[str, Any]:
     Raises:
       InputError: there is none, or it is damaged.
     """
+    path = epath.Path(folder) / CONFIG
     try:
-        return json_file.read(epath.Path(folder) / CONFIG)
+        found = json_file.read(path)
+        if missing := [name for name in _SECTIONS if not isinstance(found.get(name), dict)]:
+            raise Damaged(f"{path} is damaged: it is no config of a run, without {' and '.join(missing)}")
     except Damaged as error:
         raise Damaged(f"{error}; {_REMEDY}") from None
+    return found
 
 
 def config(folder: str | os.PathLike) -> Any:
