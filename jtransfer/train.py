@@ -11,7 +11,19 @@ import jax
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
-from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, selection, summary
+from jtransfer.runs import (
+    assemble,
+    build,
+    evaluation,
+    feed,
+    fingerprint,
+    initialize,
+    lock,
+    log,
+    predictions,
+    selection,
+    summary,
+)
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
 from jtransfer.training import checkpoint, optim
@@ -43,12 +55,20 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     Raises:
       InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
     """
+    lock.check(folder)
     prepared = build.prepare(folders.as_begun(folder, config), folder)
     folders.check(folder, prepared.config)
+    data = fingerprint.check(folder, prepared.streams)
+    with lock.hold(folder):
+        return _run(prepared, folder, data)
+
+
+def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> dict[str, float]:
     last = checkpoint.latest_position(folder)
     loaded = None if last else _load(prepared)
     told = _told(folder) if loaded is None else initialize.counts(loaded[1])
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
+    fingerprint.keep(folder, data)
     if jax.process_index() == 0:
         prepared.target.modality.save(folder)
     start = {"start_step": last[0], "start_phase": last[1]["phase"]} if last else {}
@@ -210,7 +230,7 @@ def _evaluate(
         writer.event(step, position.phase, "early_stop", metric=evaluation.metric(run), best=position.best)
     tested = others.get(evaluation.TEST)
     if tested is not None:
-        folders.write_predictions(run.folder, tested.table)
+        predictions.write(run.folder, tested.table)
     return position._replace(done=last or stopped), score, tested.scalars if tested is not None else {}, state
 
 
@@ -220,7 +240,7 @@ def _evaluate_again(run: Run, state: TrainState) -> dict[str, float]:
     outcomes = evaluation.ask(evaluators, state.variables(average=True))
     if evaluation.TEST not in outcomes:
         return {}
-    folders.write_predictions(run.folder, outcomes[evaluation.TEST].table)
+    predictions.write(run.folder, outcomes[evaluation.TEST].table)
     return outcomes[evaluation.TEST].scalars
 
 

@@ -158,6 +158,7 @@ def labelled(
     split: str,
     where: Where,
     column: Callable[[str], Sequence] | None = None,
+    fingerprint: Callable[[int], Any] | None = None,
 ) -> Source:
     """Makes a source of the examples of a split and their labels.
 
@@ -167,6 +168,7 @@ def labelled(
       split: The name of the split.
       where: A function from the number of a row to where it stands, for errors.
       column: As in `Source`, of all rows.
+      fingerprint: As in `Source`, of all rows.
 
     Returns:
       The source. Reading an example raises InputError if it has more or fewer words than labels.
@@ -193,6 +195,7 @@ def labelled(
         lambda start, stop: values[start:stop],
         labels.kind,
         column=column and of_column,
+        fingerprint=fingerprint and (lambda i: fingerprint(i if rows is None else rows[i])),
         notes=labels.notes,
     )
 

@@ -45,6 +45,8 @@ class Source:
         example, such as a digest of its file. None if there is nothing faster.
       numbers: int64 [size], the number of each example in its data set, of a source that an expression of splits has
         selected.
+      files: The paths of the files that hold the examples, where these are not files of their own; none if the source
+        does not know them.
       notes: What was guessed of the data, left out of them, or looks odd, a line each, which a run prints at its start.
     """
 
@@ -56,6 +58,7 @@ class Source:
     column: Callable[[str], Sequence] | None = None
     fingerprint: Callable[[int], Any] | None = None
     numbers: np.ndarray | None = None
+    files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -131,6 +134,7 @@ def concatenate(pieces: Sequence[tuple[Source, int, int]]) -> Source:
         column=column if has("column") else None,
         fingerprint=of_piece("fingerprint") if has("fingerprint") else None,
         numbers=np.concatenate([s.numbers[a:b] for s, a, b in pieces]) if has("numbers") else None,  # pyright: ignore
+        files=tuple(dict.fromkeys(file for whole, _, _ in pieces for file in whole.files)),
         notes=tuple(dict.fromkeys(note for whole, _, _ in pieces for note in whole.notes)),
     )
 

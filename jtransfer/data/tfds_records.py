@@ -3,6 +3,7 @@
 Only the prepared files are read: the Python code of a data set never runs, and nothing is downloaded.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jtransfer.core.errors import InputError, nearest
+from jtransfer.data.source import Source
 
 _READ_AT_ONCE = 4096
 
@@ -66,6 +68,14 @@ def opened(builder: Any, split: str) -> tuple[Any, Any]:
             f"`tfds build {builder.info.name} --file_format=array_record`"
         ) from None
     return examples, records
+
+
+def with_files(sources: Mapping[str, Source], builder: Any) -> dict[str, Source]:
+    """Returns the sources of a prepared data set's splits with the paths of their files."""
+    return {
+        split: dataclasses.replace(source, files=tuple(map(os.fspath, builder.info.splits[split].filepaths)))
+        for split, source in sources.items()
+    }
 
 
 def decoder(features: Any, keys: Iterable[str]) -> Callable[[bytes], Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 
 from jtransfer import weights
-from jtransfer.core import new_folder
+from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.cpu import dispatch
@@ -101,6 +101,9 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
         return Trained(spec, variables, opened.name, (opened,), FILES, _preprocess(spec.model))
     run = open_run(source)
     kept = os.fspath(epath.Path(source) / run.modality.folder)
+    if "://" not in kept:
+        for folder in (kept, source):
+            whole_file.check_links(folder, dict.fromkeys((*FILES, *run.modality.files)), source)
     model = run.modality.with_preprocessing(run.model)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
     spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))

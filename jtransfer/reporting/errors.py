@@ -12,6 +12,7 @@ from PIL import Image
 
 from jtransfer import metrics
 from jtransfer.reporting import figures
+from jtransfer.runs import fingerprint
 from jtransfer.runs.open import StoredRun
 
 MISTAKES = 24  # pictures
@@ -123,6 +124,8 @@ def _examples(run: StoredRun) -> Callable[[int], dict]:
     nothing = {"picture": None, "text": None}
     try:
         source, modality = run.source("test"), run.modality
+        if line := fingerprint.changes(run.folder, "test", source):
+            print(f"report: {line}", file=sys.stderr)
     except Exception as error:
         print(f"report: no examples, the data cannot be opened: {error}", file=sys.stderr)
         return lambda index: nothing

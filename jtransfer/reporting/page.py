@@ -16,10 +16,13 @@ import jinja2
 from etils import epath
 from markupsafe import Markup
 
+from jtransfer.core import whole_file
+from jtransfer.core.errors import InputError
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
 from jtransfer.models.title import title as model_title
 from jtransfer.reporting import errors, figures
+from jtransfer.runs import log
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 
@@ -31,10 +34,19 @@ def write(folder: str | os.PathLike) -> epath.Path:
       InputError: the folder, its `metrics.jsonl` or `config.json` is missing or broken.
     """
     run = open_run(folder)
-    page = render(run, title=run.folder.resolve().name)
-    new = run.folder / "report.html.tmp"
-    new.write_text(page)
-    return new.replace(run.folder / "report.html")
+    path = run.folder / "report.html"
+    try:
+        page = render(run, title=run.folder.resolve().name)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.UndefinedError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{folder}: no report can be made, for the run's files do not fit together: {log.FILE}, predictions.npz, "
+            f"classes.json or config.json is damaged ({what:.200})"
+        ) from error
+    whole_file.write(path, page.encode())
+    return path
 
 
 def render(run: StoredRun, *, title: str) -> str:

@@ -1,12 +1,15 @@
 """A run's folder: what is written into it besides metrics and checkpoints, and the check that it is this run's."""
 
+import contextlib
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 import jax
@@ -14,13 +17,19 @@ import numpy as np
 from etils import epath
 
 from jtransfer import models
+from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.runs import config as configs
-from jtransfer.runs import filling
-from jtransfer.runs.upgrade import begun_without, upgrade
+from jtransfer.runs import filling, fingerprint, json_file, lock, log_lines, predictions, stored
+from jtransfer.runs.upgrade import begun_without
 
+ENVIRONMENT = "environment.json"
 _ABSENT = object()
+_PARTS = (stored.CONFIG, stored.CLASSES, ENVIRONMENT, log_lines.FILE, predictions.FILE, fingerprint.FILE)
+_BEFORE = frozenset((f"{stored.CONFIG}.tmp", lock.FILE))  # what a folder may hold before its config
+_FILES = r"folder|npz|csv|parquet|jsonl|parallel|text"  # kinds of data whose names hold a path
+_PLACE = re.compile(rf"(streams\.\w+\.)?data\.(name: '({_FILES}):.*' → '\3:.*'|(dir|image_dir): .*)")
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -40,15 +49,39 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
       InputError: the folder holds a run of another config (the text lists the differences), or something else.
     """
     folder = epath.Path(workdir)
-    path = folder / "config.json"
+    path = folder / stored.CONFIG
+    if not folder.is_dir() and (why := whole_file.problem(folder)) != "is missing":
+        raise InputError(f"{workdir} {why or 'is a file'}; give a folder")
+    _check_parts(folder)
     if path.exists():
-        changed = filling.differences(_comparable(upgrade(read_json(path))), _comparable(config))
-        if changed:
+        changed = _changes(folder, config)
+        if changed and not (all(map(_is_place, changed)) and (folder / fingerprint.FILE).exists()):
             raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(changed))
-    elif folder.exists() and not folder.is_dir():
-        raise InputError(f"{workdir} is a file; give a folder")
-    elif folder.exists() and any(found.name != _new(path).name for found in folder.iterdir()):
+    elif folder.exists() and not _is_begun(folder) and any(found.name not in _BEFORE for found in folder.iterdir()):
         raise InputError(f"{workdir} is not empty and holds no run (no config.json); take another workdir")
+
+
+def _is_begun(folder: epath.Path) -> bool:
+    """Whether a run was begun here, whose damaged config was moved away."""
+    return is_run(folder) and all((folder / name).exists() for name in (stored.CLASSES, log_lines.FILE))
+
+
+def _check_parts(folder: epath.Path) -> None:
+    """Refuses what is no file where a run has one, and a log that is damaged."""
+    for name in _PARTS:
+        if (why := whole_file.problem(folder / name)) not in ("", "is missing"):
+            raise InputError(f"{folder / name} {why}; move it away")
+    with contextlib.suppress(FileNotFoundError):
+        log_lines.read(folder)
+
+
+def _changes(folder: epath.Path, config: Any) -> list[str]:
+    return filling.differences(_comparable(stored.config(folder)), _comparable(config))
+
+
+def _is_place(change: str) -> bool:
+    """Whether a difference of two configs is where the data lie, and not what is read; they may have been moved."""
+    return _PLACE.fullmatch(change) is not None
 
 
 def as_begun(workdir: str | os.PathLike, config: Any) -> Any:
@@ -56,8 +89,8 @@ def as_begun(workdir: str | os.PathLike, config: Any) -> Any:
 
     An earlier version began it, and what it did is what it goes on with, whatever the config's default is today.
     """
-    path = epath.Path(workdir) / "config.json"
-    missing = begun_without(read_json(path)) if path.exists() else {}
+    path = epath.Path(workdir) / stored.CONFIG
+    missing = {} if whole_file.problem(path) == "is missing" else begun_without(stored.raw(workdir))
     if not missing:
         return config
     full = configs.complete(config).copy_and_resolve_references().unlock()
@@ -77,7 +110,7 @@ def _comparable(config: Any) -> dict[str, Any]:
 def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], inputs: Any = None) -> None:
     """Makes the folder and writes `config.json`, which makes it this run's, `environment.json` and `classes.json`.
 
-    Process 0 writes. A `config.json` that is there already stays as it is.
+    Process 0 writes. A `config.json` that is there already stays as it is, unless the data lie elsewhere now.
 
     Args:
       workdir: the run's folder.
@@ -94,54 +127,40 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], i
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
-        if not (folder / "config.json").exists():
-            write_json(folder / "config.json", json.loads(config.to_json()))
-        write_json(folder / "environment.json", _environment())
+        if (folder / stored.CONFIG).exists():
+            if moved := _changes(folder, config):
+                print(f"the data are the same as before: {'; '.join(moved)}", flush=True)
+                json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
+        else:
+            if _is_begun(folder):
+                print(f"{folder / stored.CONFIG} is missing, and is written anew: it is this command's", flush=True)
+            json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
         shapes = {} if inputs is None else {"inputs": jax.tree.map(_shape, inputs)}
-        write_json(folder / "classes.json", {"class_names": list(class_names), **shapes})
+        _write_anew(folder / ENVIRONMENT, _environment(), json_file.read)
+        classes = {"class_names": list(class_names), **shapes}
+        _write_anew(folder / stored.CLASSES, classes, lambda path: stored.classes(path.parent))
+
+
+def _write_anew(path: epath.Path, value: Any, read: Callable[[epath.Path], Any]) -> None:
+    """Writes a file that can be made again; a damaged one is kept under another name, which is told."""
+    if path.exists():
+        try:
+            read(path)
+        except InputError as error:
+            print(f"{error}; it is kept as {_put_aside(path)}, and written anew", flush=True)
+    json_file.write(path, value)
 
 
 def _shape(array: np.ndarray) -> dict[str, Any]:
     return {"shape": list(array.shape), "dtype": array.dtype.name}
 
 
-def zeros(shapes: Any) -> Any:
-    """The zeros whose shapes and dtypes `classes.json` has as `inputs`."""
-    if "shape" in shapes and "dtype" in shapes:
-        return np.zeros(shapes["shape"], shapes["dtype"])
-    return {name: zeros(part) for name, part in shapes.items()}
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """The content of a JSON file of a run's folder; InputError if it is not there or no JSON."""
-    path = epath.Path(path)
-    if not path.exists():
-        raise InputError(f"{path.parent} is not the folder of a run: {path.name} is missing")
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Replaces a file as a whole."""
-    path = epath.Path(path)
-    new = _new(path)
-    new.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    new.replace(path)
-
-
-def _new(path: epath.Path) -> epath.Path:
-    return path.with_name(path.name + ".tmp")
-
-
-def write_predictions(workdir: str | os.PathLike, predictions: Mapping[str, Any]) -> None:
-    """`predictions.npz`: `probs` float32 [N, C], `label` int32 [N], `index` int64 [N]. Process 0 writes."""
-    if jax.process_index() == 0:
-        new = epath.Path(workdir) / "predictions.tmp.npz"
-        with new.open("wb") as file:
-            np.savez(file, **predictions)
-        new.replace(new.with_name("predictions.npz"))
+def _put_aside(path: epath.Path) -> str:
+    """Renames a damaged file, and returns its new name."""
+    taken = (path.with_name(f"{path.name}.damaged{number or ''}") for number in itertools.count())
+    aside = next(new for new in taken if not os.path.lexists(new))
+    path.rename(aside)
+    return aside.name
 
 
 def _environment() -> dict[str, Any]:

@@ -6,8 +6,8 @@
     {"step": 200, "phase": "finetune", "event": "phase_end", "seconds": 81.5, …}
 
 A number that is not finite is `null`. A line goes to the operating system at once, so that a killed run loses at most
-the line that it was writing; `read` and a resumed `Writer` pass over a last line without its end. In a bucket (`gs://…`),
-where nothing can be appended to, the whole file is uploaded at most twice a minute, and at the end.
+the line that it was writing; `read` passes over a last line without its end, and a resumed `Writer` cuts it. In a
+bucket (`gs://…`), where nothing can be appended to, the whole file is uploaded at most twice a minute, and at the end.
 """
 
 import io
@@ -21,11 +21,13 @@ from typing import Any
 
 import jax
 from etils import epath
-from tensorboardX import SummaryWriter
 
 from jtransfer.core.errors import InputError
+from jtransfer.runs import event_file, log_lines
+from jtransfer.runs.log_lines import FILE, read
 
-FILE = "metrics.jsonl"
+__all__ = ["FILE", "Writer", "read"]
+
 UPLOAD_EVERY = 30.0  # seconds
 TEXTS = {  # name of a scalar → how the terminal shows it
     "loss": "loss {:.4f}",
@@ -67,11 +69,17 @@ class Writer:
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        path = epath.Path(workdir) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _rewind(path, start_step, start_phase)
-        self._board = _board(workdir, start_step)
-        self._file = _Uploaded(path) if _is_remote(workdir) else path.open("a")
+        folder = epath.Path(workdir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except ImportError as error:
+            raise InputError(f"{workdir} cannot be written to: {error}") from None
+        cut = log_lines.rewind(folder / FILE, start_step, start_phase)
+        if cut and terminal:
+            print(f"{FILE}: its last line was not written to its end, and is cut: {cut[:80]!r}", flush=True)
+        purge = start_step + 1 if start_step else 0
+        self._board = event_file.Writer(_opened(folder / event_file.name(start_step)), purge)
+        self._file = _opened(folder / FILE)
         self._clock = _Clock(total_steps)
         self._screen = _screen(terminal, total_steps)
 
@@ -82,7 +90,7 @@ class Writer:
         scalars = {name: float(value) for name, value in scalars.items()}
         self._line({"step": int(step), "phase": phase, "split": split, **scalars})
         for name, value in scalars.items():
-            self._board.add_scalar(f"{split}/{name}", value, int(step))
+            self._board.scalar(f"{split}/{name}", value, int(step))
         seconds_left = self._clock.seconds_left(int(step)) if split == "train" else None
         self._screen.show(int(step), phase, split, scalars, seconds_left)
 
@@ -110,82 +118,37 @@ class Writer:
             self._file.close()
 
     def _line(self, fields: dict) -> None:
-        self._file.write(json.dumps(_finite(fields), allow_nan=False, ensure_ascii=False) + "\n")
+        line = json.dumps(_finite(fields), allow_nan=False, ensure_ascii=False) + "\n"
+        self._file.write(line.encode(errors="backslashreplace"))
         self._file.flush()
-
-
-def read(workdir: str | os.PathLike) -> list[dict]:
-    """The lines of a run's `metrics.jsonl`, in order, but for a last one that was not written to its end.
-
-    Raises:
-      FileNotFoundError: the folder has no such file.
-      ValueError: a line before the last is not a JSON object; the text names it.
-    """
-    path = epath.Path(workdir) / FILE
-    return [json.loads(line) for line in _whole_lines(path)]
 
 
 def _is_remote(workdir: str | os.PathLike) -> bool:
     return "://" in str(workdir)
 
 
-class _Uploaded(io.StringIO):
-    """A file in a bucket: its whole text, uploaded now and then."""
+def _opened(path: epath.Path) -> Any:
+    """A file to append to, which is there at once in a folder and now and then in a bucket."""
+    return _Uploaded(path) if _is_remote(path) else open(path, "ab")
+
+
+class _Uploaded(io.BytesIO):
+    """A file in a bucket: its whole content, uploaded now and then."""
 
     def __init__(self, path: epath.Path):
         super().__init__()
-        self.write(path.read_text() if path.exists() else "")
+        self.write(path.read_bytes() if path.exists() else b"")
         self._path, self._last = path, monotonic()
 
     def flush(self) -> None:
         if not self.closed and monotonic() - self._last >= UPLOAD_EVERY:
-            self._path.write_text(self.getvalue())
+            self._path.write_bytes(self.getvalue())
             self._last = monotonic()
 
     def close(self) -> None:
         if not self.closed:
-            self._path.write_text(self.getvalue())
+            self._path.write_bytes(self.getvalue())
         super().close()
-
-
-def _board(workdir: str | os.PathLike, start_step: int) -> SummaryWriter:
-    purge = start_step + 1 if start_step else 0
-    try:
-        return SummaryWriter(str(workdir), purge_step=purge, filename_suffix=f".{start_step}")
-    except ImportError as error:
-        raise InputError(f"{workdir}: TensorBoard's event files cannot be written there: {error}") from None
-
-
-def _whole_lines(path: epath.Path) -> list[str]:
-    *lines, tail = path.read_bytes().decode(errors="replace").split("\n")
-    if tail and _is_object(tail):
-        lines.append(tail)
-    for number, line in enumerate(lines, 1):
-        if not _is_object(line):
-            raise ValueError(f"{path}, line {number} is not a JSON object: {line[:80]!r}")
-    return lines
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _rewind(path: epath.Path, step: int, phase: str | None) -> None:
-    """Drops the lines after `step`, or all of them for step 0; the file is replaced as a whole."""
-    if not path.exists():
-        return
-    kept = [line for line in _whole_lines(path) if _is_before(json.loads(line), step, phase)] if step else []
-    new = path.with_suffix(".tmp")
-    new.write_text("".join(f"{line}\n" for line in kept))
-    new.replace(path)
-
-
-def _is_before(line: dict, step: int, phase: str | None) -> bool:
-    at = line.get("step", 0)
-    return at < step or (at == step and phase in (None, line.get("phase")))
 
 
 def _finite(value: Any) -> Any:

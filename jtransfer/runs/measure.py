@@ -1,6 +1,7 @@
 """The metrics of a stored run's model, by any of its checkpoints, on any data."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from jtransfer.core.errors import InputError, some
 from jtransfer.data import Source
 from jtransfer.evaluators import EVALUATORS, Context, gather
 from jtransfer.models import forward
+from jtransfer.runs import fingerprint
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.stream import spec_of
 from jtransfer.training import checkpoint
@@ -56,13 +58,15 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
       InputError: there is no such step, data set or split, or the data have no labels that the model was trained for.
     """
     config = run.config
-    where = data or config.data.name
+    where, named = data or config.data.name, ""
     if not data and split in NAMED:
         named, split = split, config.data[split]
         if not split:
             raise InputError(f"the run has no {named} split; give another one, such as --split=test, or an expression")
     found = checkpoint.resolve(run.folder, run.step(step))
     whole = datasets.open(spec_of(config.data, config.modality, config.task) | {"name": where}, split)
+    if named and jax.process_index() == 0 and (line := fingerprint.changes(run.folder, named, whole)):
+        print(line, file=sys.stderr, flush=True)
     run.modality.check(run.task, whole[0])
     tasks.check(config.task, run.task, whole)
     source = run.modality.pack(_with_classes(whole, run.class_names, where), run.task)

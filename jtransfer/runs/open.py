@@ -4,22 +4,23 @@ import contextlib
 import dataclasses
 import functools
 import os
+import sys
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 
 from jtransfer import data, metrics, modalities
+from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.modalities import Modality
 from jtransfer.modalities.base import zero_sample
-from jtransfer.runs import config as configs
-from jtransfer.runs import log
+from jtransfer.runs import folder as folders
+from jtransfer.runs import json_file, log, named_code, predictions, stored
 from jtransfer.runs import model as models
-from jtransfer.runs.folder import read_json, zeros
 from jtransfer.runs.stream import spec_of
-from jtransfer.runs.upgrade import upgrade
 from jtransfer.tasks import TASKS, Task
 from jtransfer.training import checkpoint
 from jtransfer.training.state import AUXILIARY
@@ -40,7 +41,11 @@ class StoredRun:
     @functools.cached_property
     def class_names(self) -> list[str]:
         """The names of the classes, in order."""
-        return read_json(self.folder / "classes.json")["class_names"]
+        return self._classes.names
+
+    @functools.cached_property
+    def _classes(self) -> stored.Classes:
+        return stored.classes(self.folder)
 
     @functools.cached_property
     def task(self) -> Task:
@@ -61,8 +66,7 @@ class StoredRun:
     @functools.cached_property
     def inputs(self) -> Any:
         """Zeros of the shapes of a batch's `inputs`; None for a model that makes a sample itself."""
-        shapes = read_json(self.folder / "classes.json").get("inputs")
-        return None if shapes is None else zeros(shapes)
+        return self._classes.inputs
 
     @functools.cached_property
     def sample(self) -> Any:
@@ -96,14 +100,12 @@ class StoredRun:
             return log.read(self.folder)
         except FileNotFoundError:
             raise InputError(f"{self.folder} is not the folder of a run: {log.FILE} is missing") from None
-        except ValueError as error:
-            raise InputError(str(error)) from None
 
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, devices and the command line; empty where that is not known."""
-        path = self.folder / "environment.json"
-        return read_json(path) if path.exists() else {}
+        path = self.folder / folders.ENVIRONMENT
+        return {} if whole_file.problem(path) == "is missing" else json_file.read(path)
 
     @property
     def predictions(self) -> dict[str, np.ndarray]:
@@ -112,14 +114,7 @@ class StoredRun:
         Raises:
           InputError: the file can't be read.
         """
-        path = self.folder / "predictions.npz"
-        if not path.exists():
-            return {}
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except Exception as error:  # zipfile, zlib and numpy each have their own
-            raise InputError(f"{path} cannot be read: {error}") from None
+        return predictions.read(self.folder)
 
     @functools.cached_property
     def added_metrics(self) -> list[metrics.Metric]:
@@ -148,6 +143,7 @@ def _none(*_: Any) -> Any:
     raise InputError("a run's folder holds no examples")
 
 
+_TOLD: set[str] = set()  # code that a run's config names, and that was told of
 NO_EXAMPLES = Source(0, _none, [], _none, "none")
 
 
@@ -155,9 +151,15 @@ def open(folder: str | os.PathLike) -> StoredRun:
     """A run's folder, here or in a bucket; its config is read and completed at once.
 
     Raises:
-      InputError: the folder is no run's, or its config is damaged or of a later version.
+      InputError: the folder is no run's, its config is damaged or of a later version, or it names code that came with
+        the folder, which is not run.
     """
     path = epath.Path(folder)
     if not path.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of a run")
-    return StoredRun(path, configs.complete(upgrade(read_json(path / "config.json"))))
+    run = StoredRun(path, stored.config(path))
+    for line in named_code.check(path, run.config.to_dict()):
+        if line not in _TOLD and not _TOLD.add(line) and jax.process_index() == 0:
+            print(f"{folder} names code, which is run: {line}", file=sys.stderr, flush=True)
+    named_code.check_model(path, run.config.model.name)
+    return run

@@ -50,7 +50,9 @@ def _has(section: Mapping[str, Any], keys: Sequence[str]) -> bool:
 def _named(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with the names of today's fields."""
     version = stored.get("version", 1)
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or version < 1:
+        raise InputError(f"the run's config has the version {version!r}, which is none; put a copy of it back")
+    if version > VERSION:
         raise InputError(
             f"the run's config is of version {version!r}, this jtransfer reads up to {VERSION}; upgrade it"
         )

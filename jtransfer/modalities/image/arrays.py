@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +53,9 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     def source(split: str) -> Source:
         images = arrays.inputs[split]
         made = npz_files.source(arrays, labels, split, _reader(arrays, split, channels, limits))
-        return dataclasses.replace(made, fingerprint=lambda i: images[i].tobytes(), notes=(*told, *made.notes))
+        files = (str(Path(location).expanduser()),) if split in arrays.partners else ()
+        told_all = (*told, *made.notes)
+        return dataclasses.replace(made, fingerprint=lambda i: images[i].tobytes(), files=files, notes=told_all)
 
     return {split: source(split) for split in arrays.inputs}
 

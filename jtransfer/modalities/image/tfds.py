@@ -9,7 +9,7 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels
 from jtransfer.data.source import Declined, Source, spread
-from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain
+from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain, with_files
 from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
 
@@ -41,7 +41,8 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
         sources = _classes(name, parts, features, image_of, label_key)
     else:
         sources = _encoded(name, parts, features, image_of, image_key, label_key, asked)
-    return {s: dataclasses.replace(source, notes=(*told, *source.notes)) for s, source in sources.items()}
+    noted = {s: dataclasses.replace(source, notes=(*told, *source.notes)) for s, source in sources.items()}
+    return with_files(noted, prepared)
 
 
 def _images(

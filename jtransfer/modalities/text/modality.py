@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from jtransfer import weights
+from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
@@ -165,8 +166,11 @@ class Text(Modality):
                 )
 
     def _tokenizer(self, places: Sequence[weights.Source]) -> Tokenizer:
-        for place in places:
+        for number, place in enumerate(places):
             if isinstance(place, str | os.PathLike) and (folder := kept(place)):
+                _check_kept(folder)
+                if number:  # it is copied into the run's own folder
+                    whole_file.check_links(folder, sidecar_files.TOKENIZER, folder.parent)
                 return tokenizers.open(folder)
         source = self.tokenizer or places[-1]
         if source == "scratch":
@@ -180,6 +184,13 @@ def kept(folder: str | os.PathLike) -> Path | None:
     return weights.resolve(os.fspath(place / Text.folder)) if place and (place / Text.folder).is_dir() else None
 
 
+def _check_kept(folder: Path) -> None:
+    """Refuses what is no file where a run has one of its tokenizer."""
+    for name in sidecar_files.TOKENIZER:
+        if (why := whole_file.problem(folder / name)) not in ("", "is missing"):
+            raise InputError(f"{folder / name} {why}; put a copy of it back")
+
+
 def keep(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
     """Copies a tokenizer's files into a run's folder, so that the run can be used without their source."""
     dest, source = epath.Path(folder) / Text.folder, Path(tokenizer.path)
@@ -189,7 +200,7 @@ def keep(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
     partial.mkdir(exist_ok=True)
     for name in sidecar_files.TOKENIZER:
         if (source / name).is_file():
-            (partial / name).write_bytes((source / name).read_bytes())
+            whole_file.write(partial / name, whole_file.read(source / name))
     partial.rename(dest)
 
 

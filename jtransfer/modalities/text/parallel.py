@@ -1,5 +1,6 @@
 """Reads plain text files: documents, and translations in two files whose lines correspond."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ def text_splits(location: str, spec: Mapping) -> dict[str, Source]:
       InputError: There is no such file, it is empty, or not UTF-8.
     """
     files = lines.splits(location, (".txt",), "text")
-    parts = {split: [_documents(path) for path in paths] for split, paths in files.items()}
+    parts = {split: [_with(_documents(path), path) for path in paths] for split, paths in files.items()}
     return {split: concatenate([(part, 0, len(part)) for part in every]) for split, every in parts.items()}
 
 
@@ -48,7 +49,11 @@ def parallel_splits(location: str, spec: Mapping) -> dict[str, Source]:
         pairs = {"all": tuple(Path(part.strip()).expanduser() for part in location.split(","))}
         if len(pairs["all"]) != 2:
             raise InputError(f"parallel:{location}: give a folder, or two files: parallel:/path.en,/path.de")
-    return {split: _aligned(*paths) for split, paths in pairs.items()}
+    return {split: _with(_aligned(*paths), *paths) for split, paths in pairs.items()}
+
+
+def _with(source: Source, *files: Path) -> Source:
+    return dataclasses.replace(source, files=tuple(map(str, files)))
 
 
 def _pairs(root: Path, spec: Mapping, where: str) -> dict[str, tuple[Path, Path]]:

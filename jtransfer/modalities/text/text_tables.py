@@ -43,18 +43,23 @@ def table_splits(
         if not size:
             raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
     notes = tuple(note for every in tables.values() for table in every for note in table.notes)
+    held = {split: tuple(map(str, paths)) for split, paths in files.items()}
     texts = {
         split: _whole([unlabelled(part.size, _reader(part, columns), notes) for part in parts])
         for split, parts in rows.items()
     }
     if not columns.labels:
-        return {split: dataclasses.replace(text, column=column_of(tables[split])) for split, text in texts.items()}
+        return {
+            split: dataclasses.replace(text, column=column_of(tables[split]), files=held[split])
+            for split, text in texts.items()
+        }
     encoded = _labels(rows, columns, first.class_names, labels.asked(spec))
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
-    return {
+    made = {
         split: labels.labelled(texts[split].read, encoded, split, _where(parts), column_of(tables[split]))
         for split, parts in rows.items()
     }
+    return {split: dataclasses.replace(source, files=held[split]) for split, source in made.items()}
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)

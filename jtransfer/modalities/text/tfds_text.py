@@ -36,7 +36,7 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     if len(chosen.labels) > 1:
         raise InputError(f"{name}: data.label_key={spec['label_key']!r}: give one feature")
     records = {split: opened(builder, split)[1] for split in builder.info.splits}
-    return _sources(records, features, chosen, name, labels.asked(spec))
+    return tfds_records.with_files(_sources(records, features, chosen, name, labels.asked(spec)), builder)
 
 
 def _sources(

@@ -1,6 +1,8 @@
 """Reads vectors from `.npz` files, such as features that another model extracted."""
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -37,9 +39,11 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
         listed = ", ".join(f"{split} {x.shape[1]}" for split, x in found.items())
         raise InputError(f"{arrays.where}: the vectors of the splits differ in length: {listed}")
     labels = npz_files.encode(arrays, asked(spec))
-    return {
+    made = {
         split: npz_files.source(arrays, labels, split, lambda i, x=x: {"vector": x[i]}) for split, x in found.items()
     }
+    files = (str(Path(location).expanduser()),)
+    return {split: dataclasses.replace(source, files=files) for split, source in made.items()}
 
 
 def _vectors(x: np.ndarray, where: str) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import weights
+from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
@@ -81,7 +82,8 @@ class Vector(Modality):
         place = place_of(folder)
         assert place is not None
         mean, std = self._statistics()
-        (place / FILE).write_text(json.dumps({"mean": mean.tolist(), "std": std.tolist()}) + "\n")
+        content = json.dumps({"mean": mean.tolist(), "std": std.tolist()}) + "\n"
+        whole_file.write(place / FILE, content.encode())
 
     def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"num_features": len(self._statistics().mean)} if hasattr(model, "num_features") else {}

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jtransfer import weights
+from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
 
 FILE = "vector.json"  # in a run's folder, or beside weights
+_REMEDY = "; put a copy of it back"
 _CHUNK = 4096  # vectors that are held at once, as float64
 _CONSTANT = 1e-7  # a deviation below this share of the mean is float32's rounding
 
@@ -56,7 +58,7 @@ def neutral(source: Source) -> Statistics:
 def of_run(folder: str | os.PathLike) -> Statistics | None:
     """Returns the statistics in the folder of a run, on this machine or in a bucket; None where it has none."""
     place = place_of(folder)
-    return _parsed(place / FILE) if place is not None and (place / FILE).exists() else None
+    return None if place is None or whole_file.problem(place / FILE) == "is missing" else _parsed(place / FILE)
 
 
 def of_weights(source: weights.Source) -> Statistics | None:
@@ -72,12 +74,14 @@ def of_weights(source: weights.Source) -> Statistics | None:
 
 def _parsed(path: Any) -> Statistics:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(whole_file.read(path))
         mean, std = (np.array(content[name], np.float32) for name in Statistics._fields)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error!r}; it must hold mean and std") from None
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error!r:.200}; it must hold mean and std{_REMEDY}") from None
     if mean.ndim != 1 or mean.shape != std.shape or not (np.isfinite(mean).all() and (std > 0).all()):
-        raise InputError(f"{path} is damaged: mean and std must be as many numbers, and std more than 0")
+        raise InputError(f"{path} is damaged: mean and std must be as many numbers, and std more than 0{_REMEDY}")
     return Statistics(mean, std)
 
 

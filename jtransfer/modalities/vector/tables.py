@@ -47,17 +47,21 @@ def table_splits(
             raise InputError(f"{files[split][0]}: holds no example, only the names of the columns")
     notes = tuple(note for every in tables.values() for table in every for note in table.notes)
     column = {split: _column(every, chosen) for split, every in tables.items()}
+    held = {split: tuple(map(str, paths)) for split, paths in files.items()}
     if not keys:
         return {
-            split: dataclasses.replace(unlabelled(len(rows), _reader(rows), notes), column=column[split])
+            split: dataclasses.replace(
+                unlabelled(len(rows), _reader(rows), notes), column=column[split], files=held[split]
+            )
             for split, rows in vectors.items()
         }
     encoded = _labels(tables, keys, first.class_names, labels.asked(spec))
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
-    return {
+    made = {
         split: labels.labelled(_reader(x), encoded, split, lambda i: where, column[split])
         for split, x in vectors.items()
     }
+    return {split: dataclasses.replace(source, files=held[split]) for split, source in made.items()}
 
 
 csv_splits = functools.partial(table_splits, "csv", (".csv", ".tsv"), open_csv)
