@@ -13,6 +13,7 @@ from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.modalities import MODALITIES
 from jtransfer.runs import build, describe, initialize, summary
+from jtransfer.runs import folder as folders
 from jtransfer.tasks import TASKS
 from jtransfer.weights import conversion, maps
 from jtransfer.weights.identify import hf_config
@@ -52,6 +53,39 @@ def test_a_run_reads_what_the_source_says_whether_or_not_its_config_names_the_mo
     run = build.prepare(config, tmp_path)
     assert (run.config.model.name, run.model.symmetric, run.model.image_size) == (OURS, False, 75)
     assert (run.model.pixels.mean, run.model.pixels.crop) == ((0.5, 0.4, 0.3), 1.0)
+
+
+@pytest.fixture
+def begun(source, tmp_path):
+    """The folder of a run that an earlier version began, which did not read all that a source says; and its config."""
+    config = config_of(source)
+    config.model.name = OURS
+    stored = json.loads(build.prepare(config, tmp_path).config.to_json())
+    fields = stored["model"]["fields"]
+    stored["model"]["fields"] = {"image_size": 75, "pixels": fields["pixels"]}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    return tmp_path, config
+
+
+def test_a_run_goes_on_with_the_model_that_it_was_begun_with(begun, capsys):
+    folder, config = begun
+    found = build.prepare(config, folder)
+    folders.check(folder, found.config)
+    usual = models.create(OURS)
+    assert found.model.symmetric is usual.symmetric is True
+    assert (found.model.image_size, found.model.pixels.mean) == (75, (0.5, 0.4, 0.3))
+    assert "model.fields.symmetric stays True, as the run was begun; its source states False" in capsys.readouterr().out
+
+
+def test_what_the_config_itself_gives_is_compared_with_the_run(begun):
+    folder, config = begun
+    config.model.fields.symmetric = False
+    found = build.prepare(config, folder)
+    with pytest.raises(InputError, match=r"another config; .* model\.fields\.symmetric: None → False"):
+        folders.check(folder, found.config)
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace(OURS, "mobilenet_v3_large"))
+    _, lines = folders.model_as_begun(folder, found.config, ())
+    assert lines == []
 
 
 def described(config, init):
