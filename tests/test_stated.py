@@ -192,6 +192,25 @@ def test_an_argument_of_timm_that_changes_numbers_is_read_or_refused(architectur
         hf_config.fields({"config.json": {"architecture": architecture, "model_args": args}})
 
 
+def test_a_pooling_of_timms_counts_wherever_it_stands():
+    """timm makes a model with the one of `pretrained_cfg` where `model_args` has none."""
+    for architecture in ("resnet18", "swin_tiny_patch4_window7_224", "mobilenetv2_050", "vgg11"):
+        for pretrained in ({"pretrained_cfg": {"global_pool": "max"}}, {"global_pool": "max"}):
+            with pytest.raises(InputError, match="has global_pool='max'"):
+                hf_config.fields({"config.json": {"architecture": architecture, **pretrained}})
+    config = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"global_pool": "avg"}}
+    assert hf_config.fields({"config.json": config})["pooling"] == "mean"
+    assert hf_config.fields({"config.json": config | {"model_args": {"global_pool": "token"}}})["pooling"] == "cls"
+
+
+def test_a_distilled_model_reads_its_two_tokens_alone(tmp_path):
+    args = {"embed_dim": 32, "depth": 2, "num_heads": 4, "patch_size": 8, "img_size": 32, "global_pool": "avg"}
+    config = {"architecture": "deit_tiny_distilled_patch16_224", "model_args": args}
+    folder = write(tmp_path / "deit", config, "deit_timm_32")
+    with pytest.raises(InputError, match="pooling='mean': the two classifiers of a distilled model read its class"):
+        weights.restore(folder)
+
+
 def test_arguments_of_training_change_nothing():
     args = {"drop_rate": 0.3, "drop_path_rate": 0.1, "attn_drop_rate": 0.1, "act_layer": None}
     hf_config.fields({"config.json": {"architecture": "densenet121", "model_args": args}})

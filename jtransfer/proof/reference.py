@@ -1,5 +1,6 @@
 """The model of a library of torch's that a checkpoint is for, run live."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +96,7 @@ def run(
       InputError: torch or the library can't be imported or run, or the source does not say which model it is of.
     """
     torch = _import("torch")
+    checkpoint = dataclasses.replace(checkpoint)  # the file is opened anew
     tensors = checkpoint.tensors
     network = subtree.below(tensors, report.prefix) if report.prefix else tensors
     reference = _builder(report.scheme, checkpoint.configs)(_Source(checkpoint, network, spec, report))
