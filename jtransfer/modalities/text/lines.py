@@ -1,10 +1,10 @@
-"""Text files by line: braces and checked to be UTF-8 in one pass, and read again at random."""
+"""Text files by line: found and checked in one pass, and read again at random."""
 
 import glob
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.text import encodings
@@ -31,30 +31,54 @@ class Line(NamedTuple):
 def scan(path: Path) -> Iterator[Line]:
     """Yields the lines of a file in order; a byte order mark is no part of the first.
 
+    The file is UTF-8, or what its byte order mark states: UTF-16, as Excel saves "Unicode text", or UTF-32.
+
     Raises:
-      InputError: The file can't be read, a line is not UTF-8, or lines end in carriage returns alone.
+      InputError: The file can't be read, a line is not of the encoding, or lines end in carriage returns alone.
     """
     try:
         with path.open("rb") as file:
             start = 0
-            encodings.check_head(file.read(_HEAD), path)
+            encoding = encodings.of_head(file.read(_HEAD), path)
             file.seek(0)
-            for number, raw in enumerate(file, 1):
-                text = encodings.decoded(raw, number, path)
+            for number, raw in enumerate(file if encoding == encodings.UTF_8 else _wide(file, encoding), 1):
+                text = encodings.decoded(raw, number, path, encoding)
                 yield Line(number, start, start + len(raw), text.removeprefix("\ufeff") if number == 1 else text)
                 start += len(raw)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _wide(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """The lines of a file in an encoding of two or four bytes, one of which may have the number of an end of line."""
+    end, held, seen = "\n".encode(encoding), b"", 0  # no end of line is in the first `seen` bytes that are held
+    while chunk := file.read(_HEAD):
+        held += chunk
+        while (at := held.find(end, seen)) >= 0:
+            seen = at + 1
+            if at % len(end) == 0:
+                yield held[: at + len(end)]
+                held, seen = held[at + len(end) :], 0
+        seen = max(0, len(held) - len(end) + 1)
+    if held:
+        yield held
+
+
+def is_utf_8(path: Path) -> bool:
+    """Returns whether a file has no byte order mark of another encoding."""
+    with path.open("rb") as file:
+        return encodings.marked(file.read(encodings.LONGEST_MARK)) == encodings.UTF_8
+
+
 def read(path: Path, start: int, stop: int) -> str:
     """Returns the text of the bytes from `start` to `stop` of a file that `scan` has checked."""
     with path.open("rb", buffering=0) as file:
+        encoding = encodings.marked(file.read(encodings.LONGEST_MARK))
         file.seek(start)
         raw = file.read(stop - start)
     if len(raw) < stop - start:
         raise InputError(f"{path}: is shorter than when it was opened; do not change a file that is in use")
-    return encodings.decoded(raw, None, path).removeprefix("\ufeff" if start == 0 else "")
+    return encodings.decoded(raw, None, path, encoding).removeprefix("\ufeff" if start == 0 else "")
 
 
 def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[Path]]:
