@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from jtransfer.core.errors import InputError
+from jtransfer.data import split_names
 from jtransfer.modalities.text import encodings
 
 _HEAD = 2**16  # bytes by which the encoding is told
@@ -86,7 +87,8 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
 
     Args:
       location: `/path/file.csv`, which is the split "all"; `/path/{train,test}.csv`; or a folder. The split of a file
-        is its stem; parts, such as `train-00000-of-00002`, make up one split.
+        is its stem; parts, such as `train-00000-of-00002`, make up one split. A folder without files may have a folder
+        for each split, such as `train` and `test`, whose files make up the split.
       suffixes: The suffixes of the files of a folder.
       name: The kind of data set, for errors.
 
@@ -97,9 +99,9 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
     if path.is_file():
         return {"all": [path]}
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in suffixes and file.name[0] != ".")
+        files = _files(path, suffixes)
         if not files:
-            raise InputError(f"{name}:{location}: the folder holds no {' or '.join(suffixes)} file")
+            return _folders(path, suffixes, f"{name}:{location}")
     elif "{" in location:
         files = [Path(text).expanduser() for text in _braces(location)]
         for file in files:
@@ -115,9 +117,30 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
     return files_of
 
 
+def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in suffixes and file.name[0] != ".")
+
+
+def _folders(root: Path, suffixes: Sequence[str], where: str) -> dict[str, list[Path]]:
+    """The files of the folders in a folder, each of which is a split by its name."""
+    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name[0] not in "._@"]
+    files = {_plain(folder.name): found for folder in folders if (found := _files(folder, suffixes))}
+    none = f"{where}: the folder holds no {' or '.join(suffixes)} file"
+    if others := [name for name in files if not split_names.meaning(name)]:
+        raise InputError(
+            f"{none}; its folders do, but {others[0]!r} is no split; call them train, validation and test, or name one"
+        )
+    if not files:
+        raise InputError(none)
+    return files
+
+
 def _split(file: Path) -> str:
-    stem = re.sub(r"-\d+-of-\d+$", "", file.stem)
-    return re.sub(r"[^\w-]", "_", stem)
+    return _plain(re.sub(r"-\d+-of-\d+$", "", file.stem))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def _braces(text: str) -> list[str]:
