@@ -7,19 +7,22 @@ into the run's folder.
               config.model_selection says otherwise
 --data=NAME   another data set, written as in config.data.name: a TFDS name, folder:/path, csv:/path, …; it is read with
               the other fields of the run's config.data. Its classes go by their names; some may be missing
+--data.FIELD=VALUE  a field of config.data in place of the run's, such as --data.label_key=species
 --split=SPLIT train, validation or test of the run's own data as its config has them; or an expression such as
               test[:500], or all; by default test
 --out=FILE    a JSON file for the same
+--distributed this is one process of a cluster's (TPU pod, Slurm, …), which see a part of the examples each
 """
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.command import cache_compilations, join_cluster, parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    folder: str | os.PathLike, step: int | str | None = None, *, data: str = "", split: str = "test"
+    folder: str | os.PathLike, step: int | str | None = None, *, data: str = "", split: str = "test", **fields: Any
 ) -> "Measured":
     """Returns the metrics of a run's model on a split of any data.
 
@@ -36,17 +39,18 @@ def evaluate(
       step: a step that was kept, "best", "last", or None for the run's model.
       data: a data set, written as in `config.data.name`; "" is the run's own.
       split: of the run's own data, "train", "validation" or "test" as its config has them; otherwise an expression.
+      **fields: fields of `config.data` in place of the run's, such as `label_key="species"`.
 
     Returns:
       A tuple with `metrics`, name → value, and the `step`, `data`, `split` and number of `examples` that they are of.
 
     Raises:
-      InputError: there is no such run, step, data set or split, or its classes are not the run's.
+      InputError: there is no such run, step, data set, split or field, or its classes are not the run's.
     """
     from jtransfer import runs
     from jtransfer.runs import measure
 
-    return measure.measure(runs.open(folder), step, data=data, split=split)
+    return measure.measure(measure.with_data(runs.open(folder), fields), step, data=data, split=split)
 
 
 def main(argv: list[str]) -> None:
@@ -56,19 +60,45 @@ def main(argv: list[str]) -> None:
     data = flags.DEFINE_string("data", "", "another data set", flag_values=values)
     split = flags.DEFINE_string("split", "test", "a split by name, or an expression", flag_values=values)
     out = flags.DEFINE_string("out", "", "a JSON file", flag_values=values)
-    rest = parse_flags(values, argv)
+    cluster = flags.DEFINE_boolean("distributed", False, "one of several processes of a cluster", flag_values=values)
+    overrides = [arg for arg in argv[1:] if arg.startswith("--data.")]
+    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
     if len(rest) != 1:
         raise InputError("give the folder of one run: python -m jtransfer.evaluate RUN [--step=best] [--split=test]")
     if out.value and not Path(out.value).resolve().parent.is_dir():
         raise InputError(f"--out={out.value}: there is no such folder")
+    if cluster.value:
+        join_cluster()
     cache_compilations()
-    found = evaluate(rest[0], step_of(step.value), data=data.value, split=split.value)
+    found = evaluate(rest[0], step_of(step.value), data=data.value, split=split.value, **_fields(rest[0], overrides))
+    if not _is_first():
+        return
     print(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
     width = max(map(len, found.metrics))
     for name, value in found.metrics.items():
         print(f"  {name:<{width}}  {value:.4f}")
     if out.value:
         Path(out.value).write_text(json.dumps({"run": rest[0], **found._asdict()}, indent=2) + "\n")
+
+
+def _fields(folder: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The fields of `config.data` that a command line gives, each of the type that the run's own has."""
+    from jtransfer import runs
+    from jtransfer.runs import config_file
+
+    if not overrides:
+        return {}
+    names = [override.partition("=")[0].removeprefix("--data.") for override in overrides]
+    if "name" in names:
+        raise InputError("write --data=NAME for the name of a data set")
+    section = config_file.override(runs.open(folder).config.data.to_dict(), overrides, "--data")
+    return {name: section[name] for name in names}
+
+
+def _is_first() -> bool:
+    import jax
+
+    return jax.process_index() == 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import datetime
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import cache_compilations, join_cluster, parse_flags, run_command
 from jtransfer.core.errors import InputError
 
 
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     if cluster.value and not workdir.value:
         raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
     if cluster.value:
-        _join_cluster()
+        join_cluster()
     cache_compilations()
     folder = workdir.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if jax.process_index() == 0:
@@ -45,15 +45,6 @@ def main(argv: list[str]) -> None:
     if jax.process_index() == 0:
         print("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
         print(f"report: {page.write(folder)}")
-
-
-def _join_cluster() -> None:
-    import jax
-
-    try:
-        jax.distributed.initialize()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"--distributed finds no cluster ({error}); leave it out on one machine") from None
 
 
 if __name__ == "__main__":

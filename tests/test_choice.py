@@ -2,13 +2,12 @@
 
 import json
 
-import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
 from safetensors.numpy import save_file
 from test_bucket import Bucket, bucket, fetched  # noqa: F401
-from test_hub_requests import Hub
+from test_hub_requests import Hub, served
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
@@ -131,20 +130,30 @@ def test_a_trainers_folder_in_a_bucket_is_refused_before_it_is_fetched(bucket): 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    found = Hub(tmp_path / "remote", tmp_path / "snapshot")
     (tmp_path / "remote").mkdir()
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", found)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    listed = lambda api, name, revision=None: sorted(p.name for p in found.remote.iterdir())  # noqa: E731
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", listed)
-    return found
+    return served(monkeypatch, Hub(tmp_path / "remote", tmp_path / "snapshot"))
 
 
 @pytest.mark.parametrize("shards", [False, True])
-def test_the_hub_has_the_same_order(shards, hub):
+def test_the_hub_is_a_folder_of_which_only_the_weights_are_fetched(shards, hub):
     _, names = generations(hub.remote, shards)
-    assert list(weights.open("hf://org/name").tensors) == list(names)
-    assert "pytorch_model.bin" not in hub.asked
+    (hub.remote / "onnx").mkdir()
+    (hub.remote / "onnx" / "model.bin").touch()
+    opened = weights.open("hf://org/name")
+    assert list(opened.tensors) == list(names)
+    read = INDEX if shards else names[0]
+    assert opened.notes == (f"read {read}; pytorch_model.bin lies beside it and was not read",)
+    assert set(hub.asked) == {"*", read, *names}
+
+
+def test_a_trainers_repository_is_refused_before_it_is_fetched(hub):
+    (hub.remote / "checkpoint-500").mkdir()
+    (hub.remote / "checkpoint-500" / "model.safetensors").touch()
+    (hub.remote / "training_args.bin").touch()
+    with pytest.raises(InputError, match=r"hf://org/name .*read one of checkpoint-500, as hf://org/name:FILE"):
+        _ = weights.open("hf://org/name").tensors
+    assert hub.asked == {"*": 1}
 
 
 def test_the_one_file_of_a_repository_is_read_and_several_are_named(hub):

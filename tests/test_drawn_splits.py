@@ -1,5 +1,6 @@
 """Splits that are drawn: at random, by class, by group and in folds; and what is told of them before a run."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -95,6 +96,26 @@ def test_no_group_is_in_both_parts(tmp_path, suffix, splits):
     groups = [{rows[i]["speaker"] for i in part.numbers} for part in parts]
     assert not groups[0] & groups[1]
     assert all(part[3]["text"] == rows[part.numbers[3]]["text"] for part in parts)
+
+
+@pytest.mark.parametrize("inputs", [np.zeros((12, 3), np.float32), np.zeros((12, 4, 4), np.uint8)])
+def test_arrays_are_grouped_by_another_array(tmp_path, inputs):
+    patient, labels = np.arange(12) // 3, np.where(np.arange(12) == 4, -1, np.arange(12) % 2)
+    split = {"x_train": inputs, "y_train": labels, "x_test": inputs[:2], "y_test": labels[:2]}
+    np.savez(tmp_path / "a.npz", **split, patient_train=patient[:, None], site=patient[:2], short=patient[:5])
+    spec = {"name": f"npz:{tmp_path}/a.npz", "missing": "drop"}
+    parts = [data.open(spec, f"grouped(patient, train, {cut})") for cut in (":50%", "50%:")]
+    rows = np.delete(np.arange(12), 4)  # of those with a label
+    groups = [set(patient[rows[part.numbers]].tolist()) for part in parts]
+    assert (sum(map(len, parts)), groups[0] & groups[1], groups[0] | groups[1]) == (11, set(), {0, 1, 2, 3})
+    for column, says in {
+        "site": "split train: 'site' is [2], and there are 12 examples",
+        "doctor": "has no further array 'doctor', only patient_train",
+    }.items():
+        with pytest.raises(InputError, match=re.escape(says)):
+            data.open(spec, f"grouped({column}, train, :50%)")
+    np.savez(tmp_path / "b.npz", features=inputs.reshape(12, -1), labels=patient % 2, groups=patient.astype(str))
+    assert len(data.open({"name": f"npz:{tmp_path}/b.npz"}, "grouped(groups, folds=4, fold=0)")) == 3
 
 
 def test_vectors_are_grouped_by_a_column_that_is_none_of_theirs(tmp_path):

@@ -34,7 +34,10 @@ def tokenized(source):
     opened = Text(tokenizer=source).open((sys.argv[1], "scratch"), None)
     return opened.vocabulary(["a b a"], length=8)["input_ids"][0].tolist()
 
-ASKED = {"described": described, "converted": converted, "tokenized": tokenized}
+def noted(source):
+    return list(weights.open(source).notes)
+
+ASKED = {"described": described, "noted": noted, "converted": converted, "tokenized": tokenized}
 for line in sys.stdin:
     what, source = line.split()
     try:
@@ -52,6 +55,8 @@ ASKED = [
     "described hf://org/name:sub/model.safetensors",
     "described hf://org/name:trees.npz:img",
     "converted hf://org/name",
+    "noted hf://org/name",
+    "noted hf://org/name@v2",
     "tokenized hf://org/name",
     "tokenized hf://org/name@v2",
     "described hf://org/name@v3",
@@ -145,6 +150,11 @@ def answers(tmp_path_factory):
 def test_weights_come_with_the_config_of_their_revision_and_folder(source, names, answers):
     tensors = references.load("convnext_timm_75").tensors
     assert answers[f"described {source}"] == ["convnext_tiny", f"{NAMES[names]} 0", len(tensors)]
+
+
+def test_what_lies_beside_in_the_cache_is_said(answers):
+    assert answers["noted hf://org/name"] == ["read model.safetensors; trees.npz lies beside it and was not read"]
+    assert answers["noted hf://org/name@v2"] == []
 
 
 def test_the_tokenizers_files_come_along(answers):

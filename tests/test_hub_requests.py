@@ -22,7 +22,7 @@ SOURCE = "hf://org/name"
 
 
 class Hub:
-    """What stands for `hf_hub_download`: a folder of files; `asked` counts the requests for each file."""
+    """What stands for the hub: a folder of files; `asked` counts the requests for each file, and for the list ("*")."""
 
     def __init__(self, remote, cache):
         self.remote, self.cache = remote, cache
@@ -38,16 +38,28 @@ class Hub:
         (self.cache / file).parent.mkdir(parents=True, exist_ok=True)
         return shutil.copyfile(self.remote / file, self.cache / file)
 
+    def model_info(self, repo, *, revision=None, timeout=None):
+        self.asked["*"] += 1
+        if "*" in self.failures:
+            raise self.failures["*"]
+        files = sorted(path for path in self.remote.rglob("*") if path.is_file())
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=str(p.relative_to(self.remote))) for p in files])
+
+
+def served(monkeypatch, hub):
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+    return hub
+
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     remote = write(tmp_path / "remote", "convnext_timm_75", {"config.json": TIMM})
     (remote / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb")
     found = Hub(remote, tmp_path / "snapshot")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", found)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    return found
+    return served(monkeypatch, found)
 
 
 def restore(folder):
@@ -76,6 +88,35 @@ def test_each_file_is_asked_for_once(use, hub, tmp_path):
     USES[use](tmp_path)
     assert hub.asked["model.safetensors"] == hub.asked["config.json"] == 1
     assert set(hub.asked.values()) == {1}
+
+
+def test_files_are_listed_in_place_of_being_asked_for_by_each_usual_name(hub):
+    (hub.remote / "model.safetensors").rename(hub.remote / "pytorch_model.bin")
+    assert weights.restore(SOURCE)[2].loaded
+    assert [name for name in hub.asked if name == "*" or name.startswith(("model.", "pytorch_"))] == [
+        "*",
+        "pytorch_model.bin",
+    ]
+
+
+def test_a_named_file_needs_no_list(hub):
+    opened = weights.open(f"{SOURCE}:model.safetensors")
+    assert opened.tensors
+    assert opened.notes == ()
+    assert hub.asked == {"model.safetensors": 1}
+
+
+@pytest.mark.parametrize("failure", [OSError("no such page"), RuntimeError("of a client's own type")])
+def test_a_hub_without_a_list_is_asked_by_usual_names(failure, hub):
+    hub.failures["*"] = failure
+    (hub.remote / "pytorch_model.bin").touch()
+    opened = weights.open(SOURCE)
+    assert opened.tensors
+    assert opened.notes == ()
+    (hub.remote / "model.safetensors").unlink()
+    (hub.remote / "pytorch_model.bin").unlink()
+    with pytest.raises(InputError, match=r"has none of model\.safetensors, .*; name one of its files, as hf://"):
+        _ = weights.open(SOURCE).tensors
 
 
 def test_tokenizers_and_class_names_need_no_weights(hub):

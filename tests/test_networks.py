@@ -210,6 +210,15 @@ def test_restore_tells_the_model_and_the_network():
     assert dict(report.ignored)["queue"] == "beside encoder_q"
 
 
+def test_a_network_within_the_network_that_fits_is_no_second_one(masked_lm):
+    tensors = weights.open(masked_lm).tensors
+    body = {name: tensor for name, tensor in tensors.items() if name.startswith("bert.") and ".pooler." not in name}
+    model = weights.describe(masked_lm, head="classify", num_classes=3).model
+    found = plan(put("net.", body) | {"loss.weight": BLOCK}, model)
+    assert found.prefix == "net"
+    assert found.notes == ("took the network 'net', and left out what is beside it",)
+
+
 def test_what_is_asked_for_is_ignored_and_named():
     extra = WHOLE | {"aux.weight": BLOCK, "aux.bias": BLOCK}
     _, report = weights.load(extra, MODEL, ignore=["aux.*"], place=lambda path, leaf: leaf.shape)

@@ -3,8 +3,12 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -262,6 +266,51 @@ def test_any_checkpoint_is_evaluated_on_any_data(best, tmp_path, capsys):
     assert (told["metrics"]["loss"], told["metrics"]["accuracy"]) == pytest.approx((loss, accuracy), rel=1e-5)
     assert f"accuracy {accuracy:.4f}" in " ".join(capsys.readouterr().out.split())
     assert contents(folder) == before
+
+
+def test_other_fields_of_the_data_by_flag(best, tmp_path, capsys):
+    folder, returned, _, _ = best
+    arrays = np.load(folder.parent / "vectors.npz")
+    rows = [",".join(map(str, [*x.tolist(), y])) for x, y in zip(arrays["x_test"], arrays["y_test"], strict=True)]
+    names = [f"x{i}" for i in range(arrays["x_test"].shape[1])]
+    (tmp_path / "other.csv").write_text("\n".join([",".join([*names, "species"]), *rows]))
+    source = [f"--data=csv:{tmp_path}/other.csv", "--split=all"]
+    out = tmp_path / "found.json"
+    given = ["evaluate", str(folder), *source, "--data.label_key=species", "--data.labels=class", f"--out={out}"]
+    evaluate.main(given)
+    assert json.loads(out.read_text())["metrics"] == pytest.approx(returned, rel=1e-5)
+    wrong = {
+        "--data.labelkey=x": "unknown config field '--data.labelkey'; nearest: --data.label_key",
+        "--data.label_key": "--data.label_key: write --data.field=value",
+        "--data.threads=two": "--data.threads=two: must be of type int, like 2",
+        "--data.text_key=text": "data.text_key is for texts, and the run's are vectors; leave it out",
+        "--data.name=npz:x": "write --data=NAME",
+    }
+    for flag, says in wrong.items():
+        with pytest.raises(SystemExit) as ended:
+            run_command(evaluate.main, ["evaluate", str(folder), flag])
+        error = capsys.readouterr().err
+        assert (ended.value.code, says in error, error.count("\n")) == (2, True, 1), error
+
+
+def test_two_processes_evaluate_as_one_does(best, tmp_path):
+    folder, returned, _, _ = best
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    out = tmp_path / "found.json"
+    command = [sys.executable, "-m", "tests.evaluate_process", port]
+    place = {"cwd": Path(__file__).parents[1], "env": os.environ | {"JAX_PLATFORMS": "cpu"}}
+    pipe, rest = subprocess.PIPE, [str(folder), f"--out={out}"]
+    both = [subprocess.Popen([*command, rank, *rest], stdout=pipe, stderr=pipe, text=True, **place) for rank in "01"]
+    try:
+        told = [process.communicate(timeout=120) for process in both]
+        assert [process.returncode for process in both] == [0, 0], told
+    finally:
+        for process in both:
+            process.kill()
+    assert json.loads(out.read_text())["metrics"] == pytest.approx(returned, rel=1e-5)
+    assert ["accuracy" in printed for printed, _ in told] == [True, False]
 
 
 def test_what_cannot_be_evaluated_is_said_in_one_line(best, tmp_path, capsys):

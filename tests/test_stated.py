@@ -13,6 +13,7 @@ from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.modalities import MODALITIES
 from jtransfer.runs import build, describe, initialize, summary
+from jtransfer.runs import folder as folders
 from jtransfer.tasks import TASKS
 from jtransfer.weights import conversion, maps
 from jtransfer.weights.identify import hf_config
@@ -52,6 +53,39 @@ def test_a_run_reads_what_the_source_says_whether_or_not_its_config_names_the_mo
     run = build.prepare(config, tmp_path)
     assert (run.config.model.name, run.model.symmetric, run.model.image_size) == (OURS, False, 75)
     assert (run.model.pixels.mean, run.model.pixels.crop) == ((0.5, 0.4, 0.3), 1.0)
+
+
+@pytest.fixture
+def begun(source, tmp_path):
+    """The folder of a run that an earlier version began, which did not read all that a source says; and its config."""
+    config = config_of(source)
+    config.model.name = OURS
+    stored = json.loads(build.prepare(config, tmp_path).config.to_json())
+    fields = stored["model"]["fields"]
+    stored["model"]["fields"] = {"image_size": 75, "pixels": fields["pixels"]}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    return tmp_path, config
+
+
+def test_a_run_goes_on_with_the_model_that_it_was_begun_with(begun, capsys):
+    folder, config = begun
+    found = build.prepare(config, folder)
+    folders.check(folder, found.config)
+    usual = models.create(OURS)
+    assert found.model.symmetric is usual.symmetric is True
+    assert (found.model.image_size, found.model.pixels.mean) == (75, (0.5, 0.4, 0.3))
+    assert "model.fields.symmetric stays True, as the run was begun; its source states False" in capsys.readouterr().out
+
+
+def test_what_the_config_itself_gives_is_compared_with_the_run(begun):
+    folder, config = begun
+    config.model.fields.symmetric = False
+    found = build.prepare(config, folder)
+    with pytest.raises(InputError, match=r"another config; .* model\.fields\.symmetric: None → False"):
+        folders.check(folder, found.config)
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace(OURS, "mobilenet_v3_large"))
+    _, lines = folders.model_as_begun(folder, found.config, ())
+    assert lines == []
 
 
 def described(config, init):
@@ -156,6 +190,25 @@ def test_an_argument_of_timm_that_changes_numbers_is_read_or_refused(architectur
     (name,) = args
     with pytest.raises(InputError, match=f"config.json: model_args has {name}="):
         hf_config.fields({"config.json": {"architecture": architecture, "model_args": args}})
+
+
+def test_a_pooling_of_timms_counts_wherever_it_stands():
+    """timm makes a model with the one of `pretrained_cfg` where `model_args` has none."""
+    for architecture in ("resnet18", "swin_tiny_patch4_window7_224", "mobilenetv2_050", "vgg11"):
+        for pretrained in ({"pretrained_cfg": {"global_pool": "max"}}, {"global_pool": "max"}):
+            with pytest.raises(InputError, match="has global_pool='max'"):
+                hf_config.fields({"config.json": {"architecture": architecture, **pretrained}})
+    config = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"global_pool": "avg"}}
+    assert hf_config.fields({"config.json": config})["pooling"] == "mean"
+    assert hf_config.fields({"config.json": config | {"model_args": {"global_pool": "token"}}})["pooling"] == "cls"
+
+
+def test_a_distilled_model_reads_its_two_tokens_alone(tmp_path):
+    args = {"embed_dim": 32, "depth": 2, "num_heads": 4, "patch_size": 8, "img_size": 32, "global_pool": "avg"}
+    config = {"architecture": "deit_tiny_distilled_patch16_224", "model_args": args}
+    folder = write(tmp_path / "deit", config, "deit_timm_32")
+    with pytest.raises(InputError, match="pooling='mean': the two classifiers of a distilled model read its class"):
+        weights.restore(folder)
 
 
 def test_arguments_of_training_change_nothing():

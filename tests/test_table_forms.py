@@ -88,10 +88,8 @@ def test_columns_that_r_quotes_without_their_header(tmp_path):
 
 
 WIDE = {
-    "utf-16": "is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 ",
     "utf-16-le": "is UTF-16LE, not UTF-8; convert it: iconv -f UTF-16LE -t UTF-8 ",
     "utf-16-be": "is UTF-16BE, not UTF-8; convert it: iconv -f UTF-16BE -t UTF-8 ",
-    "utf-32": "is UTF-32, not UTF-8; convert it: iconv -f UTF-32 -t UTF-8 ",
     "cp1252": "line 2: byte 5 of the line is not UTF-8; .*: iconv -f WINDOWS-1252 -t UTF-8 ",
 }
 
@@ -109,6 +107,44 @@ def test_other_encodings_are_named_with_the_command_that_converts_them(tmp_path,
     command = str(error.value).split(": ")[-1].replace("new_file", str(tmp_path / f"new.{suffix}"))
     subprocess.run(command, shell=True, check=True)
     assert len(data.open({"name": f"{kind}:{tmp_path}/new.{suffix}"}, "all")) >= 4
+
+
+HARD = [*ROWS, ("Ċ ਊ \u0a0d 😀 ਊ", "pos"), ("", "neg"), ("a" * 70_000 + "ਊ", "pos")]  # bytes like ends of lines, halves
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""], ids=["mark", "codec's own"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "text", "vector", "no newline at the end"])
+def test_what_a_byte_order_mark_states_is_read(tmp_path, form, encoding, mark):
+    """Excel saves "Unicode text" so; Python's `utf-16` writes the mark of this machine."""
+    encoding, mark = (encoding, mark) if mark else (encoding[:6], "")
+    path = tmp_path / "set.txt"
+    objects = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in HARD]
+    content = {
+        "csv": written(HARD),
+        "tsv": written(HARD, delimiter="\t"),
+        "jsonl": "\n".join(objects),
+        "text": "\r\n".join(text.replace("\n", " ") for text, _ in HARD if text),
+        "vector": "x,y,label\n1,2.5,a\n-3,4e1,b\n",
+        "no newline at the end": written(HARD).rstrip("\r\n"),
+    }[form]
+    path.write_bytes((mark + content).encode(encoding))
+    kind = {"jsonl": "jsonl", "text": "text"}.get(form, "csv")
+    source = data.open({"name": f"{kind}:{path}"}, "all")
+    if form == "vector":
+        np.testing.assert_array_equal([example["vector"] for example in source], [[1, 2.5], [-3, 40]])
+    elif form == "text":
+        assert [example["text"] for example in source] == content.split("\r\n")
+    else:
+        assert held(source) == HARD
+
+
+@pytest.mark.parametrize("broken", [b"\0", "\ud800".encode("utf-16-le", "surrogatepass") + "x".encode("utf-16-le")])
+def test_wide_text_that_is_cut_is_named_with_its_line(tmp_path, broken):
+    with pytest.raises(InputError, match=r"set\.csv, line 3: is no UTF-16, as the first bytes of the file state; save"):
+        opened(tmp_path, ("\ufeff" + "text,label\na,b\nc,d").encode("utf-16-le") + broken)
+    with pytest.raises(InputError, match="ends its lines in carriage returns alone"):
+        opened(tmp_path, ("\ufeff" + written(lineterminator="\r")).encode("utf-16-le"))
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,24 @@ def test_splits_share_their_classes_and_may_be_in_parts(kind, tmp_path):
 
 
 @TFDS
+@pytest.mark.parametrize("kind", [*WRITERS, "text"])
+def test_a_folder_for_each_split(kind, tmp_path):
+    suffix = {"text": "txt"}.get(kind, kind)
+    write = WRITERS.get(kind, lambda path, rows=ROWS: path.write_text("\n".join(text for text, _ in rows)))
+    for name, rows in {"Training/a": ROWS[:1], "Training/b": ROWS[1:2], "val/a": ROWS[3:], ".old/a": ROWS[:1]}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / f"{name}.{suffix}", rows)
+    (tmp_path / "images").mkdir()
+    spec = {"name": f"{kind}:{tmp_path}"}
+    train = [text for text, _ in ROWS[:2]]
+    expected = train if kind in WRITERS else "\n".join(train).split("\n")
+    assert [example["text"] for example in data.open(spec, "train")] == expected
+    assert [example["text"] for example in data.open(spec, "validation")] == [ROWS[3][0]]
+    write(tmp_path / "images" / f"a.{suffix}", ROWS[:1])
+    with pytest.raises(InputError, match=rf"holds no .*\.{suffix}.* file; its folders do, but 'images' is no split"):
+        data.open(spec, "train")
+
+
 def test_tweets_are_read_by_name():
     source = data.open({"name": "tweet_sentiment", "image_key": "image", "label_key": "label"}, "test")
     assert source.class_names == ["negative", "neutral", "positive"]
@@ -130,6 +148,37 @@ def test_several_columns_are_several_labels(tmp_path):
     source = open_text(tmp_path, "text,toxic,rude\nx,0,1\ny,1,1\n", "csv", label_key="toxic,rude")
     assert (source.label_kind, source.class_names) == ("classes", ["toxic", "rude"])
     np.testing.assert_array_equal(source.labels, np.array([[0, 1], [1, 1]], np.float32))
+
+
+SECRET = [0, 1, -1, 2, -1]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_minus_one_among_classes_stands_for_none(kind, tmp_path):
+    rows = [(f"text {i}", str(label) if kind == "csv" else label) for i, label in enumerate(SECRET)]
+    WRITERS[kind](tmp_path / f"set.{kind}", rows)
+    spec = {"name": f"{kind}:{tmp_path}/set.{kind}"}
+    says = "the label -1 of 'label' stands for none: 2 of 5 labels 'label' are missing; set data.missing='drop'"
+    with pytest.raises(InputError, match=says):
+        data.open(spec, "all")
+    source = data.open({**spec, "missing": "drop"}, "all")
+    assert [(example["text"], example["label"]) for example in source] == [("text 0", 0), ("text 1", 1), ("text 3", 2)]
+    assert "2 of 5 labels 'label' are missing (-1 stands for none); 2 of 5 rows are left out" in source.notes[0]
+    numbers = data.open({**spec, "labels": "number"}, "all")
+    assert numbers.labels.tolist() == SECRET
+
+
+@pytest.mark.parametrize("labels", [[-1, 1, 1, -1], [1, 2, -1], [0, 1, -2], [-1, -1]])
+def test_minus_one_is_a_mistake_where_others_are_not_counted_from_0(labels, tmp_path):
+    (tmp_path / "set.csv").write_text("text,label\n" + "".join(f"a,{label}\n" for label in labels))
+    with pytest.raises(InputError, match=r"the label -[12] of 'label' is out of range"):
+        data.open({"name": f"csv:{tmp_path}/set.csv", "missing": "drop"}, "all")
+
+
+def test_minus_one_in_a_column_of_decimal_numbers_is_one_of_them(tmp_path):
+    (tmp_path / "set.csv").write_text("text,label\na,-1\nb,0\nc,0.5\n")
+    source = data.open({"name": f"csv:{tmp_path}/set.csv", "missing": "drop"}, "all")
+    assert (source.label_kind, source.labels.tolist()) == ("number", [-1, 0, 0.5])
 
 
 def test_words_have_tags(tmp_path):

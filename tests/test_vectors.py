@@ -85,7 +85,7 @@ def test_images_in_an_npz_stay_images(tmp_path):
             {"x_train": X, "y_train": [0, 1, 0], "x_test": X[:, :2], "y_test": [0, 1, 0]},
             "in length: train 3, test 2",
         ),
-        ({"x": X, "y": [0, 1, -1]}, "example 2: the label -1 of 'label' is out of range 0 to 1"),
+        ({"x": X, "y": [0, 1, -1]}, "example 2: the label -1 of 'label' stands for none: 1 of 3 labels"),
     ],
 )
 def test_arrays_that_are_no_vectors(tmp_path, arrays, message):
@@ -157,7 +157,7 @@ def test_tables_of_texts_stay_texts(tmp_path):
         ("a,b,label\n1,x,0\n2,y,1\n", {}, "line 2: the column 'b' has no number, but 'x'; name .* in data.columns"),
         ("a,b,label\n1,2,0\n2,3 m,1\n", {}, "line 3: the column 'b' has no number, but '3 m'"),
         ("a,b,label\n1,2,0\n2,3,\n", {}, "line 3: the label 'label' is empty"),
-        ("a,b,label\n1,2,0\n2,3,-1\n", {}, "line 3: the label -1 of 'label' is out of range"),
+        ("a,b,label\n1,2,0\n2,3,-1\n", {}, "line 3: the label -1 of 'label' stands for none"),
         ("a,b\n1,2\n", {}, "no column 'label'; set data.label_key to one of: a, b"),
         ("a,b,label\n1,2,0\n", {"columns": "a,c"}, "data.columns names 'c'; the columns but the label are a, b"),
         ("a,b,label\n1,2,0\n", {"columns": "label"}, "data.columns names 'label'; the columns but the label are a, b"),

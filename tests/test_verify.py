@@ -88,6 +88,22 @@ def test_stored_logits_of_images_and_of_images_with_texts(case, tmp_path, capsys
     assert f"has no {next(iter(given))}" in capsys.readouterr().err
 
 
+def test_what_was_drawn_anew_is_not_compared(tmp_path, capsys):
+    stored, inputs, name = TEXTS["bert_classify"]
+    (tmp_path / "source").mkdir()
+    file = stored.write("bert_classify", tmp_path / "source") / "model.safetensors"
+    save_file({key: x for key, x in load_file(file).items() if not key.startswith("classifier.")}, file)
+    logits = stored.load("bert_classify")[1][name]
+    np.savez(file.parent / verify.FILE, **inputs(), logits=logits)
+    assert exit_code(file.parent, tmp_path / "none") == 2
+    assert "activations.npz has none of features, embed, layer_0, layer_1, pool" in capsys.readouterr().err
+    np.savez(file.parent / verify.FILE, **inputs(), logits=logits, pool=np.zeros((len(logits), 32)), embed=np.zeros(1))
+    assert exit_code(file.parent, tmp_path / "pool") == 1
+    out = capsys.readouterr().out
+    assert stages_of(out) == ["pool"]
+    assert "what was drawn anew is not compared, nor what comes after it" in out
+
+
 def test_texts_that_are_made_up_end_and_are_filled_up_as_the_model_says():
     found = verify.example(models.create("marian", vocab_size=9, pad=8, end=0, max_length=6))
     assert found["input_ids"].shape == found["decoder_attention_mask"].shape == (2, 6)
@@ -165,3 +181,58 @@ def test_the_library_proves_the_conversion_and_refutes_a_spoilt_one(case, tmp_pa
     monkeypatch.setattr(verify, "check", of_another)
     assert exit_code(source, tmp_path / "bad") == 1
     assert departure(capsys.readouterr().out) == stage
+
+
+def _half(tensors):
+    return {name: np.asarray(x * 0.5) for name, x in tensors.items()}
+
+
+def _put(prefix, tensors):
+    return {prefix + name: x for name, x in tensors.items()}
+
+
+def _without(tensors, prefix):
+    return {name: x for name, x in tensors.items() if not name.startswith(prefix)}
+
+
+def _moco(tensors):
+    body = _without(tensors, "fc.") | {"fc.0.weight": np.ones((3, 3), np.float32)}
+    return _put("encoder_q.", body) | _put("encoder_k.", _half(body)) | {"queue": np.ones(3, np.float32)}
+
+
+BESIDE = {"loss.weight": np.ones(3, np.float32)}
+NETWORKS = {  # what is around a network → the live case, its tensors → those in the file, sub-tree, options, last stage
+    "MoCo": ("resnet18_torchvision", _moco, "", (), "features"),
+    "one by name": (
+        "resnet18_torchvision",
+        lambda x: _put("teacher.", _half(x)) | _put("student.", x),
+        ":student",
+        (),
+        "logits",
+    ),
+    "timm": ("vit_timm", lambda x: _put("backbone.", _without(x, "head.")) | BESIDE, "", (), "features"),
+    "transformers": (
+        "bert_classify",
+        lambda x: _put("model.", _without(x, "classifier.")) | BESIDE,
+        "",
+        (),
+        "features",
+    ),
+    "transformers, with a head": ("clip_pair", lambda x: _put("net.", x) | BESIDE, "", (), "logits"),
+    "ignored": ("vit_hf", lambda x: x | BESIDE, "", ("--ignore=loss.*",), "logits"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.live
+@pytest.mark.parametrize("case", NETWORKS)
+def test_the_library_proves_the_network_that_was_taken(case, tmp_path, capsys):
+    base, around, branch, options, last = NETWORKS[case]
+    source = live.write(base, tmp_path / "source")
+    file = next(source.glob("*.safetensors")) if source.is_dir() else source
+    save_file(around(load_file(file)), file, {"format": "pt"})
+    assert exit_code(f"{source}{branch}", tmp_path / "new", *options) == 0
+    out = capsys.readouterr().out
+    assert stages_of(out)[-1] == last
+    table = [line.split() for line in out.split("compared with")[1].splitlines() if " absolute " in line]
+    assert all(min(float(absolute), float(relative)) <= 1e-4 for _, _, absolute, _, relative in table), out

@@ -94,7 +94,8 @@ def encode(
         line.
     """
     known = frozenset(class_names or ())
-    found = missing_labels.present({name: columns}, asked.missing, known)[name]
+    secret = missing_labels.is_secret(columns, "tags" if tags else asked.kind, class_names is not None)
+    found = missing_labels.present({name: columns}, asked.missing, known, secret)[name]
     every = [item for some in found.items.values() for item in some]
     notes = list(found.notes)
     if not every:

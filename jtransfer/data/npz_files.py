@@ -2,6 +2,8 @@
 (`train_images`, `train_labels`) have them, or for all examples. Beside an array of inputs may lie one of their
 partners, such as `x_train_pair`; then labels may be missing."""
 
+import dataclasses
+import functools
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ class Arrays(NamedTuple):
       labels: The labels of each split, [N] or [N, C]; empty if the file has none.
       class_names: The array `class_names`; None if the file has none.
       held: The names of all arrays of the file.
+      path: The path of the file.
     """
 
     where: str
@@ -39,6 +42,7 @@ class Arrays(NamedTuple):
     labels: dict[str, np.ndarray]
     class_names: np.ndarray | None
     held: Sequence[str]
+    path: Path
 
 
 def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
@@ -73,7 +77,7 @@ def read(location: str, pairs: Sequence[tuple[str, str]]) -> Arrays:
         for split, array in arrays.items():
             if array.ndim and inputs[split].ndim and len(array) != len(inputs[split]):
                 raise InputError(f"{where}, split {split}: {len(inputs[split])} examples but {len(array)} {what}")
-    return Arrays(where, inputs, partners, labels, found.get("class_names"), held)
+    return Arrays(where, inputs, partners, labels, found.get("class_names"), held, path)
 
 
 def encode(arrays: Arrays, asked: Asked = GUESS) -> Labels | None:
@@ -114,18 +118,42 @@ def source(arrays: Arrays, labels: Labels | None, split: str, example: Callable[
       split: The name of the split.
       example: A function from the number of an example of the file to all that it holds but the label.
     """
+    further = [name for name in arrays.held if not _wanted(name)]
+    column = functools.partial(_column, arrays, split, further) if further else None
     if labels is None:
-        return unlabelled(len(arrays.inputs[split]), example)
-    return label_columns.labelled(example, labels, split, _place(arrays.where, split))
+        return dataclasses.replace(unlabelled(len(arrays.inputs[split]), example), column=column)
+    return label_columns.labelled(example, labels, split, _place(arrays.where, split), column)
+
+
+def _column(arrays: Arrays, split: str, further: Sequence[str], name: str) -> list:
+    """The values of another array of the file, one for each example of a split: `name`, `name_train` or `train_name`.
+
+    Raises:
+      InputError: There is no such array, or it is not [N].
+    """
+    named = [key for key in (f"{name}_{split}", f"{split}_{name}", name) if key in further]
+    if not named:
+        raise InputError(f"{arrays.where}: has no further array {name!r}, only {', '.join(further)}")
+    values = _columns(_load(arrays.path, named[0].__eq__)[0][named[0]])
+    if values.shape != (len(arrays.inputs[split]),):
+        raise InputError(
+            f"{arrays.where}, split {split}: {named[0]!r} is {list(values.shape)}, and there are "
+            f"{len(arrays.inputs[split])} examples"
+        )
+    return values.tolist()
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays that may be asked for, and the names of all."""
     if not zipfile.is_zipfile(path):
         raise InputError(f"npz:{path}: cannot be read as an .npz file: it is no zip archive, or not whole")
+    return _load(path, _wanted)
+
+
+def _load(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, np.ndarray], list[str]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded.files if _wanted(key)}, sorted(loaded.files)
+            return {key: loaded[key] for key in loaded.files if wanted(key)}, sorted(loaded.files)
     except _UNREADABLE as error:
         raise InputError(f"npz:{path}: cannot be read as an .npz file without pickled objects: {error}") from None
 

@@ -232,9 +232,7 @@ def _key(call: _Call, source: Source, where: str) -> np.ndarray:
             raise InputError(f"{where}: stratified(…) needs one class for each example; use random(…)")
         return source.labels
     if source.column is None:
-        raise InputError(
-            f"{where}: the data set has no columns to group by; csv:, jsonl:, parquet:, folder: and TFDS data have"
-        )
+        raise InputError(f"{where}: the data set has no columns to group by; tables, npz:, folder: and TFDS data have")
     try:
         values = [str(value).strip() for value in source.column(call.column)]
     except InputError as error:

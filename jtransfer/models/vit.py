@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.core.errors import InputError
 from jtransfer.layers import activation
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
@@ -217,6 +218,11 @@ class ViT(ImageChain):
             size = (self.num_heads, self.mlp_dim, self.eps, self.layer_scale, rate)
             return partial(Layer, *size, activation=self.activation, dtype=self.dtype)
 
+        if self.distilled and self.pooling != "cls":
+            raise InputError(
+                f"pooling={self.pooling!r}: the two classifiers of a distilled model read its class token and its "
+                "distillation token; its pooling is 'cls'"
+            )
         kind = "tokens" if self.distilled else self.pooling
         pool = partial(Pool, kind, len(self.tokens), self.eps, self.dtype)
         if kind == "map":

@@ -1,15 +1,16 @@
 """The model of a library of torch's that a checkpoint is for, run live."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 from jtransfer.proof import traces
-from jtransfer.weights import Checkpoint, ModelSpec, formats, maps
-from jtransfer.weights.formats import transformers_flax
+from jtransfer.weights import Checkpoint, ModelSpec, formats, maps, subtree
+from jtransfer.weights.formats import choice, transformers_flax
 from jtransfer.weights.maps.open_clip import SIZES
 from jtransfer.weights.report import Report
 
@@ -30,13 +31,60 @@ class Reference(NamedTuple):
     name: str
 
 
+class _Source(NamedTuple):
+    """What a reference is made from.
+
+    Attributes:
+      checkpoint: that was converted.
+      tensors: those of the network that was taken, by their names in it.
+      spec: the model that the checkpoint is of.
+      report: of the conversion.
+    """
+
+    checkpoint: Checkpoint
+    tensors: Mapping[str, Any]
+    spec: ModelSpec
+    report: Report
+
+    @property
+    def path(self) -> Path:
+        return self.checkpoint.path
+
+    @property
+    def folder(self) -> Path:
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.checkpoint.configs.get("config.json", {})
+
+    @property
+    def is_folders(self) -> bool:
+        """Whether a library that is given the folder reads these tensors: all of its first weights file."""
+        first = next((name for name in choice.ORDER if (self.folder / name).is_file()), "")
+        whole = not (self.report.prefix or self.checkpoint.subtree or self.checkpoint.ignored)
+        return whole and (self.path.is_dir() or self.path.name == first)
+
+    def fresh(self, module: Any) -> set[str]:
+        """The names of the module's tensors that the conversion drew anew."""
+        drawn = {path for path, _ in self.report.reinitialised}
+        found = traces.assignments(module, self.spec.model)
+        return {name for a in found if drawn.issuperset(a.param_paths) for name in a.source_names}
+
+    def used(self) -> dict[str, Any]:
+        """The tensors but for those that the conversion left out."""
+        left_out = {name for name, _ in self.report.ignored}
+        return {name: tensor for name, tensor in self.tensors.items() if name not in left_out}
+
+
 def run(
     checkpoint: Checkpoint, spec: ModelSpec, report: Report, inputs: Any
 ) -> tuple[dict[str, list[np.ndarray]], str]:
     """Runs the model of the library that a checkpoint comes from, and returns what its stages give, and its name.
 
     Args:
-      checkpoint: the reference's own tensors; it must take all of them (`strict=True`).
+      checkpoint: the reference's own tensors; it must take all of those that the conversion took, and miss none but
+        those that were drawn anew.
       spec: the model that the checkpoint is of.
       report: of the load.
       inputs: what the model takes: images [B, H, W, C], or a dict of arrays by name.
@@ -48,8 +96,10 @@ def run(
       InputError: torch or the library can't be imported or run, or the source does not say which model it is of.
     """
     torch = _import("torch")
-    files = checkpoint.configs
-    reference = _builder(report.scheme, files)(checkpoint.path, spec, files.get("config.json", {}))
+    checkpoint = dataclasses.replace(checkpoint)  # the file is opened anew
+    tensors = checkpoint.tensors
+    network = subtree.below(tensors, report.prefix) if report.prefix else tensors
+    reference = _builder(report.scheme, checkpoint.configs)(_Source(checkpoint, network, spec, report))
     reference.module.eval()
     with torch.no_grad(), traces.record(reference.module, spec.model) as seen:
         try:
@@ -63,7 +113,7 @@ def run(
     return seen | found | ({} if logits is None else {"logits": [logits.numpy()]}), reference.name
 
 
-def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, ModelSpec, Mapping[str, Any]], Reference]:
+def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[_Source], Reference]:
     config = files.get("config.json", {})
     library = scheme.split()[0]
     if library in _BY_NAMES:
@@ -79,28 +129,28 @@ def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, ModelSpec
     return _LIBRARIES[scheme]
 
 
-def _timm(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    timm = _import("timm")
+def _timm(source: _Source) -> Reference:
+    timm, spec = _import("timm"), source.spec
     names = (name.split(".")[0] for name in (*spec.aliases, spec.name))
     known = [name for name in names if timm.is_model(name)]
-    name, args = (known[0], config.get("model_args") or {}) if known else _named("timm", spec)
-    return _filled(timm.create_model(name, **args | {"num_classes": spec.model.num_classes}), path)
+    name, args = (known[0], source.config.get("model_args") or {}) if known else _named("timm", spec)
+    return _filled(timm.create_model(name, **args | {"num_classes": spec.model.num_classes}), source)
 
 
-def _timm_of_jax(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
+def _timm_of_jax(source: _Source) -> Reference:
     """timm reads the .npz files of ViT-AugReg and big_vision itself."""
     timm = _import("timm")
-    name, args = _named("timm", spec)
-    model = timm.create_model(name, **args | {"num_classes": spec.model.num_classes})
-    model.load_pretrained(str(path))
+    name, args = _named("timm", source.spec)
+    model = timm.create_model(name, **args | {"num_classes": source.spec.model.num_classes})
+    model.load_pretrained(str(source.path))
     return Reference(model, model, f"timm's {type(model).__name__}")
 
 
-def _torchvision(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    models = _import("torchvision").models
+def _torchvision(source: _Source) -> Reference:
+    models, spec = _import("torchvision").models, source.spec
     known = spec.name in models.list_models()
     name, args = (spec.name, {}) if known else _named("torchvision", spec)
-    return _filled(models.get_model(name, num_classes=spec.model.num_classes, weights=None, **args), path)
+    return _filled(models.get_model(name, num_classes=spec.model.num_classes, weights=None, **args), source)
 
 
 def _named(library: str, spec: ModelSpec) -> tuple[str, dict[str, Any]]:
@@ -111,35 +161,33 @@ def _named(library: str, spec: ModelSpec) -> tuple[str, dict[str, Any]]:
     return getattr(family, library)(spec.name, spec.model)
 
 
-def _lite(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    package = _import("efficientnet_lite_pytorch").EfficientNet
-    name = spec.name.replace("_", "-")
-    return _filled(package.from_name(name, num_classes=spec.model.num_classes), path)
+def _lite(source: _Source) -> Reference:
+    package, spec = _import("efficientnet_lite_pytorch").EfficientNet, source.spec
+    return _filled(package.from_name(spec.name.replace("_", "-"), num_classes=spec.model.num_classes), source)
 
 
-def _torch(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
+def _torch(source: _Source) -> Reference:
     """A model of torch's own layers, which the family puts together."""
-    family = maps.family(spec.model)
-    return _filled(family.reference(_import("torch"), spec.model, formats.open(path)), path)
+    model = source.spec.model
+    return _filled(maps.family(model).reference(_import("torch"), model, source.used()), source)
 
 
-def _transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    transformers = _import("transformers")
-    stated = config.get("architectures") or maps.family(spec.model).transformers(spec.model)["architectures"]
+def _transformers(source: _Source) -> Reference:
+    transformers, model = _import("transformers"), source.spec.model
+    stated = source.config.get("architectures") or maps.family(model).transformers(model)["architectures"]
     known = getattr(transformers, str(stated[0]), None)
     if not (isinstance(known, type) and issubclass(known, transformers.PreTrainedModel)):
         raise InputError(f"transformers has no class {stated[0]!r}, which config.json names; store activations.npz")
     how = {"output_loading_info": True, "attn_implementation": "eager", "dtype": "float32"}
-    folder, tensors = path if path.is_dir() else path.parent, formats.open(path)
-    if transformers_flax.is_transformers_flax(tensors):
-        torch = _import("torch")
-        held = {name: torch.from_numpy(np.array(x.read())) for name, x in transformers_flax.as_torch(tensors).items()}
-        stated = known.config_class.from_pretrained(folder, local_files_only=True)
-        model, info = known.from_pretrained(None, config=stated, state_dict=held, **how)
+    flax = transformers_flax.is_transformers_flax(formats.open(source.path))
+    if source.is_folders and not flax:
+        model, info = known.from_pretrained(source.folder, local_files_only=True, **how)
     else:
-        model, info = known.from_pretrained(folder, local_files_only=True, **how)
-    if info["missing_keys"] or info["mismatched_keys"]:
-        raise InputError(f"{path}: transformers does not find {sorted(info['missing_keys'])[:5]}")
+        stated = known.config_class.from_pretrained(source.folder, local_files_only=True)
+        model, info = known.from_pretrained(None, config=stated, state_dict=_held(source.used()), **how)
+    missing = {*info["missing_keys"]} - source.fresh(model)
+    if missing or info["mismatched_keys"]:
+        raise InputError(f"{source.path}: transformers does not find {sorted(missing)[:5]}")
 
     def call(inputs: Any) -> Any:
         named = inputs if isinstance(inputs, dict) else {"image": inputs}
@@ -148,18 +196,20 @@ def _transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Ref
     return Reference(model, call, f"transformers' {type(model).__name__}")
 
 
-def _sentence_transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    package, folder = _import("sentence_transformers"), path if path.is_dir() else path.parent
-    model = package.SentenceTransformer(
-        str(folder), device="cpu", local_files_only=True, model_kwargs={"attn_implementation": "eager"}
-    ).eval()
+def _sentence_transformers(source: _Source) -> Reference:
+    if not source.is_folders:
+        raise InputError("sentence_transformers reads whole folders alone; store activations.npz")
+    model = _import("sentence_transformers").SentenceTransformer(
+        str(source.folder), device="cpu", local_files_only=True, model_kwargs={"attn_implementation": "eager"}
+    )
+    model = model.eval()
     inner = next(module for module in model.modules() if isinstance(module, _import("transformers").PreTrainedModel))
     return Reference(inner, lambda inputs: model(dict(inputs)), "sentence_transformers' SentenceTransformer")
 
 
-def _open_clip(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    name, args = _named("open_clip", spec)
-    found = _filled(getattr(_import("open_clip"), name)(**args), path, without=SIZES)
+def _open_clip(source: _Source) -> Reference:
+    name, args = _named("open_clip", source.spec)
+    found = _filled(getattr(_import("open_clip"), name)(**args), source, without=SIZES)
 
     def call(inputs: Any) -> dict[str, Any]:
         image, text = found.module.encode_image(inputs["image"]), found.module.encode_text(inputs["input_ids"])
@@ -178,15 +228,22 @@ _BY_NAMES = {  # that no other library has
 }
 
 
-def _filled(model: Any, path: Path, without: Sequence[str] = ()) -> Reference:
-    torch = _import("torch")
-    tensors = {name: tensor for name, tensor in formats.open(path).items() if name not in without}
-    tensors = {name: torch.from_numpy(np.array(tensor.read())) for name, tensor in tensors.items()}
+def _filled(model: Any, source: _Source, without: Sequence[str] = ()) -> Reference:
+    fresh, names, used = source.fresh(model), model.state_dict(), source.used()
+    given = {name: x for name, x in source.tensors.items() if name in used or name in names}
+    given = {name: x for name, x in given.items() if name not in fresh and name not in without}
     try:
-        model.load_state_dict(tensors, strict=True)
+        loaded = model.load_state_dict(_held(given), strict=False)
     except RuntimeError as error:
-        raise InputError(f"{path}: the reference does not take these tensors: {error}") from None
+        raise InputError(f"{source.path}: the reference does not take these tensors: {error}") from None
+    if wrong := sorted({*loaded.missing_keys, *loaded.unexpected_keys} - fresh):
+        raise InputError(f"{source.path}: the reference and the source do not both have {some(wrong)}")
     return Reference(model, model, f"{type(model).__module__.split('.')[0]}'s {type(model).__name__}")
+
+
+def _held(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    torch = _import("torch")
+    return {name: torch.from_numpy(np.array(tensor.read())) for name, tensor in tensors.items()}
 
 
 def _tensors(inputs: Any, torch: Any) -> Any:

@@ -30,9 +30,9 @@ def record(module: Any, model: Any) -> Iterator[Seen]:
     """
     seen, begun, hooks = {}, set(), []
     modules, stages = dict(module.named_modules()), model.stages
-    assignments = _assignments(module, model)
-    held = _held(assignments)
-    flattened = {name.rpartition(".")[0] for a in assignments if a.transform.axis for name in a.source_names}
+    rows = assignments(module, model)
+    held = _held(rows)
+    flattened = {name.rpartition(".")[0] for a in rows if a.transform.axis for name in a.source_names}
 
     def keep(stage: str, value: Any) -> None:
         array = _array(value)
@@ -64,7 +64,8 @@ def record(module: Any, model: Any) -> Iterator[Seen]:
         seen["features"] = seen[stages[-2]]
 
 
-def _assignments(module: Any, model: Any) -> tuple[Assignment, ...]:
+def assignments(module: Any, model: Any) -> tuple[Assignment, ...]:
+    """Returns which tensors of a torch module fill which parameters of a model; arguments as for `record`."""
     names, paths = dict(module.state_dict()), rules.names(abstract(model)).values()
     return best(maps.schemes(model), names, paths).assignments
 

@@ -15,6 +15,7 @@ from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
 from jtransfer.runs import assemble, batches, describe, evaluation, initialize, split_check
 from jtransfer.runs import config as configs
+from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
 from jtransfer.runs.stream import Stream, open_stream
 from jtransfer.training import phases
@@ -71,7 +72,9 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
         given = {key: section[key] for key in ("share", "weight", "head")}
         streams[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
     target = streams[TARGET]
-    config = described(config, init, target)
+    config, stays = folders.model_as_begun(folder, described(config, init, target), config.model.fields.keys())
+    if jax.process_index() == 0:
+        print(*stays, sep="\n", end="\n" if stays else "", flush=True)
     model = models.create(config, target.modality, len(target.class_names))
     inputs = (
         None

@@ -30,9 +30,23 @@ def load(given: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     path, _, argument = given.partition(":")
     config = configs.fill(_call(path, argument))
-    for override in overrides:
-        _override(config, override)
-    return ConfigDict(config)
+    return ConfigDict(override(config, overrides, "--config"))
+
+
+def override(config: dict, overrides: Sequence[str], flag: str) -> dict:
+    """A config, or a section of it, in which overrides were written; the dict itself is changed.
+
+    Args:
+      config: all fields as plain dicts.
+      overrides: `FLAG.field=value`, as for `load`.
+      flag: what they begin with.
+
+    Raises:
+      InputError: a field or the type of a value is wrong.
+    """
+    for text in overrides:
+        _override(config, text, flag)
+    return config
 
 
 def _call(path: str, argument: str) -> Any:
@@ -61,16 +75,17 @@ def _check_function(get_config: Callable | None, path: str, argument: str) -> No
         raise InputError(f"{path}: get_config() takes no argument, so leave out {':' + argument!r}")
 
 
-def _override(config: dict, override: str) -> None:
+def _override(config: dict, override: str, flag: str) -> None:
     name, equals, text = override.partition("=")
-    where = name.removeprefix("--config")
+    where = name.removeprefix(flag)
     keys = [int(index) if index else key for key, index in _KEY.findall(where)]
     if not equals or not keys or _KEY.sub("", where):
-        raise InputError(f"{override}: write --config.field=value or --config.phases[0].field=value")
+        of_list = " or --config.phases[0].field=value" if flag == "--config" else ""
+        raise InputError(f"{override}: write {flag}.field=value{of_list}")
     node = config
     for depth, key in enumerate(keys[:-1]):
-        node = _child(node, key, _is_free(keys[:depth]), name, config)
-    old = _child(node, keys[-1], _is_free(keys[:-1]), name, config)
+        node = _child(node, key, _is_free(keys[:depth]), name, (config, flag))
+    old = _child(node, keys[-1], _is_free(keys[:-1]), name, (config, flag))
     if isinstance(old, Mapping) or where.removeprefix(".") in configs.LISTS:
         raise InputError(f"{override}: set its fields one by one, such as {next(_names(old, name), name + '.field')}=…")
     node[keys[-1]] = _parse(override, text, old, _is_free(keys[:-1]))
@@ -81,13 +96,13 @@ def _is_free(keys: Sequence[str | int]) -> bool:
     return bool(configs.FREE & set(keys)) or (keys[:1] == ["phases"] and "optim" in keys)
 
 
-def _child(node: Any, key: str | int, free: bool, name: str, config: dict) -> Any:
+def _child(node: Any, key: str | int, free: bool, name: str, whole: tuple[dict, str]) -> Any:
     """The value under a key; None where any key is allowed and this one is new."""
     if isinstance(node, Mapping) and (key in node or free):
         return node.get(key)
     if isinstance(node, list) and isinstance(key, int) and key < len(node):
         return node[key]
-    raise unknown("config field", name, _names(config, "--config"))
+    raise unknown("config field", name, _names(*whole))
 
 
 def _names(node: Any, prefix: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeGuard
 
 import jax
@@ -22,7 +22,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.runs import config as configs
 from jtransfer.runs import filling, fingerprint, json_file, lock, log_lines, predictions, stored
-from jtransfer.runs.upgrade import begun_without
+from jtransfer.runs.upgrade import begun_without, upgrade
 
 ENVIRONMENT = "environment.json"
 _ABSENT = object()
@@ -96,6 +96,35 @@ def as_begun(workdir: str | os.PathLike, config: Any) -> Any:
     full = configs.complete(config).copy_and_resolve_references().unlock()
     full.update_from_flattened_dict(missing)
     return full
+
+
+def model_as_begun(workdir: str | os.PathLike, config: Any, given: Collection[str]) -> tuple[Any, list[str]]:
+    """The config with the model of the run in the folder where only the source's files state another one today.
+
+    An earlier version began it, which did not look at all that they state.
+
+    Args:
+      workdir: the run's folder; one without a run changes nothing.
+      config: the complete config.
+      given: the names of the model's fields that the config gives of its own; they are not changed.
+
+    Returns:
+      The config, and a line for each field that stays as it was.
+    """
+    if whole_file.problem(epath.Path(workdir) / stored.CONFIG) == "is missing":
+        return config, []
+    begun, new = (_comparable(found)["model"] for found in (upgrade(stored.raw(workdir)), config))
+    usual, fields = models.create(new["name"]) if new["name"] in models.names() else None, config.model.fields.to_dict()
+    lines = []
+    for name, value in new["fields"].items() if begun["name"] == new["name"] and usual else ():
+        before = begun["fields"].get(name, getattr(usual, name, _ABSENT))
+        if name not in given and before not in (value, _ABSENT):
+            fields = {key: field for key, field in fields.items() if key != name}
+            fields |= {name: before} if name in begun["fields"] else {}
+            lines.append(f"model.fields.{name} stays {before!r}, as the run was begun; its source states {value!r}")
+    full = config.copy_and_resolve_references().unlock()
+    full.model.fields = type(full)(fields)
+    return (full.lock(), lines) if lines else (config, [])
 
 
 def _comparable(config: Any) -> dict[str, Any]:

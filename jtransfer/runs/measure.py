@@ -10,13 +10,15 @@ import numpy as np
 from flax.errors import FlaxError
 
 from jtransfer import data as datasets
-from jtransfer import tasks
+from jtransfer import modalities, tasks
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError, some
 from jtransfer.data import Source
 from jtransfer.evaluators import EVALUATORS, Context, gather
 from jtransfer.models import forward
-from jtransfer.runs import fingerprint
+from jtransfer.runs import config as configs
+from jtransfer.runs import filling, fingerprint
+from jtransfer.runs.batches import processes
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.stream import spec_of
 from jtransfer.training import checkpoint
@@ -54,6 +56,8 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
       split: of the run's own data, "train", "validation" or "test" as its config has them; otherwise an expression such
         as "test[:500]".
 
+    With several JAX processes, each must call this function, sees a part of each batch, and returns the same.
+
     Raises:
       InputError: there is no such step, data set or split, or the data have no labels that the model was trained for.
     """
@@ -77,10 +81,30 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
         names.append("generation")
     evaluators = [EVALUATORS[name](context, split) for name in names]
     variables = run.variables(found)
-    variables = jax.device_put(variables, sharding.of_params(variables, mesh, "replicate"))
+    variables = jax.tree.map(sharding.place, variables, sharding.of_params(variables, mesh, "replicate"))
     told = (pair for evaluate in evaluators for pair in evaluate(variables))
     metrics = {name: float(value) for name, value in told if not (isinstance(value, np.ndarray) and value.ndim)}
     return Measured(found, where, split, len(whole), metrics)
+
+
+def with_data(run: StoredRun, fields: Mapping[str, Any]) -> StoredRun:
+    """Returns the run with other fields of `config.data`, such as the name of a column.
+
+    Raises:
+      InputError: there is no such field, it is of another modality, or the run's model would be another.
+    """
+    if not fields:
+        return run
+    config = run.config.copy_and_resolve_references().unlock()
+    config.data = filling.fill(config.data.to_dict(), fields, "data", configs.FREE)
+    changed = dataclasses.replace(run, config=configs.complete(config))
+    for name, other in modalities.foreign_fields(type(run.modality), fields):
+        raise InputError(
+            f"data.{name} is for {other.nouns[1]}, and the run's are {run.modality.nouns[1]}; leave it out"
+        )
+    if changed.model != run.model:
+        raise InputError(f"the run's model was made for other data than with {', '.join(fields)}; leave them out")
+    return changed
 
 
 def _context(run: StoredRun, source: Source, mesh: Any) -> Context:
@@ -92,7 +116,8 @@ def _context(run: StoredRun, source: Source, mesh: Any) -> Context:
     step = jax.jit(steps.make_eval_step(model, preprocess=preprocess, keep=task.keep))
 
     def batches(source: Source) -> Iterator[dict]:
-        for number, batch in enumerate(datasets.eval_batches(source, transform, size, threads=config.data.threads)):
+        own = datasets.eval_batches(source, transform, size, **processes(), threads=config.data.threads)
+        for number, batch in enumerate(own):
             if not number:
                 _check(model, preprocess, run.sample, batch["inputs"])
             yield sharding.put_batch(batch, mesh)

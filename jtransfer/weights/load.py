@@ -135,6 +135,7 @@ def load(
         differs=differs,
         unsure=unsure,
         notes=(*checkpoint.notes, *plan.notes),
+        prefix=plan.prefix,
     )
     return trees.unflatten({name: flat[name] for name in trees.flatten(model_shapes)}), report
 

@@ -106,7 +106,8 @@ def make(
         elif inner.filled > nearest[1].filled and 2 * len(problems) < len(nearest[2]):
             nearest = (f"{name}:{prefix}", inner, problems)
     most = max((inner.filled for inner in found.values()), default=0)
-    fitting = [prefix for prefix, inner in found.items() if inner.filled == most]
+    equal = [prefix for prefix, inner in found.items() if inner.filled == most]
+    fitting = [prefix for prefix in equal if not any(prefix.startswith(f"{outer}.") for outer in equal)]
     if not fitting:
         raise misfit.error(nearest[0], nearest[1].tensors, model, nearest[1].match, nearest[2])
     taken = subtree.choose(fitting, name)

@@ -25,6 +25,8 @@ class Report:
         says.
       unsure: the fields that can't be told from the source, in which the model has its own values.
       notes: lines about what was read of several: which file of a folder, which network of a file.
+      prefix: what the names of the tensors begin with in the source, before a dot, where they are of one network among
+        others; else "".
     """
 
     source: str
@@ -38,6 +40,7 @@ class Report:
     differs: Sequence[tuple[str, Any, Any]] = ()
     unsure: Sequence[str] = ()
     notes: Sequence[str] = ()
+    prefix: str = ""
 
     def __str__(self) -> str:
         changed = {path: f" adapted: {what}" for path, what in self.adapted}

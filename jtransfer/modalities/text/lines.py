@@ -1,12 +1,13 @@
-"""Text files by line: braces and checked to be UTF-8 in one pass, and read again at random."""
+"""Text files by line: found and checked in one pass, and read again at random."""
 
 import glob
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from jtransfer.core.errors import InputError
+from jtransfer.data import split_names
 from jtransfer.modalities.text import encodings
 
 _HEAD = 2**16  # bytes by which the encoding is told
@@ -31,30 +32,54 @@ class Line(NamedTuple):
 def scan(path: Path) -> Iterator[Line]:
     """Yields the lines of a file in order; a byte order mark is no part of the first.
 
+    The file is UTF-8, or what its byte order mark states: UTF-16, as Excel saves "Unicode text", or UTF-32.
+
     Raises:
-      InputError: The file can't be read, a line is not UTF-8, or lines end in carriage returns alone.
+      InputError: The file can't be read, a line is not of the encoding, or lines end in carriage returns alone.
     """
     try:
         with path.open("rb") as file:
             start = 0
-            encodings.check_head(file.read(_HEAD), path)
+            encoding = encodings.of_head(file.read(_HEAD), path)
             file.seek(0)
-            for number, raw in enumerate(file, 1):
-                text = encodings.decoded(raw, number, path)
+            for number, raw in enumerate(file if encoding == encodings.UTF_8 else _wide(file, encoding), 1):
+                text = encodings.decoded(raw, number, path, encoding)
                 yield Line(number, start, start + len(raw), text.removeprefix("\ufeff") if number == 1 else text)
                 start += len(raw)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _wide(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """The lines of a file in an encoding of two or four bytes, one of which may have the number of an end of line."""
+    end, held, seen = "\n".encode(encoding), b"", 0  # no end of line is in the first `seen` bytes that are held
+    while chunk := file.read(_HEAD):
+        held += chunk
+        while (at := held.find(end, seen)) >= 0:
+            seen = at + 1
+            if at % len(end) == 0:
+                yield held[: at + len(end)]
+                held, seen = held[at + len(end) :], 0
+        seen = max(0, len(held) - len(end) + 1)
+    if held:
+        yield held
+
+
+def is_utf_8(path: Path) -> bool:
+    """Returns whether a file has no byte order mark of another encoding."""
+    with path.open("rb") as file:
+        return encodings.marked(file.read(encodings.LONGEST_MARK)) == encodings.UTF_8
+
+
 def read(path: Path, start: int, stop: int) -> str:
     """Returns the text of the bytes from `start` to `stop` of a file that `scan` has checked."""
     with path.open("rb", buffering=0) as file:
+        encoding = encodings.marked(file.read(encodings.LONGEST_MARK))
         file.seek(start)
         raw = file.read(stop - start)
     if len(raw) < stop - start:
         raise InputError(f"{path}: is shorter than when it was opened; do not change a file that is in use")
-    return encodings.decoded(raw, None, path).removeprefix("\ufeff" if start == 0 else "")
+    return encodings.decoded(raw, None, path, encoding).removeprefix("\ufeff" if start == 0 else "")
 
 
 def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[Path]]:
@@ -62,7 +87,8 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
 
     Args:
       location: `/path/file.csv`, which is the split "all"; `/path/{train,test}.csv`; or a folder. The split of a file
-        is its stem; parts, such as `train-00000-of-00002`, make up one split.
+        is its stem; parts, such as `train-00000-of-00002`, make up one split. A folder without files may have a folder
+        for each split, such as `train` and `test`, whose files make up the split.
       suffixes: The suffixes of the files of a folder.
       name: The kind of data set, for errors.
 
@@ -73,9 +99,9 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
     if path.is_file():
         return {"all": [path]}
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in suffixes and file.name[0] != ".")
+        files = _files(path, suffixes)
         if not files:
-            raise InputError(f"{name}:{location}: the folder holds no {' or '.join(suffixes)} file")
+            return _folders(path, suffixes, f"{name}:{location}")
     elif "{" in location:
         files = [Path(text).expanduser() for text in _braces(location)]
         for file in files:
@@ -91,9 +117,30 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
     return files_of
 
 
+def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in suffixes and file.name[0] != ".")
+
+
+def _folders(root: Path, suffixes: Sequence[str], where: str) -> dict[str, list[Path]]:
+    """The files of the folders in a folder, each of which is a split by its name."""
+    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name[0] not in "._@"]
+    files = {_plain(folder.name): found for folder in folders if (found := _files(folder, suffixes))}
+    none = f"{where}: the folder holds no {' or '.join(suffixes)} file"
+    if others := [name for name in files if not split_names.meaning(name)]:
+        raise InputError(
+            f"{none}; its folders do, but {others[0]!r} is no split; call them train, validation and test, or name one"
+        )
+    if not files:
+        raise InputError(none)
+    return files
+
+
 def _split(file: Path) -> str:
-    stem = re.sub(r"-\d+-of-\d+$", "", file.stem)
-    return re.sub(r"[^\w-]", "_", stem)
+    return _plain(re.sub(r"-\d+-of-\d+$", "", file.stem))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def _braces(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text import csv_dialects, csv_files, parquet
+from jtransfer.modalities.text import csv_dialects, csv_files, lines, parquet
 from jtransfer.modalities.text.table import Table
 
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
@@ -111,7 +111,7 @@ def _texts(path: Path, opened: Table) -> Any:
 
     dialect, names = csv_dialects.find(path), opened.columns
     wanted = tuple(name for name in names if name)
-    if dialect.blanks:
+    if dialect.blanks or not lines.is_utf_8(path):
         return pyarrow.table({name: pyarrow.array(x) for name, x in opened.scan((), wanted).kept.items()})
     read = csv.ReadOptions(skip_rows=dialect.skipped)
     form = csv.ParseOptions(

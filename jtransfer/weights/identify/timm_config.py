@@ -74,7 +74,10 @@ def fields(config: Mapping[str, Any]) -> dict[str, Any]:
       InputError: no family claims the architecture, or its model here does not have what an argument says.
     """
     family, name, stated = claim(config)
-    size, args = config.get("pretrained_cfg", config).get("input_size"), config.get("model_args") or {}
+    pretrained = config.get("pretrained_cfg", config)
+    size, args = pretrained.get("input_size"), config.get("model_args") or {}
+    if pretrained.get("global_pool") is not None:  # timm makes the model with it where no argument says otherwise
+        args = {"global_pool": pretrained["global_pool"], **args}
     stated = {**stated, **({"image_size": shortest(size[1:]), "channels": size[0]} if size else {})}
     stated |= {"channels": args["in_chans"]} if "in_chans" in args else {}
     return stated | _arguments(name, args, getattr(family, "TIMM", {}))

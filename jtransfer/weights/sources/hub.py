@@ -1,6 +1,7 @@
 """Checkpoints on the Hugging Face hub. HF_HOME and HF_HUB_OFFLINE are honoured."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +10,14 @@ from jtransfer.weights import formats
 from jtransfer.weights.formats import choice, lazy
 from jtransfer.weights.sources.location import Location
 
+_TIMEOUT = 10  # seconds that the hub has to list a repository's files
+
 
 def repository(address: str) -> Location:
     """Returns the location of a checkpoint on the hub, `ORG/NAME[@REVISION][:FILE[:SUBTREE]]`.
 
-    Each file is asked for once. Without a file, the weights are the first of `choice.ORDER` that the repository has;
-    where it has none, its files are listed, and the choice is that of a folder.
+    Each file is asked for once. Without a file, the repository's files are listed once, and the choice is that of a
+    folder; where the hub gives no list, the weights are the first of `choice.ORDER` that the repository has.
     """
     return _Repository.parse(address).location()
 
@@ -44,12 +47,12 @@ class _Repository(NamedTuple):
         def beside(name: str) -> Path | None:
             return fetch(f"{folder}{slash}{name}")
 
+        names = functools.cache(self.listed)
+
+        @functools.cache
         def weights() -> Path:
-            wanted = (self.file.rpartition("/")[2],) if self.file else choice.ORDER
+            wanted = self.wanted(names)
             name, path = next(((name, path) for name in wanted if (path := beside(name))), ("", None))
-            if path is None and not self.file:
-                name = self.listed() or ""
-                path = beside(name) if name else None
             if path is None:
                 raise InputError(self.absent(wanted))
             for shard in formats.shards(path) if choice.is_index(name) else ():
@@ -57,26 +60,42 @@ class _Repository(NamedTuple):
                     raise InputError(self.absent((shard,)))
             return path
 
-        return Location(weights, beside, self.subtree)
+        def notes() -> tuple[str, ...]:
+            if self.file:
+                return ()
+            path = weights()
+            shards = formats.shards(path) if choice.is_index(path.name) else ()
+            return choice.beside(path.name, [name for name in names() if "/" not in name], shards)
 
-    def listed(self) -> str | None:
-        """Returns the weights file among all files of a repository that has none of a usual name; None if offline.
+        return Location(weights, beside, self.subtree, notes)
 
-        Raises:
-          InputError: there is none, or there are several; the hub did not answer, or refused.
-        """
-        import huggingface_hub
-        from huggingface_hub import errors
-
-        if _offline():
-            return None
+    def wanted(self, names: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        """Returns the name of the weights file, or the names that it may have where the files are not known."""
+        if self.file:
+            return (self.file.rpartition("/")[2],)
+        folders = {name.partition("/")[0] for name in names() if "/" in name}
+        files = [name for name in names() if "/" not in name]
         try:
-            files = huggingface_hub.HfApi().list_repo_files(self.name, revision=self.revision)
-            return choice.choose(name for name in files if "/" not in name)
+            return (choice.choose(files, folders),) if names() else choice.ORDER
         except lazy.Malformed as error:
             raise InputError(f"{self.address} {error}, as {self.address}:FILE") from None
-        except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
-            raise self.failed("its files", error) from None
+
+    def listed(self) -> tuple[str, ...]:
+        """Returns the names of all files of the repository, or of those in the cache if offline.
+
+        Returns:
+          Nothing where they can't be told: why the hub fails is said by the request for a file.
+        """
+        import huggingface_hub
+
+        try:
+            if _offline():
+                folder = huggingface_hub.snapshot_download(self.name, revision=self.revision, local_files_only=True)
+                return tuple(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+            found = huggingface_hub.HfApi().model_info(self.name, revision=self.revision, timeout=_TIMEOUT)
+        except Exception:  # of many types, by the version of its client
+            return ()
+        return tuple(file.rfilename for file in found.siblings or ())
 
     def fetch(self, file: str) -> Path | None:
         """Returns the local path of a file of the repository, or None if the repository does not have it.
