@@ -70,11 +70,17 @@ def _sums(flat: Mapping[str, Any], kind: _Sum) -> dict[str, tuple[int, int]]:
     shared = jax.process_count() > 1 and (lazy or any(_is_shared(leaf) for leaf in flat.values()))
     own = [not (shared and lazy) or i % jax.process_count() == jax.process_index() for i in range(len(flat))]
     with ThreadPoolExecutor(_THREADS) as pool:
-        held = list(pool.map(lambda leaf, mine: _held(leaf, kind) if mine else (0, 0), flat.values(), own))
-    found = np.array(held, np.uint32).reshape(len(flat), 2)
-    if shared and flat:
+        jobs = [pool.submit(_held, leaf, kind) for leaf, mine in zip(flat.values(), own, strict=True) if mine]
+    failed = next((error for job in jobs if (error := job.exception())), None)
+    found = np.zeros((len(flat) + 1, 2), np.uint32)
+    found[-1] = failed is not None
+    if failed is None:
+        found[:-1][own] = np.array([job.result() for job in jobs], np.uint32).reshape(-1, 2)
+    if shared:
         found = np.asarray(multihost_utils.process_allgather(found)).sum(0, dtype=np.uint32)
-    return {path: (int(one), int(two)) for path, (one, two) in zip(flat, found, strict=True)}
+    if failed or found[-1].any():
+        raise failed or ValueError("another process can't read it")
+    return {path: (int(one), int(two)) for path, (one, two) in zip(flat, found[:-1], strict=True)}
 
 
 def _is_shared(leaf: Any) -> bool:

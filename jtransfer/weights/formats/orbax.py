@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,36 +40,54 @@ def item(folder: str) -> str | None:
 def read(folder: str) -> Opened:
     """Opens the arrays of an Orbax checkpoint in a local folder, checked before TensorStore sees them."""
     inside = item(folder) or "."
-    root = os.path.abspath(os.path.join(folder, inside))
-    file = File(os.path.join(root, METADATA))
-    header = json_header.parse(file.read(0, file.size))
-    entries, left_out = _entries(header)
-    size = _size(root)
-    if _in_database(root, header):
-        ocdbt.check(root, 64 * size + 2**24)
     context = ts.Context({_POOL: {"total_bytes_limit": _CACHED}})
-    tensors = _arrays({"driver": "file", "path": root + "/"}, _in_database(root, header), header, entries, context)
+    tensors, left_out, size = _checked(os.path.abspath(os.path.join(folder, inside)), context)
     check_total(tensors, size)
     tensors, unwrapped, beside = unwrap_paths(tensors)
     outer = () if inside == "." else (inside.removesuffix("/.") + "/",)
     return Opened(tensors, "orbax", (*outer, *unwrapped), (*left_out, *beside))
 
 
-def read_own(root: str) -> Opened:
-    """Opens the arrays of one tree of an Orbax checkpoint, by their whole paths.
+def read_own(root: str, most: int | None = None) -> Opened:
+    """Opens the arrays of one tree of an Orbax checkpoint, by their whole paths; a local one is checked as by `read`.
 
-    It is for checkpoints of one's own, which are not checked as `read` checks them. A chunk that is unpacked is kept
-    for a while, so that devices which read parts of the same chunk do not unpack it again.
+    A chunk that is unpacked is kept for a while, so that devices which read parts of the same chunk do not unpack it
+    again.
 
     Args:
       root: the folder of the tree, local or an address such as `gs://bucket/path`.
+      most: the bytes that all arrays together may have, where that is known; otherwise a multiple of those of the
+        files of a local folder.
     """
-    header = json_header.parse((epath.Path(root) / METADATA).read_bytes())
+    pools = ts.Context({_POOL: {"total_bytes_limit": _CACHED}, "cache_pool": {"total_bytes_limit": _UNPACKED}})
+    if "://" in root:
+        header = json_header.parse((epath.Path(root) / METADATA).read_bytes())
+        entries, left_out = _entries(header)
+        in_database = header.get("use_ocdbt", (epath.Path(root) / ocdbt.MANIFEST).exists())
+        return Opened(
+            _arrays(root.rstrip("/") + "/", in_database, header, entries, pools), "orbax", (), tuple(left_out)
+        )
+    root = os.path.abspath(root)
+    _check_links(root)
+    tensors, left_out, size = _checked(root, pools)
+    if most is None:
+        check_total(tensors, size)
+    elif (total := sum(tensor.nbytes for tensor in tensors.values())) > most:
+        raise Malformed(f"tensors declare {total:,} bytes, where {most:,} are expected")
+    return Opened(tensors, "orbax", (), left_out)
+
+
+def _checked(root: str, context: ts.Context) -> tuple[dict[str, Lazy], tuple[str, ...], int]:
+    """The arrays of a tree in a local folder by path, what is no array, and the bytes of all files."""
+    file = File(os.path.join(root, METADATA))
+    header = json_header.parse(file.read(0, file.size))
     entries, left_out = _entries(header)
-    base = root.rstrip("/") + "/" if "://" in root else {"driver": "file", "path": f"{os.path.abspath(root)}/"}
-    pools = {_POOL: {"total_bytes_limit": _CACHED}, "cache_pool": {"total_bytes_limit": _UNPACKED}}
-    tensors = _arrays(base, _in_database(root, header), header, entries, ts.Context(pools))
-    return Opened(tensors, "orbax", (), tuple(left_out))
+    size = _size(root)
+    in_database = header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST)))
+    if in_database:
+        ocdbt.check(root, 64 * size + 2**24)
+    base = {"driver": "file", "path": root + "/"}
+    return _arrays(base, in_database, header, entries, context), tuple(left_out), size
 
 
 def _entries(header: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -98,10 +117,6 @@ def _key(key: Any) -> str:
         case {"key": str(name)} if name not in ("", ".", "..") and not set(name) & set("/\\\0"):
             return name
     raise Malformed(f"Orbax metadata has the key {json.dumps(key)[:100]}, which is not a plain name")
-
-
-def _in_database(root: str, header: dict[str, Any]) -> bool:
-    return header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST)))
 
 
 def _arrays(
@@ -146,11 +161,39 @@ def _damage(what: str) -> Iterator[None]:
 
 
 def _size(root: str) -> int:
-    """The bytes of all files below a folder."""
+    """The bytes of all files below a folder.
+
+    Raises:
+      Malformed: something there is no regular file, such as a pipe, which would be waited for; or they are too many.
+    """
     total, count = 0, 0
     for folder, folders, names in os.walk(root):
         count += len(names) + len(folders)
         if count > _MAX_FILES:
             raise Malformed(f"has over {_MAX_FILES:,} files")
-        total += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
+        for name in folders:
+            if os.path.islink(os.path.join(folder, name)):
+                raise Malformed(f"has the link {name!r} in place of a folder")
+        total += sum(_regular(os.path.join(folder, name)) for name in names)
     return total
+
+
+def _check_links(root: str) -> None:
+    """Raises `Malformed` if a link below a folder leads out of it."""
+    for folder, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            path = os.path.join(folder, name)
+            if os.path.islink(path) and not _is_below(os.path.realpath(path), os.path.realpath(root)):
+                raise Malformed(f"has the link {name!r}, which leads out of it")
+
+
+def _is_below(path: str, root: str) -> bool:
+    return os.path.commonpath([path, root]) == root
+
+
+def _regular(path: str) -> int:
+    """The bytes of a file."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise Malformed(f"has {os.path.basename(path)!r}, which is not a regular file")
+    return status.st_size
