@@ -1,9 +1,10 @@
 """The variables of a run from its checkpoints, checked: as host arrays, or as lazy tensors of which parts are read."""
 
 import dataclasses
+import functools
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -110,8 +111,9 @@ def _variables(saved: Mapping[str, formats.Lazy], *, average: bool) -> dict[str,
 def _watched(found: Found, tensor: formats.Lazy) -> formats.Lazy:
     """The tensor, whose reading raises `Damaged` where the checkpoint is gone by then."""
 
-    def window(index: Any) -> np.ndarray:
+    def guarded(read: Callable[..., np.ndarray], *index: Any) -> np.ndarray:
         with found_in(found.path):
-            return tensor.part(index)
+            return read(*index)
 
-    return dataclasses.replace(tensor, fetch=lambda: window(...), window=window)
+    window = tensor.window and functools.partial(guarded, tensor.window)
+    return dataclasses.replace(tensor, fetch=functools.partial(guarded, tensor.fetch), window=window)

@@ -60,7 +60,7 @@ def find(step: int, path: epath.Path) -> Found:
     return Found(step, path, _text(path))
 
 
-def metadata(stated: Stated) -> dict[str, str]:
+def metadata(stated: Stated) -> dict[str, Any]:
     """Returns what is to stand among the metadata of a checkpoint."""
     text = json.dumps(stated._asdict())
     return dict(zip(_KEYS, (text, _checksum(text)), strict=True))
