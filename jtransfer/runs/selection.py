@@ -43,7 +43,7 @@ def state(run: Run, last: TrainState, position: Position) -> tuple[TrainState, P
             found = last if step == at else _restored(run, last, position.number, step)
             break
         except InputError as error:
-            damage.append(str(error.__cause__ or error))
+            damage.append(str(error).partition("; name another")[0])
     if damage and jax.process_index() == 0:
         print("; ".join([*damage, f"the phase ends with step {step} instead"]), file=sys.stderr, flush=True)
     return found.replace(step=last.step), position._replace(selected=step, selected_score=scores[step])

@@ -35,27 +35,24 @@ def attempt(
     Raises:
       InputError: there is no such folder or step, or what there is is damaged.
     """
-    damage: dict[Found, Damaged] = {}
     end = time.monotonic() + _PATIENCE
     while True:
-        left = [found for found in _candidates(workdir, step) if found not in damage]
-        if everywhere:
-            left = _of_first(left)
-        if not left:
-            raise InputError(_all_damaged(workdir, list(damage.values())))
-        try:
-            value = read(left[0])
-        except Damaged as error:
-            if not _is_still_there(left[0], everywhere):
-                if time.monotonic() > end:
-                    raise InputError(f"{workdir} replaces its checkpoints faster than they are read: {error}") from None
-            elif isinstance(step, int):
-                raise Damaged(f"{error}; name another step, or leave it out") from error
+        damage: list[Damaged] = []
+        candidates = _candidates(workdir, step)
+        for found in _of_first(candidates) if everywhere else candidates:
+            try:
+                value = read(found)
+            except Damaged as error:
+                damage.append(error)
+                if not _is_still_there(found, everywhere):
+                    break
             else:
-                damage[left[0]] = error
-            continue
-        _tell(damage, left[0].step)
-        return value
+                _tell(damage, found.step)
+                return value
+        else:
+            raise _refusal(workdir, step, damage)
+        if time.monotonic() > end:
+            raise InputError(f"{workdir} replaces its checkpoints faster than they are read: {damage[-1]}")
 
 
 def resolve(workdir: str | os.PathLike, step: int | str | None = None) -> int:
@@ -137,12 +134,18 @@ def _is_still_there(found: Found, everywhere: bool) -> bool:
     return bool(of_first([int(there)])[0]) if everywhere else there
 
 
-def _all_damaged(workdir: str | os.PathLike, damage: list[Damaged]) -> str:
-    reasons = "; ".join(str(error) for error in damage[:3])
-    return f"{workdir} holds no whole checkpoint; bring back a copy of one, or take another workdir. {reasons}"
+def _refusal(workdir: str | os.PathLike, step: int | str | None, damage: list[Damaged]) -> InputError:
+    if isinstance(step, int):
+        return Damaged(f"{damage[0]}; name another step, or leave it out")
+    reasons = _reasons(damage)
+    return InputError(f"{workdir} holds no whole checkpoint; bring back a copy, or take another workdir: {reasons}")
 
 
-def _tell(damage: dict[Found, Damaged], step: int) -> None:
+def _tell(damage: list[Damaged], step: int) -> None:
     if damage and jax.process_index() == 0:
-        reasons = "; ".join(str(error) for error in damage.values())
-        print(f"{reasons}; step {step} is taken instead", file=sys.stderr, flush=True)
+        print(f"{_reasons(damage)}; step {step} is taken instead", file=sys.stderr, flush=True)
+
+
+def _reasons(damage: list[Damaged]) -> str:
+    told = list(dict.fromkeys(str(error) for error in damage))
+    return "; ".join([*told[:3], *([f"and {len(told) - 3} more"] if told[3:] else [])])

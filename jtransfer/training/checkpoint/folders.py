@@ -22,7 +22,7 @@ from jtransfer.core.errors import InputError
 METADATA = "_CHECKPOINT_METADATA"  # deleted first
 _COMMITTED = "commit_success.txt"  # written last
 _REPLACED, _DAMAGED, _REMOVED, _WRITING = ".replaced", ".damaged", ".removed", ".orbax-checkpoint-tmp"
-_STEP = re.compile(r"0|[1-9][0-9]{0,17}")
+_STEP = re.compile(r"0|[1-9][0-9]{0,8}")
 _PHASE = re.compile(r"\w[\w.-]*")
 
 
@@ -47,8 +47,14 @@ def base(workdir: str | os.PathLike, phase: str) -> epath.Path:
 
 
 def complete(workdir: str | os.PathLike) -> dict[int, epath.Path]:
-    """Returns step → folder of all checkpoints that are complete, the earliest first."""
+    """Returns step → folder of all checkpoints that are complete, the earliest first.
+
+    Raises:
+      InputError: what should be their folder is none.
+    """
     found = {}
+    if root(workdir).exists() and not root(workdir).is_dir():
+        raise InputError(f"{root(workdir)} is no folder")
     for name, path in _named(workdir).items():
         step, replaced, rest = name.partition(_REPLACED)
         if _STEP.fullmatch(step) and not rest and (not is_remote(workdir) or (path / _COMMITTED).exists()):
@@ -120,7 +126,7 @@ def drop_replaced(workdir: str | os.PathLike, step: int) -> None:
 
 
 def _named(workdir: str | os.PathLike) -> dict[str, epath.Path]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(FileNotFoundError):
         return {path.name: path for path in root(workdir).iterdir()}
     return {}
 

@@ -1,10 +1,11 @@
 """The variables of a run from its checkpoints, checked: as host arrays, or as lazy tensors of which parts are read."""
 
+import contextlib
 import dataclasses
 import functools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from jtransfer.core import tree as trees
 from jtransfer.training.checkpoint import arrays, base, statement
 from jtransfer.training.checkpoint.choosing import attempt
-from jtransfer.training.checkpoint.damage import found_in, together
+from jtransfer.training.checkpoint.damage import Damaged, found_in, together
 from jtransfer.training.checkpoint.statement import Found, Stated
 from jtransfer.weights import formats
 
@@ -44,7 +45,8 @@ def load(workdir: str | os.PathLike, step: int | str | None = None, *, average: 
             chosen = _variables(saved, average=average)
             flat = arrays.on_host({path: saved[path] for path in chosen.values()})
             arrays.check(flat, stated.digests)
-        still = base.on_host(workdir, stated.position)
+        with _advised():
+            still = base.on_host(workdir, stated.position)
         return found.step, trees.unflatten({name: flat[path] for name, path in chosen.items()} | still)
 
     return attempt(workdir, step, read)
@@ -73,13 +75,15 @@ def tensors(workdir: str | os.PathLike, found: Found) -> dict[str, formats.Lazy]
         stated = statement.read(found)
         with found_in(found.path):
             saved = opened(found, stated, "state")
-        return stated, saved, base.opened(workdir, stated.position)
+        with _advised():
+            return stated, saved, base.opened(workdir, stated.position)
 
     stated, saved, frozen = together(read)
     chosen = _variables(saved, average=True)
     with found_in(found.path):
         arrays.check({path: saved[path] for path in chosen.values()}, stated.digests)
-    base.check(workdir, stated.position, frozen)
+    with _advised():
+        base.check(workdir, stated.position, frozen)
     return {name: _watched(found, saved[path]) for name, path in chosen.items()} | {
         name: _watched(found, tensor) for name, tensor in frozen.items()
     }
@@ -106,6 +110,15 @@ def _variables(saved: Mapping[str, formats.Lazy], *, average: bool) -> dict[str,
         _, group, *rest = path.split("/", 2)
         groups[group]["/".join(rest)] = path
     return ((average and groups["ema"]) or groups["trainable"]) | groups["model_state"]
+
+
+@contextlib.contextmanager
+def _advised() -> Iterator[None]:
+    """Adds to what is damaged of the frozen part what mends it."""
+    try:
+        yield
+    except Damaged as error:
+        raise Damaged(f"{error}; start the run again: it makes it anew from its init, if it can") from error
 
 
 def _watched(found: Found, tensor: formats.Lazy) -> formats.Lazy:

@@ -1,10 +1,10 @@
 """Orbax checkpoint folders, through their JSON metadata and TensorStore; nothing of the saved tree's types is made."""
 
+import contextlib
 import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ METADATA = "_METADATA"
 ITEMS = ("state", "pytree", "params", "default", "model")
 _NOT_ARRAYS = ("None", "string", "Dict", "List", "Tuple", "Unknown")
 _MAX_FILES = 1_000_000
+_MAX_HOLES = 10_000  # in a file
+_LARGE = 1 << 20  # bytes of a file in which holes are looked for
 _POOL = "cache_pool#ocdbt"  # keeps the index unpacked, not the arrays
 _CACHED = 128 << 20  # bytes of it
 _UNPACKED = 256 << 20  # bytes of chunks of arrays that are kept unpacked, of checkpoints of one's own
@@ -68,6 +70,8 @@ def read_own(root: str, most: int | None = None) -> Opened:
             _arrays(root.rstrip("/") + "/", in_database, header, entries, pools), "orbax", (), tuple(left_out)
         )
     root = os.path.abspath(root)
+    if os.path.islink(root):
+        raise Malformed("is a link in place of a folder")
     _check_links(root)
     tensors, left_out, size = _checked(root, pools)
     if most is None:
@@ -80,7 +84,7 @@ def read_own(root: str, most: int | None = None) -> Opened:
 def _checked(root: str, context: ts.Context) -> tuple[dict[str, Lazy], tuple[str, ...], int]:
     """The arrays of a tree in a local folder by path, what is no array, and the bytes of all files."""
     file = File(os.path.join(root, METADATA))
-    header = json_header.parse(file.read(0, file.size))
+    header = json_header.parse(file[0 : json_header.MAX_BYTES + 1])
     entries, left_out = _entries(header)
     size = _size(root)
     in_database = header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST)))
@@ -148,7 +152,7 @@ def _lazy(store: ts.KvStore, name: str, key: str, version: int, context: ts.Cont
     return Lazy(shape, dtype, lambda: window(...), window)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _damage(what: str) -> Iterator[None]:
     """TensorStore reports damage by several types."""
     try:
@@ -192,8 +196,19 @@ def _is_below(path: str, root: str) -> bool:
 
 
 def _regular(path: str) -> int:
-    """The bytes of a file."""
+    """The bytes of a file, without the holes of a large one, which are nowhere."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise Malformed(f"has {os.path.basename(path)!r}, which is not a regular file")
-    return status.st_size
+    return status.st_size if status.st_size < _LARGE else _stored(path, status.st_size)
+
+
+def _stored(path: str, size: int) -> int:
+    held, at = 0, 0
+    with open(path, "rb") as file, contextlib.suppress(OSError):  # there is no more, or it is not known of holes
+        for _ in range(_MAX_HOLES):
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            held += at - start
+        return size
+    return held
