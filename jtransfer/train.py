@@ -1,5 +1,6 @@
 """The loop, the only imperative place: data → step → metrics → checkpoint, phase after phase."""
 
+import functools
 import os
 import resource
 import time
@@ -64,27 +65,28 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
 
 
 def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> dict[str, float]:
-    last = checkpoint.latest_position(folder)
+    last = checkpoint.resume(folder, functools.partial(_abstract, prepared), functools.partial(_frozen, prepared))
     loaded = None if last else _load(prepared)
     told = _told(folder) if loaded is None else initialize.counts(loaded[1])
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
     fingerprint.keep(folder, data)
     if jax.process_index() == 0:
         prepared.target.modality.save(folder)
-    start = {"start_step": last[0], "start_phase": last[1]["phase"]} if last else {}
+    start = {"start_step": last.step, "start_phase": last.position["phase"]} if last else {}
+    kept = {"every": prepared.config.checkpoint_every, "keep": prepared.config.keep}
     with (
         log.Writer(folder, **start) as writer,
-        checkpoint.open_checkpoints(folder, every=prepared.config.checkpoint_every) as checkpoints,
+        checkpoint.open_checkpoints(folder, **kept, resumed_at=last and last.step) as checkpoints,
     ):
         if last:
-            step, score = checkpoint.best(folder) or (None, None)
-            position = Position(**last[1])._replace(selected=step, selected_score=score)
-            writer.expect(_end(prepared, position, last[0]))
+            state, position = last.state, _position(folder, last.position)
+            writer.expect(_end(prepared, position, last.step))
             if jax.process_index() == 0:
-                print(f"going on after step {last[0]}, in phase {position.phase}", flush=True)
-            state = checkpoint.restore(folder, last[0], assemble.abstract(prepared, position.number), last[1])
+                print(f"going on after step {last.step}, in phase {position.phase}", flush=True)
+            if last.remade:
+                checkpoint.write_base(folder, position.phase, state.frozen)
             if position.done:
-                state = selection.state(prepared, state, position.number, position.selected)
+                state, position = selection.state(prepared, state, position)
         else:
             assert loaded is not None
             state, position = _begin(prepared, loaded[0], writer, told)
@@ -96,6 +98,27 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
                 state, position, scalars = _train(prepared, state, position, writer, checkpoints)
         checkpoints.wait()
         return scalars or _evaluate_again(prepared, state)
+
+
+def _position(folder: str | os.PathLike, saved: Mapping[str, Any]) -> Position:
+    """Where the run is, by what was saved; earlier versions did not save which step was the best so far."""
+    position = Position(**saved)
+    if "selected" in saved:
+        return position
+    step, score = checkpoint.best(folder) or (None, None)
+    return position._replace(selected=step, selected_score=score)
+
+
+def _abstract(run: Run, saved: Mapping[str, Any]) -> TrainState:
+    return assemble.abstract(run, Position(**saved).number)
+
+
+def _frozen(run: Run, saved: Mapping[str, Any]) -> dict:
+    """What is frozen in the phase of a checkpoint, made anew from the run's init."""
+    number = Position(**saved).number
+    placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, number).frozen)
+    begin = jax.jit(lambda variables: assemble.begin(run, number, variables).frozen, out_shardings=placed)
+    return begin(_load(run)[0])
 
 
 def _load(run: Run):
@@ -220,7 +243,7 @@ def _evaluate(
     rest = [one for one in (evaluators if stopped else due) if one not in deciding]
     if last or stopped:
         checkpoints.wait()
-        state = selection.state(run, state, position.number, position.selected)
+        state, position = selection.state(run, state, position)
         variables = state.variables(average=True)
         selection.announce(run, writer, position.phase, step, position.selected, position.selected_score)
     others = evaluation.ask(rest, variables)

@@ -21,7 +21,7 @@ from jtransfer import models, weights
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.runs import initialize
-from jtransfer.training import checkpoint
+from jtransfer.weights import formats
 from jtransfer.weights.formats import Lazy
 
 MODEL = ("resnet18", {"num_classes": 8, "depths": (1, 1, 1, 1), "image_size": 32})
@@ -68,8 +68,8 @@ def main(run):
         "checkpoint": {name: lazy(array, read) for name, array in tensors.items()},
         "run": run,
     }
-    open_own = checkpoint.formats.open_own
-    checkpoint.formats.open_own = lambda root: counted(open_own(root), read)
+    open_own = formats.open_own
+    formats.open_own = lambda *args: counted(open_own(*args), read)
     for name, source in sources.items():
         read |= {"parts": 0, "whole": 0}
         placed, report = initialize.variables(source, model(), mesh, "fsdp")

@@ -101,7 +101,8 @@ def test_two_hosts_read_their_parts_and_share_the_digest(run):
     total = trees.nbytes(whole)
     for one, other in zip(*lines, strict=True):
         assert one["digest"] == other["digest"] == expected[one["source"]]
-        assert one["whole"] + other["whole"] == total  # each tensor is hashed once
+        times = 2 if one["source"] == "run" else 1  # each tensor is hashed once; a run's are checked before
+        assert one["whole"] + other["whole"] == times * total
         for line in (one, other):
             assert line["parts"] == line["held"] < 0.6 * total
-            assert line["whole"] < 0.8 * total
+            assert line["whole"] < times * 0.8 * total

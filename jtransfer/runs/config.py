@@ -57,6 +57,7 @@ BOUNDS = {  # of fields: at least the first, below the second
     "log_every": (1, None),
     "eval_every": (0, None),
     "checkpoint_every": (1, None),
+    "keep": (1, None),
     "early_stop.patience": (0, None),
 }
 
@@ -151,6 +152,7 @@ def default() -> ConfigDict:
     config.metrics = ()  # beside the task's: addresses of a `metrics.Metric`
     config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps
     config.checkpoint_every = 200  # steps; beside those after each evaluation
+    config.keep = 2  # of the last checkpoints; beside the best one. If the last is damaged, a run goes on from another
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off

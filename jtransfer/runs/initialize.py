@@ -6,7 +6,7 @@ run is restored (2), any other path or address is a pretrained checkpoint (3), "
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -63,21 +63,24 @@ def variables(
     if source == "scratch":
         return jax.jit(draw, out_shardings=shardings)(rng, sample), None
     flat = trees.flatten(shardings)
-    tensors, source_class_names, source_image_size = _of_run(source) if folders.is_run(source) else _of_weights(source)
-    known = source_class_names and not all(name.isdigit() for name in (*source_class_names, *class_names))
-    return weights.load(
-        tensors,
-        model,
-        reinit=reinit,
-        ignore=ignore,
-        adapt=True,
-        sample=sample,
-        class_names=tuple(class_names) if known else None,
-        source_class_names=source_class_names,
-        source_image_size=source_image_size,
-        rng=rng,
-        place=lambda path, param: sharding.place(param, flat[path]),
-    )
+
+    def load(tensors: weights.Source, own_names: tuple[str, ...], own_size: tuple[int, int] | None) -> tuple:
+        known = own_names and not all(name.isdigit() for name in (*own_names, *class_names))
+        return weights.load(
+            tensors,
+            model,
+            reinit=reinit,
+            ignore=ignore,
+            adapt=True,
+            sample=sample,
+            class_names=tuple(class_names) if known else None,
+            source_class_names=own_names,
+            source_image_size=own_size,
+            rng=rng,
+            place=lambda path, param: sharding.place(param, flat[path]),
+        )
+
+    return _of_run(source, load) if folders.is_run(source) else load(*_of_weights(source))
 
 
 def open(init: str, ignore: Sequence[str] = ()) -> weights.Source:
@@ -95,11 +98,16 @@ def open(init: str, ignore: Sequence[str] = ()) -> weights.Source:
     return init if init == "scratch" or folders.is_run(init) else weights.open(init, ignore=tuple(ignore))
 
 
-def _of_run(folder: str | os.PathLike) -> tuple[dict[str, Any], tuple[str, ...], tuple[int, int] | None]:
-    """The parameters of another run, the names of its classes, and the size of its images where it is known."""
+def _of_run(folder: str | os.PathLike, load: Callable[..., tuple]) -> tuple:
+    """What `load` makes of the parameters of another run, the names of its classes, and the size of its images where it
+    is known. If that run goes on and has replaced the checkpoint meanwhile, it is loaded once more."""
     run = open_run(folder)
     size = run.config.model.fields.get("image_size")
-    return run_tensors(folder), tuple(run.class_names), height_width(size) if size else None
+    known = tuple(run.class_names), height_width(size) if size else None
+    if jax.process_count() > 1:  # all have to read the same checkpoint
+        return load(run_tensors(folder), *known)
+    held = functools.partial(checkpoint.tensors, folder)
+    return checkpoint.attempt(folder, run.step(), lambda found: load(_parameters(held(found)), *known))
 
 
 def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, ...], tuple[int, int] | None]:
@@ -114,7 +122,10 @@ def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, 
 
 def run_tensors(folder: str | os.PathLike) -> dict[str, Any]:
     """Returns the parameters of a run as lazy tensors, by their paths without the variable collection."""
-    held = checkpoint.lazy_params(folder, open_run(folder).step())
+    return _parameters(checkpoint.lazy_params(folder, open_run(folder).step()))
+
+
+def _parameters(held: Mapping[str, Any]) -> dict[str, Any]:
     parts = {tuple(path.split("/", 1)): tensor for path, tensor in held.items()}
     return {path: tensor for (collection, path), tensor in parts.items() if collection not in AUXILIARY}
 

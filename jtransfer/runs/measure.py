@@ -23,6 +23,7 @@ from jtransfer.runs.open import StoredRun
 from jtransfer.runs.stream import spec_of
 from jtransfer.training import checkpoint
 from jtransfer.training import step as steps
+from jtransfer.training.state import AUXILIARY
 
 NAMED = ("train", "validation", "test")
 
@@ -67,7 +68,7 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
         named, split = split, config.data[split]
         if not split:
             raise InputError(f"the run has no {named} split; give another one, such as --split=test, or an expression")
-    found = checkpoint.resolve(run.folder, run.step(step))
+    checkpoint.resolve(run.folder, run.step(step))
     whole = datasets.open(spec_of(config.data, config.modality, config.task) | {"name": where}, split)
     if named and jax.process_index() == 0 and (line := fingerprint.changes(run.folder, named, whole)):
         print(line, file=sys.stderr, flush=True)
@@ -80,7 +81,8 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
     if run.task.generates == "targets" and config.generate.num_examples:
         names.append("generation")
     evaluators = [EVALUATORS[name](context, split) for name in names]
-    variables = run.variables(found)
+    found, loaded = checkpoint.load(run.folder, run.step(step))
+    variables = {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
     variables = jax.tree.map(sharding.place, variables, sharding.of_params(variables, mesh, "replicate"))
     told = (pair for evaluate in evaluators for pair in evaluate(variables))
     metrics = {name: float(value) for name, value in told if not (isinstance(value, np.ndarray) and value.ndim)}

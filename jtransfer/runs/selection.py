@@ -1,15 +1,18 @@
 """Which checkpoint is a run's model: the best by the validation split so far, or the last."""
 
 import math
+import sys
 from typing import Any
 
 import jax
 
+from jtransfer.core.errors import InputError
 from jtransfer.runs import assemble, evaluation
 from jtransfer.training import checkpoint
 from jtransfer.training.state import TrainState
 
 Run = Any  # build.Run
+Position = Any  # train.Position
 
 
 def is_better(score: float, best: float | None, *, or_equal: bool = False) -> bool:
@@ -17,21 +20,40 @@ def is_better(score: float, best: float | None, *, or_equal: bool = False) -> bo
     return not math.isnan(score) and (best is None or score > best or (or_equal and score == best))
 
 
-def state(run: Run, last: TrainState, number: int, step: int | None) -> TrainState:
-    """Returns the state that a phase ends with: that of the selected step, at the step of the last one.
+def state(run: Run, last: TrainState, position: Position) -> tuple[TrainState, Position]:
+    """Returns the position, and the state that a phase ends with: that of the selected step, at the step of the last.
+
+    If the checkpoint of the selected step is damaged, the best of those that are whole is selected, or else the last
+    state, with a line on standard error that says so.
 
     Args:
       run: the run, whose checkpoint of the selected step is written.
       last: the last state.
-      number: of the phase.
-      step: the best step of the run so far, of equals the last; None if nothing was evaluated on the validation split.
+      position: where the run is. `selected` is the best step so far, of equals the last; None if nothing was evaluated
+        on the validation split.
     """
-    if run.config.model_selection == "last" or step in (None, int(last.step)):
-        return last
+    at, chosen = int(last.step), position.selected
+    if run.config.model_selection == "last" or chosen in (None, at):
+        return last, position
+    others = {step: score for step, score in checkpoint.scored(run.folder) if step not in (chosen, at)}
+    scores = {chosen: position.selected_score, **others, at: None}
+    found, step, damage = last, at, []
+    for step in scores:
+        try:
+            found = last if step == at else _restored(run, last, position.number, step)
+            break
+        except InputError as error:
+            damage.append(str(error).partition("; name another")[0])
+    if damage and jax.process_index() == 0:
+        print("; ".join([*damage, f"the phase ends with step {step} instead"]), file=sys.stderr, flush=True)
+    return found.replace(step=last.step), position._replace(selected=step, selected_score=scores[step])
+
+
+def _restored(run: Run, last: TrainState, number: int, step: int) -> TrainState:
     position = checkpoint.position(run.folder, step)
     like = assemble.abstract(run, position["number"])
     frozen = last.frozen if position["number"] == number else None
-    return checkpoint.restore(run.folder, step, like, position, frozen=frozen).replace(step=last.step)
+    return checkpoint.restore(run.folder, step, like, position, frozen=frozen)
 
 
 def announce(run: Run, writer: Any, phase: str, last: int, step: int | None, score: float | None) -> None:

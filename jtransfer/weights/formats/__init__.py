@@ -56,11 +56,12 @@ def open(path: str | os.PathLike) -> Opened:
     return _branch(opened, path, branch) if branch else opened
 
 
-def open_own(root: str | os.PathLike) -> Opened:
+def open_own(root: str | os.PathLike, most: int | None = None) -> Opened:
     """Opens the arrays of one tree of an Orbax checkpoint that was written here, such as a run's, by their whole paths.
 
     Args:
       root: the folder of the tree, local or an address such as `gs://bucket/path`.
+      most: the bytes that all arrays together may have; by default a multiple of those of the files.
 
     Raises:
       InputError: it is damaged; the text names the folder and the reason.
@@ -69,7 +70,7 @@ def open_own(root: str | os.PathLike) -> Opened:
 
     root = os.fspath(root)
     with _naming(root):
-        return _named(orbax.read_own(root), root)
+        return _named(orbax.read_own(root, most), root)
 
 
 def split(path: str | os.PathLike) -> tuple[str, str]:

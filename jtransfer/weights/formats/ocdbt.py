@@ -33,7 +33,7 @@ def check(root: str, limit: int) -> None:
     for name in os.listdir(root):
         if name.startswith("manifest."):
             manifest = File(os.path.join(root, name))
-            _measure(manifest.read(0, manifest.size), "manifest", _SMALL)
+            _measure(manifest[0 : _SMALL + 1], "manifest", _SMALL)
     base = ts.KvStore.open({"driver": "file", "path": root + "/"}).result()
     versions = ts.ocdbt.dump(base).result()["versions"]
     pending = [(v["root"]["location"], v["root_height"]) for v in versions[-1:] if "root" in v]
@@ -43,18 +43,21 @@ def check(root: str, limit: int) -> None:
         if location in seen:
             continue
         seen.add(location)
-        limit -= _measure(_node(root, location), "node", _SMALL if height else min(limit, _NODE))
+        most = _SMALL if height else min(limit, _NODE)
+        limit -= _measure(_node(root, location, most), "node", most)
         if height:
             entries = ts.ocdbt.dump(base, location).result()["entries"]
             pending += [(entry["location"], height - 1) for entry in entries]
 
 
-def _node(root: str, location: str) -> bytes:
-    """The encoded node at "btreenode:<base>:<path>:<offset>:<length>"."""
+def _node(root: str, location: str, most: int) -> bytes:
+    """The encoded node at "btreenode:<base>:<path>:<offset>:<length>", of at most so many bytes."""
     _, base, path, start, length = location.split(":")
     path = unquote(base) + unquote(path)
     if os.path.isabs(path) or {"..", "."} & set(path.split("/")):
         raise Malformed(f"has its index in {path!r}, which is not below its folder")
+    if int(length) > most:
+        raise Malformed(f"has an OCDBT node of {int(length):,} bytes")
     return File(os.path.join(root, path)).read(int(start), int(length))
 
 

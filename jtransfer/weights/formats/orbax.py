@@ -1,9 +1,10 @@
 """Orbax checkpoint folders, through their JSON metadata and TensorStore; nothing of the saved tree's types is made."""
 
+import contextlib
 import json
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ METADATA = "_METADATA"
 ITEMS = ("state", "pytree", "params", "default", "model")
 _NOT_ARRAYS = ("None", "string", "Dict", "List", "Tuple", "Unknown")
 _MAX_FILES = 1_000_000
+_MAX_HOLES = 10_000  # in a file
+_LARGE = 1 << 20  # bytes of a file in which holes are looked for
 _POOL = "cache_pool#ocdbt"  # keeps the index unpacked, not the arrays
 _CACHED = 128 << 20  # bytes of it
 _UNPACKED = 256 << 20  # bytes of chunks of arrays that are kept unpacked, of checkpoints of one's own
@@ -39,36 +42,56 @@ def item(folder: str) -> str | None:
 def read(folder: str) -> Opened:
     """Opens the arrays of an Orbax checkpoint in a local folder, checked before TensorStore sees them."""
     inside = item(folder) or "."
-    root = os.path.abspath(os.path.join(folder, inside))
-    file = File(os.path.join(root, METADATA))
-    header = json_header.parse(file.read(0, file.size))
-    entries, left_out = _entries(header)
-    size = _size(root)
-    if _in_database(root, header):
-        ocdbt.check(root, 64 * size + 2**24)
     context = ts.Context({_POOL: {"total_bytes_limit": _CACHED}})
-    tensors = _arrays({"driver": "file", "path": root + "/"}, _in_database(root, header), header, entries, context)
+    tensors, left_out, size = _checked(os.path.abspath(os.path.join(folder, inside)), context)
     check_total(tensors, size)
     tensors, unwrapped, beside = unwrap_paths(tensors)
     outer = () if inside == "." else (inside.removesuffix("/.") + "/",)
     return Opened(tensors, "orbax", (*outer, *unwrapped), (*left_out, *beside))
 
 
-def read_own(root: str) -> Opened:
-    """Opens the arrays of one tree of an Orbax checkpoint, by their whole paths.
+def read_own(root: str, most: int | None = None) -> Opened:
+    """Opens the arrays of one tree of an Orbax checkpoint, by their whole paths; a local one is checked as by `read`.
 
-    It is for checkpoints of one's own, which are not checked as `read` checks them. A chunk that is unpacked is kept
-    for a while, so that devices which read parts of the same chunk do not unpack it again.
+    A chunk that is unpacked is kept for a while, so that devices which read parts of the same chunk do not unpack it
+    again.
 
     Args:
       root: the folder of the tree, local or an address such as `gs://bucket/path`.
+      most: the bytes that all arrays together may have, where that is known; otherwise a multiple of those of the
+        files of a local folder.
     """
-    header = json_header.parse((epath.Path(root) / METADATA).read_bytes())
+    pools = ts.Context({_POOL: {"total_bytes_limit": _CACHED}, "cache_pool": {"total_bytes_limit": _UNPACKED}})
+    if "://" in root:
+        header = json_header.parse((epath.Path(root) / METADATA).read_bytes())
+        entries, left_out = _entries(header)
+        in_database = header.get("use_ocdbt", (epath.Path(root) / ocdbt.MANIFEST).exists())
+        return Opened(
+            _arrays(root.rstrip("/") + "/", in_database, header, entries, pools), "orbax", (), tuple(left_out)
+        )
+    root = os.path.abspath(root)
+    if os.path.islink(root):
+        raise Malformed("is a link in place of a folder")
+    _check_links(root)
+    tensors, left_out, size = _checked(root, pools)
+    if most is None:
+        check_total(tensors, size)
+    elif (total := sum(tensor.nbytes for tensor in tensors.values())) > most:
+        raise Malformed(f"tensors declare {total:,} bytes, where {most:,} are expected")
+    return Opened(tensors, "orbax", (), left_out)
+
+
+def _checked(root: str, context: ts.Context) -> tuple[dict[str, Lazy], tuple[str, ...], int]:
+    """The arrays of a tree in a local folder by path, what is no array, and the bytes of all files."""
+    file = File(os.path.join(root, METADATA))
+    header = json_header.parse(file[0 : json_header.MAX_BYTES + 1])
     entries, left_out = _entries(header)
-    base = root.rstrip("/") + "/" if "://" in root else {"driver": "file", "path": f"{os.path.abspath(root)}/"}
-    pools = {_POOL: {"total_bytes_limit": _CACHED}, "cache_pool": {"total_bytes_limit": _UNPACKED}}
-    tensors = _arrays(base, _in_database(root, header), header, entries, ts.Context(pools))
-    return Opened(tensors, "orbax", (), tuple(left_out))
+    size = _size(root)
+    in_database = header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST)))
+    if in_database:
+        ocdbt.check(root, 64 * size + 2**24)
+    base = {"driver": "file", "path": root + "/"}
+    return _arrays(base, in_database, header, entries, context), tuple(left_out), size
 
 
 def _entries(header: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -100,10 +123,6 @@ def _key(key: Any) -> str:
     raise Malformed(f"Orbax metadata has the key {json.dumps(key)[:100]}, which is not a plain name")
 
 
-def _in_database(root: str, header: dict[str, Any]) -> bool:
-    return header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST)))
-
-
 def _arrays(
     base: str | dict[str, str], in_database: bool, header: dict[str, Any], entries: dict[str, str], context: ts.Context
 ) -> dict[str, Lazy]:
@@ -133,7 +152,7 @@ def _lazy(store: ts.KvStore, name: str, key: str, version: int, context: ts.Cont
     return Lazy(shape, dtype, lambda: window(...), window)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _damage(what: str) -> Iterator[None]:
     """TensorStore reports damage by several types."""
     try:
@@ -146,11 +165,50 @@ def _damage(what: str) -> Iterator[None]:
 
 
 def _size(root: str) -> int:
-    """The bytes of all files below a folder."""
+    """The bytes of all files below a folder.
+
+    Raises:
+      Malformed: something there is no regular file, such as a pipe, which would be waited for; or they are too many.
+    """
     total, count = 0, 0
     for folder, folders, names in os.walk(root):
         count += len(names) + len(folders)
         if count > _MAX_FILES:
             raise Malformed(f"has over {_MAX_FILES:,} files")
-        total += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
+        for name in folders:
+            if os.path.islink(os.path.join(folder, name)):
+                raise Malformed(f"has the link {name!r} in place of a folder")
+        total += sum(_regular(os.path.join(folder, name)) for name in names)
     return total
+
+
+def _check_links(root: str) -> None:
+    """Raises `Malformed` if a link below a folder leads out of it."""
+    for folder, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            path = os.path.join(folder, name)
+            if os.path.islink(path) and not _is_below(os.path.realpath(path), os.path.realpath(root)):
+                raise Malformed(f"has the link {name!r}, which leads out of it")
+
+
+def _is_below(path: str, root: str) -> bool:
+    return os.path.commonpath([path, root]) == root
+
+
+def _regular(path: str) -> int:
+    """The bytes of a file, without the holes of a large one, which are nowhere."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise Malformed(f"has {os.path.basename(path)!r}, which is not a regular file")
+    return status.st_size if status.st_size < _LARGE else _stored(path, status.st_size)
+
+
+def _stored(path: str, size: int) -> int:
+    held, at = 0, 0
+    with open(path, "rb") as file, contextlib.suppress(OSError):  # there is no more, or it is not known of holes
+        for _ in range(_MAX_HOLES):
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            held += at - start
+        return size
+    return held

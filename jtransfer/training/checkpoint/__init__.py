@@ -1,0 +1,37 @@
+"""Checkpoints of a run: asynchronous, whole or not there, checked when they are read, and without the frozen part.
+
+    workdir/base/<phase>/          what is frozen in the phase, written once at its start
+    workdir/checkpoints/<step>/    what changes: state (step, rng, trainable, model_state, ema) and optimizer
+
+The last checkpoints are kept, and for each of them the best by then. Each states the checksums of all that it holds,
+and whoever reads one checks them: what is damaged is passed over, with a line that says so, for the next one that is
+whole. A run may be read while it goes on; readers write nothing.
+"""
+
+from jtransfer.training.checkpoint.base import write_base
+from jtransfer.training.checkpoint.choosing import attempt, best, latest_position, position, resolve, scored
+from jtransfer.training.checkpoint.damage import Damaged
+from jtransfer.training.checkpoint.reading import lazy_params, load, load_params, tensors
+from jtransfer.training.checkpoint.restoring import Resumed, restore, resume
+from jtransfer.training.checkpoint.saving import Checkpoints, open_checkpoints, save
+
+__all__ = [
+    "Checkpoints",
+    "Damaged",
+    "Resumed",
+    "attempt",
+    "best",
+    "latest_position",
+    "lazy_params",
+    "load",
+    "load_params",
+    "open_checkpoints",
+    "position",
+    "resolve",
+    "restore",
+    "resume",
+    "save",
+    "scored",
+    "tensors",
+    "write_base",
+]
