@@ -1,6 +1,11 @@
-"""The model of a library of torch's that a checkpoint is for, run live."""
+"""The model of a library of torch's that a checkpoint is for, run live.
+
+The library is given what was read here, tensors and the content of config files, and never the folder: it would follow
+what the files there name, which may be code, other files or other repositories.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +15,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.proof import traces
 from jtransfer.weights import Checkpoint, ModelSpec, formats, maps
 from jtransfer.weights.formats import transformers_flax
+from jtransfer.weights.identify import sentence_transformers
 from jtransfer.weights.maps.open_clip import SIZES
 from jtransfer.weights.report import Report
 
@@ -49,7 +55,14 @@ def run(
     """
     torch = _import("torch")
     files = checkpoint.configs
-    reference = _builder(report.scheme, files)(checkpoint.path, spec, files.get("config.json", {}))
+    build = _builder(report.scheme, files)
+    try:
+        reference = build(checkpoint.path, spec, inert(files.get("config.json", {})))
+    except InputError:
+        raise
+    except Exception as error:  # of a library that is given what somebody's files state
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(f"--verify: the library does not build the model: {type(error).__name__}: {said}") from error
     reference.module.eval()
     with torch.no_grad(), traces.record(reference.module, spec.model) as seen:
         try:
@@ -70,8 +83,8 @@ def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[Path, ModelSpec
         return _BY_NAMES[library]
     if "architecture" in config:
         return _timm
-    if "modules.json" in files:
-        return _sentence_transformers
+    if sentence_transformers.MODULES in files:
+        return partial(_sentence_transformers, sentence_transformers.pooling(files))
     if "model_type" in config:
         return _transformers
     if scheme not in _LIBRARIES:
@@ -83,15 +96,23 @@ def _timm(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     timm = _import("timm")
     names = (name.split(".")[0] for name in (*spec.aliases, spec.name))
     known = [name for name in names if timm.is_model(name)]
-    name, args = (known[0], config.get("model_args") or {}) if known else _named("timm", spec)
-    return _filled(timm.create_model(name, **args | {"num_classes": spec.model.num_classes}), path)
+    name, args = (known[0], _arguments(spec, config)) if known else _named("timm", spec)
+    args |= {"num_classes": spec.model.num_classes, "pretrained": False}
+    return _filled(timm.create_model(name, **args), path)
+
+
+def _arguments(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of timm's arguments in a config.json that change the model; none of them names a file or an address."""
+    table = getattr(maps.family(spec.model), "TIMM", {})
+    stated = config.get("model_args") or {}
+    return {key: value for key, value in stated.items() if key in table or key in ("in_chans", "ls_init_value")}
 
 
 def _timm_of_jax(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    """timm reads the .npz files of ViT-AugReg and big_vision itself."""
+    """timm reads the .npz files of ViT-AugReg and big_vision itself, with numpy, which does not unpickle."""
     timm = _import("timm")
     name, args = _named("timm", spec)
-    model = timm.create_model(name, **args | {"num_classes": spec.model.num_classes})
+    model = timm.create_model(name, **args | {"num_classes": spec.model.num_classes, "pretrained": False})
     model.load_pretrained(str(path))
     return Reference(model, model, f"timm's {type(model).__name__}")
 
@@ -123,21 +144,30 @@ def _torch(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
     return _filled(family.reference(_import("torch"), spec.model, formats.open(path)), path)
 
 
-def _transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
+def _transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any], called: str = "") -> Reference:
+    """A model of transformers.
+
+    Args:
+      path, spec, config: as for all.
+      called: the class; by default the one that config.json names.
+    """
     transformers = _import("transformers")
-    stated = config.get("architectures") or maps.family(spec.model).transformers(spec.model)["architectures"]
+    stated = [called] if called else config.get("architectures") or _class_of(spec)
     known = getattr(transformers, str(stated[0]), None)
     if not (isinstance(known, type) and issubclass(known, transformers.PreTrainedModel)):
         raise InputError(f"transformers has no class {stated[0]!r}, which config.json names; store activations.npz")
-    how = {"output_loading_info": True, "attn_implementation": "eager", "dtype": "float32"}
-    folder, tensors = path if path.is_dir() else path.parent, formats.open(path)
-    if transformers_flax.is_transformers_flax(tensors):
-        torch = _import("torch")
-        held = {name: torch.from_numpy(np.array(x.read())) for name, x in transformers_flax.as_torch(tensors).items()}
-        stated = known.config_class.from_pretrained(folder, local_files_only=True)
-        model, info = known.from_pretrained(None, config=stated, state_dict=held, **how)
-    else:
-        model, info = known.from_pretrained(folder, local_files_only=True, **how)
+    tensors = formats.open(path)
+    flax = transformers_flax.is_transformers_flax(tensors)
+    model, info = known.from_pretrained(
+        None,
+        config=known.config_class.from_dict(dict(config)),
+        state_dict=_held(transformers_flax.as_torch(tensors) if flax else tensors),
+        output_loading_info=True,
+        attn_implementation="eager",
+        dtype="float32",
+        local_files_only=True,
+        trust_remote_code=False,
+    )
     if info["missing_keys"] or info["mismatched_keys"]:
         raise InputError(f"{path}: transformers does not find {sorted(info['missing_keys'])[:5]}")
 
@@ -148,13 +178,31 @@ def _transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Ref
     return Reference(model, call, f"transformers' {type(model).__name__}")
 
 
-def _sentence_transformers(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
-    package, folder = _import("sentence_transformers"), path if path.is_dir() else path.parent
-    model = package.SentenceTransformer(
-        str(folder), device="cpu", local_files_only=True, model_kwargs={"attn_implementation": "eager"}
-    ).eval()
-    inner = next(module for module in model.modules() if isinstance(module, _import("transformers").PreTrainedModel))
-    return Reference(inner, lambda inputs: model(dict(inputs)), "sentence_transformers' SentenceTransformer")
+def _class_of(spec: ModelSpec) -> list[str]:
+    """The `architectures` of a model in transformers."""
+    return maps.family(spec.model).transformers(spec.model)["architectures"]
+
+
+def _sentence_transformers(
+    pooling: tuple[str, bool], path: Path, spec: ModelSpec, config: Mapping[str, Any]
+) -> Reference:
+    """transformers' model with the pooling and the normalisation of sentence-transformers after it."""
+    _import("sentence_transformers")
+    try:
+        from sentence_transformers.sentence_transformer import modules
+    except ImportError:  # before version 6
+        from sentence_transformers import models as modules
+    encoder, (mode, normalize) = _transformers(path, spec, config, _class_of(spec)[0]), pooling
+    after = [modules.Pooling(spec.model.width, pooling_mode=mode), *([modules.Normalize()] if normalize else [])]
+
+    def call(inputs: Any) -> Any:
+        found = {"token_embeddings": encoder.call(inputs)[0], "attention_mask": inputs["attention_mask"]}
+        for module in after:
+            found = module(found)
+        return found
+
+    named = " and ".join(["Pooling", *(["Normalize"] if normalize else [])])
+    return Reference(encoder.module, call, f"sentence_transformers' {named} of {encoder.name}")
 
 
 def _open_clip(path: Path, spec: ModelSpec, config: Mapping[str, Any]) -> Reference:
@@ -179,14 +227,35 @@ _BY_NAMES = {  # that no other library has
 
 
 def _filled(model: Any, path: Path, without: Sequence[str] = ()) -> Reference:
-    torch = _import("torch")
-    tensors = {name: tensor for name, tensor in formats.open(path).items() if name not in without}
-    tensors = {name: torch.from_numpy(np.array(tensor.read())) for name, tensor in tensors.items()}
     try:
-        model.load_state_dict(tensors, strict=True)
+        model.load_state_dict(_held(formats.open(path), without), strict=True)
     except RuntimeError as error:
         raise InputError(f"{path}: the reference does not take these tensors: {error}") from None
     return Reference(model, model, f"{type(model).__module__.split('.')[0]}'s {type(model).__name__}")
+
+
+def _held(tensors: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
+    """The tensors of a checkpoint as torch's; numbers that numpy does not know become float32."""
+    torch = _import("torch")
+    arrays = {name: np.array(tensor.read()) for name, tensor in tensors.items() if name not in without}
+    own = {name: x.astype(np.float32) if x.dtype.kind == "V" or x.dtype.num > 255 else x for name, x in arrays.items()}
+    return {name: torch.from_numpy(x) for name, x in own.items()}
+
+
+_FOLLOWED = frozenset(
+    (
+        *("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "custom_pipelines"),
+        *("custom_generate", "trust_remote_code", "use_kernels", "name_or_path"),
+    )
+)
+"""Keys of a config.json that have a library import code, or fetch something."""
+
+
+def inert(config: Any) -> Any:
+    """Returns the content of a config.json, however deep, without what has a library follow to other files or code."""
+    if isinstance(config, dict):
+        return {key: inert(value) for key, value in config.items() if key not in _FOLLOWED and key[:1] != "_"}
+    return [inert(value) for value in config] if isinstance(config, list) else config
 
 
 def _tensors(inputs: Any, torch: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jtransfer import models
+from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights import stated as descriptions
@@ -85,7 +86,7 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
     """
     checkpoint = checkpoints.open(source)
     if own := checkpoint.manifest:
-        name = model or own["model"]["name"]
+        name = model or _named(own["model"]["name"], checkpoint)
         made = manifest.create(name, own["model"]["fields"], **overrides)
         return ModelSpec(name, made, checkpoint.class_names)
     detection = recognise(checkpoint, model, **overrides)
@@ -95,6 +96,16 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
     made = models.create(detection.model, **detection.fields)
     names = checkpoint.class_names if len(checkpoint.class_names) == made.num_classes else ()
     return ModelSpec(detection.model, made, names, checkpoint.aliases, detection.unsure)
+
+
+def _named(name: str, checkpoint: checkpoints.Checkpoint) -> str:
+    """The name of a model in a source.json, unless it is the address of code, which is run if the user names it."""
+    if registry.is_address(name):
+        raise InputError(
+            f"{checkpoint.name}: its source.json has the model {name!r}, which is code; no code that a file names is "
+            f"run. If it is yours, name it: weights.restore(…, model={name!r}), --config.model.name, or convert --model"
+        )
+    return name
 
 
 def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **overrides: Any) -> Detection | None:
