@@ -14,6 +14,7 @@ from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command
 from jtransfer.core.errors import InputError
+from jtransfer.core.new_folder import tell_leftovers
 
 
 def main(argv: list[str]) -> None:
@@ -32,6 +33,7 @@ def main(argv: list[str]) -> None:
     from jtransfer.weights.identify import manifest
 
     checkpoint, dest = weights.open(rest[0], ignore=ignore.value), rest[1]
+    tell_leftovers(dest)
     spec, report = convert(checkpoint, dest, model=name.value or None)
     print(report)
     if spec.unsure:

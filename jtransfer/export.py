@@ -21,6 +21,7 @@ from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
+from jtransfer.core.new_folder import tell_leftovers
 
 
 def main(argv: list[str]) -> None:
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> None:
             f"--format={'|'.join(FORMATS)}"
         )
     source, dest = rest
+    tell_leftovers(dest)
     export(source, dest, format.value, step=step_of(step.value))
     print(f"{source} → {dest} ({format.value})")
 

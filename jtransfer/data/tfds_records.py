@@ -1,6 +1,7 @@
 """Reads data sets that TensorFlow Datasets has prepared as array_record files, without TensorFlow.
 
-Only the prepared files are read: the Python code of a data set never runs, and nothing is downloaded.
+Only the prepared files are read: the Python code of a data set never runs, nor any that its files name, and nothing is
+downloaded.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jtransfer.core.errors import InputError, nearest
+from jtransfer.data import tfds_features
 from jtransfer.data.source import Source
 
 _READ_AT_ONCE = 4096
@@ -25,15 +27,26 @@ def builder(name: str, spec: Mapping) -> Any:
       spec: `dir` is the folder of prepared data sets, by default the environment's TFDS_DATA_DIR.
 
     Raises:
-      InputError: The data set is not prepared there.
+      InputError: The data set is not prepared there, or has features that are not TFDS's own.
     """
     from tensorflow_datasets.core import read_only_builder  # half a second, for those who use it
 
     directory = os.path.expanduser(spec.get("dir") or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     try:
-        return read_only_builder.builder_from_files(name, data_dir=directory)
+        folder = _folder(name, directory, read_only_builder._find_builder_dir)
     except ValueError:
-        raise InputError(_not_found(name, directory)) from None
+        folder = None
+    if folder is None:
+        raise InputError(_not_found(name, directory))
+    tfds_features.check(Path(folder))
+    return read_only_builder.builder_from_directory(folder)
+
+
+def _folder(name: str, directory: str, find: Callable[..., Any]) -> Any:
+    """The folder of a data set by TFDS's own search, which notes its steps and needs a place for that."""
+    from tensorflow_datasets.core.utils import error_utils
+
+    return error_utils.reraise_with_context(ValueError)(find)(name, data_dir=directory)
 
 
 def _not_found(name: str, directory: str) -> str:

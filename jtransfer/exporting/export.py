@@ -220,9 +220,12 @@ def _beside(sources: Sequence[weights.Source], names: Iterable[str]) -> Iterator
 
 def _file(source: weights.Source, name: str) -> Path | None:
     """A file beside a checkpoint; None also where the checkpoint is gone, as the source of a run may be."""
+    opened = weights.open(source)
     try:
-        return weights.open(source).file(name)
+        return opened.file(name)
     except InputError:
+        if os.path.lexists(os.path.join(opened.name, name)):  # it is there, and refused
+            raise
         return None
 
 

@@ -1,7 +1,12 @@
-"""The model of a library of torch's that a checkpoint is for, run live."""
+"""The model of a library of torch's that a checkpoint is for, run live.
+
+The library is given what was read here, tensors and the content of config files, and never the folder: it would follow
+what the files there name, which may be code, other files or other repositories.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +14,8 @@ import numpy as np
 
 from jtransfer.core.errors import InputError, some
 from jtransfer.proof import traces
-from jtransfer.weights import Checkpoint, ModelSpec, formats, maps, subtree
-from jtransfer.weights.formats import choice, transformers_flax
+from jtransfer.weights import Checkpoint, ModelSpec, maps, subtree
+from jtransfer.weights.identify import sentence_transformers
 from jtransfer.weights.maps.open_clip import SIZES
 from jtransfer.weights.report import Report
 
@@ -51,19 +56,8 @@ class _Source(NamedTuple):
         return self.checkpoint.path
 
     @property
-    def folder(self) -> Path:
-        return self.path if self.path.is_dir() else self.path.parent
-
-    @property
     def config(self) -> Mapping[str, Any]:
-        return self.checkpoint.configs.get("config.json", {})
-
-    @property
-    def is_folders(self) -> bool:
-        """Whether a library that is given the folder reads these tensors: all of its first weights file."""
-        first = next((name for name in choice.ORDER if (self.folder / name).is_file()), "")
-        whole = not (self.report.prefix or self.checkpoint.subtree or self.checkpoint.ignored)
-        return whole and (self.path.is_dir() or self.path.name == first)
+        return inert(self.checkpoint.configs.get("config.json", {}))
 
     def fresh(self, module: Any) -> set[str]:
         """The names of the module's tensors that the conversion drew anew."""
@@ -99,7 +93,14 @@ def run(
     checkpoint = dataclasses.replace(checkpoint)  # the file is opened anew
     tensors = checkpoint.tensors
     network = subtree.below(tensors, report.prefix) if report.prefix else tensors
-    reference = _builder(report.scheme, checkpoint.configs)(_Source(checkpoint, network, spec, report))
+    build, source = _builder(report.scheme, checkpoint.configs), _Source(checkpoint, network, spec, report)
+    try:
+        reference = build(source)
+    except InputError:
+        raise
+    except Exception as error:  # of a library that is given what somebody's files state
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(f"--verify: the library does not build the model: {type(error).__name__}: {said}") from error
     reference.module.eval()
     with torch.no_grad(), traces.record(reference.module, spec.model) as seen:
         try:
@@ -120,8 +121,8 @@ def _builder(scheme: str, files: Mapping[str, Any]) -> Callable[[_Source], Refer
         return _BY_NAMES[library]
     if "architecture" in config:
         return _timm
-    if "modules.json" in files:
-        return _sentence_transformers
+    if sentence_transformers.MODULES in files:
+        return partial(_sentence_transformers, sentence_transformers.pooling(files))
     if "model_type" in config:
         return _transformers
     if scheme not in _LIBRARIES:
@@ -133,15 +134,23 @@ def _timm(source: _Source) -> Reference:
     timm, spec = _import("timm"), source.spec
     names = (name.split(".")[0] for name in (*spec.aliases, spec.name))
     known = [name for name in names if timm.is_model(name)]
-    name, args = (known[0], source.config.get("model_args") or {}) if known else _named("timm", spec)
-    return _filled(timm.create_model(name, **args | {"num_classes": spec.model.num_classes}), source)
+    name, args = (known[0], _arguments(spec, source.config)) if known else _named("timm", spec)
+    args |= {"num_classes": spec.model.num_classes, "pretrained": False}
+    return _filled(timm.create_model(name, **args), source)
+
+
+def _arguments(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of timm's arguments in a config.json that change the model; none of them names a file or an address."""
+    table = getattr(maps.family(spec.model), "TIMM", {})
+    stated = config.get("model_args") or {}
+    return {key: value for key, value in stated.items() if key in table or key in ("in_chans", "ls_init_value")}
 
 
 def _timm_of_jax(source: _Source) -> Reference:
-    """timm reads the .npz files of ViT-AugReg and big_vision itself."""
+    """timm reads the .npz files of ViT-AugReg and big_vision itself, with numpy, which does not unpickle."""
     timm = _import("timm")
     name, args = _named("timm", source.spec)
-    model = timm.create_model(name, **args | {"num_classes": source.spec.model.num_classes})
+    model = timm.create_model(name, **args | {"num_classes": source.spec.model.num_classes, "pretrained": False})
     model.load_pretrained(str(source.path))
     return Reference(model, model, f"timm's {type(model).__name__}")
 
@@ -172,19 +181,28 @@ def _torch(source: _Source) -> Reference:
     return _filled(maps.family(model).reference(_import("torch"), model, source.used()), source)
 
 
-def _transformers(source: _Source) -> Reference:
-    transformers, model = _import("transformers"), source.spec.model
-    stated = source.config.get("architectures") or maps.family(model).transformers(model)["architectures"]
+def _transformers(source: _Source, called: str = "") -> Reference:
+    """A model of transformers.
+
+    Args:
+      source: as for all.
+      called: the class; by default the one that config.json names.
+    """
+    transformers = _import("transformers")
+    stated = [called] if called else source.config.get("architectures") or _class_of(source.spec)
     known = getattr(transformers, str(stated[0]), None)
     if not (isinstance(known, type) and issubclass(known, transformers.PreTrainedModel)):
         raise InputError(f"transformers has no class {stated[0]!r}, which config.json names; store activations.npz")
-    how = {"output_loading_info": True, "attn_implementation": "eager", "dtype": "float32"}
-    flax = transformers_flax.is_transformers_flax(formats.open(source.path))
-    if source.is_folders and not flax:
-        model, info = known.from_pretrained(source.folder, local_files_only=True, **how)
-    else:
-        stated = known.config_class.from_pretrained(source.folder, local_files_only=True)
-        model, info = known.from_pretrained(None, config=stated, state_dict=_held(source.used()), **how)
+    model, info = known.from_pretrained(
+        None,
+        config=known.config_class.from_dict(dict(source.config)),
+        state_dict=_held(source.used()),
+        output_loading_info=True,
+        attn_implementation="eager",
+        dtype="float32",
+        local_files_only=True,
+        trust_remote_code=False,
+    )
     missing = {*info["missing_keys"]} - source.fresh(model)
     if missing or info["mismatched_keys"]:
         raise InputError(f"{source.path}: transformers does not find {sorted(missing)[:5]}")
@@ -196,15 +214,30 @@ def _transformers(source: _Source) -> Reference:
     return Reference(model, call, f"transformers' {type(model).__name__}")
 
 
-def _sentence_transformers(source: _Source) -> Reference:
-    if not source.is_folders:
-        raise InputError("sentence_transformers reads whole folders alone; store activations.npz")
-    model = _import("sentence_transformers").SentenceTransformer(
-        str(source.folder), device="cpu", local_files_only=True, model_kwargs={"attn_implementation": "eager"}
-    )
-    model = model.eval()
-    inner = next(module for module in model.modules() if isinstance(module, _import("transformers").PreTrainedModel))
-    return Reference(inner, lambda inputs: model(dict(inputs)), "sentence_transformers' SentenceTransformer")
+def _class_of(spec: ModelSpec) -> list[str]:
+    """The `architectures` of a model in transformers."""
+    return maps.family(spec.model).transformers(spec.model)["architectures"]
+
+
+def _sentence_transformers(pooling: tuple[str, bool], source: _Source) -> Reference:
+    """transformers' model with the pooling and the normalisation of sentence-transformers after it."""
+    _import("sentence_transformers")
+    try:
+        from sentence_transformers.sentence_transformer import modules
+    except ImportError:  # before version 6
+        from sentence_transformers import models as modules
+    spec = source.spec
+    encoder, (mode, normalize) = _transformers(source, _class_of(spec)[0]), pooling
+    after = [modules.Pooling(spec.model.width, pooling_mode=mode), *([modules.Normalize()] if normalize else [])]
+
+    def call(inputs: Any) -> Any:
+        found = {"token_embeddings": encoder.call(inputs)[0], "attention_mask": inputs["attention_mask"]}
+        for module in after:
+            found = module(found)
+        return found
+
+    named = " and ".join(["Pooling", *(["Normalize"] if normalize else [])])
+    return Reference(encoder.module, call, f"sentence_transformers' {named} of {encoder.name}")
 
 
 def _open_clip(source: _Source) -> Reference:
@@ -242,8 +275,27 @@ def _filled(model: Any, source: _Source, without: Sequence[str] = ()) -> Referen
 
 
 def _held(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a checkpoint as torch's; numbers that numpy does not know become float32."""
     torch = _import("torch")
-    return {name: torch.from_numpy(np.array(tensor.read())) for name, tensor in tensors.items()}
+    arrays = {name: np.array(tensor.read()) for name, tensor in tensors.items()}
+    own = {name: x.astype(np.float32) if x.dtype.kind == "V" or x.dtype.num > 255 else x for name, x in arrays.items()}
+    return {name: torch.from_numpy(x) for name, x in own.items()}
+
+
+_FOLLOWED = frozenset(
+    (
+        *("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "custom_pipelines"),
+        *("custom_generate", "trust_remote_code", "use_kernels", "name_or_path"),
+    )
+)
+"""Keys of a config.json that have a library import code, or fetch something."""
+
+
+def inert(config: Any) -> Any:
+    """Returns the content of a config.json, however deep, without what has a library follow to other files or code."""
+    if isinstance(config, dict):
+        return {key: inert(value) for key, value in config.items() if key not in _FOLLOWED and key[:1] != "_"}
+    return [inert(value) for value in config] if isinstance(config, list) else config
 
 
 def _tensors(inputs: Any, torch: Any) -> Any:

@@ -60,7 +60,7 @@ def check(source: weights.Source, dest: str | os.PathLike, spec: weights.ModelSp
     Raises:
       InputError: there is nothing to compare with, or it does not fit.
     """
-    model, variables, _ = weights.restore(dest)
+    model, variables, _ = weights.restore(dest, model=spec.name)
     checkpoint = weights.open(source)
     if stored := checkpoint.file(FILE):
         inputs, expected = _stored(stored, model)

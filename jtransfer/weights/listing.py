@@ -41,8 +41,8 @@ def lines(source: checkpoints.Source) -> Iterator[str]:
     if named:
         yield f"config.json calls it {', '.join(map(_printable, named))}"
     if own:
-        yield f"converted from {_printable(own['source'])} ({own['digest']})"
-        yield f"model: {own['model']['name']}{_fields(own['model']['fields'])}"
+        yield _printable(f"converted from {own['source']} ({own['digest']})")
+        yield _printable(f"model: {own['model']['name']}{_fields(own['model']['fields'])}")
         yield from _preprocessing(own["preprocessing"], manifest.FILE)
     else:
         yield from _recognised(checkpoint)

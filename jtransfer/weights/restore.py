@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jtransfer import models
+from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights import stated as descriptions
-from jtransfer.weights.identify import hf_config, manifest, within
+from jtransfer.weights.identify import hf_config, manifest, model_fields, within
 from jtransfer.weights.identify.detect import Detection, compare, detect, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
@@ -85,8 +86,9 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
     """
     checkpoint = checkpoints.open(source)
     if own := checkpoint.manifest:
-        name = model or own["model"]["name"]
+        name = model or _named(own["model"]["name"], checkpoint)
         made = manifest.create(name, own["model"]["fields"], **overrides)
+        model_fields.fit(own["model"]["fields"], checkpoint.tensors, f"{checkpoint.name}: {manifest.FILE}")
         return ModelSpec(name, made, checkpoint.class_names)
     detection = recognise(checkpoint, model, **overrides)
     if detection is None:
@@ -95,6 +97,16 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
     made = models.create(detection.model, **detection.fields)
     names = checkpoint.class_names if len(checkpoint.class_names) == made.num_classes else ()
     return ModelSpec(detection.model, made, names, checkpoint.aliases, detection.unsure)
+
+
+def _named(name: str, checkpoint: checkpoints.Checkpoint) -> str:
+    """The name of a model in a source.json, unless it is the address of code, which is run if the user names it."""
+    if registry.is_address(name):
+        raise InputError(
+            f"{checkpoint.name}: its source.json has the model {name!r}, which is code; no code that a file names is "
+            f"run. If it is yours, name it: weights.restore(…, model={name!r}), --config.model.name, or convert --model"
+        )
+    return name
 
 
 def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **overrides: Any) -> Detection | None:
@@ -112,6 +124,7 @@ def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **ov
       InputError: the files state what no model here has.
     """
     aliases, stated = checkpoint.aliases, descriptions.fields(checkpoint, model, overrides)
+    model_fields.fit(stated, checkpoint.tensors, f"{checkpoint.name}: config.json")
     called = [model] if model else hf_config.names(checkpoint.configs, aliases, stated)
 
     def tell(tensors: Mapping[str, Any]) -> Detection | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.core import rules
+from jtransfer.core import new_folder, rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.weights import maps
@@ -43,9 +43,12 @@ def save(
     if dest.exists():
         raise InputError(f"{dest} exists; give another path")
     tensors = to_tensors(variables, model, scheme=scheme)
-    partial = dest.with_name(dest.name + ".part")
-    WRITERS[format](tensors, partial)
-    partial.rename(dest)
+    partial = new_folder.beside(dest)
+    try:
+        WRITERS[format](tensors, partial)
+        partial.rename(dest)
+    finally:
+        partial.unlink(missing_ok=True)
     return dest
 
 

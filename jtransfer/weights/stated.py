@@ -115,6 +115,8 @@ _UNKNOWN = object()
 
 
 def _of_manifest(own: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    if registry.is_address(own["model"]["name"]):  # a class from elsewhere, which no model of the package is of
+        return {}
     made = manifest.create(own["model"]["name"], own["model"]["fields"])
     alike = type(made) is type(model)
     return {field.name: _value(made, field.name) for field in dataclasses.fields(made)} if alike else {}

@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 
 MODULES, POOLING = "modules.json", "1_Pooling/config.json"
 _KINDS = ("Transformer", "Pooling", "Normalize")
+_TYPES = {  # what versions call the classes of the package; any other name is of somebody's code
+    **{f"sentence_transformers.models.{end}": kind for kind in _KINDS for end in (kind, f"{kind}.{kind}")},
+    **{f"sentence_transformers.models.{kind.lower()}.{kind}": kind for kind in _KINDS},
+    **{f"sentence_transformers.sentence_transformer.modules.{kind}": kind for kind in _KINDS},
+    "sentence_transformers.base.modules.transformer.Transformer": "Transformer",
+    "sentence_transformers.sentence_transformer.modules.pooling.Pooling": "Pooling",
+    "sentence_transformers.base.modules.normalize.Normalize": "Normalize",
+}
 _POOLINGS = {"mean": None, "cls": "cls", "max": "max"}  # pooling there → field here, where None is the mean
 _MODES = {"mean": "mean", "unit_mean": "mean", "cls": "cls", "max": "max"}
 _OLD = {
@@ -33,16 +41,31 @@ def read(files: Mapping[str, Any]) -> dict[str, Any]:
     """
     if MODULES not in files:
         return {}
+    mode, normalize = pooling(files)
+    return {"head": "embed", "pooling": _POOLINGS[mode], "normalize": normalize}
+
+
+def pooling(files: Mapping[str, Any]) -> tuple[str, bool]:
+    """Returns the pooling, as sentence-transformers calls it, and whether the embedding is normalised.
+
+    Args and errors as for `read`; there is a modules.json.
+    """
     listed = [module if isinstance(module, dict) else {} for module in files[MODULES]]
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in listed]
-    if kinds not in (list(_KINDS), list(_KINDS[:2])):
-        raise _absent(f"{MODULES} has {', '.join(kinds)}; the models here have {', '.join(_KINDS)}")
+    types = [str(module.get("type")) for module in listed]
+    foreign = [name for name in types if name not in _TYPES]
+    if foreign and not foreign[0].startswith("sentence_transformers."):
+        raise _absent(f"{MODULES} has the class {foreign[0][:200]!r}; code from elsewhere is not run")
+    kinds = [_TYPES.get(name, name.rpartition(".")[2]) for name in types]
+    if foreign or kinds not in (list(_KINDS), list(_KINDS[:2])):
+        raise _absent(f"{MODULES} has {some(kinds)}; the models here have {', '.join(_KINDS)}")
+    if listed[0].get("path") not in ("", None):
+        raise _absent(f"{MODULES} has its encoder in {listed[0]['path']!r:.200}; give that folder")
     if POOLING not in files or listed[1].get("path") != POOLING.partition("/")[0]:
-        raise _absent(f"{MODULES} has its pooling in {listed[1].get('path')!r}, and there is no {POOLING}")
+        raise _absent(f"{MODULES} has its pooling in {listed[1].get('path')!r:.200}, and there is no {POOLING}")
     mode = _mode(files[POOLING])
     if mode not in _POOLINGS:
-        raise _absent(f"{POOLING} has pooling {mode!r}; the models here have {', '.join(_POOLINGS)}")
-    return {"head": "embed", "pooling": _POOLINGS[mode], "normalize": kinds[-1] == "Normalize"}
+        raise _absent(f"{POOLING} has pooling {mode!r:.200}; the models here have {', '.join(_POOLINGS)}")
+    return mode, kinds[-1] == "Normalize"
 
 
 def _mode(config: Mapping[str, Any]) -> str:

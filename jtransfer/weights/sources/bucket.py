@@ -10,6 +10,7 @@ from typing import Any
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 from jtransfer.weights.formats import choice, lazy
+from jtransfer.weights.sources import names
 from jtransfer.weights.sources.location import Location
 
 
@@ -20,7 +21,7 @@ def folder(address: str) -> Location:
     weights are fetched that `formats.choice` chooses, or all files below it if it is one of Orbax.
     """
     path, _, subtree = address.partition(":")
-    path = path.rstrip("/")
+    path = names.check(path.rstrip("/"), "gs://")
     stat = functools.cache(_stat)
     chosen = functools.cache(lambda: _chosen(path, stat))
 
@@ -89,11 +90,8 @@ def _files(path: str, stat: Callable[[str], Any]) -> Iterator[str]:
 def _names(path: str) -> list[str]:
     """The names in a folder."""
     with _failures(path):
-        names = [entry.name for entry in _remote(path).iterdir()]
-    for name in names:
-        if name in (".", ".."):
-            raise InputError(f"gs://{path} has an object called {name!r}; rename it")
-    return names
+        found = [entry.name for entry in _remote(path).iterdir()]
+    return [names.check(name, f"gs://{path}") for name in found if name]
 
 
 def _copied(path: str, entry: Any) -> Path:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 from jtransfer.weights.formats import choice, lazy
+from jtransfer.weights.sources import names
 from jtransfer.weights.sources.location import Location
 
 _TIMEOUT = 10  # seconds that the hub has to list a repository's files
@@ -101,11 +102,12 @@ class _Repository(NamedTuple):
         """Returns the local path of a file of the repository, or None if the repository does not have it.
 
         Raises:
-          InputError: the hub did not answer, or refused.
+          InputError: the hub did not answer, or refused, or the file has no name that a repository can have.
         """
         import huggingface_hub
         from huggingface_hub import errors
 
+        names.check(file, self.address)
         try:
             return Path(huggingface_hub.hf_hub_download(self.name, file, revision=self.revision))
         except errors.LocalEntryNotFoundError as error:

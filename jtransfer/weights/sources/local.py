@@ -9,6 +9,7 @@ from pathlib import Path
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 from jtransfer.weights.formats.choice import SUFFIXES
+from jtransfer.weights.sources import names
 from jtransfer.weights.sources.location import Location
 
 
@@ -33,8 +34,7 @@ def distribution(address: str) -> Location:
 def _at(weights: Callable[[], Path], subtree: str) -> Location:
     def file(name: str) -> Path | None:
         place = weights()
-        beside = (place if place.is_dir() else place.parent) / name
-        return beside if beside.is_file() else None
+        return names.beside(place if place.is_dir() else place.parent, name)
 
     return Location(weights, file, subtree)
 
