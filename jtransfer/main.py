@@ -5,11 +5,12 @@
 --workdir=DIR             the run's folder; by default a new one in runs/. The same command again goes on where it was.
 --distributed             this is one process of a cluster's (TPU pod, Slurm, …)
 
-SIGTERM, SIGINT, SIGUSR1 or SIGHUP to any process stops the run: the step is finished and saved, and the exit code is 42,
-or 130 for SIGINT; a second signal ends it at once.
+SIGTERM, SIGINT, SIGUSR1 or SIGHUP to any process stops the run: the step is finished and saved, and the exit code is
+42, or 130 for SIGINT; a second signal ends it at once.
 """
 
 import datetime
+import logging
 import sys
 
 from absl import flags
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> None:
 def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) -> None:
     import jax
 
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax logs as an error, it raises, too
     from jtransfer import train
     from jtransfer.reporting import page
     from jtransfer.runs import config_file

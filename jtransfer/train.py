@@ -11,7 +11,7 @@ import jax
 from jtransfer.core import sharding, stopping
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
-from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, selection, summary
+from jtransfer.runs import assemble, build, disk, evaluation, feed, initialize, log, selection, summary
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
 from jtransfer.training import checkpoint, optim
@@ -43,8 +43,15 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
       The metrics of the last evaluation on the test split.
 
     Raises:
-      InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
+      InputError: the config, data, weights or folder are wrong (before training), the loss is not finite, or the folder
+        can't be written to.
+      Stopped: a signal has stopped the run, in a context that lets signals do so (`core.stopping`).
     """
+    with disk.told(folder):
+        return _run(config, folder)
+
+
+def _run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     prepared = build.prepare(folders.as_begun(folder, config), folder)
     folders.check(folder, prepared.config)
     last = checkpoint.latest_position(folder)
@@ -78,7 +85,6 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
             if not position.done:
                 state, position, scalars = _train(prepared, state, position, writer, checkpoints)
                 checkpoints.wait()
-                writer.flush()
                 stopping.saved(int(state.step))
         scalars = scalars or _evaluate_again(prepared, state)
         stopping.ended()
@@ -185,6 +191,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
             position = position._replace(done=True)
         forced = evaluated or score is not None or stops or owed
         if forced or checkpoints.should_save(step):
+            disk.check(run.folder)
             position = position._replace(sums=step_metrics.held())
         position = position._replace(seconds=time.monotonic() - began)
         if position.done:  # before its checkpoint: a run that goes on from there finds the line

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from jtransfer.core.errors import InputError
 
@@ -26,7 +26,7 @@ HEARTBEAT = 20  # seconds without one, after which a process counts as gone
 EVERY = 0.5  # seconds between looks at what the others say
 _ROOT = "jtransfer/"
 _FAILED = "failed"
-_CONNECTIONS = re.compile(r"gloo|nccl|unavailable|coordination|barrier|heartbeat|deadline|connection|peer|socket", re.I)
+_CONNECTIONS = re.compile(r"[Gg]loo|NCCL|UNAVAILABLE|coordination|heartbeat|[Bb]arrier|DEADLINE_EXCEEDED|by peer")
 
 _leaving = threading.Lock()  # whoever holds it ends the process
 _expected, _joined = threading.Event(), threading.Event()
@@ -97,7 +97,7 @@ def exchange(what: str, value: Any, seconds: float = 30.0) -> list[Any]:
     raise TimeoutError(f"not every process said {what!r} in {seconds:.0f} s")
 
 
-def leave(code: int, line: str = "") -> None:
+def leave(code: int, line: str = "") -> NoReturn:
     """Ends this process at once, when the others know what it said, with a line on standard error."""
     _leaving.acquire()
     _write(line)
@@ -109,18 +109,16 @@ def leave(code: int, line: str = "") -> None:
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """A context of a command: of several processes, one that ends with an error tells the others and leaves at once."""
+    """A context of a command: one that fails ends at once, whatever its threads wait for, and tells other processes."""
     try:
         yield
     except SystemExit as end:
-        if joined() and end.code:
+        if end.code:
             _fail(end.__context__, end.code if isinstance(end.code, int) else 1)
         raise
     except BaseException as error:
-        if joined():
-            traceback.print_exc()
-            _fail(error, 1)
-        raise
+        traceback.print_exc()
+        _fail(error, 1)
 
 
 @contextlib.contextmanager
@@ -132,7 +130,7 @@ def blaming() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if joined() and not isinstance(error, InputError) and _CONNECTIONS.search(str(error)):
+        if joined() and _CONNECTIONS.search(str(error)):
             time.sleep(HEARTBEAT + 5)
         raise
 
@@ -142,9 +140,10 @@ def failed(reason: str, code: int) -> None:
     say(_FAILED, {"process": _place()[0], "reason": reason, "code": code})
 
 
-def _fail(error: BaseException | None, code: int) -> None:
-    reason = "an interrupt" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
-    failed(reason or type(error).__name__, code)
+def _fail(error: BaseException | None, code: int) -> NoReturn:
+    if joined():
+        reason = "it was interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
+        failed(reason or type(error).__name__, code)
     leave(code)
 
 

@@ -100,11 +100,6 @@ class Writer:
         if self._writes:
             self._clock.total = self._screen.total = total_steps
 
-    def flush(self) -> None:
-        """Hands to the operating system what it has not got yet: TensorBoard's events."""
-        if self._writes:
-            self._board.flush()
-
     def __enter__(self) -> "Writer":
         return self
 
