@@ -62,7 +62,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     folder = workdir or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if jax.process_index() == 0:
         print(f"workdir: {folder}", flush=True)
-    with cluster.blaming():
+    with cluster.telling():
         scalars = train.run(config, folder)
     if jax.process_index() == 0:
         print("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))

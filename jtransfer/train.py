@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer.core import sharding, stopping
+from jtransfer.core import cluster, sharding, stopping
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
 from jtransfer.runs import assemble, build, disk, evaluation, feed, initialize, log, selection, summary
@@ -63,8 +63,9 @@ def _run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
         prepared.target.modality.save(folder)
     start = {"start_step": last[0], "start_phase": last[1]["phase"]} if last else {}
     with (
+        disk.there(folder),
         log.Writer(folder, **start) as writer,
-        checkpoint.open_checkpoints(folder, every=prepared.config.checkpoint_every) as checkpoints,
+        cluster.closing(checkpoint.open_checkpoints(folder, every=prepared.config.checkpoint_every)) as checkpoints,
     ):
         if last:
             step, score = checkpoint.best(folder) or (None, None)

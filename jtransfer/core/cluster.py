@@ -29,7 +29,7 @@ _FAILED = "failed"
 _CONNECTIONS = re.compile(r"[Gg]loo|NCCL|UNAVAILABLE|coordination|heartbeat|[Bb]arrier|DEADLINE_EXCEEDED|by peer")
 
 _leaving = threading.Lock()  # whoever holds it ends the process
-_expected, _joined = threading.Event(), threading.Event()
+_expected, _joined, _failing = threading.Event(), threading.Event(), threading.Event()
 _kept: list[Any] = []  # what C calls must not be collected
 
 
@@ -122,17 +122,48 @@ def leaving() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def blaming() -> Iterator[None]:
-    """A context of what processes do together: the reason why one ends is the failure of another, if that is known.
+def telling() -> Iterator[None]:
+    """A context of what processes do together: an error of one is told to the others at once.
 
-    An error of a connection waits until it is known whether the other process is gone; this process then ends.
+    An error of a connection waits until it is known whether another process has failed or is gone; this one then ends.
     """
     try:
         yield
     except Exception as error:
-        if joined() and _CONNECTIONS.search(str(error)):
-            time.sleep(HEARTBEAT + 5)
+        _tell(error)
         raise
+
+
+@contextlib.contextmanager
+def closing(resource: contextlib.AbstractContextManager, seconds: float = 3.0) -> Iterator[Any]:
+    """A context of a resource whose closing waits for all processes: after an error of one, only so many seconds."""
+    opened = resource.__enter__()
+    try:
+        yield opened
+    except Exception as error:
+        _tell(error)
+        thread = threading.Thread(target=_close, args=(resource, *sys.exc_info()), daemon=True)
+        thread.start()
+        thread.join(seconds if joined() else None)
+        raise
+    except BaseException:
+        resource.__exit__(*sys.exc_info())
+        raise
+    resource.__exit__(None, None, None)
+
+
+def _close(resource: contextlib.AbstractContextManager, *error: Any) -> None:
+    with contextlib.suppress(Exception):  # the error that it closes for is told
+        resource.__exit__(*error)
+
+
+def _tell(error: Exception) -> None:
+    if not joined() or _failing.is_set():
+        return
+    _failing.set()
+    if _CONNECTIONS.search(str(error)):
+        time.sleep(HEARTBEAT + 5)
+    failed(" ".join(str(error).split()) or type(error).__name__, 2 if isinstance(error, InputError) else 1)
 
 
 def failed(reason: str, code: int) -> None:
