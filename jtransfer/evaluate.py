@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, join_cluster, parse_flags, run_command, step_of
+from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
     if out.value and not Path(out.value).resolve().parent.is_dir():
         raise InputError(f"--out={out.value}: there is no such folder")
     if cluster.value:
-        join_cluster()
+        clusters.join({})
     cache_compilations()
     found = evaluate(rest[0], step_of(step.value), data=data.value, split=split.value, **_fields(rest[0], overrides))
     if not _is_first():
@@ -102,4 +102,5 @@ def _is_first() -> bool:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    with clusters.leaving():
+        run_command(main)

@@ -4,13 +4,19 @@
 --config.FIELD=VALUE      a field in place of the file's: --config.phases[0].epochs=5; jtransfer/runs/config.py has all
 --workdir=DIR             the run's folder; by default a new one in runs/. The same command again goes on where it was.
 --distributed             this is one process of a cluster's (TPU pod, Slurm, …)
+
+SIGTERM, SIGINT, SIGUSR1 or SIGHUP to any process stops the run: the step is finished and saved, and the exit code is
+42, or 130 for SIGINT; a second signal ends it at once.
 """
 
 import datetime
+import logging
+import sys
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, join_cluster, parse_flags, run_command
+from jtransfer.core import cluster, stopping
+from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
 
 
@@ -19,33 +25,51 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     given = flags.DEFINE_string("config", "", "config file", flag_values=values)
     workdir = flags.DEFINE_string("workdir", "", "the run's folder; by default a new one in runs/", flag_values=values)
-    cluster = flags.DEFINE_boolean("distributed", False, "one of several processes of a cluster", flag_values=values)
+    distributed = flags.DEFINE_boolean(
+        "distributed", False, "one of several processes of a cluster", flag_values=values
+    )
     overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
     rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
     if not given.value:
         raise InputError("give a config: --config=configs/quickstart.py")
+    if distributed.value:
+        cluster.expect()
+    with stopping.on_signals():
+        try:
+            _train(given.value, overrides, workdir.value, distributed=distributed.value)
+        except stopping.Stopped as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(stopped.code)
+
+
+def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) -> None:
     import jax
 
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax logs as an error, it raises, too
     from jtransfer import train
     from jtransfer.reporting import page
     from jtransfer.runs import config_file
 
-    config = config_file.load(given.value, overrides)
-    if cluster.value and not workdir.value:
+    config = config_file.load(file, overrides)
+    if distributed and not workdir:
         raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
-    if cluster.value:
-        join_cluster()
+    if distributed:
+        cluster.join({"stop": stopping.agree})
+        stopping.take_over()
     cache_compilations()
-    folder = workdir.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = workdir or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if jax.process_index() == 0:
         print(f"workdir: {folder}", flush=True)
-    scalars = train.run(config, folder)
+    with cluster.telling():
+        scalars = train.run(config, folder)
     if jax.process_index() == 0:
         print("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
         print(f"report: {page.write(folder)}")
 
 
 if __name__ == "__main__":
-    run_command(main)
+    stopping.take()
+    with cluster.leaving():
+        run_command(main)

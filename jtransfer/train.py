@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer.core import sharding
+from jtransfer.core import cluster, sharding, stopping
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
 from jtransfer.runs import (
     assemble,
     build,
+    disk,
     evaluation,
     feed,
     fingerprint,
@@ -43,6 +44,8 @@ class Position(NamedTuple):
     best: float | None = None  # the best score so far in the phase, for early stopping
     stale: int = 0  # evaluations since then
     seconds: float = 0.0  # spent in the phase
+    sums: Mapping[str, Any] = {}  # of the metrics since the last line of the log
+    owed: bool = False  # whether the run was stopped before the evaluations of the step, which come first then
     selected: int | None = None  # the best step of the run so far, by the validation split
     selected_score: float | None = None
 
@@ -54,20 +57,24 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
       The metrics of the last evaluation on the test split.
 
     Raises:
-      InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
+      InputError: the config, data, weights or folder are wrong (before training), the loss is not finite, or the folder
+        can't be written to.
+      Stopped: a signal has stopped the run, in a context that lets signals do so (`core.stopping`).
     """
-    lock.check(folder)
-    prepared = build.prepare(folders.as_begun(folder, config), folder)
-    folders.check(folder, prepared.config)
-    data = fingerprint.check(folder, prepared.streams)
-    with lock.hold(folder):
-        return _run(prepared, folder, data)
+    with disk.told(folder):
+        lock.check(folder)
+        prepared = build.prepare(folders.as_begun(folder, config), folder)
+        folders.check(folder, prepared.config)
+        data = fingerprint.check(folder, prepared.streams)
+        with lock.hold(folder):
+            return _run(prepared, folder, data)
 
 
 def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> dict[str, float]:
     last = checkpoint.resume(folder, functools.partial(_abstract, prepared), functools.partial(_frozen, prepared))
     loaded = None if last else _load(prepared)
     told = _told(folder) if loaded is None else initialize.counts(loaded[1])
+    stopping.begin(folder, last and last.step)
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
     fingerprint.keep(folder, data)
     if jax.process_index() == 0:
@@ -75,8 +82,9 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
     start = {"start_step": last.step, "start_phase": last.position["phase"]} if last else {}
     kept = {"every": prepared.config.checkpoint_every, "keep": prepared.config.keep}
     with (
+        disk.there(folder),
         log.Writer(folder, **start) as writer,
-        checkpoint.open_checkpoints(folder, **kept, resumed_at=last and last.step) as checkpoints,
+        cluster.closing(checkpoint.open_checkpoints(folder, **kept, resumed_at=last and last.step)) as checkpoints,
     ):
         if last:
             state, position = last.state, _position(folder, last.position)
@@ -96,8 +104,11 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
                 state, position = _enter(prepared, number, state, position, writer, told)
             if not position.done:
                 state, position, scalars = _train(prepared, state, position, writer, checkpoints)
-        checkpoints.wait()
-        return scalars or _evaluate_again(prepared, state)
+                checkpoints.wait()
+                stopping.saved(int(state.step))
+        scalars = scalars or _evaluate_again(prepared, state)
+        stopping.ended()
+        return scalars
 
 
 def _position(folder: str | os.PathLike, saved: Mapping[str, Any]) -> Position:
@@ -186,39 +197,53 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
     rate = optim.schedule(phase.optim, phase.steps)
     step = int(state.step)
     end = position.start + phase.steps
-    step_metrics, last_log, scalars = StepMetrics(phase.name), (time.monotonic(), step), {}
+    step_metrics, last_log, scalars = StepMetrics(phase.name, position.sums), (time.monotonic(), step), {}
     batches, chosen = fed.train_batches(step), state
 
     while not position.done:
-        batch = next(batches)
-        state, values = train_step(state, sharding.put_batch(batch, run.mesh))
-        step += 1
-        step_metrics.push(step, batch, values)
+        owed = position.owed
+        if not owed:
+            stopping.working()
+            batch = next(batches)
+            state, values = train_step(state, sharding.put_batch(batch, run.mesh))
+            step += 1
+            step_metrics.push(step, batch, values)
         since = step - position.start
-        if since % config.log_every == 0 or step == end:
+        if not owed and (since % config.log_every == 0 or step == end):
             means = step_metrics.means()
             speed = (step - last_log[1]) * config.batch_size / max(time.monotonic() - last_log[0], 1e-9)
             rates = {"learning_rate": float(jax.device_get(rate(since - 1))), "examples_per_second": speed}
             writer.write(step, phase.name, "train", {**means, **rates})
             last_log = (time.monotonic(), step)
+        stops, score = stopping.reached(), None
         due = evaluation.due(evaluators, run, since, last=step == end)
-        score, evaluated = None, since % evaluation.interval(run) == 0 or step == end
-        if due:
+        evaluated = since % evaluation.interval(run) == 0 or step == end
+        if due and not stops:
             step_metrics.flush()
-            found = _evaluate(run, evaluators, due, state, step, position, writer, checkpoints, last=step == end)
-            position, score, told, chosen = found
-            scalars = told or scalars
+            try:
+                found = _evaluate(run, evaluators, due, state, step, position, writer, checkpoints, last=step == end)
+                position, score, told, chosen = found
+                scalars = told or scalars
+            except stopping.Stopped:
+                stops = True
             last_log = (time.monotonic(), step)
-        if step == end:
+        position = position._replace(owed=stops and bool(due) and not position.done)
+        if step == end and not position.owed:
             position = position._replace(done=True)
-        if evaluated or checkpoints.should_save(step):
-            step_metrics.flush()
+        forced = evaluated or score is not None or stops or owed
+        if forced or checkpoints.should_save(step):
+            disk.check(run.folder)
+            position = position._replace(sums=step_metrics.held())
         position = position._replace(seconds=time.monotonic() - began)
         if position.done:  # before its checkpoint: a run that goes on from there finds the line
             cost = {"seconds": position.seconds, "steps": since, **_memory()}
             writer.event(step, phase.name, "phase_end", **cost, **scalars)
         best = score if position.selected == step else None
-        checkpoint.save(checkpoints, step, state, position._asdict(), score=best, force=evaluated or score is not None)
+        checkpoint.save(checkpoints, step, state, position._asdict(), score=best, force=forced)
+        if stops:
+            checkpoints.wait()
+            stopping.saved(step)
+            raise stopping.stopped()
     batches.close()
     return chosen, position, scalars
 
@@ -245,8 +270,9 @@ def _evaluate(
         checkpoints.wait()
         state, position = selection.state(run, state, position)
         variables = state.variables(average=True)
+    others = evaluation.ask(rest, variables)  # the log has lines of a step's evaluations when all are done
+    if last or stopped:
         selection.announce(run, writer, position.phase, step, position.selected, position.selected_score)
-    others = evaluation.ask(rest, variables)
     for split, outcome in (*outcomes.items(), *others.items()):
         writer.write(step, position.phase, split, outcome.scalars)
     if stopped:

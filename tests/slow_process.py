@@ -4,6 +4,7 @@ import os
 import time
 
 from jtransfer import main
+from jtransfer.core import cluster
 from jtransfer.core.command import run_command
 from jtransfer.runs import folder
 from jtransfer.training import checkpoint
@@ -21,4 +22,5 @@ if __name__ == "__main__":
     if os.environ["SLURM_PROCID"] == "1":
         folder.check = late(folder.check)
         checkpoint.latest_position = late(checkpoint.latest_position)
-    run_command(main.main)
+    with cluster.leaving():
+        run_command(main.main)

@@ -64,20 +64,6 @@ def step_of(text: str) -> int | str | None:
     return int(text) if text.isdigit() else text or None
 
 
-def join_cluster() -> None:
-    """Makes this process one of those that a cluster's environment tells.
-
-    Raises:
-      InputError: There is no cluster.
-    """
-    import jax
-
-    try:
-        jax.distributed.initialize()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"--distributed finds no cluster ({error}); leave it out on one machine") from None
-
-
 def cache_compilations() -> None:
     """Stores compiled programs in ~/.cache/jtransfer/xla for later runs, unless JAX is configured otherwise."""
     import jax

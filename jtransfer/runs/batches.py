@@ -7,7 +7,7 @@ import jax
 from flax.errors import FlaxError
 
 from jtransfer import data
-from jtransfer.core import sharding
+from jtransfer.core import sharding, stopping
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source, mixture
 from jtransfer.data.loader import Batches
@@ -105,9 +105,10 @@ def _of_stream(
 
 
 def of_evaluation(run: Run, source: Source, transform: Any) -> Iterator[dict]:
-    """Every example of a source once, on the devices."""
+    """Every example of a source once, on the devices; between two batches a run that is stopped ends (`stopping`)."""
     how = {"threads": run.config.data.threads, **processes()}
     for batch in data.eval_batches(source, transform, eval_batch_size(run.config), **how):
+        stopping.check()
         yield sharding.put_batch(batch, run.mesh)
 
 

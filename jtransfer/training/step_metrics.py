@@ -1,7 +1,6 @@
 """The metrics of the last steps: looked at one step late, so that the device never waits, and averaged for the log."""
 
-import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,12 +10,17 @@ from jtransfer.core.errors import InputError
 
 
 class StepMetrics:
-    """Collects each step's metrics and stops the run at the first that is not finite."""
+    """Collects each step's metrics and stops the run at the first that is not finite.
 
-    def __init__(self, phase: str):
+    Args:
+      phase: the name of the phase, for messages.
+      held: what `held` returned when the run was saved, so that the next means are those of all steps.
+    """
+
+    def __init__(self, phase: str, held: Mapping[str, Sequence[float]] | None = None):
         self._phase = phase
         self._pending: tuple[int, Any, Mapping[str, Any]] | None = None
-        self._values: dict[str, list[float]] = collections.defaultdict(list)
+        self._sums = {name: (total, count) for name, (total, count) in (held or {}).items()}
 
     def push(self, step: int, batch: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         """Takes the metrics of a step, still on the device, and looks at those of the step before.
@@ -38,14 +42,20 @@ class StepMetrics:
                     f"{name} is {value} at step {step} of phase {self._phase!r}, on the batch of examples "
                     f"{_listed(examples)}; lower optim.lr, set optim.clip, or look at those examples"
                 )
-            self._values[name].append(float(value))
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + float(value), count + 1
 
     def means(self) -> dict[str, float]:
         """The means since the last call."""
         self.flush()
-        means = {name: sum(values) / len(values) for name, values in self._values.items()}
-        self._values.clear()
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums.clear()
         return means
+
+    def held(self) -> dict[str, tuple[float, int]]:
+        """The sums since the last means, and of how many steps they are."""
+        self.flush()
+        return dict(self._sums)
 
 
 def _indices(batch: Mapping[str, Any]) -> Any:

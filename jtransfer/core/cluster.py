@@ -1,0 +1,240 @@
+"""The processes of a cluster: one that fails says so to the others, which end with its reason and do not wait for it.
+
+A collective operation waits for ever for a process that is gone. So a thread of each process looks twice a second at
+the key-value store of JAX's coordination service, and ends its process at once when another one has failed. A process
+that was killed says nothing: that it is gone is known by its heartbeats, after which JAX aborts; and an abort ends as a
+command does, with one line.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from jtransfer.core.errors import InputError
+
+HEARTBEAT = 20  # seconds without one, after which a process counts as gone
+EVERY = 0.5  # seconds between looks at what the others say
+_ROOT = "jtransfer/"
+_FAILED = "failed"
+_CONNECTIONS = re.compile(r"[Gg]loo|NCCL|UNAVAILABLE|coordination|heartbeat|[Bb]arrier|DEADLINE_EXCEEDED|by peer")
+
+_leaving = threading.Lock()  # whoever holds it ends the process
+_expected, _joined, _failing = threading.Event(), threading.Event(), threading.Event()
+_kept: list[Any] = []  # what C calls must not be collected
+
+
+def join(listeners: Mapping[str, Callable[[Any], None]]) -> None:
+    """Joins the processes of the cluster that JAX finds, and begins to listen to them.
+
+    Args:
+      listeners: What is said (`say`) → the function that is called once, with the value, when any process has said it.
+
+    Raises:
+      InputError: There is no cluster.
+    """
+    import jax
+
+    try:
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"--distributed finds no cluster ({error}); leave it out on one machine") from None
+    _joined.set()
+    _catch_aborts()
+    ended = threading.Event()
+    thread = threading.Thread(target=_listen, args=(dict(listeners), ended), daemon=True)
+    thread.start()
+    atexit.register(lambda: (ended.set(), thread.join()))  # before JAX closes the connection
+
+
+def expect() -> None:
+    """Says that this process is going to join a cluster."""
+    _expected.set()
+
+
+def joined() -> bool:
+    """Returns whether this is one of the processes of a cluster that was joined by `join`."""
+    return _joined.is_set()
+
+
+def will_join(seconds: float) -> bool:
+    """Returns whether this process belongs to a cluster, or does so within that many seconds, if it is joining one."""
+    return _expected.is_set() and _joined.wait(seconds)
+
+
+def say(what: str, value: Any) -> None:
+    """Tells all processes something, which is JSON. Of several processes that say the same, the first is heard."""
+    with contextlib.suppress(Exception):  # it was said before, or nobody hears it any more
+        _client().key_value_set(_ROOT + what, json.dumps(value))
+
+
+def exchange(what: str, value: Any, seconds: float = 30.0) -> list[Any]:
+    """Returns what each process gave, in their order, when all have called this; it needs no main thread.
+
+    Raises:
+      TimeoutError: A process did not call it in that many seconds.
+    """
+    own, number = _place()
+    _client().key_value_set(f"{_ROOT}{what}/{own}", json.dumps(value))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        said = _said()
+        if _FAILED in said:
+            _follow(said[_FAILED])
+        found = [said.get(f"{what}/{rank}") for rank in range(number)]
+        if None not in found:
+            return found
+        time.sleep(EVERY / 10)
+    raise TimeoutError(f"not every process said {what!r} in {seconds:.0f} s")
+
+
+def leave(code: int, line: str = "") -> NoReturn:
+    """Ends this process at once, when the others know what it said, with a line on standard error."""
+    _leaving.acquire()
+    _write(line)
+    if joined():
+        with contextlib.suppress(Exception):  # process 0, by which the others hear, is not to be gone before they did
+            _client().wait_at_barrier("jtransfer leaves", 5_000)
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """A context of a command: one that fails ends at once, whatever its threads wait for, and tells other processes."""
+    try:
+        yield
+    except SystemExit as end:
+        if end.code:
+            _fail(end.__context__, end.code if isinstance(end.code, int) else 1)
+        raise
+    except BaseException as error:
+        traceback.print_exc()
+        _fail(error, 1)
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """A context of what processes do together: an error of one is told to the others at once.
+
+    An error of a connection waits until it is known whether another process has failed or is gone; this one then ends.
+    """
+    try:
+        yield
+    except Exception as error:
+        _tell(error)
+        raise
+
+
+@contextlib.contextmanager
+def closing(resource: contextlib.AbstractContextManager, seconds: float = 3.0) -> Iterator[Any]:
+    """A context of a resource whose closing waits for all processes: after an error of one, only so many seconds."""
+    opened = resource.__enter__()
+    try:
+        yield opened
+    except Exception as error:
+        _tell(error)
+        thread = threading.Thread(target=_close, args=(resource, *sys.exc_info()), daemon=True)
+        thread.start()
+        thread.join(seconds if joined() else None)
+        raise
+    except BaseException:
+        resource.__exit__(*sys.exc_info())
+        raise
+    resource.__exit__(None, None, None)
+
+
+def _close(resource: contextlib.AbstractContextManager, *error: Any) -> None:
+    with contextlib.suppress(Exception):  # the error that it closes for is told
+        resource.__exit__(*error)
+
+
+def _tell(error: Exception) -> None:
+    if not joined() or _failing.is_set():
+        return
+    _failing.set()
+    if _CONNECTIONS.search(str(error)):
+        time.sleep(HEARTBEAT + 5)
+    failed(" ".join(str(error).split()) or type(error).__name__, 2 if isinstance(error, InputError) else 1)
+
+
+def failed(reason: str, code: int) -> None:
+    """Tells the other processes that this one has failed, and why."""
+    say(_FAILED, {"process": _place()[0], "reason": reason, "code": code})
+
+
+def _fail(error: BaseException | None, code: int) -> NoReturn:
+    if joined():
+        reason = "it was interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
+        failed(reason or type(error).__name__, code)
+    leave(code)
+
+
+def _listen(listeners: dict[str, Callable], ended: threading.Event) -> None:
+    while not ended.wait(EVERY):
+        try:
+            said = _said()
+        except Exception:  # an abort follows
+            continue
+        if _FAILED in said:
+            _follow(said[_FAILED])
+        for what in set(said) & set(listeners):
+            listeners.pop(what)(said[what])
+
+
+def _follow(failure: Mapping[str, Any]) -> None:
+    """Ends this process as another one has failed."""
+    own, other = _place()[0], failure["process"]
+    if other != own:
+        leave(failure["code"], f"error: process {other} failed: {failure['reason']:.500}; process {own} stops with it")
+
+
+def _said() -> dict[str, Any]:
+    return {key.removeprefix(_ROOT): json.loads(value) for key, value in _client().key_value_dir_get(_ROOT)}
+
+
+def _client() -> Any:
+    return _state().client
+
+
+def _place() -> tuple[int, int]:
+    """This process's number, and how many there are; JAX's own functions start a backend."""
+    return _state().process_id, _state().num_processes
+
+
+def _state() -> Any:
+    from jax._src import distributed
+
+    return distributed.global_state
+
+
+def _catch_aborts() -> None:
+    """Lets an abort, by which JAX ends a process whose cluster is broken, end it with a line and exit code 1."""
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(_gone)
+    _kept.append(handler)
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    libc.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+
+
+def _gone(number: int) -> None:
+    own, many = _place()
+    who = f"process {1 - own}" if many == 2 else "another process, which is named above,"
+    if _leaving.acquire(timeout=6):  # whoever leaves for a better reason does so within 5 s
+        _write(f"error: {who} is gone, so process {own} stops; the same command goes on from the last checkpoint")
+        os._exit(1)
+
+
+def _write(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        print(line, end="\n" if line else "", file=sys.stderr, flush=True)

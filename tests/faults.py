@@ -1,0 +1,226 @@
+"""Faults at random moments of a run: `python tests/faults.py [--quick] [--kinds=kill,full] [--tries=N] [--seed=N]`.
+
+Prints how many tries of each kind there were and how many failed, and exits with 1 if any did. A try fails if the run
+does not end as it should (its exit code, its time, one line) or, started again until it is complete, has other bits or
+another log than one that was never disturbed. KINDS has the kinds; each is a function of the number of tries and a
+generator, which yields what went wrong in each try, or "" if nothing did.
+"""
+
+import argparse
+import functools
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jtransfer-tests-xla"))
+
+import test_resume as runs  # noqa: E402
+
+QUICK, USUAL = 3, 12  # tries of a kind
+GRACE = 30.0  # seconds in which a process ends that is asked to, or whose fellow is gone
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+CODES = {signal.SIGINT: 130}  # of a run that a signal stopped; else 42
+Failures = Iterator[str]
+
+
+@functools.cache
+def scratch() -> Path:
+    return Path(tempfile.mkdtemp(prefix="jtransfer-faults-"))
+
+
+@functools.cache
+def whole(config: str, devices: int) -> tuple[dict, list, float]:
+    """(bits, lines, seconds) of the run that nothing disturbs; the second time, as the first one compiles."""
+    for name in ("compiled", "whole"):
+        folder, began = scratch() / f"{name}{devices}", time.monotonic()
+        runs.finish(runs.start(folder, config=config, devices=devices, **runs.CACHED))
+    return runs.bits(folder), runs.lines(folder), time.monotonic() - began
+
+
+def differs(folder: Path, config: str = runs.CONFIG, devices: int = 1) -> str:
+    """Completes a run; what is then another than without a fault."""
+    process = runs.start(folder, config=config, devices=devices)
+    _, error = process.communicate(timeout=300)
+    if process.returncode:
+        return f"going on fails with {process.returncode}: {error[-300:]}"
+    bits, lines, _ = whole(config, devices)
+    found = [
+        name for name, same in (("bits", runs.bits(folder) == bits), ("log", runs.lines(folder) == lines)) if not same
+    ]
+    return f"other {' and '.join(found)}" if found else ""
+
+
+def ended(process: subprocess.Popen, since: float) -> tuple[int, float, str]:
+    """(exit code, seconds, standard error); a process that hangs is killed and gives a code that nothing expects."""
+    try:
+        _, error = process.communicate(timeout=2 * GRACE)
+        return process.returncode, time.monotonic() - since, error
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return -99, time.monotonic() - since, process.communicate()[1]
+
+
+def wrong(codes: set[int], code: int, seconds: float, error: str) -> str:
+    if code not in codes or seconds > GRACE or error.count("error: ") > 1 or "Traceback" in error:
+        return f"exit code {code} after {seconds:.0f} s: {error[-300:].strip()}"
+    return ""
+
+
+def kill(tries: int, rng: random.Random) -> Failures:
+    """Signal 9 at a random moment."""
+    for number in range(tries):
+        folder = scratch() / f"kill{number}"
+        for _ in range(2):
+            runs.kill_when(runs.start(folder), runs.delay(rng.uniform(0, whole(runs.CONFIG, 1)[2])))
+        yield differs(folder)
+
+
+def stop(tries: int, rng: random.Random) -> Failures:
+    """A signal that stops the run, at a random moment."""
+    for number in range(tries):
+        folder, asked = scratch() / f"stop{number}", SIGNALS[number % len(SIGNALS)]
+        process = runs.start(folder)
+        time.sleep(rng.uniform(1.0, whole(runs.CONFIG, 1)[2]))
+        codes = {CODES.get(asked, 42), 0} | (set() if folder.exists() else {-asked})  # while Python itself starts
+        process.send_signal(asked)
+        found = wrong(codes, *ended(process, time.monotonic()))
+        yield found or differs(folder)
+
+
+def stop_one_of_two(tries: int, rng: random.Random) -> Failures:
+    """A signal to one of two processes stops both at the same step."""
+    seconds = whole(runs.TWO_PHASES, 2)[2]
+    for number in range(tries):
+        folder, asked = scratch() / f"two{number}", SIGNALS[number % len(SIGNALS)]
+        processes = runs.cluster(folder)
+        wait(processes[0], met(folder, rng.uniform(0, seconds)))
+        processes[rng.randrange(2)].send_signal(asked)
+        since = time.monotonic()
+        ends = [ended(process, since) for process in processes]
+        found = next(filter(None, (wrong({CODES.get(asked, 42), 0}, *end) for end in ends)), "")
+        found = found or ("" if ends[0][0] == ends[1][0] else f"exit codes {ends[0][0]} and {ends[1][0]}")
+        yield found or differs(folder, runs.TWO_PHASES, 2)
+
+
+def kill_one_of_two(tries: int, rng: random.Random) -> Failures:
+    """Signal 9 to one of two processes, once they have met: the other ends, and says why."""
+    seconds = whole(runs.TWO_PHASES, 2)[2]
+    for number in range(tries):
+        folder, gone = scratch() / f"gone{number}", rng.randrange(2)
+        processes = runs.cluster(folder)
+        runs.kill_when(processes[gone], met(folder, rng.uniform(0, seconds)))
+        code, took, error = ended(processes[1 - gone], time.monotonic())
+        said = f"process {gone} is gone" in error or code == 0
+        found = wrong({0, 1}, code, took, error) or ("" if said else f"no reason: {error[-300:]}")
+        yield found or differs(folder, runs.TWO_PHASES, 2)
+
+
+def met(folder: Path, after: float) -> Callable[[], bool]:
+    """Whether the run's folder has been there for so long."""
+    seen: list[float] = []
+
+    def happens() -> bool:
+        if folder.exists() and not seen:
+            seen.append(time.monotonic())
+        return bool(seen) and time.monotonic() - seen[0] >= after
+
+    return happens
+
+
+def full(tries: int, rng: random.Random) -> Failures:
+    """A disk that is full, or out of inodes, at a random moment; or files that may not grow where none is mounted."""
+    for number in range(tries):
+        place = scratch() / f"full{number}"
+        place.mkdir()
+        small = f"nr_inodes={rng.randrange(5, 200)}" if number % 2 else f"size={rng.randrange(8, 6000)}k"
+        mounted = mount(place, small)
+        limit = None if mounted else rng.randrange(2_000, 1_000_000)
+        process = limited(place / "run", limit)
+        found = wrong({0, 1, 2}, *ended(process, time.monotonic()))
+        if mounted:
+            mount(place, "remount,size=100m,nr_inodes=10k")
+        yield found or differs(place / "run")
+        if mounted:
+            subprocess.run(["umount", str(place)], check=True)
+
+
+def mount(place: Path, options: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def limited(folder: Path, size: int | None) -> subprocess.Popen:
+    """A run whose files may not grow beyond a size, for which the system gives an error as for a full disk."""
+    process = runs.start(folder)
+    if size is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
+    return process
+
+
+def gone(tries: int, rng: random.Random) -> Failures:
+    """The run's folder is renamed, and put back."""
+    for number in range(tries):
+        folder, aside = scratch() / f"away{number}", scratch() / f"aside{number}"
+        process = runs.start(folder)
+        wait(process, met(folder, rng.uniform(0.5, whole(runs.CONFIG, 1)[2] / 2)))
+        if process.poll() is None:
+            folder.rename(aside)
+            found = wrong({0, 2}, *ended(process, time.monotonic()))
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+        else:
+            found = ""
+        yield found or differs(folder)
+
+
+def wait(process: subprocess.Popen, happens: Callable[[], bool]) -> None:
+    while process.poll() is None and not happens():
+        time.sleep(0.001)
+
+
+KINDS: dict[str, Callable[[int, random.Random], Failures]] = {
+    "kill": kill,
+    "stop": stop,
+    "stop_one_of_two": stop_one_of_two,
+    "kill_one_of_two": kill_one_of_two,
+    "full": full,
+    "gone": gone,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} tries of each kind, not {USUAL}")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="names of kinds")
+    parser.add_argument("--tries", type=int, default=0, help="tries of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    given = parser.parse_args()
+    tries, failed = given.tries or (QUICK if given.quick else USUAL), 0
+    print(f"{'kind':<18}{'tries':>6}{'failures':>10}{'seconds':>9}", flush=True)
+    try:
+        for kind in given.kinds.split(","):
+            began = time.monotonic()
+            failures = [text for text in KINDS[kind](tries, random.Random(f"{kind}{given.seed}")) if text]
+            print(f"{kind:<18}{tries:>6}{len(failures):>10}{time.monotonic() - began:>9.0f}", flush=True)
+            print("".join(f"    {' '.join(text.split())}\n" for text in failures), end="", flush=True)
+            failed += len(failures)
+    finally:
+        for process in runs.STARTED:
+            process.kill()
+        shutil.rmtree(scratch(), ignore_errors=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
