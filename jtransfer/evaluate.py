@@ -21,6 +21,7 @@ from absl import flags
 
 from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 if TYPE_CHECKING:
     from jtransfer.runs.measure import Measured
@@ -63,10 +64,10 @@ def main(argv: list[str]) -> None:
         raise InputError(f"--out={out.value}: there is no such folder")
     cache_compilations()
     found = evaluate(rest[0], step_of(step.value), data=data.value, split=split.value)
-    print(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
+    say(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
     width = max(map(len, found.metrics))
     for name, value in found.metrics.items():
-        print(f"  {name:<{width}}  {value:.4f}")
+        say(f"  {name:<{width}}  {value:.4f}")
     if out.value:
         Path(out.value).write_text(json.dumps({"run": rest[0], **found._asdict()}, indent=2) + "\n")
 

@@ -21,6 +21,7 @@ from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 
 def main(argv: list[str]) -> None:
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
         )
     source, dest = rest
     export(source, dest, format.value, step=step_of(step.value))
-    print(f"{source} → {dest} ({format.value})")
+    say(f"{source} → {dest} ({format.value})")
 
 
 if __name__ == "__main__":

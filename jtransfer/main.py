@@ -12,6 +12,7 @@ from absl import flags
 
 from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 
 def main(argv: list[str]) -> None:
@@ -40,11 +41,11 @@ def main(argv: list[str]) -> None:
     cache_compilations()
     folder = workdir.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if jax.process_index() == 0:
-        print(f"workdir: {folder}", flush=True)
+        say(f"workdir: {folder}")
     scalars = train.run(config, folder)
     if jax.process_index() == 0:
-        print("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
-        print(f"report: {page.write(folder)}")
+        say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
+        say(f"report: {page.write(folder)}")
 
 
 def _join_cluster() -> None:

@@ -10,6 +10,7 @@ import jax
 
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
+from jtransfer.core.show import say
 from jtransfer.models import forward
 from jtransfer.runs import assemble, build, evaluation, feed, initialize, log, selection, summary
 from jtransfer.runs import folder as folders
@@ -61,7 +62,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
             position = Position(**last[1])._replace(selected=step, selected_score=score)
             writer.expect(_end(prepared, position, last[0]))
             if jax.process_index() == 0:
-                print(f"going on after step {last[0]}, in phase {position.phase}", flush=True)
+                say(f"going on after step {last[0]}, in phase {position.phase}")
             state = checkpoint.restore(folder, last[0], assemble.abstract(prepared, position.number), last[1])
             if position.done:
                 state = selection.state(prepared, state, position.number, position.selected)
@@ -118,7 +119,7 @@ def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told:
     variables = {name: tree for name, tree in state.variables().items() if name in phase.trainable}
     rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
     if jax.process_index() == 0:
-        print("\n".join([summary.render(phase.name, rows), *(summary.notes(told) if number == 0 else ())]), flush=True)
+        say("\n".join([summary.render(phase.name, rows), *(summary.notes(told) if number == 0 else ())]))
     position = Position(number, phase.name, step, checkpoint.write_base(run.folder, phase.name, state.frozen))
     writer.expect(_end(run, position, step))
     sizes = {"trainable": trees.count(state.trainable), "frozen": trees.count(state.frozen)}

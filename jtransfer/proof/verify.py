@@ -14,6 +14,7 @@ import numpy as np
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 from jtransfer.core.text_table import lay_out
 from jtransfer.models import forward
 from jtransfer.proof import reference
@@ -71,13 +72,13 @@ def check(source: weights.Source, dest: str | os.PathLike, spec: weights.ModelSp
     differences = list(compare(activations(model, variables, inputs), expected, _seen(inputs)))
     if not differences:
         raise InputError(f"{origin} has none of {', '.join((*_ENDS, *model.stages))}")
-    print(f"compared with {origin} on {_shapes(inputs)}:")
+    say(f"compared with {origin} on {_shapes(inputs)}:")
     rows = [(x.stage, f"absolute {x.absolute:.1e}", f"relative {x.relative:.1e}") for x in differences]
-    print("\n".join(lay_out(rows)))
+    say("\n".join(lay_out(rows)))
     departing = [found.stage for found in differences if not found.within]
     if departing:
-        print(f"departs first at {departing[0]}")
-    print(f"{'NOT within' if departing else 'within'} {TOLERANCE:.0e}")
+        say(f"departs first at {departing[0]}")
+    say(f"{'NOT within' if departing else 'within'} {TOLERANCE:.0e}")
     return not departing
 
 

@@ -11,12 +11,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from jtransfer import metrics
+from jtransfer.core.show import one_line, say
 from jtransfer.reporting import figures
 from jtransfer.runs.open import StoredRun
 
 MISTAKES = 24  # pictures
 CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
 PICTURE = 160  # pixels of the longer side, at most
+_LONGEST = 2000  # characters of a line
 
 
 def describe(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _examples(run: StoredRun) -> Callable[[int], dict]:
     try:
         source, modality = run.source("test"), run.modality
     except Exception as error:
-        print(f"report: no examples, the data cannot be opened: {error}", file=sys.stderr)
+        say(one_line(f"report: no examples, the data cannot be opened: {error}", _LONGEST), sys.stderr)
         return lambda index: nothing
 
     def example(index: int) -> dict:
@@ -133,7 +135,7 @@ def _examples(run: StoredRun) -> Callable[[int], dict]:
             picture = None if shown["picture"] is None else _data_uri(shown["picture"])
             return {"picture": picture, "text": shown["text"] or None}
         except Exception as error:
-            print(f"report: example {index} cannot be shown: {error}", file=sys.stderr)
+            say(one_line(f"report: example {index} cannot be shown: {error}", _LONGEST), sys.stderr)
             return nothing
 
     return example

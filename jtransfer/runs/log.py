@@ -24,6 +24,7 @@ from etils import epath
 from tensorboardX import SummaryWriter
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import escaped, say
 
 FILE = "metrics.jsonl"
 UPLOAD_EVERY = 30.0  # seconds
@@ -248,7 +249,7 @@ class _Lines(_Dark):
 
     def show(self, step, phase, split, scalars, seconds_left) -> None:
         done = f"{step}/{self.total}" if self.total else str(step)
-        print("  ".join([phase, done, split, *_texts(scalars), *_left(seconds_left)]), flush=True)
+        say("  ".join([phase, done, split, *_texts(scalars), *_left(seconds_left)]))
 
 
 class _Bar(_Dark):
@@ -273,7 +274,7 @@ class _Bar(_Dark):
             self._progress.update(self._task, completed=step, total=self.total, description=phase, rest=rest)
         else:
             line = "  ".join([phase, str(step), split, *_texts(scalars)])
-            self._progress.console.print(line, markup=False, highlight=False)
+            self._progress.console.print(escaped(line), markup=False, highlight=False)
 
     def close(self) -> None:
         self._progress.stop()

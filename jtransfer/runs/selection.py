@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jtransfer.core.show import say
 from jtransfer.runs import assemble, evaluation
 from jtransfer.training import checkpoint
 from jtransfer.training.state import TrainState
@@ -41,4 +42,4 @@ def announce(run: Run, writer: Any, phase: str, last: int, step: int | None, sco
     name, value = evaluation.metric(run), evaluation.value(run, score)
     writer.event(last, phase, "best", metric=name, value=value, best_step=step)
     if jax.process_index() == 0:
-        print(f"phase {phase} ends with the best model: validation {name} {value:.4f} at step {step}", flush=True)
+        say(f"phase {phase} ends with the best model: validation {name} {value:.4f} at step {step}")
