@@ -5,7 +5,8 @@ uint8 and bool are known, and so is uint16, of which the high byte is kept. What
 255, and what lies outside is cut off.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -58,13 +59,20 @@ def by_rows(
       uint8 [H, …].
     """
     out = np.empty(image.shape if shape is None else shape, np.uint8)
-    if image.ndim == 0:
-        out[()] = change(image)
-        return out
-    step = max(1, _BLOCK // max(1, image[:1].size))
-    for start in range(0, len(image), step):
-        out[start : start + step] = change(image[start : start + step])
+    for rows in parts(image.shape):
+        out[rows] = change(image[rows])
     return out
+
+
+def parts(shape: Sequence[int]) -> Iterator[slice]:
+    """Yields slices of an image's rows, of a few megabytes each.
+
+    Args:
+      shape: Of the image, [H, …].
+    """
+    step = max(1, _BLOCK // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
 
 
 def check_limits(limits: Sequence[float]) -> None:

@@ -109,8 +109,8 @@ def _read(opened: ImageFile.ImageFile, file: str, limits: Sequence[float]) -> tu
     ImageOps.exif_transpose(opened, in_place=True)
     image = opened
     if image.mode not in _GREYS:
-        return np.asarray(_eight_bits(image)), ()
-    array = np.asarray(image)
+        return _array(image, _eight_bits), ()
+    array = _array(image, lambda part: part)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if image.mode == "I":
         sixteen = opened.format in ("PPM", "PNG")
@@ -143,7 +143,9 @@ def _colours(file: str) -> np.ndarray | None:
     image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint16 or image.ndim != 3 or image.shape[2] < 3:
         return None
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB, dst=image)
+    for rows in depth.parts(image.shape):
+        image[rows, :, :3] = image[rows, :, 2::-1].copy()
+    return image
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -155,6 +157,19 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     return image
+
+
+def _array(image: Image.Image, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """The array of what a function makes of an image, some rows at a time: all of it would be held three times."""
+    width, height = image.size
+    parts = list(depth.parts((height, width)))
+    if len(parts) == 1:
+        return np.asarray(change(image))
+    first = np.asarray(change(image.crop((0, 0, width, 1))))
+    out = np.empty((height, *first.shape[1:]), first.dtype)
+    for rows in parts:
+        out[rows] = np.asarray(change(image.crop((0, rows.start, width, rows.stop))))
+    return out
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
