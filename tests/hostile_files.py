@@ -5,6 +5,7 @@ import json
 import shutil
 import struct
 import zlib
+from pathlib import Path
 
 from PIL import Image
 
@@ -177,3 +178,203 @@ image("exif of 100 MB.png")(
 image("100000 frames.gif")(lambda folder: (folder / "a.gif").write_bytes(gif(100_000)))
 image("65000 tags.tif")(lambda folder: (folder / "a.tif").write_bytes(tiff_tags(65_000, False)))
 image("1000000 tags.tif")(lambda folder: (folder / "a.tif").write_bytes(tiff_tags(1_000_000, True)))
+REFERENCES = Path(__file__).parent / "references"
+
+
+def tokenizer(name):
+    return lambda write: TOKENIZERS.setdefault(name, write)
+
+
+def changed(base, change):
+    """A tokenizer.json, changed."""
+
+    def write(folder):
+        content = json.loads((REFERENCES / f"tokenizer_json/{base}.json").read_text())
+        change(content)
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+
+    return write
+
+
+def rule(**rules):
+    return lambda content: content.update(rules)
+
+
+def replace(pattern, content, kind="String"):
+    return {"type": "Replace", "pattern": {kind: pattern}, "content": content}
+
+
+def split(pattern):
+    return rule(pre_tokenizer={"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False})
+
+
+def sequence(*rules):
+    return {"type": "Sequence", "normalizers": list(rules)}
+
+
+def with_model(**fields):
+    return lambda content: content["model"].update(fields)
+
+
+def sentencepiece(pieces, charsmap=b"", kind=1, **fields):
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    special = [("<pad>", 3), ("</s>", 3), ("<unk>", 2)]
+    for piece, of in [*special, *((piece, 1) for piece in pieces)]:
+        proto.pieces.add(piece=piece, score=0.0, type=of)
+    proto.trainer_spec.model_type = kind
+    proto.trainer_spec.unk_id = 2
+    for name, value in fields.items():
+        setattr(proto.trainer_spec, name, value)
+    proto.normalizer_spec.precompiled_charsmap = charsmap
+    proto.normalizer_spec.add_dummy_prefix = True
+    return proto.SerializeToString()
+
+
+def beside(base, **configs):
+    """A folder of references with other configuration files."""
+
+    def write(folder):
+        shutil.copytree(REFERENCES / "tokenizers" / base, folder, dirs_exist_ok=True)
+        for name, content in configs.items():
+            (folder / f"{name}.json").write_text(json.dumps(content))
+
+    return write
+
+
+def spiece(name, *args, **kwargs):
+    return lambda folder: (folder / name).write_bytes(sentencepiece(*args, **kwargs))
+
+
+LETTERS = [chr(97 + i) for i in range(26)]
+for name, change in {
+    "that doubles 40 times": rule(normalizer=sequence(*[replace("a", "aa")] * 40)),
+    "that replaces a letter by 100 kB": rule(normalizer=replace("a", "b" * 100_000)),
+    "that replaces nothing by 4 kB": rule(normalizer=sequence(*[replace("", "b" * 4000, "Regex")] * 3)),
+    "that prepends 1 MB": rule(normalizer={"type": "Prepend", "prepend": "a" * 1_000_000}),
+    "of endless backtracking": split("(a+)+$"),
+    "of endless alternatives": split("(a|a)*b"),
+    "of endless replacing": rule(normalizer=replace("(x+x+)+y", "", "Regex")),
+    "of a long pattern": split("a|" * 1_000_000),
+    "of a great repeat": split("(a{1000000}){1000000}"),
+    "of a broken pattern": split("(((("),
+    "of 100000 normalizers": rule(normalizer=sequence(*[{"type": "Lowercase"}] * 100_000)),
+    "of nested normalizers": rule(normalizer=sequence(sequence(sequence(*[sequence()] * 3000)))),
+    "of a broken map": rule(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA" * 100}),
+    "of a map to 1 MB": rule(
+        normalizer={"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAA" + "YWFh" * 300_000 + "AAAA"}
+    ),
+    "of an unknown normalizer": rule(normalizer={"type": "Shell", "command": "id"}),
+    "of a great template": rule(
+        post_processor={
+            "type": "TemplateProcessing",
+            "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 100_000,
+            "pair": [],
+            "special_tokens": {},
+        }
+    ),
+    "of an added token of 1 MB": lambda content: content["added_tokens"][0].update(content="a" * 1_000_000),
+    "of an added token of a great id": lambda content: content["added_tokens"][0].update(id=2**32 - 1),
+    "of added tokens without end": lambda content: content["added_tokens"].extend(
+        [content["added_tokens"][0]] * 2_500_000
+    ),
+    "of no added tokens": lambda content: content["added_tokens"].append(5),
+    "of a piece of 100 kB": lambda content: content["model"]["vocab"].update({"a" * 100_000: 200}),
+    "of pieces of 4 kB": lambda content: content["model"]["vocab"].update(
+        {"a" * 4000 + str(i): 200 + i for i in range(2000)}
+    ),
+    "of a great id": lambda content: content["model"]["vocab"].update(b=2**32 - 1),
+    "of a negative id": lambda content: content["model"]["vocab"].update(b=-1),
+    "of a vocabulary that is none": with_model(vocab=5),
+    "of no vocabulary": with_model(vocab={}),
+    "of no model": rule(model=None),
+    "of an unknown model": with_model(type="Python"),
+    "of great words": with_model(max_input_chars_per_word=10**9),
+    "of a fixed length of 0": rule(pre_tokenizer={"type": "FixedLength", "length": 0}),
+    "of another version": rule(version="9.9"),
+    "of a stride beyond its length": rule(
+        truncation={"max_length": 1, "stride": 10, "strategy": "LongestFirst", "direction": "Right"}
+    ),
+    "of endless padding": rule(
+        padding={
+            "strategy": {"Fixed": 2**31},
+            "direction": "Right",
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": "a",
+            "pad_to_multiple_of": None,
+        }
+    ),
+}.items():
+    tokenizer(name)(changed("bert", change))
+for name, change in {
+    "of merges that lie": with_model(merges=[["zzz", "yyy"]]),
+    "of merges of themselves": with_model(merges=[["a", "a"], ["aa", "aa"], ["a", "aaa"]]),
+    "of merges that are none": with_model(merges=[5, {}, []]),
+    "of a great dropout": with_model(dropout=10**9),
+    "of an unknown token that lacks": with_model(unk_token="nowhere"),
+}.items():
+    tokenizer(name)(changed("gpt2", change))
+UNIGRAM = {"type": "Unigram", "unk_id": 10**9, "vocab": [["a", 0.0]], "byte_fallback": False}
+tokenizer("of an unknown id out of range")(changed("bert", rule(model=UNIGRAM)))
+tokenizer("of scores that are none")(changed("bert", rule(model=UNIGRAM | {"unk_id": 0, "vocab": [["a", "b"]]})))
+tokenizer("of a piece of 100 kB in a Unigram")(
+    changed("bert", rule(model=UNIGRAM | {"unk_id": 0, "vocab": [["a" * 100_000, 0.0]]}))
+)
+tokenizer("of 3 million pieces")(
+    lambda folder: (folder / "tokenizer.json").write_text(
+        json.dumps({"model": {"type": "WordPiece", "vocab": {f"{i:x}": i for i in range(3_000_000)}}})
+    )
+)
+tokenizer("of 200 MB")(lambda folder: (folder / "tokenizer.json").write_bytes(b'{"model": "' + b"a" * 200_000_000))
+tokenizer("of 60 MB of brackets")(lambda folder: (folder / "tokenizer.json").write_bytes(b"[" * 60_000_000))
+tokenizer("of 60 MB of objects")(lambda folder: (folder / "tokenizer.json").write_bytes(b"[" + b"{}," * 20_000_000))
+tokenizer("of no JSON")(lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff\xfe\x00"))
+tokenizer("of a number of 100000 digits")(
+    lambda folder: (folder / "tokenizer.json").write_bytes(b'{"model": {"vocab": {"a": ' + b"9" * 100_000 + b"}}}")
+)
+for name, config in {
+    "of 10^7 sentinels": {"extra_ids": 10**7},
+    "of sentinels that are no number": {"extra_ids": "many"},
+    "of fewer than no sentinels": {"extra_ids": -5},
+    "of a length of 10^9": {"model_max_length": 10**9, "extra_ids": 10**9},
+    "of a negative length": {"model_max_length": -1},
+    "of a length that is a text": {"model_max_length": "long"},
+    "of a length that is none": {"model_max_length": float("nan")},
+    "of a prefix that is a text": {"add_prefix_space": "false"},
+    "of a class that is a list": {"tokenizer_class": ["a"]},
+    "of a configured token of 1 MB": {"pad_token": "a" * 1_000_000},
+    "of configured tokens of 1 MB": {"additional_special_tokens": ["a" * 1_000_000]},
+    "of added tokens in a list": {"added_tokens_decoder": [1]},
+    "of added tokens without content": {"added_tokens_decoder": {"5": {}}},
+    "of an added number of 10000 digits": {"added_tokens_decoder": {"9" * 10_000: {"content": "a"}}},
+}.items():
+    tokenizer(name)(beside("t5", tokenizer_config=config))
+tokenizer("whose configuration is a list")(beside("bert", tokenizer_config=[1]))
+tokenizer("whose lower case is a text")(beside("bert", tokenizer_config={"do_lower_case": "no"}))
+tokenizer("whose special tokens are a number")(beside("bert", special_tokens_map=5))
+tokenizer("whose added tokens are texts")(beside("bert", added_tokens={"a": "b"}))
+tokenizer("of a sentence piece of 100 kB")(spiece("spiece.model", [*LETTERS, "a" * 100_000]))
+tokenizer("of a sentence piece of 100 kB for Llama")(spiece("tokenizer.model", [*LETTERS, "a" * 100_000], kind=2))
+tokenizer("of many long sentence pieces for Llama")(
+    spiece("tokenizer.model", [*LETTERS, *("a" * 4000 + str(i) for i in range(2000))], kind=2)
+)
+tokenizer("of a broken map of sentences")(spiece("spiece.model", LETTERS, b"\xff\xff\xff\x7f" + bytes(100)))
+tokenizer("of a map of sentences to 1 MB")(spiece("spiece.model", LETTERS, bytes(4) + b"a" * 1_000_000 + b"\0"))
+tokenizer("of an unknown sentence piece out of range")(spiece("spiece.model", LETTERS, unk_id=10**9))
+tokenizer("of 10 million empty sentence pieces")(
+    lambda folder: (folder / "spiece.model").write_bytes(b"\n\0" * 10_000_000)
+)
+tokenizer("of no sentence pieces")(lambda folder: (folder / "spiece.model").write_bytes(b"\n" * 1000))
+tokenizer("of a vocabulary of 100 MB")(
+    lambda folder: (folder / "vocab.txt").write_bytes(b"[UNK]\n[CLS]\n[SEP]\n" + b"a" * 100_000_000)
+)
+tokenizer("of a line of 1 MB")(
+    lambda folder: (folder / "vocab.txt").write_bytes(b"[UNK]\n[CLS]\n[SEP]\n" + b"a" * 1_000_000)
+)
+tokenizer("of 10 million lines")(
+    lambda folder: (folder / "vocab.txt").write_text(
+        "[UNK]\n[CLS]\n[SEP]\n" + "".join(f"{i}\n" for i in range(5_000_000))
+    )
+)
