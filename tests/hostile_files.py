@@ -4,9 +4,11 @@ import io
 import json
 import shutil
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from jtransfer import data
@@ -377,4 +379,160 @@ tokenizer("of 10 million lines")(
     lambda folder: (folder / "vocab.txt").write_text(
         "[UNK]\n[CLS]\n[SEP]\n" + "".join(f"{i}\n" for i in range(5_000_000))
     )
+)
+MEGABYTE = 1 << 20
+
+
+def table(name, address, **spec):
+    """A case of data: a function that writes the file HERE/x, of a spec."""
+
+    def register(write):
+        def both(folder):
+            write(folder / address.partition("HERE/")[2])
+            (folder / "spec.json").write_text(json.dumps({"name": address} | spec))
+
+        DATA[name] = both
+
+    return register
+
+
+def pieces(*parts):
+    """A function that writes parts, each a number of times."""
+
+    def write(path):
+        with path.open("wb") as file:
+            for part, count in parts:
+                for _ in range(count):
+                    file.write(part)
+
+    return write
+
+
+WORDS = b"the quick brown fox jumps over a lazy dog " * 24_000  # about a megabyte
+A_MEGABYTE = b"a" * MEGABYTE
+table("of 1 GB in one line.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (A_MEGABYTE, 300)))
+table("of 1 GB in a header.csv", "csv:HERE/x.csv")(pieces((A_MEGABYTE, 300)))
+table("of a quote that stays open.csv", "csv:HERE/x.csv")(pieces((b'text,label\n"', 1), (A_MEGABYTE + b"\n", 300)))
+table("of a quote that stays open.tsv", "csv:HERE/x.tsv")(pieces((b'text\tlabel\n"a\n', 1), (b"a\tb\n" * 100_000, 300)))
+table("of 40 million columns.csv", "csv:HERE/x.csv")(pieces((b"," * MEGABYTE, 40)))
+table("of 40 million fields.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (b"," * MEGABYTE, 40)))
+table("of long lines.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (WORDS * 10 + b",1\n", 30)))
+table("of 1 GB in one line.jsonl", "jsonl:HERE/x.jsonl")(pieces((b'{"text": "', 1), (A_MEGABYTE, 300)))
+table("of 10 million objects.jsonl", "jsonl:HERE/x.jsonl")(
+    pieces((b'{"text": "", "a": [', 1), (b"{}," * 100_000, 100), (b"1]}", 1))
+)
+table("of 10 million lists.jsonl", "jsonl:HERE/x.jsonl")(pieces((b'{"text": "", "a": ', 1), (b"[" * MEGABYTE, 10)))
+table("of deep lists.jsonl", "jsonl:HERE/x.jsonl")(
+    pieces((b'{"text": "", "a": ', 1), (b"[" * 100_000 + b"]" * 100_000, 1), (b"}", 1))
+)
+table("of a great number.jsonl", "jsonl:HERE/x.jsonl")(
+    pieces((b'{"text": "", "label": ', 1), (b"9" * 1_000_000, 1), (b"}", 1))
+)
+table("of 300 MB in one line.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE, 300)))
+table("of 300 MB in one paragraph.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE + b"\n", 300), (b"\nend\n", 1)))
+table("of zeros.txt", "text:HERE/x.txt")(pieces((bytes(MEGABYTE), 300)))
+
+
+def archive(path, **arrays):
+    np.savez_compressed(path, **arrays)
+
+
+def lying(path, shape, size, dtype="'<f4'", method=zipfile.ZIP_DEFLATED):
+    """An .npz file whose array of images states a shape and has `size` zeros."""
+    header = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.encode() + b" " * (64 - (len(header) + 11) % 64) + b"\n"
+    with zipfile.ZipFile(path, "w", method) as file:
+        with file.open("images.npy", "w") as member:
+            member.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+            for _ in range(size >> 20):
+                member.write(bytes(MEGABYTE))
+            member.write(bytes(size % MEGABYTE))
+        file.writestr("labels.npy", npy(np.zeros(4, np.int64)))
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
+for label in (2 * 10**9, 2**62, 999_999, -5, 10**6):
+    table(f"of the label {label}.npz", "npz:HERE/x.npz")(
+        lambda path, label=label: archive(path, images=PICTURES, labels=np.array([0, 1, 0, label]))
+    )
+table("of labels that are numbers.npz", "npz:HERE/x.npz", labels="class")(
+    lambda path: archive(path, images=PICTURES, labels=np.array([0, 1, 0, 1e18]))
+)
+table("of features and a great label.npz", "npz:HERE/x.npz")(
+    lambda path: archive(path, features=np.zeros((4, 3), np.float32), labels=np.array([0, 1, 0, 2 * 10**9]))
+)
+table("of zeros that unpack.npz", "npz:HERE/x.npz")(lambda path: lying(path, (1024, 1024, 1024), 1 << 30, "'|u1'"))
+table("of a shape without bytes.npz", "npz:HERE/x.npz")(lambda path: lying(path, (10**6, 10**6), 1000))
+table("of a shape that is stored.npz", "npz:HERE/x.npz")(
+    lambda path: lying(path, (2**31, 2**3), 1000, method=zipfile.ZIP_STORED)
+)
+table("of a shape that overflows.npz", "npz:HERE/x.npz")(lambda path: lying(path, (2**40, 2**40), 1000))
+table("of a negative shape.npz", "npz:HERE/x.npz")(lambda path: lying(path, (-1, 8), 1000))
+table("of wide texts.npz", "npz:HERE/x.npz")(lambda path: lying(path, (4,), 1000, "'<U1000000000'"))
+table("of objects.npz", "npz:HERE/x.npz")(lambda path: lying(path, (4,), 1000, "'|O'"))
+table("of a header that is a program.npz", "npz:HERE/x.npz")(
+    lambda path: lying(path, "__import__('os').getcwd()", 1000)
+)
+table("of a deep header.npz", "npz:HERE/x.npz")(lambda path: lying(path, "(" * 3000 + ")" * 3000, 1000))
+table("of no array.npz", "npz:HERE/x.npz")(lambda path: path.write_bytes(b"PK\5\6" + bytes(18)))
+
+
+def parquet(path, **columns):
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def repeated(text, count):
+    import pyarrow
+
+    return pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(count, np.int32)), pyarrow.array([text]))
+
+
+table("of a text of 1 kB, 3 million times.parquet", "parquet:HERE/x.parquet")(
+    lambda path: parquet(path, text=repeated("a" * 1000, 3_000_000), label=np.zeros(3_000_000, np.int64))
+)
+table("of a text of 1 MB, 3000 times.parquet", "parquet:HERE/x.parquet")(
+    lambda path: parquet(path, text=repeated("a" * MEGABYTE, 3000), label=np.zeros(3000, np.int64))
+)
+table("of 30 million rows.parquet", "parquet:HERE/x.parquet")(
+    lambda path: parquet(path, text=repeated("a", 30_000_000), label=np.zeros(30_000_000, np.int8))
+)
+table("of a label of 1 kB, 3 million times.parquet", "parquet:HERE/x.parquet")(
+    lambda path: parquet(path, text=repeated("a", 3_000_000), label=repeated("b" * 1000, 3_000_000))
+)
+table("of no bytes.parquet", "parquet:HERE/x.parquet")(
+    lambda path: path.write_bytes(b"PAR1" + struct.pack("<I", 2**31) + b"PAR1")
+)
+
+
+def weights(name):
+    return lambda write: WEIGHTS.setdefault(name, write)
+
+
+def header(raw, rest=b""):
+    return lambda folder: (folder / "x.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + rest)
+
+
+ENTRY = b'"%d":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+weights("of a header of 90 MB.safetensors")(
+    lambda folder: header(b"{" + b"".join(ENTRY % i for i in range(1_500_000)) + b'"b":1}')(folder)
+)
+weights("of a header of 90 MB of lists.safetensors")(header(b'{"a":[' + b"[]," * 29_000_000 + b"1]}"))
+weights("of a header of 90 MB of metadata.safetensors")(header(b'{"__metadata__":{"a":"' + b"x" * 90_000_000 + b'"}}'))
+weights("of a header of 90 MB of keys.safetensors")(
+    lambda folder: header(b'{"__metadata__":{' + b",".join(b'"%d":""' % i for i in range(7_000_000)) + b"}}")(folder)
+)
+weights("of a name of 50 MB.safetensors")(
+    header(b'{"' + b"n" * 50_000_000 + b'":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4))
+)
+weights("of a shape of 50 MB.safetensors")(
+    header(b'{"a":{"dtype":"F32","shape":[' + b"1," * 20_000_000 + b'1],"data_offsets":[0,4]}}', bytes(4))
 )

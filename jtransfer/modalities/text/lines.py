@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.text import encodings
 
+LONGEST = 50_000_000  # bytes of a line, and of a text of several lines
 _HEAD = 2**16  # bytes by which the encoding is told
 
 
@@ -32,19 +33,27 @@ def scan(path: Path) -> Iterator[Line]:
     """Yields the lines of a file in order; a byte order mark is no part of the first.
 
     Raises:
-      InputError: The file can't be read, a line is not UTF-8, or lines end in carriage returns alone.
+      InputError: The file can't be read, a line is not UTF-8 or longer than `LONGEST`, or lines end in carriage returns
+        alone.
     """
     try:
         with path.open("rb") as file:
             start = 0
             encodings.check_head(file.read(_HEAD), path)
             file.seek(0)
-            for number, raw in enumerate(file, 1):
+            for number, raw in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), 1):
+                check_length(len(raw), f"{path}, line {number}")
                 text = encodings.decoded(raw, number, path)
                 yield Line(number, start, start + len(raw), text.removeprefix("\ufeff") if number == 1 else text)
                 start += len(raw)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def check_length(size: int, where: str) -> None:
+    """Raises InputError if a line or a text has more than `LONGEST` bytes."""
+    if size > LONGEST:
+        raise InputError(f"{where}: begins a line or a text of more than {LONGEST:,} bytes; divide it into several")
 
 
 def read(path: Path, start: int, stop: int) -> str:
