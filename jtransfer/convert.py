@@ -15,6 +15,7 @@ from absl import flags
 from jtransfer.core.command import parse_flags, run_command
 from jtransfer.core.errors import InputError
 from jtransfer.core.new_folder import tell_leftovers
+from jtransfer.core.show import say
 
 
 def main(argv: list[str]) -> None:
@@ -35,10 +36,10 @@ def main(argv: list[str]) -> None:
     checkpoint, dest = weights.open(rest[0], ignore=ignore.value), rest[1]
     tell_leftovers(dest)
     spec, report = convert(checkpoint, dest, model=name.value or None)
-    print(report)
+    say(report)
     if spec.unsure:
-        print(f"{' and '.join(spec.unsure)} can't be told from the source; the model has its own: --verify tells")
-    print(f"{title(spec.name, manifest.fields(spec.name, spec.model))} with {_head(spec.model)} → {dest}")
+        say(f"{' and '.join(spec.unsure)} can't be told from the source; the model has its own: --verify tells")
+    say(f"{title(spec.name, manifest.fields(spec.name, spec.model))} with {_head(spec.model)} → {dest}")
     if check.value and not verify.check(checkpoint, dest, spec, report):
         sys.exit(1)
 

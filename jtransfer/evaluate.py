@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from jtransfer.core import cluster as clusters
 from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 if TYPE_CHECKING:
     from jtransfer.runs.measure import Measured
@@ -73,10 +75,10 @@ def main(argv: list[str]) -> None:
     found = evaluate(rest[0], step_of(step.value), data=data.value, split=split.value, **_fields(rest[0], overrides))
     if not _is_first():
         return
-    print(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
+    say(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
     width = max(map(len, found.metrics))
     for name, value in found.metrics.items():
-        print(f"  {name:<{width}}  {value:.4f}")
+        say(f"  {name:<{width}}  {value:.4f}")
     if out.value:
         Path(out.value).write_text(json.dumps({"run": rest[0], **found._asdict()}, indent=2) + "\n")
 

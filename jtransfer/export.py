@@ -22,6 +22,7 @@ from absl import flags
 from jtransfer.core.command import parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.new_folder import tell_leftovers
+from jtransfer.core.show import say
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
     source, dest = rest
     tell_leftovers(dest)
     export(source, dest, format.value, step=step_of(step.value))
-    print(f"{source} → {dest} ({format.value})")
+    say(f"{source} → {dest} ({format.value})")
 
 
 if __name__ == "__main__":

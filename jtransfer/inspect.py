@@ -4,10 +4,13 @@ A table of its tensors, the model that they fit, how images are prepared for it,
 read.
 """
 
+import sys
+
 from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import one_line, say
 
 
 def main(argv: list[str]) -> None:
@@ -18,7 +21,7 @@ def main(argv: list[str]) -> None:
     from jtransfer.weights.listing import lines
 
     for line in lines(rest[0]):
-        print(line)
+        say(one_line(line, sys.maxsize))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from absl import flags
 from jtransfer.core import cluster, stopping
 from jtransfer.core.command import cache_compilations, parse_flags, run_command
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
         try:
             _train(given.value, overrides, workdir.value, distributed=distributed.value)
         except stopping.Stopped as stopped:
-            print(stopped, file=sys.stderr)
+            say(stopped, file=sys.stderr)
             sys.exit(stopped.code)
 
 
@@ -61,12 +62,12 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     cache_compilations()
     folder = workdir or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if jax.process_index() == 0:
-        print(f"workdir: {folder}", flush=True)
+        say(f"workdir: {folder}")
     with cluster.telling():
         scalars = train.run(config, folder)
     if jax.process_index() == 0:
-        print("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
-        print(f"report: {page.write(folder)}")
+        say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
+        say(f"report: {page.write(folder)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ In Python, a model that is loaded and compiled once serves any number of calls:
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from absl import flags
 
 from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import one_line, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +83,8 @@ def main(argv: list[str]) -> None:
     cache_compilations()
     predictor = load(workdir.value, step_of(step.value))
     found = predictor(given)
-    print("\n".join(predictor.lines(given, found)))
+    for line in predictor.lines(given, found):
+        say(one_line(line, sys.maxsize))
     if save.value:
         _save(save.value, given, predictor, found)
 

@@ -8,6 +8,7 @@ from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 
 def main(argv: list[str]) -> None:
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> None:
         raise InputError("give the folder of one run: python -m jtransfer.report WORKDIR")
     from jtransfer.reporting.page import write
 
-    print(write(rest[0]))
+    say(write(rest[0]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import jax
 
 from jtransfer.core import cluster, sharding, stopping
 from jtransfer.core import tree as trees
+from jtransfer.core.show import say
 from jtransfer.models import forward
 from jtransfer.runs import (
     assemble,
@@ -90,7 +91,7 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
             state, position = last.state, _position(folder, last.position)
             writer.expect(_end(prepared, position, last.step))
             if jax.process_index() == 0:
-                print(f"going on after step {last.step}, in phase {position.phase}", flush=True)
+                say(f"going on after step {last.step}, in phase {position.phase}")
             if last.remade:
                 checkpoint.write_base(folder, position.phase, state.frozen)
             if position.done:
@@ -172,7 +173,7 @@ def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told:
     variables = {name: tree for name, tree in state.variables().items() if name in phase.trainable}
     rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
     if jax.process_index() == 0:
-        print("\n".join([summary.render(phase.name, rows), *(summary.notes(told) if number == 0 else ())]), flush=True)
+        say("\n".join([summary.render(phase.name, rows), *(summary.notes(told) if number == 0 else ())]))
     position = Position(number, phase.name, step, checkpoint.write_base(run.folder, phase.name, state.frozen))
     writer.expect(_end(run, position, step))
     sizes = {"trainable": trees.count(state.trainable), "frozen": trees.count(state.frozen)}

@@ -161,7 +161,7 @@ def said(capsys, code, what):
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_run_with_a_damaged_file_is_read_or_its_damage_is_told(begun, tmp_path, capsys, file):
-    config, run, _ = begun
+    _, run, _ = begun
     whole = (run / file).read_bytes()
     for name, damage in DAMAGES.items():
         folder = shutil.copytree(run, tmp_path / f"run {name}")

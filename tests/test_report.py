@@ -7,15 +7,17 @@ import json
 import re
 import subprocess
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import synthetic_run
 from PIL import Image
-from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
-from jtransfer import data, runs
+from jtransfer import data, metrics, runs
 from jtransfer import report as command
 from jtransfer.core.command import run_command
 from jtransfer.reporting import errors, figures
@@ -236,3 +238,63 @@ def test_the_interval_is_wilsons():
 def test_curves_of_a_single_step_have_room():
     lines = [{"step": 1, "phase": "probe", "split": "train", "loss": 2.3, "accuracy": 0.1}]
     assert figures.curves(lines, [figures.Span("probe", 0, 1)]).startswith("<svg")
+
+
+MANY = 10_000
+
+
+def sparse(number=300):
+    """Predictions over many classes, of which a few are taken for each other."""
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, MANY, number).astype(np.int32)
+    label[:60] = 7
+    chosen = np.where(np.arange(number) < 40, 8, np.where(rng.random(number) < 0.5, label, (label + 1) % MANY))
+    probs = np.full((number, MANY), 0.5 / (MANY - 1), np.float32)
+    probs[np.arange(number), chosen] = 0.5
+    return {"probs": probs, "label": label, "index": np.arange(number)}, chosen
+
+
+def test_ten_thousand_classes_have_a_small_report_at_once(tmp_path):
+    predictions, chosen = sparse()
+    synthetic_run.write(tmp_path)
+    names = [f"class {i}" for i in range(MANY - 1)] + [HOSTILE + "\x1b\u202e" + "x" * 10_000]
+    (tmp_path / "classes.json").write_text(json.dumps({"class_names": names}))
+    np.savez(tmp_path / "predictions.npz", **predictions)
+    run, label = runs.open(tmp_path), predictions["label"]
+    tracemalloc.start()
+    start = time.process_time()
+    got = described(run)
+    seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 5, seconds
+    assert peak < 200e6
+    first = got["pairs"][0]
+    assert (first["true"], first["predicted"]) == ("class 7", "class 8")
+    assert first["count"] == ((label == 7) & (chosen == 8)).sum()
+    assert first["share"] == pytest.approx(first["count"] / (label == 7).sum())
+    f1 = dict(zip(np.union1d(label, chosen).tolist(), f1_score(label, chosen, average=None), strict=True))
+    assert all(c["f1"] == pytest.approx(f1[int(c["name"].split()[1])]) for c in got["classes"] if c["support"])
+    text = report.write(tmp_path).read_text()
+    assert len(text) < 2e6
+    assert "The 500 of 10 000 classes" in Page(text).text
+    assert not set("\x1b\u202e") & set(text)
+
+
+def test_metrics_of_ten_thousand_classes_take_little():
+    predictions, chosen = sparse()
+    logits, label = np.log(predictions["probs"]), predictions["label"]
+    tracemalloc.start()
+    start = time.process_time()
+    found = dict(metrics.classification(logits, label)) | {"matthews": metrics.matthews(chosen, label, MANY)}
+    seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 5, seconds
+    assert peak < 100e6
+    assert found["accuracy"] == accuracy_score(label, chosen)
+    assert found["macro_f1"] == pytest.approx(f1_score(label, chosen, average="macro"))
+    assert found["matthews"] == pytest.approx(matthews_corrcoef(label, chosen))
+    assert found["loss"] == pytest.approx(-logits[np.arange(len(label)), label].mean(), abs=1e-5)
+    both = dict(metrics.multi_label(logits, (np.arange(MANY) == label[:, None]).astype(np.float32)))
+    expected = np.log1p(np.exp(logits.astype(np.float64)))
+    expected[np.arange(len(label)), label] -= logits[np.arange(len(label)), label]
+    assert both["loss"] == pytest.approx(expected.mean())

@@ -1,5 +1,6 @@
 """Tokenizers give the ids of transformers for every kind of file; damaged and foreign files are named."""
 
+import dataclasses
 import importlib.metadata
 import json
 import shutil
@@ -13,6 +14,7 @@ from tokenizer_texts import PAIRS, SENTENCES, TEXTS
 
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.text import tokenizers
+from jtransfer.modalities.text.tokenizers.tokenizer import longest_first
 
 ROOT = Path(__file__).parent / "references" / "tokenizers"
 NAMES = ["bert", "bert_cased", "roberta", "gpt2", "t5", "xlm_roberta", "llama", "marian"]
@@ -236,3 +238,45 @@ def test_another_kind_of_model_is_refused(tmp_path):
     shutil.copy(ROOT / "gpt2" / "vocab.json", tmp_path)
     with pytest.raises(InputError, match=r"needs merges\.txt beside it"):
         tokenizers.open(tmp_path)
+
+
+LONG = " ".join(["The quick brown fox, 12 jumps over\tlazy dogs! Käse, naïve  text.\n"] * 700)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("text", [LONG, LONG.replace(" ", ""), "x" * 20_000 + LONG, " " * 20_000 + LONG])
+def test_the_first_tokens_of_a_long_text_are_those_of_the_whole(name, text):
+    tokenizer = tokenizers.open(ROOT / name)
+    around = len(tokenizer.template.before)
+    (whole,) = tokenizer.split([text])
+    encoded = tokenizer.encode(text, length=40)
+    assert encoded.truncated > 0 or len(whole) < 40
+    kept = len(encoded.ids) - around - len(tokenizer.template.after)
+    assert encoded.ids[around : around + kept] == whole[:kept]
+    words = text.split()
+    assert (
+        list(tokenizer.encode_words(words, length=40).ids[around : around + kept])
+        == (tokenizer.split_words(words)[0][:kept])
+    )
+
+
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_the_longer_of_two_long_texts_is_cut_first(name):
+    tokenizer = tokenizers.open(ROOT / name)
+    for first, second in ((LONG, LONG + LONG), (LONG + LONG, LONG), (LONG, "short"), ("short", LONG)):
+        for length in (40, 41):
+            a, b = tokenizer.split([first, second])
+            t = tokenizer.template
+            room = length - len(t.pair_before) - len(t.pair_between) - len(t.pair_after)
+            kept = longest_first(len(a), len(b), room)
+            ids = tokenizer.encode(first, second, length=length).ids
+            assert ids[len(t.pair_before) :][: kept[0]] == a[: kept[0]]
+            assert ids[len(t.pair_before) + kept[0] + len(t.pair_between) :][: kept[1]] == b[: kept[1]]
+
+
+def test_a_text_of_more_characters_than_are_read():
+    tokenizer = dataclasses.replace(tokenizers.open(ROOT / "bert"), most=50)
+    assert tokenizer.encode(LONG, length=200).truncated == 1
+    assert tokenizer.encode(LONG, length=200).ids == tokenizer.encode(LONG[:50]).ids
+    with pytest.raises(InputError, match=r"characters, more than data\.max_characters=50"):
+        tokenizer.encode(LONG)

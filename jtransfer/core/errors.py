@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+from jtransfer.core.show import one_line, shown
+
 
 class InputError(ValueError):
     """An error in what the user gave; its message says what to do. Commands print it and exit with code 2."""
@@ -14,9 +16,9 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """Returns names as one text, "a, b and 3 more" where there are more than `most`; unprintable ones are escaped."""
+    """Returns names as one text, "a, b and 3 more" where there are more than `most`; each is one line."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(name if name.isprintable() else ascii(name) for name in names[:most]) + more
+    return ", ".join(map(shown, names[:most])) + more
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -31,4 +33,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """
     known = sorted(known)
     close = nearest(name, known) or known[:5]
-    return InputError(f"unknown {kind} {name!r}; nearest: {', '.join(close) or 'none exist'}")
+    return InputError(f"unknown {kind} {one_line(name)!r}; nearest: {some(close) or 'none exist'}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 _SUFFIX = ".part"
 
@@ -47,7 +48,7 @@ def tell_leftovers(dest: str | os.PathLike) -> None:
     ours = re.compile(rf"{re.escape(path.name[:60])}\.[0-9a-f]{{8}}{re.escape(_SUFFIX)}")
     near = path.parent.iterdir() if path.parent.is_dir() else ()
     for found in sorted(found for found in near if ours.fullmatch(found.name) and found.is_dir()):
-        print(f"{found} is of a call that was killed or is still at work; if none is, delete it", flush=True)
+        say(f"{found} is of a call that was killed or is still at work; if none is, delete it")
 
 
 @contextlib.contextmanager

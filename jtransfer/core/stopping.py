@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from jtransfer.core import cluster
+from jtransfer.core.show import say
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 CODE, INTERRUPTED = 42, 130  # exit codes
@@ -222,12 +223,12 @@ def _ask(run: _Run, number: int) -> None:
 
 def _announce(number: int) -> None:
     name = signal.Signals(number).name
-    print(f"{name}: the step is finished and saved; a second signal ends at once", file=sys.stderr, flush=True)
+    say(f"{name}: the step is finished and saved; a second signal ends at once", file=sys.stderr)
 
 
 def _end_at_once(number: int) -> None:
     name = signal.Signals(number).name
     if cluster.joined():
         cluster.failed(f"it was ended by a second signal, {name}", 128 + number)
-    print(f"ended at once by {name}; the last checkpoint stands", file=sys.stderr, flush=True)
+    say(f"ended at once by {name}; the last checkpoint stands", file=sys.stderr)
     os._exit(128 + number)

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from etils import epath
 
@@ -45,7 +45,7 @@ def read(path: str | os.PathLike, most: int = MOST) -> bytes:
     return content
 
 
-def write(path: str | os.PathLike, content: bytes | Callable[[BinaryIO], object]) -> None:
+def write(path: str | os.PathLike, content: bytes | Callable[[Any], object]) -> None:
     """Writes a file as a whole: whenever the machine goes down, the path has the old content or all of the new.
 
     What is written goes into a new file beside it, `<name>.tmp`, reaches the disk, and takes the name. Links at either

@@ -19,6 +19,7 @@ from jtransfer import weights
 from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.show import say
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities import MODALITIES
 from jtransfer.models import forward
@@ -128,7 +129,7 @@ def _configurations(library: str, name: str, model: Any, classes: Sequence[str])
         for file, content in own.items():
             files[file] = _merged(files.get(file, {}), content)
         for line in notes:
-            print(line, flush=True)
+            say(line)
     return files | (sentence_transformers.write(model) if library == "transformers" else {})
 
 

@@ -6,6 +6,7 @@ from jtransfer.metrics.classification import (
     calibration,
     classification,
     confusion,
+    pairs,
     per_class,
     softmax,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "matthews",
     "multi_label",
+    "pairs",
     "per_class",
     "regression",
     "softmax",

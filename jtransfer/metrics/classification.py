@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+_BLOCK = 1 << 20  # numbers that are computed at once
+
 
 class PerClass(NamedTuple):
     """One number for each class; 0 where the definition divides by 0."""
@@ -39,15 +41,17 @@ def classification(logits: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N
     `macro_f1` is the mean F1 of the classes that occur, as labels or as predictions: scikit-learn's default.
     """
     num_classes = logits.shape[1]
-    yield "loss", float(-np.take_along_axis(_log_softmax(logits), labels[:, None], axis=1).mean())
-    rank = _rank(logits, labels)
+    predicted = logits.argmax(1)
+    parts = [(logits[rows], labels[rows]) for rows in row_parts(logits)]
+    yield "loss", float(-np.concatenate([_likelihood(*part) for part in parts]).mean())
+    rank = np.concatenate([_rank(*part) for part in parts])
     yield "accuracy", float((rank == 0).mean())
     if num_classes > 5:
         yield "top5", float((rank < 5).mean())
-    predicted = logits.argmax(1)
     occurs = np.union1d(predicted, labels)
     yield "macro_f1", float(per_class(predicted, labels, num_classes).f1[occurs].mean())
-    yield "ece", calibration(softmax(logits), labels).ece
+    confidence = np.concatenate([softmax(part).max(1) for part, _ in parts])
+    yield "ece", _calibration(confidence, predicted == labels).ece
 
 
 def confusion(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], num_classes: int) -> np.ndarray:
@@ -68,21 +72,47 @@ def per_class(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], n
     )
 
 
+def pairs(
+    predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], num_classes: int
+) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"], Int[np.ndarray, " P"]]:
+    """Label, prediction and count of each pair of a label and a prediction that occurs, in the order of `confusion`."""
+    keys, counts = np.unique(labels.astype(np.int64) * num_classes + predicted, return_counts=True)
+    return keys // num_classes, keys % num_classes, counts
+
+
 def calibration(probs: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"], bins: int = 15) -> Calibration:
     """Mean confidence and accuracy in each of `bins` bins of confidence; 0 in an empty one."""
-    confidence = probs.max(1).astype(np.float64)
+    return _calibration(probs.max(1), probs.argmax(1) == labels, bins)
+
+
+def _calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> Calibration:
+    confidence = confidence.astype(np.float64)
     bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence)
     count = np.bincount(bin_of, minlength=bins)
 
     def mean(values):
         return np.bincount(bin_of, values, minlength=bins) / np.maximum(count, 1)
 
-    return Calibration(mean(confidence), mean(probs.argmax(1) == labels), count)
+    return Calibration(mean(confidence), mean(right), count)
 
 
 def softmax(logits: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
     """Probabilities, float32."""
-    return np.exp(_log_softmax(logits)).astype(np.float32)
+    probs = np.empty(logits.shape, np.float32)
+    for rows in row_parts(logits):
+        probs[rows] = np.exp(_log_softmax(logits[rows]))
+    return probs
+
+
+def row_parts(logits: Float[np.ndarray, "N C"]) -> list[slice]:
+    """Returns slices of rows, of a few megabytes each, so that what is computed of many classes stays small."""
+    step = max(1, _BLOCK // max(1, logits.shape[1]))
+    return [slice(start, start + step) for start in range(0, max(1, len(logits)), step)]
+
+
+def _likelihood(logits, labels):
+    """The logarithm of the probability of the label, for each example."""
+    return np.take_along_axis(_log_softmax(logits), labels[:, None], axis=1)
 
 
 def _log_softmax(logits):

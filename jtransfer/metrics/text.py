@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from jtransfer.metrics.classification import confusion, per_class
+from jtransfer.metrics.classification import per_class, row_parts
 
 Rows = Sequence[Int[np.ndarray, " _"]] | Int[np.ndarray, "N n"]
 
 
 def matthews(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], num_classes: int) -> float:
     """Matthews' correlation of two classes or more (R_K, Gorodkin 2004); 0 if one side has a single class."""
-    table = confusion(predicted, labels, num_classes).astype(np.float64)
-    total, true, chosen = table.sum(), table.sum(1), table.sum(0)
+    true, chosen = (np.bincount(x, minlength=num_classes).astype(np.float64) for x in (labels, predicted))
+    total = true.sum()
     spread = math.sqrt(total**2 - (true**2).sum()) * math.sqrt(total**2 - (chosen**2).sum())
-    return float((np.trace(table) * total - true @ chosen) / spread) if spread else 0.0
+    return float(((predicted == labels).sum() * total - true @ chosen) / spread) if spread else 0.0
 
 
 def regression(predicted: Float[np.ndarray, " N"], targets: Float[np.ndarray, " N"]) -> Iterator[tuple[str, float]]:
@@ -41,13 +41,19 @@ def multi_label(logits: Float[np.ndarray, "N C"], labels: Float[np.ndarray, "N C
     A class is predicted where its logit is above 0, and true where its label is above 1/2. A class that is neither
     predicted nor true has the F1 0 in `macro_f1`, as in scikit-learn.
     """
-    logits = logits.astype(np.float64)
-    yield "loss", float((np.logaddexp(0, logits) - labels * logits).mean())
+    losses = [_sigmoid_losses(logits[rows], labels[rows]) for rows in row_parts(logits)]
+    yield "loss", float(np.concatenate(losses).mean())
     predicted, true = logits > 0, labels > 0.5
     yield "accuracy", float((predicted == true).all(1).mean())
     both, either = (predicted & true).sum(0), predicted.sum(0) + true.sum(0)
     yield "micro_f1", float(2 * both.sum() / max(either.sum(), 1))
     yield "macro_f1", float((2 * both / np.maximum(either, 1)).mean())
+
+
+def _sigmoid_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean over the classes, for each example."""
+    logits = logits.astype(np.float64)
+    return (np.logaddexp(0, logits) - labels * logits).mean(1)
 
 
 def tags(predicted: Rows, labels: Rows, class_names: Sequence[str]) -> Iterator[tuple[str, float]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from jtransfer import weights
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 from jtransfer.core.text_table import lay_out
 from jtransfer.models import forward
 from jtransfer.proof import reference
@@ -73,15 +74,15 @@ def check(source: weights.Source, dest: str | os.PathLike, spec: weights.ModelSp
     differences = list(compare(activations(model, variables, inputs), given, _seen(inputs)))
     if not differences:
         raise InputError(f"{origin} has none of {', '.join(loaded)}")
-    print(f"compared with {origin} on {_shapes(inputs)}:")
+    say(f"compared with {origin} on {_shapes(inputs)}:")
     rows = [(x.stage, f"absolute {x.absolute:.1e}", f"relative {x.relative:.1e}") for x in differences]
-    print("\n".join(lay_out(rows)))
+    say("\n".join(lay_out(rows)))
     if "logits" not in loaded:
-        print("what was drawn anew is not compared, nor what comes after it")
+        say("what was drawn anew is not compared, nor what comes after it")
     departing = [found.stage for found in differences if not found.within]
     if departing:
-        print(f"departs first at {departing[0]}")
-    print(f"{'NOT within' if departing else 'within'} {TOLERANCE:.0e}")
+        say(f"departs first at {departing[0]}")
+    say(f"{'NOT within' if departing else 'within'} {TOLERANCE:.0e}")
     return not departing
 
 

@@ -11,13 +11,19 @@ from markupsafe import Markup
 from PIL import Image
 
 from jtransfer import metrics
+from jtransfer.core.show import one_line, say
 from jtransfer.reporting import figures
 from jtransfer.runs import fingerprint
 from jtransfer.runs.open import StoredRun
 
 MISTAKES = 24  # pictures
 CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
+DOTS = 400  # classes of a picture; of more, the most frequent mistakes alone are shown
+LISTED = 500  # classes, those with the lowest F1
+PAIRS = 8  # most frequent mistakes; three times as many where there is no matrix
+SAID = 2000  # characters of a text
 PICTURE = 160  # pixels of the longer side, at most
+_LONGEST = 2000  # characters of a line
 
 
 def describe(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -28,7 +34,15 @@ def describe(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str,
       predictions: the arrays of `predictions.npz`; none where there was no evaluation yet.
     """
     parts = {"classes": (_classes, "probs"), "numbers": (_numbers, "logits"), "texts": (_texts, "written")}
-    found = {"classes": [], "confusion": [], "matrix": None, "pairs": [], "mistakes": [], "calibration": None}
+    found = {
+        "classes": [],
+        "listed": 0,
+        "confusion": [],
+        "matrix": None,
+        "pairs": [],
+        "mistakes": [],
+        "calibration": None,
+    }
     found |= {"furthest": [], "written": []}
     for section in run.task.sections:
         make, needed = parts[section]
@@ -42,17 +56,16 @@ def _classes(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str,
     probs, label = predictions["probs"], predictions["label"]
     predicted, number = probs.argmax(1), probs.shape[1]
     names = _named(run.class_names, number)
-    counts = metrics.confusion(predicted, label, number)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     calibration = metrics.calibration(probs, label)
-    per_class = metrics.per_class(predicted, label, number)._asdict()
+    per_class = metrics.per_class(predicted, label, number)
+    lowest = np.lexsort((per_class.f1, per_class.support == 0))[:LISTED] if number > LISTED else np.arange(number)
     return {
         "classes": [
-            {"name": names[i], **{key: values[i].item() for key, values in per_class.items()}} for i in range(number)
+            {"name": names[i], **{key: values[i].item() for key, values in per_class._asdict().items()}} for i in lowest
         ],
-        "confusion": [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)],
-        "matrix": Markup(figures.matrix(shares)) if number > CELLS else None,
-        "pairs": _pairs(counts, shares, names),
+        "listed": number,
+        "pairs": _pairs(predicted, label, names),
+        **_matrix(predicted, label, number),
         "mistakes": _mistakes(run, names, predictions),
         "calibration": {
             "figure": Markup(figures.reliability(calibration)),
@@ -65,18 +78,28 @@ def _classes(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str,
 
 def _named(names: Sequence[str], number: int) -> list[str]:
     """The names that are known, and the number of each class that has none."""
-    return [str(name) for name in names] + [str(i) for i in range(len(names), number)]
+    return [one_line(str(name)) for name in names] + [str(i) for i in range(len(names), number)]
 
 
-def _pairs(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> list[dict]:
+def _matrix(predicted: np.ndarray, label: np.ndarray, number: int) -> dict[str, Any]:
+    """The confusion matrix, as a table of counts and shares or as a picture; of very many classes there is none."""
+    if number > DOTS:
+        return {}
+    counts = metrics.confusion(predicted, label, number)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    if number > CELLS:
+        return {"matrix": Markup(figures.matrix(shares))}
+    return {"confusion": [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)]}
+
+
+def _pairs(predicted: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> list[dict]:
     """The most frequent mistakes."""
-    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    worst = np.argsort(-wrong, axis=None, kind="stable")[:8]
-    pairs = [np.unravel_index(i, counts.shape) for i in worst]
+    true, chosen, counts = metrics.pairs(predicted, label, len(classes))
+    wrong, support = np.flatnonzero(true != chosen), np.bincount(label, minlength=len(classes))
+    worst = wrong[np.argsort(-counts[wrong], kind="stable")][: PAIRS if len(classes) <= DOTS else 3 * PAIRS]
     return [
-        {"true": classes[i], "predicted": classes[j], "count": counts[i, j].item(), "share": shares[i, j].item()}
-        for i, j in pairs
-        if wrong[i, j]
+        {"true": classes[i], "predicted": classes[j], "count": count, "share": count / max(support[i].item(), 1)}
+        for i, j, count in zip(true[worst].tolist(), chosen[worst].tolist(), counts[worst].tolist(), strict=True)
     ]
 
 
@@ -114,7 +137,7 @@ def _numbers(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str,
 def _texts(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Texts, what was wanted, and what the model generated for them."""
     names = ("text", "target", "written")
-    rows = zip(*(predictions[name][:MISTAKES].tolist() for name in names), strict=True)
+    rows = zip(*([_said(text) for text in predictions[name][:MISTAKES].tolist()] for name in names), strict=True)
     return {"written": [dict(zip(names, row, strict=True)) for row in rows]}
 
 
@@ -125,21 +148,25 @@ def _examples(run: StoredRun) -> Callable[[int], dict]:
     try:
         source, modality = run.source("test"), run.modality
         if line := fingerprint.changes(run.folder, "test", source):
-            print(f"report: {line}", file=sys.stderr)
+            say(f"report: {line}", file=sys.stderr)
     except Exception as error:
-        print(f"report: no examples, the data cannot be opened: {error}", file=sys.stderr)
+        say(one_line(f"report: no examples, the data cannot be opened: {error}", _LONGEST), sys.stderr)
         return lambda index: nothing
 
     def example(index: int) -> dict:
         try:
             shown = nothing | modality.show(source[index])
             picture = None if shown["picture"] is None else _data_uri(shown["picture"])
-            return {"picture": picture, "text": shown["text"] or None}
+            return {"picture": picture, "text": _said(shown["text"] or "") or None}
         except Exception as error:
-            print(f"report: example {index} cannot be shown: {error}", file=sys.stderr)
+            say(one_line(f"report: example {index} cannot be shown: {error}", _LONGEST), sys.stderr)
             return nothing
 
     return example
+
+
+def _said(text: str) -> str:
+    return text if len(text) <= SAID else f"{text[:SAID]}…"
 
 
 def _data_uri(image: np.ndarray) -> str:

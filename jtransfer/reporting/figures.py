@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jtransfer.core.show import escaped
 from jtransfer.metrics import Calibration
 
 INK, MUTED, LINE, BAND, TRAIN, TEST, HELD, BAD = (f"#0102{n:02}" for n in range(8))
@@ -167,4 +168,5 @@ def _svg(figure: Figure) -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     prefix = f"f{zlib.crc32(text.encode()):08x}-"
+    text = escaped(text)
     return re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}", text)

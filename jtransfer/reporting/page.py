@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
 from jtransfer.models.title import title as model_title
@@ -57,6 +58,7 @@ def render(run: StoredRun, *, title: str) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: escaped(value) if type(value) is str else value,
     )
     environment.filters |= {
         "count": _count,

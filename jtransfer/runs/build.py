@@ -9,6 +9,7 @@ import jax
 from jtransfer import objectives, weights
 from jtransfer.core import rules, sharding
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import one_line, say
 from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
@@ -21,6 +22,7 @@ from jtransfer.runs.stream import Stream, open_stream
 from jtransfer.training import phases
 
 TARGET = objectives.TARGET
+_LONGEST = 2000  # characters of a line on the data
 
 
 class Run(NamedTuple):
@@ -73,8 +75,8 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
         streams[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
     target = streams[TARGET]
     config, stays = folders.model_as_begun(folder, described(config, init, target), config.model.fields.keys())
-    if jax.process_index() == 0:
-        print(*stays, sep="\n", end="\n" if stays else "", flush=True)
+    for line in stays if jax.process_index() == 0 else ():
+        say(line)
     model = models.create(config, target.modality, len(target.class_names))
     inputs = (
         None
@@ -140,8 +142,10 @@ def _check_data(run: Run, stream: Stream, where: str) -> None:
     lines = split_check.check(stream, where)
     line = stream.modality.describe(stream.whole["train"], stream.task, run.model, len(stream.sources["train"]))
     if jax.process_index() == 0:
-        for told in [*lines, *split_check.overlaps(stream, where), *([line] if line else [])]:
-            print(told, flush=True)
+        for told in (*lines, *split_check.overlaps(stream, where)):
+            say(one_line(told, _LONGEST))
+        if line:
+            say(line)
 
 
 def _check_features(objective: Any, stages: tuple[str, ...], start: str | None, phase: str) -> None:

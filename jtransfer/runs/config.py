@@ -44,6 +44,8 @@ BOUNDS = {  # of fields: at least the first, below the second
     "cutmix": (0, None),
     "data.threads": (0, None),
     "data.length": (1, None),
+    "data.max_characters": (1, None),
+    "data.max_pixels": (1, None),
     "data.target_length": (1, None),
     "generate.num_examples": (0, None),
     "mixing.temperature": (0, None),

@@ -9,6 +9,7 @@ from jtransfer import generate, models, weights
 from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width
+from jtransfer.core.show import say
 from jtransfer.modalities import Modality
 from jtransfer.runs import folder as folders
 from jtransfer.runs.model import given_fields
@@ -87,11 +88,11 @@ def _of_weights(
     if head and hasattr(described.model, "head"):
         described = weights.describe(source, **({"head": head} | asked))
     if "pixels" in described.unsure and jax.process_index() == 0:
-        print(f"? the preprocessing can't be told from the source; it is that of {described.name}", flush=True)
+        say(f"? the preprocessing can't be told from the source; it is that of {described.name}")
     size = _usual(modality, described.model, source, fields).get("image_size")
     if "image_size" not in fields and size is not None and height_width(size) != described.model.sides:
         if jax.process_index() == 0:
-            print(f"model.fields.image_size is {size}, to which the weights' files resize and crop images", flush=True)
+            say(f"model.fields.image_size is {size}, to which the weights' files resize and crop images")
         head_fields = {"head": described.model.head} if head and hasattr(described.model, "head") else {}
         described = weights.describe(source, **(head_fields | asked | {"image_size": size}))
     found = manifest.fields(described.name, described.model)

@@ -20,6 +20,7 @@ from jtransfer import models
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
+from jtransfer.core.show import say
 from jtransfer.runs import config as configs
 from jtransfer.runs import filling, fingerprint, json_file, lock, log_lines, predictions, stored
 from jtransfer.runs.upgrade import begun_without, upgrade
@@ -63,7 +64,8 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
 
 def _is_begun(folder: epath.Path) -> bool:
     """Whether a run was begun here, whose damaged config was moved away."""
-    return is_run(folder) and all((folder / name).exists() for name in (stored.CLASSES, log_lines.FILE))
+    parts = (stored.CLASSES, log_lines.FILE)
+    return (folder / "checkpoints").exists() and all((folder / name).exists() for name in parts)
 
 
 def _check_parts(folder: epath.Path) -> None:
@@ -158,11 +160,11 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], i
             raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
         if (folder / stored.CONFIG).exists():
             if moved := _changes(folder, config):
-                print(f"the data are the same as before: {'; '.join(moved)}", flush=True)
+                say(f"the data are the same as before: {'; '.join(moved)}")
                 json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
         else:
             if _is_begun(folder):
-                print(f"{folder / stored.CONFIG} is missing, and is written anew: it is this command's", flush=True)
+                say(f"{folder / stored.CONFIG} is missing, and is written anew: it is this command's")
             json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
         shapes = {} if inputs is None else {"inputs": jax.tree.map(_shape, inputs)}
         _write_anew(folder / ENVIRONMENT, _environment(), json_file.read)
@@ -176,7 +178,7 @@ def _write_anew(path: epath.Path, value: Any, read: Callable[[epath.Path], Any])
         try:
             read(path)
         except InputError as error:
-            print(f"{error}; it is kept as {_put_aside(path)}, and written anew", flush=True)
+            say(f"{error}; it is kept as {_put_aside(path)}, and written anew")
     json_file.write(path, value)
 
 

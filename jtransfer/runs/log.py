@@ -23,6 +23,7 @@ import jax
 from etils import epath
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import escaped, say
 from jtransfer.runs import event_file, log_lines
 from jtransfer.runs.log_lines import FILE, read
 
@@ -76,7 +77,7 @@ class Writer:
             raise InputError(f"{workdir} cannot be written to: {error}") from None
         cut = log_lines.rewind(folder / FILE, start_step, start_phase)
         if cut and terminal:
-            print(f"{FILE}: its last line was not written to its end, and is cut: {cut[:80]!r}", flush=True)
+            say(f"{FILE}: its last line was not written to its end, and is cut: {cut[:80]!r}")
         purge = start_step + 1 if start_step else 0
         self._board = event_file.Writer(_opened(folder / event_file.name(start_step)), purge)
         self._file = _opened(folder / FILE)
@@ -211,7 +212,7 @@ class _Lines(_Dark):
 
     def show(self, step, phase, split, scalars, seconds_left) -> None:
         done = f"{step}/{self.total}" if self.total else str(step)
-        print("  ".join([phase, done, split, *_texts(scalars), *_left(seconds_left)]), flush=True)
+        say("  ".join([phase, done, split, *_texts(scalars), *_left(seconds_left)]))
 
 
 class _Bar(_Dark):
@@ -236,7 +237,7 @@ class _Bar(_Dark):
             self._progress.update(self._task, completed=step, total=self.total, description=phase, rest=rest)
         else:
             line = "  ".join([phase, str(step), split, *_texts(scalars)])
-            self._progress.console.print(line, markup=False, highlight=False)
+            self._progress.console.print(escaped(line), markup=False, highlight=False)
 
     def close(self) -> None:
         self._progress.stop()

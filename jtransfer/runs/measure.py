@@ -13,6 +13,7 @@ from jtransfer import data as datasets
 from jtransfer import modalities, tasks
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError, some
+from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.evaluators import EVALUATORS, Context, gather
 from jtransfer.models import forward
@@ -71,7 +72,7 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
     checkpoint.resolve(run.folder, run.step(step))
     whole = datasets.open(spec_of(config.data, config.modality, config.task) | {"name": where}, split)
     if named and jax.process_index() == 0 and (line := fingerprint.changes(run.folder, named, whole)):
-        print(line, file=sys.stderr, flush=True)
+        say(line, file=sys.stderr)
     run.modality.check(run.task, whole[0])
     tasks.check(config.task, run.task, whole)
     source = run.modality.pack(_with_classes(whole, run.class_names, where), run.task)

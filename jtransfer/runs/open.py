@@ -14,6 +14,7 @@ from etils import epath
 from jtransfer import data, metrics, modalities
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.modalities import Modality
 from jtransfer.modalities.base import zero_sample
@@ -160,6 +161,6 @@ def open(folder: str | os.PathLike) -> StoredRun:
     run = StoredRun(path, stored.config(path))
     for line in named_code.check(path, run.config.to_dict()):
         if line not in _TOLD and not _TOLD.add(line) and jax.process_index() == 0:
-            print(f"{folder} names code, which is run: {line}", file=sys.stderr, flush=True)
+            say(f"{folder} names code, which is run: {line}", file=sys.stderr)
     named_code.check_model(path, run.config.model.name)
     return run

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 from jtransfer.runs import assemble, evaluation
 from jtransfer.training import checkpoint
 from jtransfer.training.state import TrainState
@@ -45,7 +46,7 @@ def state(run: Run, last: TrainState, position: Position) -> tuple[TrainState, P
         except InputError as error:
             damage.append(str(error).partition("; name another")[0])
     if damage and jax.process_index() == 0:
-        print("; ".join([*damage, f"the phase ends with step {step} instead"]), file=sys.stderr, flush=True)
+        say("; ".join([*damage, f"the phase ends with step {step} instead"]), file=sys.stderr)
     return found.replace(step=last.step), position._replace(selected=step, selected_score=scores[step])
 
 
@@ -63,4 +64,4 @@ def announce(run: Run, writer: Any, phase: str, last: int, step: int | None, sco
     name, value = evaluation.metric(run), evaluation.value(run, score)
     writer.event(last, phase, "best", metric=name, value=value, best_step=step)
     if jax.process_index() == 0:
-        print(f"phase {phase} ends with the best model: validation {name} {value:.4f} at step {step}", flush=True)
+        say(f"phase {phase} ends with the best model: validation {name} {value:.4f} at step {step}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
+from jtransfer.core.show import one_line
 from jtransfer.core.text_table import lay_out
 
 
@@ -72,7 +73,7 @@ def notes(told: Mapping[str, Any]) -> list[str]:
     """
     names = " and ".join(told.get("unsure", ()))
     unsure = [f"? {names} can't be told from the source; the model has its own, unless model.fields gives them"]
-    return [*told.get("notes", ()), *told.get("differs", ()), *(unsure if names else [])]
+    return [one_line(line) for line in (*told.get("notes", ()), *told.get("differs", ()), *(unsure if names else []))]
 
 
 def _group(path: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from jtransfer import models
 from jtransfer.core.errors import InputError, some
+from jtransfer.core.show import one_line, shown
 from jtransfer.core.text_table import format_bytes, lay_out
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights import formats
@@ -30,19 +31,19 @@ def lines(source: checkpoints.Source) -> Iterator[str]:
         raise InputError(f"{checkpoint.name} lie in no file; give the address of one")
     named = sidecar_files.names(checkpoint.configs)
     total = sum(tensor.nbytes for tensor in opened.values())
-    yield f"{_printable(checkpoint.name)}: {opened.format}, {len(opened)} tensors, {format_bytes(total)}"
-    rows = [(_printable(name), t.dtype.name, str(list(t.shape)), f"{t.nbytes:,}") for name, t in opened.items()]
+    yield f"{shown(checkpoint.name)}: {opened.format}, {len(opened)} tensors, {format_bytes(total)}"
+    rows = [(shown(name), t.dtype.name, str(list(t.shape)), f"{t.nbytes:,}") for name, t in opened.items()]
     yield from lay_out([("name", "dtype", "shape", "bytes"), *rows], align="<<<>")
     if opened.unwrapped:
-        yield f"taken off around the tensors: {', '.join(map(_printable, opened.unwrapped))}"
-    yield from map(_printable, checkpoint.notes)
+        yield f"taken off around the tensors: {', '.join(map(shown, opened.unwrapped))}"
+    yield from map(one_line, checkpoint.notes)
     if opened.left_out:
         yield f"beside the tensors: {some(opened.left_out)}"
     if named:
-        yield f"config.json calls it {', '.join(map(_printable, named))}"
+        yield f"config.json calls it {', '.join(map(shown, named))}"
     if own:
-        yield _printable(f"converted from {own['source']} ({own['digest']})")
-        yield _printable(f"model: {own['model']['name']}{_fields(own['model']['fields'])}")
+        yield f"converted from {shown(own['source'])} ({shown(own['digest'])})"
+        yield f"model: {shown(own['model']['name'])}{_fields(own['model']['fields'])}"
         yield from _preprocessing(own["preprocessing"], manifest.FILE)
     else:
         yield from _recognised(checkpoint)
@@ -78,7 +79,7 @@ def _parts(opened: Mapping[str, Any]) -> str:
 def _model(detection: Detection) -> Iterator[str]:
     fits = "every tensor has its place" if not detection.misfits else f"the nearest, with {detection.misfits} misfits"
     if detection.prefix:
-        yield f"the tensors below {_printable(detection.prefix)} are those of a model"
+        yield f"the tensors below {shown(detection.prefix)} are those of a model"
     yield f"model: {detection.model}{_fields(detection.fields)} ({detection.scheme} names): {fits}"
     if detection.unsure:
         yield f"  {' and '.join(detection.unsure)} can't be told from the file: see where the weights come from"
@@ -98,10 +99,6 @@ def _preprocessing(content: Mapping[str, Any], where: str) -> Iterator[str]:
         yield f"preprocessing ({where}): " + ", ".join(said)
 
 
-def _printable(name: str) -> str:
-    return name if name.isprintable() else ascii(name)
-
-
 def _text(value: Any) -> str:
     numbers = value if isinstance(value, tuple | list) else (value,)
-    return " ".join(f"{number:.4g}" if isinstance(number, float) else _printable(str(number)) for number in numbers)
+    return " ".join(f"{number:.4g}" if isinstance(number, float) else one_line(str(number)) for number in numbers)

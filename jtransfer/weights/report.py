@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jtransfer.core.show import one_line, shown
 from jtransfer.core.text_table import lay_out
 
 
@@ -44,17 +45,22 @@ class Report:
 
     def __str__(self) -> str:
         changed = {path: f" adapted: {what}" for path, what in self.adapted}
-        loaded = [(path, ", ".join(names), f"{list(size)}{changed.get(path, '')}") for path, names, size in self.loaded]
+        loaded = [
+            (path, ", ".join(map(one_line, names)), f"{list(size)}{changed.get(path, '')}")
+            for path, names, size in self.loaded
+        ]
         new = [(path, "re-initialised", reason) for path, reason in self.reinitialised]
-        ignored = [("-", name, f"ignored: {reason}") for name, reason in self.ignored]
+        ignored = [("-", shown(name), f"ignored: {reason}") for name, reason in self.ignored]
         title = f"{self.source} ({self.scheme} names, {self.digest[:19]}…)"
         adapted = f" ({len(changed)} of them adapted)" if changed else ""
         counts = f"{len(loaded)} loaded{adapted}, {len(new)} re-initialised, {len(ignored)} tensors ignored"
-        return "\n".join([title, *self.notes, *lay_out([*loaded, *new, *ignored]), *self.conflicts, counts])
+        said = map(one_line, (title, *self.notes)), lay_out([*loaded, *new, *ignored]), map(one_line, self.conflicts)
+        return "\n".join([line for lines in said for line in lines] + [counts])
 
     @property
     def conflicts(self) -> list[str]:
         """The lines of text that say in what the model is not what its source says."""
         return [
-            f"! {field}: the model has {ours!r}, its source says {theirs!r}" for field, ours, theirs in self.differs
+            f"! {field}: the model has {ours!r}, its source says {theirs!r:.200}"
+            for field, ours, theirs in self.differs
         ]

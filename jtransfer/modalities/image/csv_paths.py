@@ -11,9 +11,8 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import labels
 from jtransfer.data.missing_labels import is_missing
 from jtransfer.data.source import Declined, Source, unlabelled
-from jtransfer.modalities.image import checked_files
+from jtransfer.modalities.image import checked_files, pixels
 from jtransfer.modalities.image.listing import SUFFIXES
-from jtransfer.modalities.image.pixels import decode
 from jtransfer.modalities.text import lines
 from jtransfer.modalities.text.csv_files import open_csv
 from jtransfer.modalities.text.table import Rows, Table, column_of, label_columns
@@ -168,7 +167,7 @@ def _named(files: Files, i: int, column: str) -> str:
 def _sources(
     found: Mapping[str, Files], keys: Sequence[str], notes: tuple[str, ...], spec: Mapping, where: str
 ) -> dict:
-    channels, limits = spec.get("channels", 3), spec.get("range", ())
+    decoded = pixels.reader(spec)
     named = dict.fromkeys(path for files in found.values() for path in files.paths if path)
     checked = checked_files.check(list(named), spec, where)
     notes = (*notes, *checked.notes)
@@ -179,7 +178,7 @@ def _sources(
 
     def reader(split: str) -> Callable[[int], dict]:
         paths = [str(found[split].paths[i]) for i in there[split]]
-        return lambda i: {"image": decode(paths[i], channels, limits)}
+        return lambda i: {"image": decoded(paths[i])}
 
     def fingerprint(split: str) -> Callable[[int], bytes]:
         paths = [str(found[split].paths[i]) for i in there[split]]

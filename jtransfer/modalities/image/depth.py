@@ -5,13 +5,15 @@ uint8 and bool are known, and so is uint16, of which the high byte is kept. What
 255, and what lies outside is cut off.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from jtransfer.core.errors import InputError
 
 _USUAL = ((0, 1), (0, 255), (0, 1023), (0, 4095), (0, 16383), (0, 65535), (-1, 1))
+_BLOCK = 1 << 20  # values
 LOOKED_AT = 32  # images of a data set
 _TWELVE_BITS = 4095
 
@@ -34,14 +36,43 @@ def to_uint8(image: np.ndarray, limits: Sequence[float] = ()) -> np.ndarray:
     if image.dtype == bool:
         return image.astype(np.uint8) * np.uint8(255)
     if image.dtype == np.uint16 and not len(limits):
-        return (image >> 8).astype(np.uint8)
+        return by_rows(image, lambda rows: rows >> 8)
     if not len(limits):
         raise InputError(f"images of {image.dtype} may have any range; {_advice([image])}")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise InputError("an image holds values that are not finite; fill them")
     low, high = limits
-    scaled = (image.astype(np.float64) - low) * (255 / (high - low))
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return by_rows(image, lambda x: np.rint(((x.astype(np.float64) - low) * (255 / (high - low))).clip(0, 255)))
+
+
+def by_rows(
+    image: np.ndarray, change: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Returns what a function makes of an image, some rows at a time, so that its intermediate results stay small.
+
+    Args:
+      image: An array [H, …].
+      change: A function from rows [h, …] to rows of values from 0 to 255.
+      shape: The shape of the result; by default that of the image.
+
+    Returns:
+      uint8 [H, …].
+    """
+    out = np.empty(image.shape if shape is None else shape, np.uint8)
+    for rows in parts(image.shape):
+        out[rows] = change(image[rows])
+    return out
+
+
+def parts(shape: Sequence[int]) -> Iterator[slice]:
+    """Yields slices of an image's rows, of a few megabytes each.
+
+    Args:
+      shape: Of the image, [H, …].
+    """
+    step = max(1, _BLOCK // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
 
 
 def check_limits(limits: Sequence[float]) -> None:

@@ -11,7 +11,11 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-_HEAD, _TAIL, _THREADS = 4096, 4096, 16
+from jtransfer.modalities.image import headers
+from jtransfer.modalities.image.headers import LENGTH
+from jtransfer.modalities.image.opening import MOST_PIXELS, UNREADABLE, open_image, too_large
+
+_TAIL, _THREADS = 4096, 16
 _WHOLE = {  # the first bytes of a kind → what the last bytes of a whole file have
     b"\xff\xd8\xff": b"\xff\xd9",
     b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82",
@@ -19,7 +23,6 @@ _WHOLE = {  # the first bytes of a kind → what the last bytes of a whole file 
 }
 _PARTS = ((273, 279), (324, 325))  # tags of TIFF: offsets and lengths of strips, and of tiles
 _DOUBT = "?"
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
 
 class Checked(NamedTuple):
@@ -29,20 +32,27 @@ class Checked(NamedTuple):
       problem: Why it can't be read; "" if it can.
       digest: A digest of its size, its first and its last bytes, the same for files of the same content.
       deep: Whether it may have more than 8 bits.
+      size: The width and the height, where its first bytes tell them.
     """
 
     problem: str
     digest: bytes
     deep: bool
+    size: tuple[int, int] | None
 
 
-def check(paths: Sequence[str]) -> list[Checked]:
-    """Checks files. What is known of a file is kept until it changes."""
+def check(paths: Sequence[str], most: int = MOST_PIXELS) -> list[Checked]:
+    """Checks files. What is known of a file is kept until it changes.
+
+    Args:
+      paths: The paths of the files.
+      most: The most pixels of an image that is read.
+    """
     with ThreadPoolExecutor(_THREADS) as threads:
         looked = list(threads.map(_looked_at, paths))
     with warnings.catch_warnings():  # which threads can't share
         warnings.simplefilter("ignore")
-        return [_resolved(path, one) if one.problem == _DOUBT else one for path, one in zip(paths, looked, strict=True)]
+        return [_resolved(path, one, most) for path, one in zip(paths, looked, strict=True)]
 
 
 def _looked_at(path: str) -> Checked:
@@ -50,31 +60,39 @@ def _looked_at(path: str) -> Checked:
         stat = os.stat(path)
         return _ends(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
-        return Checked(error.strerror or "can't be read", b"", False)
+        return Checked(error.strerror or "can't be read", b"", False, None)
 
 
 @functools.lru_cache(1 << 18)
 def _ends(path: str, size: int, changed: int) -> Checked:
     with open(path, "rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(LENGTH)
         file.seek(max(0, size - _TAIL))
         tail = file.read(_TAIL)
     digest = hashlib.blake2b(b"%d" % size + head + tail, digest_size=16).digest()
     problem = "it is empty" if not size else "" if _is_whole(head, tail, size) else _DOUBT
-    return Checked(problem, digest, _may_be_deep(head))
+    return Checked(problem, digest, _may_be_deep(head), headers.size(head))
+
+
+def _resolved(path: str, looked: Checked, most: int) -> Checked:
+    """What is known of a file, also where its first and last bytes do not tell."""
+    if looked.problem not in ("", _DOUBT) or (looked.size and not looked.problem and not too_large(looked.size, most)):
+        return looked
+    return _opened(path, looked, most)
 
 
 @functools.lru_cache(1 << 16)
-def _resolved(path: str, looked: Checked) -> Checked:
-    """What is known of a file whose bytes do not tell, from decoding it; of TIFF, from where its parts lie."""
+def _opened(path: str, looked: Checked, most: int) -> Checked:
+    """What is known of a file from opening it and, where it is in doubt, decoding it; of TIFF, from where its parts
+    lie."""
     try:
-        with Image.open(path) as image:
-            if not _holds_its_parts(image, os.path.getsize(path)):
+        with open_image(path, most) as image:
+            if looked.problem and not _holds_its_parts(image, os.path.getsize(path)):
                 image.load()
     except UnidentifiedImageError:
         with open(path, "rb") as file:
             return looked._replace(problem=f"it is no image, but begins with {file.read(12)!r}")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return looked._replace(problem=" ".join(str(error).split()) or type(error).__name__)
     return looked._replace(problem="")
 

@@ -10,7 +10,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data.source import Source
 from jtransfer.modalities.image import checked_files, layout, listing
 from jtransfer.modalities.image.listing import Listing, Parts
-from jtransfer.modalities.image.pixels import decode
+from jtransfer.modalities.image.pixels import reader
 
 
 def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
@@ -42,7 +42,7 @@ def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
     arranged, notes = layout.arrange(found._replace(images=whole), where)
     lines = (*_passed_over(found, where), *files.notes, *notes)
     class_names = sorted(set().union(*arranged.values()))
-    channels, limits = spec.get("channels", 3), spec.get("range", ())
+    decoded = reader(spec)
 
     def source(classes: layout.Classes) -> Source:
         images = [parts for name in class_names for parts in classes.get(name, ())]
@@ -50,7 +50,7 @@ def folder_splits(location: str, spec: Mapping) -> dict[str, Source]:
         labels = np.repeat(np.arange(len(class_names), dtype=np.int32), counts)
 
         def read(index: int) -> dict:
-            return {"image": decode(paths[index], channels, limits), "label": int(labels[index])}
+            return {"image": decoded(paths[index]), "label": int(labels[index])}
 
         return Source(
             len(paths),

@@ -15,6 +15,7 @@ from jtransfer.core.image_size import height_width, shortest
 from jtransfer.data.source import Source
 from jtransfer.modalities.base import Modality, Transform, no_form
 from jtransfer.modalities.image import processor_files, transforms
+from jtransfer.modalities.image.opening import MOST_PIXELS
 from jtransfer.modalities.image.pixels import decode
 from jtransfer.modalities.image.transforms import Pipeline
 from jtransfer.models.chain import Pixels
@@ -32,6 +33,7 @@ class Image(Modality):
       channels: 3, or 1 for grey images.
       range: the values that become black and white in images that are not of 8 bits: (0, 1), (0, 4095); () is what
         their type says, (0, 65535) of 16 bits.
+      max_pixels: the most pixels that an image file may have; a larger one counts as one that can't be read.
       broken: "stop" refuses a folder with image files that can't be read; "skip" leaves them out.
       transform: of training images (`transforms.parse`); "" is the model's own size with crops and flips.
       eval_transform: of all other images; "" is `transform` without its random parts or, without that, the model's own.
@@ -47,6 +49,7 @@ class Image(Modality):
     image_dir: str = ""
     channels: int = 3
     range: Sequence[float] = ()
+    max_pixels: int = MOST_PIXELS
     broken: str = "stop"
     transform: str = ""
     eval_transform: str = ""
@@ -157,7 +160,7 @@ class Image(Modality):
                 raise InputError(f"{path}: there is no such image")
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
-        return {"image": decode(given, self.channels, self.range)}
+        return {"image": decode(given, self.channels, self.range, self.max_pixels)}
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         return {"picture": example["image"]}

@@ -1,6 +1,6 @@
 """Decodes image files to pixels, with the number of channels that a model takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -8,6 +8,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.image import depth
+from jtransfer.modalities.image.opening import MOST_PIXELS, UNREADABLE, open_image
 
 _GREYS = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of more than 8 bits
 _ORIENTATION, _BITS, _PHOTOMETRIC, _FORMAT = 274, 258, 262, 339  # tags of TIFF
@@ -39,8 +40,8 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
     )
 
 
-def decode(file: str, channels: int, limits: Sequence[float] = ()) -> np.ndarray:
-    """Reads an image file of any format that Pillow reads, upright as its EXIF orientation says.
+def decode(file: str, channels: int, limits: Sequence[float] = (), most: int = MOST_PIXELS) -> np.ndarray:
+    """Reads an image file of one of `opening.KINDS`, upright as its EXIF orientation says.
 
     Palettes are resolved, transparent images are laid over white, and of an animation or of several pages the first is
     taken. Images of more than 8 bits are read as `depth` says.
@@ -49,27 +50,35 @@ def decode(file: str, channels: int, limits: Sequence[float] = ()) -> np.ndarray
       file: The path of the file.
       channels: 3 or 1.
       limits: `config.data.range`, the values that become 0 and 255 in images of more than 8 bits.
+      most: `config.data.max_pixels`, the most pixels that it may have.
 
     Returns:
       uint8 [H, W, channels].
 
     Raises:
-      InputError: The file can't be read, is cut short, is larger than Pillow's limit for decompression bombs, or holds
-        values whose range is not known.
+      InputError: The file can't be read, is cut short, has more pixels, or holds values whose range is not known.
     """
-    array, found = values(file, limits)
+    array, found = values(file, limits, most)
     try:
         return with_channels(depth.to_uint8(array, found), channels)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
 
 
-def values(file: str, limits: Sequence[float] = ()) -> tuple[np.ndarray, Sequence[float]]:
+def reader(spec: Mapping) -> Callable[[str], np.ndarray]:
+    """Returns `decode` as a function of a file, with `channels`, `range` and `max_pixels` of a spec of data."""
+    channels, limits = spec.get("channels", 3), spec.get("range", ())
+    most = spec.get("max_pixels", MOST_PIXELS)
+    return lambda file: decode(file, channels, limits, most)
+
+
+def values(file: str, limits: Sequence[float] = (), most: int = MOST_PIXELS) -> tuple[np.ndarray, Sequence[float]]:
     """Returns the values of an image file, upright, and what they go from and to.
 
     Args:
       file: The path of the file.
       limits: `config.data.range`; without it, the range is what the file states.
+      most: As for `decode`.
 
     Returns:
       An array [H, W] or [H, W, C], of another dtype than uint8 where the file has more than 8 bits; and a pair of
@@ -79,9 +88,9 @@ def values(file: str, limits: Sequence[float] = ()) -> tuple[np.ndarray, Sequenc
       InputError: As for `decode`.
     """
     try:
-        with Image.open(file) as opened:
+        with open_image(file, most) as opened:
             return _read(opened, file, limits)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise InputError(f"cannot read the image {file}: {error}; repair or remove the file") from None
 
 
@@ -97,10 +106,11 @@ def _read(opened: ImageFile.ImageFile, file: str, limits: Sequence[float]) -> tu
         if limits:
             raise ValueError("data.range needs its 16 bits of colour, which can't be read of such a file")
     unsigned = getattr(opened, "tag_v2", {}).get(_FORMAT, (1,))[0] == 1
-    image = ImageOps.exif_transpose(opened)
+    ImageOps.exif_transpose(opened, in_place=True)
+    image = opened
     if image.mode not in _GREYS:
-        return np.asarray(_eight_bits(image)), ()
-    array = np.asarray(image)
+        return _array(image, _eight_bits), ()
+    array = _array(image, lambda part: part)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if image.mode == "I":
         sixteen = opened.format in ("PPM", "PNG")
@@ -133,7 +143,9 @@ def _colours(file: str) -> np.ndarray | None:
     image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint16 or image.ndim != 3 or image.shape[2] < 3:
         return None
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    for rows in depth.parts(image.shape):
+        image[rows, :, :3] = image[rows, :, 2::-1].copy()
+    return image
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -147,6 +159,19 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     return image
 
 
+def _array(image: Image.Image, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """The array of what a function makes of an image, some rows at a time: all of it would be held three times."""
+    width, height = image.size
+    parts = list(depth.parts((height, width)))
+    if len(parts) == 1:
+        return np.asarray(change(image))
+    first = np.asarray(change(image.crop((0, 0, width, 1))))
+    out = np.empty((height, *first.shape[1:]), first.dtype)
+    for rows in parts:
+        out[rows] = np.asarray(change(image.crop((0, rows.start, width, rows.stop))))
+    return out
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
         return image.convert("RGBA")
@@ -154,5 +179,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _over_white(image: np.ndarray) -> np.ndarray:
+    return depth.by_rows(image, _blended, image[..., :3].shape)
+
+
+def _blended(image: np.ndarray) -> np.ndarray:
     alpha = image[..., 3:].astype(np.uint32)
-    return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return (image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255

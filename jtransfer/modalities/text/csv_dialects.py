@@ -14,7 +14,9 @@ _NAMES = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas"}
 _STATED = re.compile(r'"?sep=(.)"?\s*')
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _REASON = re.compile(r'["\t\n\r,;]|^\s|\s$|^$')  # to quote a field
+_UNBALANCED = 'a"'
 _LONGEST_HEADER = 1000  # lines
+_MOST_OF_HEADER = 10_000_000  # characters
 
 
 class Dialect(NamedTuple):
@@ -61,7 +63,7 @@ def find(path: Path) -> Dialect:
       InputError: It can't be read, or is not UTF-8.
     """
     usual = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    head = [line.text for line in itertools.islice(lines.scan(path), _LONGEST_HEADER)]
+    head = list(_head(path))
     stated = _STATED.fullmatch(head[0]) if head else None
     skipped = 1 if stated else 0
     widths = {mark: _header(head[skipped:], mark) for mark in (usual, *_MARKS)}
@@ -78,6 +80,16 @@ def find(path: Path) -> Dialect:
         quoted = seen
         notes.append("quotes stand around fields" if quoted else "quotes are part of its texts")
     return Dialect(delimiter, quoted, blanks, skipped, f"{path}: {', and '.join(notes)}" if notes else "")
+
+
+def _head(path: Path) -> Iterator[str]:
+    """The first lines of a file, as far as its header may go."""
+    size = 0
+    for line in itertools.islice(lines.scan(path), _LONGEST_HEADER):
+        yield line.text[: _MOST_OF_HEADER - size]
+        size += len(line.text)
+        if size >= _MOST_OF_HEADER:
+            return
 
 
 def _header(head: list[str], mark: str) -> list[str]:
@@ -117,17 +129,21 @@ def _quotes(path: Path, skipped: int) -> bool | None:
 
 
 def _records(path: Path, skipped: int) -> Iterator[str]:
-    """Lines, joined while a quote is open."""
+    """Lines, joined while a quote is open; a quote that is never closed makes a record that is none."""
     held: list[str] = []
-    opened = 0
+    opened = size = 0
     for line in lines.scan(path):
         if line.number <= skipped:
             continue
         held.append(line.text)
+        size += len(line.text)
+        if size > lines.LONGEST:
+            yield _UNBALANCED
+            return
         opened += line.text.count('"')
         if opened % 2 == 0:
             yield "".join(held)
-            held, opened = [], 0
+            held, opened, size = [], 0, 0
     if held:
         yield "".join(held)
 

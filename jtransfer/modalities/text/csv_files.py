@@ -10,7 +10,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.modalities.text import csv_dialects, lines
 from jtransfer.modalities.text.table import Rows, Table
 
-_LONGEST = 2**31 - 1  # characters of a field; the module's own limit is 131,072
+_MOST_FIELDS = 3_000_000  # of a line
 
 
 def open_csv(path: Path) -> Table:
@@ -80,9 +80,12 @@ def _records(path: Path, dialect: csv_dialects.Dialect) -> Iterator[tuple[int, i
         for line in lines.scan(path):
             if line.number > dialect.skipped:
                 taken.append(line)
+                lines.check_length(line.stop - taken[0].start, f"{path}, line {taken[0].number}")
+                if line.text.count(dialect.delimiter) > _MOST_FIELDS:
+                    raise InputError(f"{path}, line {line.number}: has more than {_MOST_FIELDS:,} fields")
                 yield line.text
 
-    csv.field_size_limit(_LONGEST)
+    csv.field_size_limit(lines.LONGEST)
     reader = csv.reader(texts(), **dialect.options)
     while True:
         taken.clear()

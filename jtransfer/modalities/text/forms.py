@@ -105,7 +105,7 @@ def causal(tokenizer: Tokenizer, length: int) -> TextPipeline:
     end = end_of_text(tokenizer)
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
-        ids, prompt = document(tokenizer, end, example)
+        ids, prompt = document(tokenizer, end, example, length + 1)
         truncated, unknown = max(len(ids) - length - 1, 0), tokenizer.unknown(ids)
         ids = ids[: length + 1]
         labels = [token if i >= prompt else -1 for i, token in enumerate(ids)][1:]
@@ -160,16 +160,19 @@ def end_of_text(tokenizer: Tokenizer) -> int:
     return tokenizer.eos
 
 
-def document(tokenizer: Tokenizer, end: int, example: Mapping[str, Any]) -> tuple[list[int], int]:
+def document(
+    tokenizer: Tokenizer, end: int, example: Mapping[str, Any], length: int | None = None
+) -> tuple[list[int], int]:
     """Returns the tokens of a text and of its target, if it has one, and the number of those without a loss.
 
     Args:
       tokenizer: The tokenizer.
       end: The token that ends a text, which the tokens end in.
       example: An example with `text`, and perhaps `target`.
+      length: The number of tokens of which no more are wanted; None is all.
     """
     first, last = ([token for token, _ in part] for part in (tokenizer.template.before, tokenizer.template.after))
-    texts = tokenizer.split([example["text"], *([example["target"]] if "target" in example else [])])
+    texts = [tokenizer.beginning(example[name], length)[0] for name in ("text", "target") if name in example]
     ids = [*first, *(token for text in texts for token in text), *last]
     prompt = len(first) + len(texts[0]) if "target" in example else 0
     return ids if ids[-1:] == [end] else [*ids, end], prompt

@@ -10,6 +10,8 @@ from jtransfer.core.errors import InputError
 from jtransfer.modalities.text import lines
 from jtransfer.modalities.text.table import Rows, Table
 
+_MOST_VALUES = 3_000_000  # of a line
+
 
 def open_jsonl(path: Path) -> Table:
     """Opens a file of JSON lines as a table, whose columns are those of the first object. Empty lines are passed over.
@@ -70,6 +72,8 @@ def check_text(value: Any, words: bool, where: str) -> None:
 
 
 def _object(path: Path, line: lines.Line) -> dict[str, Any]:
+    if sum(map(line.text.count, "[{,")) > _MOST_VALUES:
+        raise InputError(f"{path}, line {line.number}: holds more than {_MOST_VALUES:,} values; divide it into several")
     try:
         row = json.loads(line.text)
     except (ValueError, RecursionError) as error:

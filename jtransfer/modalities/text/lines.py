@@ -10,6 +10,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import split_names
 from jtransfer.modalities.text import encodings
 
+LONGEST = 50_000_000  # bytes of a line, and of a text of several lines
 _HEAD = 2**16  # bytes by which the encoding is told
 
 
@@ -35,14 +36,17 @@ def scan(path: Path) -> Iterator[Line]:
     The file is UTF-8, or what its byte order mark states: UTF-16, as Excel saves "Unicode text", or UTF-32.
 
     Raises:
-      InputError: The file can't be read, a line is not of the encoding, or lines end in carriage returns alone.
+      InputError: The file can't be read, a line is not of the encoding or longer than `LONGEST`, or lines end in
+        carriage returns alone.
     """
     try:
         with path.open("rb") as file:
             start = 0
             encoding = encodings.of_head(file.read(_HEAD), path)
             file.seek(0)
-            for number, raw in enumerate(file if encoding == encodings.UTF_8 else _wide(file, encoding), 1):
+            narrow = iter(lambda: file.readline(LONGEST + 1), b"")
+            for number, raw in enumerate(narrow if encoding == encodings.UTF_8 else _wide(file, encoding), 1):
+                check_length(len(raw), f"{path}, line {number}")
                 text = encodings.decoded(raw, number, path, encoding)
                 yield Line(number, start, start + len(raw), text.removeprefix("\ufeff") if number == 1 else text)
                 start += len(raw)
@@ -61,6 +65,8 @@ def _wide(file: BinaryIO, encoding: str) -> Iterator[bytes]:
                 yield held[: at + len(end)]
                 held, seen = held[at + len(end) :], 0
         seen = max(0, len(held) - len(end) + 1)
+        if len(held) > LONGEST:
+            break
     if held:
         yield held
 
@@ -69,6 +75,12 @@ def is_utf_8(path: Path) -> bool:
     """Returns whether a file has no byte order mark of another encoding."""
     with path.open("rb") as file:
         return encodings.marked(file.read(encodings.LONGEST_MARK)) == encodings.UTF_8
+
+
+def check_length(size: int, where: str) -> None:
+    """Raises InputError if a line or a text has more than `LONGEST` bytes."""
+    if size > LONGEST:
+        raise InputError(f"{where}: begins a line or a text of more than {LONGEST:,} bytes; divide it into several")
 
 
 def read(path: Path, start: int, stop: int) -> str:

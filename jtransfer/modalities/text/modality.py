@@ -22,6 +22,7 @@ from jtransfer.modalities.text.packing import packed
 from jtransfer.modalities.text.pipeline import TextPipeline
 from jtransfer.modalities.text.statistics import text_statistics
 from jtransfer.modalities.text.tokenizers import Tokenizer
+from jtransfer.modalities.text.tokenizers.tokenizer import MOST_CHARACTERS
 from jtransfer.tasks.base import Task
 from jtransfer.weights.identify import sidecar_files
 
@@ -38,6 +39,8 @@ class Text(Modality):
       target_key: The column of the targets; "" takes none.
       tokenizer: A folder or address of the files of a tokenizer; "" takes that of the weights.
       length: The largest number of tokens of a text; longer ones are cut off.
+      max_characters: The largest number of characters of a text that are split into tokens; what follows is cut off
+        before. Of texts that share rows, a longer one is refused.
       target_length: The largest number of tokens of a target.
       packing: Whether the texts of a language model share rows of `length` tokens: "segmented", each sees itself alone;
         "concatenated", each sees those before it in the row; "" gives each text a row of its own.
@@ -54,6 +57,7 @@ class Text(Modality):
     target_key: str = ""
     tokenizer: str = ""
     length: int = 128
+    max_characters: int = MOST_CHARACTERS
     target_length: int = 64
     packing: str = "segmented"
     loaded: Tokenizer | None = dataclasses.field(default=None, metadata=STATE)
@@ -93,7 +97,9 @@ class Text(Modality):
         """
         if self.packing not in ("", *PACKINGS):
             raise unknown("data.packing", self.packing, PACKINGS)
-        return dataclasses.replace(self, loaded=self._tokenizer(places))
+        found = self._tokenizer(places)
+        target = found.target and dataclasses.replace(found.target, most=self.max_characters)
+        return dataclasses.replace(self, loaded=dataclasses.replace(found, target=target, most=self.max_characters))
 
     def save(self, folder: str | os.PathLike) -> None:
         keep(self.vocabulary, folder)

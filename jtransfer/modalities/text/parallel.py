@@ -120,7 +120,10 @@ def _documents(path: Path) -> Source:
         open_ = True
     if not places:
         raise InputError(f"{path}: is empty")
-    table = np.array(paragraphs if len(paragraphs) > 1 else places, np.int64)
+    documents = paragraphs if len(paragraphs) > 1 else places
+    for start, stop in documents:
+        lines.check_length(stop - start, f"{path}, byte {start}")
+    table = np.array(documents, np.int64)
     return unlabelled(len(table), lambda i: {"text": _read(path, table[i])})
 
 

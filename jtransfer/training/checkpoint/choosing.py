@@ -10,6 +10,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 from jtransfer.training.checkpoint import folders, statement
 from jtransfer.training.checkpoint.damage import Damaged, of_first
 from jtransfer.training.checkpoint.statement import Found
@@ -143,7 +144,7 @@ def _refusal(workdir: str | os.PathLike, step: int | str | None, damage: list[Da
 
 def _tell(damage: list[Damaged], step: int) -> None:
     if damage and jax.process_index() == 0:
-        print(f"{_reasons(damage)}; step {step} is taken instead", file=sys.stderr, flush=True)
+        say(f"{_reasons(damage)}; step {step} is taken instead", file=sys.stderr)
 
 
 def _reasons(damage: list[Damaged]) -> str:

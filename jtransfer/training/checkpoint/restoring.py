@@ -10,6 +10,7 @@ from jax.experimental import multihost_utils
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 from jtransfer.training.checkpoint import arrays, base, choosing, folders, statement
 from jtransfer.training.checkpoint.damage import Damaged, found_in, together
 from jtransfer.training.checkpoint.parts import named, parts
@@ -125,5 +126,5 @@ def _frozen(
         except InputError:
             raise error from None
         if jax.process_index() == 0:
-            print(f"{error}; it is made again from the run's init", file=sys.stderr, flush=True)
+            say(f"{error}; it is made again from the run's init", file=sys.stderr)
         return frozen, True

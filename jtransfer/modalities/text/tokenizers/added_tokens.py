@@ -11,6 +11,7 @@ from typing import Any
 import tokenizers as hf
 
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.text.tokenizers import limits
 
 NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _EXTRA, _OLDER_EXTRA = "extra_special_tokens", "additional_special_tokens"
@@ -72,6 +73,7 @@ def add(made: hf.Tokenizer, config: Mapping[str, Any], usual: Mapping[str, str],
         if content and content not in known:
             tokens.append(_token(value, special=True))
             known.add(content)
+    limits.check_pieces([token.content for token in tokens], path)
     made.add_tokens(tokens)
 
 

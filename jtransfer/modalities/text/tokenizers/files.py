@@ -1,6 +1,5 @@
 """Opens the tokenizer of a folder or checkpoint, from `tokenizer.json` or from the vocabulary files of older ones."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import tokenizers as hf
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text.tokenizers import added_tokens, marian, sentences, vocabularies
+from jtransfer.modalities.text.tokenizers import added_tokens, marian, sentences, stated_fields, vocabularies
+from jtransfer.modalities.text.tokenizers.limits import check_ids, check_json, read_json, readable
 from jtransfer.modalities.text.tokenizers.tokenizer import Template, Tokenizer
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights.checkpoint import Checkpoint
@@ -58,10 +58,12 @@ def open(source: str | os.PathLike | Checkpoint) -> Tokenizer:
     path = _folder(source)
     config = _config(path)
     if (path / "source.spm").is_file():
-        return marian.open_marian(path, config, read_json(path / "vocab.json"))
+        with readable(path):
+            return marian.open_marian(path, config, read_json(path / "vocab.json"))
     for name, make in _KINDS.items():
         if (path / name).is_file():
-            return _tokenizer(path, _made(make, path / name, config), config, path / name)
+            with readable(path / name):
+                return _tokenizer(path, make(path / name, config), config, path / name)
     raise InputError(
         f"{path} holds no tokenizer: none of source.spm, {', '.join(_KINDS)}; put those of the weights there"
     )
@@ -82,28 +84,18 @@ def _folder(source: str | os.PathLike | Checkpoint) -> Path:
     return path
 
 
-def read_json(path: Path) -> Any:
-    """Returns the content of a JSON file.
-
-    Raises:
-      InputError: There is no such file, or it is no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no JSON: {error}") from None
-
-
 def _config(folder: Path) -> dict[str, Any]:
     """What the files beside the vocabulary say; a token is a text or `{"content": text}`."""
     names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-    return added_tokens.stated(folder, {n: read_json(folder / n) for n in names if (folder / n).is_file()})
+    with readable(folder / names[0]):
+        config = added_tokens.stated(folder, {n: read_json(folder / n) for n in names if (folder / n).is_file()})
+        stated_fields.check(config, folder)
+        return config
 
 
 def _from_json(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     """The tokenizer of `tokenizer.json`, but with what the configuration says that the class of it takes from there."""
+    check_json(read_json(path), path)
     made = hf.Tokenizer.from_file(str(path))
     kind = str(config.get("tokenizer_class", ""))
     if kind.startswith(_OF_WORD_PIECES) and isinstance(made.normalizer, hf.normalizers.BertNormalizer):
@@ -134,15 +126,6 @@ def _usual(path: Path) -> Mapping[str, str]:
     return (kinds | {"spiece.model": sentences.T5, "tokenizer.model": sentences.LLAMA}).get(path.name, {})
 
 
-def _made(make: Callable, path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
-    try:
-        return make(path, config)
-    except InputError:
-        raise
-    except Exception as error:  # the libraries below raise bare Exceptions for damaged files
-        raise InputError(f"{path}: cannot be read as a tokenizer: {str(error).splitlines()[0]}") from None
-
-
 def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], vocabulary: Path) -> Tokenizer:
     made.no_truncation()
     made.no_padding()
@@ -154,15 +137,22 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
     if "bos" in special and template.before[:1] == ((special["bos"], 0),) and len(template.after) == 1:
         special = {"cls": special["bos"], "sep": template.after[0][0]} | special
     ids = made.get_vocab(with_added_tokens=True).values()
+    check_ids(ids, vocabulary)
 
     def split(texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in made.encode_batch_fast(list(texts), add_special_tokens=False)]
+        with readable(vocabulary):
+            return [encoding.ids for encoding in made.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     before = " " if "ByteLevel" in repr(made.pre_tokenizer) else ""  # there a space is part of the word after it
 
     def split_words(words: Sequence[str]) -> tuple[list[int], list[int]]:
-        encoding = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
+        with readable(vocabulary):
+            encoding = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
         return encoding.ids, [-1 if word is None else word for word in encoding.word_ids]
+
+    def join(ids: Sequence[int]) -> str:
+        with readable(vocabulary):
+            return made.decode(ids, skip_special_tokens=True)
 
     length = config.get("model_max_length", config.get("max_len"))
     return Tokenizer(
@@ -172,7 +162,7 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
         template=template,
         split=split,
         split_words=split_words,
-        join=lambda ids: made.decode(ids, skip_special_tokens=True),
+        join=join,
         typed=_typed(config, template),
         note=added_tokens.moved(made, config),
         **special,

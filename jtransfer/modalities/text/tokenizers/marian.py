@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.text.tokenizers import limits, sentences
 from jtransfer.modalities.text.tokenizers.tokenizer import Template, Tokenizer
 
 _SPECIAL = re.compile("(</s>|<unk>|<pad>)")
@@ -28,6 +29,7 @@ def open_marian(folder: Path, config: Mapping[str, Any], vocabulary: Any) -> Tok
         raise InputError(f"{folder}: has a vocabulary for each language; only a common one is known")
     if not isinstance(vocabulary, dict) or not {"</s>", "<unk>", "<pad>"} <= vocabulary.keys():
         raise InputError(f"{folder / 'vocab.json'}: must map tokens to ids, among them </s>, <unk> and <pad>")
+    limits.check_vocabulary(vocabulary, folder / "vocab.json")
     target = _one(folder, "target.spm", config, vocabulary, None)
     return _one(folder, "source.spm", config, vocabulary, target)
 
@@ -46,7 +48,7 @@ def _one(
         every = [one(word) for word in words]
         return [i for ids in every for i in ids], [k for k, ids in enumerate(every) for _ in ids]
 
-    length = config.get("model_max_length", 512)
+    length = config.get("model_max_length") or 512
     return Tokenizer(
         path=str(folder),
         vocabulary=max(vocabulary.values()) + 1,
@@ -66,6 +68,7 @@ def _processor(path: Path) -> Any:
     import sentencepiece
 
     try:
+        sentences.parse(path)
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError):
         raise InputError(f"{path}: is missing, or no SentencePiece model") from None

@@ -12,7 +12,7 @@ import tokenizers as hf
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text.tokenizers import added_tokens, vocabularies
+from jtransfer.modalities.text.tokenizers import added_tokens, limits, vocabularies
 
 _UNIGRAM, _BPE = 1, 2  # trainer_spec.model_type
 _CONTROL, _USER = 3, 4  # piece.type
@@ -119,17 +119,31 @@ def llama(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     return made
 
 
-def _read(path: Path, kind: int) -> Any:
+def parse(path: Path) -> Any:
+    """Returns the message of a SentencePiece model.
+
+    Raises:
+      InputError: The file is no such model, or holds more than any known one.
+    """
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
+    content = limits.raw(path)
+    limits.check_fields(content, path)
     try:
-        proto.ParseFromString(path.read_bytes())
+        proto.ParseFromString(content)
     except DecodeError:
         raise InputError(f"{path}: is no SentencePiece model, or not whole") from None
     if not (proto.pieces and proto.HasField("trainer_spec") and proto.HasField("normalizer_spec")):
         raise InputError(f"{path}: is no SentencePiece model, or not whole")
+    limits.check_pieces([piece.piece for piece in proto.pieces], path)
+    limits.check_charsmap(proto.normalizer_spec.precompiled_charsmap, path)
+    return proto
+
+
+def _read(path: Path, kind: int) -> Any:
+    proto = parse(path)
     if proto.trainer_spec.model_type != kind:
         names = {_UNIGRAM: "unigram", _BPE: "BPE"}
         raise InputError(f"{path}: is no SentencePiece model of kind {names[kind]}; give the weights' tokenizer.json")

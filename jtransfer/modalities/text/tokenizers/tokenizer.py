@@ -1,14 +1,17 @@
 """A tokenizer encodes texts, pairs of texts and words as ids, with special tokens around them, and decodes ids."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, SupportsInt
 
 import numpy as np
 
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.text.tokenizers import beginnings
 
 Marked = tuple[tuple[int, int], ...]  # tokens with their types
+MOST_CHARACTERS = 2_000_000  # by default; some 300 MB while they are split
 
 
 class Template(NamedTuple):
@@ -37,7 +40,7 @@ class Encoded(NamedTuple):
     Attributes:
       ids: The ids, with the special tokens around the text.
       types: The type of each token: 0, or 1 for the second text of a pair, where the model was trained so.
-      truncated: The number of tokens that were cut off.
+      truncated: The number of tokens that were cut off; of a text that is long, at least so many.
       unknown: The number of `ids` that stand for what the vocabulary lacks.
       words: Of `encode_words`, the number of the word of each token; -1 for special tokens.
     """
@@ -71,6 +74,7 @@ class Tokenizer:
       cls: The id of the token at the beginning whose output stands for the whole text.
       sep: The id of the token between two texts.
       mask: The id of the token in place of one that is to be predicted.
+      most: The number of characters of a text that are split; of a longer one, what follows counts as cut off.
     """
 
     path: str
@@ -90,6 +94,7 @@ class Tokenizer:
     cls: int | None = None
     sep: int | None = None
     mask: int | None = None
+    most: int = MOST_CHARACTERS
 
     def __call__(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, length: int | None = None
@@ -128,10 +133,12 @@ class Tokenizer:
         """
         t = self.template
         if pair is None:
-            (ids,) = self.split([text])
+            ids, cut = self.beginning(text, length)
             kept = self._room(length, len(t.before) + len(t.after), len(ids))
-            return self._encoded([t.before, _marked(ids[:kept], 0), t.after], len(ids) - kept)
-        first, second = self.split([text, pair])
+            return self._encoded([t.before, _marked(ids[:kept], 0), t.after], max(len(ids) - kept, cut))
+        (first, first_cut), (second, second_cut) = (self.beginning(one, length) for one in (text, pair))
+        if first_cut and second_cut:  # which is the longer one decides on the last token
+            first, second = self.split([text[: self.most], pair[: self.most]])
         around = len(t.pair_before) + len(t.pair_between) + len(t.pair_after)
         kept = longest_first(len(first), len(second), self._room(length, around, len(first) + len(second)))
         parts = [
@@ -141,7 +148,7 @@ class Tokenizer:
             _marked(second[: kept[1]], t.pair_types[1]),
             t.pair_after,
         ]
-        return self._encoded(parts, len(first) + len(second) - sum(kept))
+        return self._encoded(parts, max(len(first) + len(second) - sum(kept), first_cut or second_cut))
 
     def encode_words(self, words: Sequence[str], *, length: int | None = None) -> Encoded:
         """Encodes the words of a text, each by itself.
@@ -154,7 +161,7 @@ class Tokenizer:
           InputError: `length` has no room for the special tokens.
         """
         t = self.template
-        ids, numbers = self.split_words(words) if words else ([], [])
+        ids, numbers = beginnings.of_words(self.split_words, words, length or sys.maxsize, self.most)
         kept = self._room(length, len(t.before) + len(t.after), len(ids))
         encoded = self._encoded([t.before, _marked(ids[:kept], 0), t.after], len(ids) - kept)
         return encoded._replace(words=(*(-1 for _ in t.before), *numbers[:kept], *(-1 for _ in t.after)))
@@ -174,6 +181,25 @@ class Tokenizer:
     def unknown(self, ids: Sequence[int]) -> int:
         """Returns how many ids stand for what the vocabulary lacks."""
         return 0 if self.unk is None else ids.count(self.unk)
+
+    def whole(self, text: str) -> list[int]:
+        """Returns all ids of a text, without special tokens.
+
+        Raises:
+          InputError: It has more than `most` characters.
+        """
+        if len(text) > self.most:
+            raise InputError(
+                f"a text has {len(text):,} characters, more than data.max_characters={self.most:,}; split it, or set "
+                "data.max_characters"
+            )
+        return self.split([text])[0]
+
+    def beginning(self, text: str, length: int | None) -> tuple[list[int], bool]:
+        """Returns ids of a text and whether they are those of a part of it, as `beginnings.of_text`; None is all."""
+        if length is None:
+            return self.whole(text), False
+        return beginnings.of_text(self.split, text, length, self.most)
 
     def _room(self, length: int | None, around: int, wanted: int) -> int:
         if length is None:

@@ -1,6 +1,5 @@
 """Tokenizers of vocabulary files: WordPiece (`vocab.txt`), and byte-pair encoding (`vocab.json`, `merges.txt`)."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import tokenizers as hf
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text.tokenizers import added_tokens
+from jtransfer.modalities.text.tokenizers import added_tokens, limits
 
 BERT = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 ROBERTA = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>", "cls": "<s>", "mask": "<mask>"}
@@ -33,10 +32,13 @@ def word_pieces(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     References:
       Devlin et al., BERT, arXiv:1810.04805, 2019.
     """
-    lines = path.read_text(encoding="utf-8").split("\n")
+    content = limits.raw(path)
+    limits.check_lines(content, path)
+    lines = content.decode().replace("\r\n", "\n").split("\n")
     vocabulary = {token.rstrip("\r"): i for i, token in enumerate(lines if lines[-1] else lines[:-1])}
     named = BERT | added_tokens.named(config, BERT)
     unk, cls, sep = (named[name] for name in ("unk", "cls", "sep"))
+    limits.check_pieces(vocabulary, path)
     missing = [token for token in (unk, cls, sep) if token not in vocabulary]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}: it is no vocabulary of WordPiece")
@@ -79,11 +81,15 @@ def byte_pairs(path: Path, config: Mapping[str, Any]) -> hf.Tokenizer:
     merges = path.with_name("merges.txt")
     if not merges.is_file():
         raise InputError(f"{path}: needs merges.txt beside it")
-    if any(line.rstrip().endswith("</w>") for line in merges.read_text(encoding="utf-8").splitlines()[1:100]):
+    content = limits.raw(merges)
+    limits.check_lines(content, merges)
+    pairs = content.decode().split("\n")
+    if any(line.rstrip().endswith("</w>") for line in pairs[1:100]):
         raise InputError(f"{merges}: marks the ends of words, as CLIP's does; give the tokenizer.json of these weights")
-    if len(merges.read_text(encoding="utf-8").split("\n")) < 3:
+    if len(pairs) < 3:
         raise InputError(f"{merges}: holds no pairs; fetch it again")
-    vocabulary = json.loads(path.read_bytes())
+    vocabulary = limits.read_json(path)
+    limits.check_vocabulary(vocabulary, path)
     made = hf.Tokenizer(models.BPE.from_file(str(path), str(merges)))
     prefix = bool(config.get("add_prefix_space", False))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)

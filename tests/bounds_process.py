@@ -1,0 +1,61 @@
+"""Opens hostile files of `hostile_files`, each in a process of its own: python tests/bounds_process.py FOLDER NAME…
+
+Prints a line of JSON for each: what became of it, in how many seconds, and how many megabytes more than before it took.
+"""
+
+import json
+import os
+import re
+import resource
+import sys
+import time
+from pathlib import Path
+
+import hostile_files
+
+MOST = 4 * 2**30  # bytes of addresses beyond those of the parent
+
+
+def status(name):
+    return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def measured(name, folder):
+    used = int(status("VmSize") * 2**20)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MOST, used + MOST))
+    before, start = status("VmRSS"), time.monotonic()
+    try:
+        hostile_files.read(name, folder)
+        what, said = "read", ""
+    except hostile_files.InputError as error:
+        what, said = "refused", str(error)
+    except BaseException as error:
+        what, said = type(error).__name__, str(error)
+    return {
+        "name": name,
+        "what": what,
+        "said": said,
+        "seconds": round(time.monotonic() - start, 2),
+        "megabytes": round(status("VmHWM") - before),
+    }
+
+
+def main():
+    folder, *names = sys.argv[1:]
+    hostile_files.prepare()
+    for name in names:
+        place = Path(folder) / re.sub(r"\W+", "_", name)
+        place.mkdir()
+        hostile_files.write(name, place)
+        child = os.fork()
+        if not child:
+            print(json.dumps(measured(name, place)), flush=True)
+            os._exit(0)
+        _, code = os.waitpid(child, 0)
+        if code:
+            print(json.dumps({"name": name, "what": f"ended with {code}", "said": "", "seconds": 0, "megabytes": 0}))
+        hostile_files.remove(place)
+
+
+if __name__ == "__main__":
+    main()
