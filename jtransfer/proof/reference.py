@@ -223,9 +223,9 @@ def _sentence_transformers(pooling: tuple[str, bool], source: _Source) -> Refere
     """transformers' model with the pooling and the normalisation of sentence-transformers after it."""
     _import("sentence_transformers")
     try:
-        from sentence_transformers.sentence_transformer import modules
+        from sentence_transformers.sentence_transformer import modules  # pyright: ignore[reportMissingImports]
     except ImportError:  # before version 6
-        from sentence_transformers import models as modules
+        from sentence_transformers import models as modules  # pyright: ignore[reportMissingImports]
     spec = source.spec
     encoder, (mode, normalize) = _transformers(source, _class_of(spec)[0]), pooling
     after = [modules.Pooling(spec.model.width, pooling_mode=mode), *([modules.Normalize()] if normalize else [])]
