@@ -69,11 +69,11 @@ def check(workdir: str | os.PathLike, streams: Mapping[str, Stream]) -> dict[str
     found = of(streams)
     _check_processes(found)
     folder = epath.Path(workdir)
-    if kept := _read(folder):
+    if before := kept(folder):
         changed = [
             line
             for name, stream in found["streams"].items()
-            for line in _changes(kept.get(name, {}), stream, "data" if name == TARGET else f"streams.{name}.data")
+            for line in _changes(before.get(name, {}), stream, "data" if name == TARGET else f"streams.{name}.data")
         ]
     elif whole_file.problem(folder / stored.CLASSES):
         return found
@@ -105,27 +105,34 @@ def changes(workdir: str | os.PathLike, split: str, source: Source) -> str:
       source: the examples.
     """
     try:
-        kept = _read(epath.Path(workdir)).get(TARGET, {})
+        stream = kept(workdir).get(TARGET, {})
     except InputError:
         return ""
-    before = kept.get("splits", {}).get(split)
+    before = stream.get("splits", {}).get(split)
     if before is None:
         return ""
-    lines = _changes_of_names(kept.get("class_names"), [str(name) for name in source.class_names], "data")
+    lines = _changes_of_names(stream.get("class_names"), [str(name) for name in source.class_names], "data")
     lines += _changes_of_split(before, of_split(source), f"data.{split}")
     return f"warning: the data are not those that the run was begun with: {'; '.join(lines)}" if lines else ""
 
 
-def _read(folder: epath.Path) -> dict[str, Any]:
-    """Stream → what is kept of it; none where nothing is, or by a later version."""
-    path, remedy = folder / FILE, "put a copy of it back, or move it away, and the run takes its data as they are"
+def kept(workdir: str | os.PathLike) -> dict[str, Any]:
+    """Returns stream → what tells the data that a run was begun with; none where it isn't kept, or by a later version.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path, remedy = (
+        epath.Path(workdir) / FILE,
+        "put a copy of it back, or move it away, and the run takes its data as they are",
+    )
     if whole_file.problem(path) == "is missing":
         return {}
     try:
-        kept = json_file.read(path)
+        found = json_file.read(path)
     except Damaged as error:
         raise Damaged(f"{error}; {remedy}") from None
-    streams = kept.get("streams")
+    streams = found.get("streams")
     whole = isinstance(streams, dict) and all(
         isinstance(stream, dict)
         and isinstance(stream.get("class_names"), list)
@@ -133,9 +140,9 @@ def _read(folder: epath.Path) -> dict[str, Any]:
         and all(isinstance(split, dict) and isinstance(split.get("files"), dict) for split in stream["splits"].values())
         for stream in streams.values()
     )
-    if type(kept.get("version")) is not int or not whole:
+    if type(found.get("version")) is not int or not whole:
         raise Damaged(f"{path} is damaged: it does not hold what tells data from others; {remedy}")
-    return streams if kept["version"] == VERSION else {}
+    return streams if found["version"] == VERSION else {}
 
 
 def _known_classes(folder: epath.Path) -> list[str] | None:

@@ -75,9 +75,9 @@ class Writer:
             folder.mkdir(parents=True, exist_ok=True)
         except ImportError as error:
             raise InputError(f"{workdir} cannot be written to: {error}") from None
-        cut = log_lines.rewind(folder / FILE, start_step, start_phase)
-        if cut and terminal:
-            say(f"{FILE}: its last line was not written to its end, and is cut: {cut[:80]!r}")
+        told = log_lines.rewind(folder / FILE, start_step, start_phase)
+        if told and terminal:
+            say(told)
         purge = start_step + 1 if start_step else 0
         self._board = event_file.Writer(_opened(folder / event_file.name(start_step)), purge)
         self._file = _opened(folder / FILE)

@@ -43,28 +43,29 @@ def rewind(path: epath.Path, step: int, phase: str | None) -> str:
       phase: if it is given, lines of the step and another phase are dropped, too.
 
     Returns:
-      The last line, if it was not written to its end; else "".
+      What is to be told: that the last line was cut, which was not written to its end, or that there is none; or "".
 
     Raises:
       InputError: as for `read`.
     """
+    empty = f"{FILE} has no lines of the steps so far" if step else ""
     if whole_file.problem(path) == "is missing":
-        return ""
+        return empty
     kept, cut = [], ""
     for raw, fields in _lines(path) if step else ():
         if fields is None:
-            cut = raw.decode(errors="replace")
+            cut = f"{FILE}: its last line was not written to its end, and is cut: {raw[:80].decode(errors='replace')!r}"
         elif _is_before(fields, step, phase):
             kept.append(raw.rstrip(b"\r\n") + b"\n")
     whole_file.write(path, b"".join(kept))
-    return cut
+    return cut if kept else cut or empty
 
 
 def _lines(path: epath.Path) -> Iterator[tuple[bytes, dict | None]]:
     """Each line and what it holds, empty lines passed over; None for a last one that is broken."""
     if why := whole_file.problem(path):
         raise InputError(f"{path} {why}; move it away to go on without the lines so far")
-    broken: tuple[int, bytes, str] | None = None
+    broken, last = None, 0
     with path.open("rb") as file:
         for number, raw in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
             raw = raw.removeprefix(_BOM) if number == 1 else raw
@@ -75,13 +76,28 @@ def _lines(path: epath.Path) -> Iterator[tuple[bytes, dict | None]]:
             try:
                 if len(raw) == _LONGEST:
                     raise ValueError("longer than any that a run writes")
-                yield raw, _parsed(raw)
+                fields = _parsed(raw)
+                last = _in_order(fields, last)
+                yield raw, fields
             except ValueError as error:
                 broken = number, raw, str(error)
-                if len(raw) == _LONGEST or (number == 1 and not raw.startswith(b"{")):
+                if len(raw) == _LONGEST or (number == 1 and not _may_be_cut(raw)):
                     raise _damaged(path, *broken) from None
     if broken:
         yield broken[1], None
+
+
+def _may_be_cut(raw: bytes) -> bool:
+    """Whether the first line of a file may be one that was not written to its end."""
+    return raw.startswith(b"{") and not raw.endswith(b"\n") and b"\r" not in raw
+
+
+def _in_order(fields: dict, last: int) -> int:
+    """The step of a line, which is not below that of the line before; lines without a step have any place."""
+    step = fields.get("step", last)
+    if step < last:
+        raise ValueError(f"damaged, it is of step {step} and comes after step {last}")
+    return step
 
 
 def _damaged(path: epath.Path, number: int, raw: bytes, why: str) -> InputError:
@@ -100,6 +116,8 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         fields = json_file.parse(raw)
     except ValueError as error:
         raise ValueError("not a JSON object" if "twice" not in str(error) else "damaged, it has a key twice") from None
+    if not {"step", "event", "split"} & set(fields):
+        raise ValueError("damaged, it says nothing of a step")
     step = fields.get("step", 0)
     if type(step) is not int or not 0 <= step < _STEPS:
         raise ValueError("damaged, its step is no number of a step")
