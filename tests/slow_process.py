@@ -20,5 +20,5 @@ def late(function):
 if __name__ == "__main__":
     if os.environ["SLURM_PROCID"] == "1":
         folder.check = late(folder.check)
-        checkpoint.latest_position = late(checkpoint.latest_position)
+        checkpoint.resume = late(checkpoint.resume)
     run_command(main.main)
