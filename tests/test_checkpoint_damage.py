@@ -294,6 +294,8 @@ HOSTILE = {
         shutil.copytree(step.parent / "2/state", step / "state"),
     ],
     "another tree": lambda step: [shutil.rmtree(step / "state"), shutil.copytree(step / "optimizer", step / "state")],
+    "no metadata": lambda step: (step / "_CHECKPOINT_METADATA").unlink(),
+    "no state": lambda step: shutil.rmtree(step / "state"),
     "nothing": lambda step: [shutil.rmtree(step), step.mkdir()],
 }
 
