@@ -21,6 +21,6 @@ def late(function):
 if __name__ == "__main__":
     if os.environ["SLURM_PROCID"] == "1":
         folder.check = late(folder.check)
-        checkpoint.latest_position = late(checkpoint.latest_position)
+        checkpoint.resume = late(checkpoint.resume)
     with cluster.leaving():
         run_command(main.main)

@@ -283,23 +283,29 @@ def test_a_finished_run_is_left_as_it_is(capsys, finished):
     assert contents(finished / "checkpoints") == before
 
 
-DAMAGES = {
-    "metadata": lambda folder: (folder / "_CHECKPOINT_METADATA").unlink(),
-    "state": lambda folder: shutil.rmtree(folder / "state"),
-    "all": lambda folder: [shutil.rmtree(folder), folder.mkdir()],
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint(capsys, finished, tmp_path, damage):
+def test_a_damaged_checkpoint(capsys, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    DAMAGES[damage](tmp_path / "run/checkpoints/3")
+    shutil.rmtree(tmp_path / "run/checkpoints/3/state")
+    whole = log.read(finished)
+    code, out, err = run(capsys, tmp_path / "run", *SHORT)
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "checkpoints/3 is damaged" in err
+    assert "step 2 is taken instead" in err
+    assert "going on after step 2" in out
+    assert [line["step"] for line in log.read(tmp_path / "run")] == [line["step"] for line in whole]
+    for path, leaf in trees.flatten(checkpoint.load_params(tmp_path / "run")).items():
+        np.testing.assert_array_equal(leaf, trees.flatten(checkpoint.load_params(finished))[path])
+    before = contents(tmp_path / "run")
+    for step in (2, 3):
+        shutil.rmtree(tmp_path / f"run/checkpoints/{step}/state")
+    left = contents(tmp_path / "run")
     code, _, err = run(capsys, tmp_path / "run", *SHORT)
     assert code == 2
     assert err.count("\n") == 1
+    assert "holds no whole checkpoint" in err
     assert "checkpoints/3 is damaged" in err
-    with pytest.raises(InputError, match="checkpoints/3 is damaged"):
-        checkpoint.load_params(tmp_path / "run")
+    assert contents(tmp_path / "run") == left != before
 
 
 @pytest.mark.parametrize("change", ["none", "other structure", "other values"])
@@ -313,12 +319,18 @@ def test_another_frozen_part(capsys, finished, tmp_path, change):
         shutil.rmtree(base)
     if change == "other structure":
         shutil.copytree(tmp_path / "run/base/top", base)
-    code, _, err = run(capsys, tmp_path / "run", *SHORT)
-    assert code == 2
+    with pytest.raises(InputError, match=r"base/more is damaged: .*it makes it anew"):
+        checkpoint.load_params(tmp_path / "run", 3)
+    if change != "other values":
+        return
+    code, out, err = run(capsys, tmp_path / "run", *SHORT)
+    assert code == 0
     assert err.count("\n") == 1
-    assert "base/more is damaged or not this run's" in err
-    with pytest.raises(InputError, match="base/more is damaged"):
-        checkpoint.load_params(tmp_path / "run")
+    assert "base/more is damaged: " in err
+    assert "it is made again from the run's init" in err
+    assert "going on after step 3" in out
+    for path, leaf in trees.flatten(checkpoint.load_params(tmp_path / "run", 3)).items():
+        np.testing.assert_array_equal(leaf, trees.flatten(checkpoint.load_params(finished, 3))[path])
 
 
 def test_folders_that_are_no_run(capsys, tmp_path):

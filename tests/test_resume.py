@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -259,6 +260,10 @@ def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkey
 
     ended = False
     while not ended:
+        if damaged := sorted((tmp_path / "stopped").glob("checkpoints/4")):
+            data = max((damaged[0] / "state/d").iterdir(), key=lambda path: path.stat().st_size)
+            data.write_bytes(data.read_bytes()[::-1])
+            shutil.rmtree(tmp_path / "stopped/base/probe")
         with monkeypatch.context() as patch:
             stop_after_saves(patch, 4)
             try:
@@ -273,8 +278,8 @@ def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkey
     best = min(losses, key=losses.get)
     last = max(losses)
     assert best != last
-    kept = sorted(int(path.name) for path in (tmp_path / "stopped" / "checkpoints").iterdir())
-    assert kept == sorted({best, last - 1, last})
+    kept = sorted(path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir())
+    assert kept == sorted(map(str, {best, last - 1, last})) + ["4.damaged"] * ("4.damaged" in kept)
     assert bits(tmp_path / "stopped", "best") == bits(tmp_path / "whole", best)
     assert validation_loss(tmp_path / "stopped", "best") == pytest.approx(losses[best], rel=1e-5)
     assert validation_loss(tmp_path / "stopped", "last") == pytest.approx(losses[last], rel=1e-5)

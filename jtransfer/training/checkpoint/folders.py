@@ -74,7 +74,7 @@ def is_remote(workdir: str | os.PathLike) -> bool:
 
 def set_aside(path: epath.Path) -> epath.Path:
     """Gives a damaged folder another name, under which it stays; returns it."""
-    names = (path.with_name(f"{path.name}{_DAMAGED}{n}") for n in ("", *(f".{n}" for n in itertools.count(1))))
+    names = (path.with_name(f"{path.name}{_DAMAGED}{f'.{n}' if n else ''}") for n in itertools.count())
     free = next(name for name in names if not name.exists())
     path.rename(free)
     return free
