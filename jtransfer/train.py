@@ -102,6 +102,7 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
         scalars = None
         for number in range(position.number, len(prepared.phases)):
             if number > position.number:
+                stopping.check()
                 state, position = _enter(prepared, number, state, position, writer, told)
             if not position.done:
                 state, position, scalars = _train(prepared, state, position, writer, checkpoints)
@@ -219,16 +220,17 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
         stops, score = stopping.reached(), None
         due = evaluation.due(evaluators, run, since, last=step == end)
         evaluated = since % evaluation.interval(run) == 0 or step == end
+        position = position._replace(owed=stops and bool(due))
         if due and not stops:
             step_metrics.flush()
             try:
                 found = _evaluate(run, evaluators, due, state, step, position, writer, checkpoints, last=step == end)
                 position, score, told, chosen = found
                 scalars = told or scalars
+                stops = stopping.reached()
             except stopping.Stopped:
-                stops = True
+                stops, position = True, position._replace(owed=True)
             last_log = (time.monotonic(), step)
-        position = position._replace(owed=stops and bool(due) and not position.done)
         if step == end and not position.owed:
             position = position._replace(done=True)
         forced = evaluated or score is not None or stops or owed

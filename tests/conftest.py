@@ -20,7 +20,18 @@ from jaxtyping import install_import_hook
 sys.path.insert(0, str(Path(__file__).parent))
 # Not among them are files that check themselves what a user gives (core.rules, core.sharding, generate.settings, the
 # operations on images), and training.state, whose trees may hold shapes in place of arrays.
-CORE = ("command", "errors", "image_size", "new_folder", "place", "registry", "text_table", "tree")
+CORE = (
+    "cluster",
+    "command",
+    "errors",
+    "image_size",
+    "new_folder",
+    "place",
+    "registry",
+    "stopping",
+    "text_table",
+    "tree",
+)
 SEARCH = ("decode", "logits", "searches")
 IMAGES = ("arrays", "folder", "modality", "pixels", "randaugment", "tfds", "transforms")
 TRAINING = ("checkpoint", "mixing", "optim", "phases", "step", "step_metrics", "streams")

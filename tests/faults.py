@@ -29,6 +29,7 @@ import test_resume as runs  # noqa: E402
 
 QUICK, USUAL = 3, 12  # tries of a kind
 GRACE = 30.0  # seconds in which a process ends that is asked to, or whose fellow is gone
+HANGS = 300.0  # seconds after which a whole run hangs
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 CODES = {signal.SIGINT: 130}  # of a run that a signal stopped; else 42
 Failures = Iterator[str]
@@ -61,18 +62,18 @@ def differs(folder: Path, config: str = runs.CONFIG, devices: int = 1) -> str:
     return f"other {' and '.join(found)}" if found else ""
 
 
-def ended(process: subprocess.Popen, since: float) -> tuple[int, float, str]:
+def ended(process: subprocess.Popen, since: float, most: float = 2 * GRACE) -> tuple[int, float, str]:
     """(exit code, seconds, standard error); a process that hangs is killed and gives a code that nothing expects."""
     try:
-        _, error = process.communicate(timeout=2 * GRACE)
+        _, error = process.communicate(timeout=most)
         return process.returncode, time.monotonic() - since, error
     except subprocess.TimeoutExpired:
         process.kill()
         return -99, time.monotonic() - since, process.communicate()[1]
 
 
-def wrong(codes: set[int], code: int, seconds: float, error: str) -> str:
-    if code not in codes or seconds > GRACE or error.count("error: ") > 1 or "Traceback" in error:
+def wrong(codes: set[int], code: int, seconds: float, error: str, most: float = GRACE) -> str:
+    if code not in codes or seconds > most or error.count("error: ") > 1 or "Traceback" in error:
         return f"exit code {code} after {seconds:.0f} s: {error[-300:].strip()}"
     return ""
 
@@ -147,7 +148,7 @@ def full(tries: int, rng: random.Random) -> Failures:
         mounted = mount(place, small)
         limit = None if mounted else rng.randrange(2_000, 1_000_000)
         process = limited(place / "run", limit)
-        found = wrong({0, 1, 2}, *ended(process, time.monotonic()))
+        found = wrong({0, 1, 2}, *ended(process, time.monotonic(), HANGS), HANGS)
         if mounted:
             mount(place, "remount,size=100m,nr_inodes=10k")
         yield found or differs(place / "run")

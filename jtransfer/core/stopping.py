@@ -178,18 +178,29 @@ def agree(number: int) -> None:
     _announce(number)
 
 
+def _before_fork() -> None:
+    if _current is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _after_fork() -> None:
+    if _current is not None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 def _in_child() -> None:
     """What another process, forked from this one, does of signals is its own affair."""
     global _current
     if _current is not None:
-        _current = None
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             if signal.getsignal(number) is _leave_to_thread:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        _after_fork()
+        _current = None
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def _leave_to_thread(number: int, frame: object) -> None:

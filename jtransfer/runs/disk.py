@@ -65,9 +65,7 @@ def check(folder: str | os.PathLike) -> None:
 
 def gone(folder: str | os.PathLike) -> InputError:
     """Returns the error of a folder that was removed or renamed while its run went on."""
-    return InputError(
-        f"{folder} was removed or renamed, or a part of it, while the run wrote into it; put it back, and {_AGAIN}"
-    )
+    return InputError(f"{folder}, or a part of it, was removed or renamed during the run; put it back, and {_AGAIN}")
 
 
 _AGAIN = "the same command goes on from the last checkpoint"

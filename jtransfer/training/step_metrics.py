@@ -17,10 +17,12 @@ class StepMetrics:
       held: what `held` returned when the run was saved, so that the next means are those of all steps.
     """
 
-    def __init__(self, phase: str, held: Mapping[str, Sequence[float]] | None = None):
+    def __init__(self, phase: str, held: Mapping[str, Sequence] | None = None):
         self._phase = phase
         self._pending: tuple[int, Any, Mapping[str, Any]] | None = None
-        self._sums = {name: (total, int(count)) for name, (total, count) in (held or {}).items()}
+        self._sums: dict[str, tuple[float, int]] = {
+            name: (total, count) for name, (total, count) in (held or {}).items()
+        }
 
     def push(self, step: int, batch: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         """Takes the metrics of a step, still on the device, and looks at those of the step before.
