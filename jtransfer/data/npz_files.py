@@ -12,6 +12,7 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels as label_columns
+from jtransfer.data import npz_members
 from jtransfer.data.labels import GUESS, Asked, Labels
 from jtransfer.data.source import Source, unlabelled
 
@@ -124,6 +125,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     if not zipfile.is_zipfile(path):
         raise InputError(f"npz:{path}: cannot be read as an .npz file: it is no zip archive, or not whole")
     try:
+        npz_members.check(path, _wanted)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
             return {key: loaded[key] for key in loaded.files if _wanted(key)}, sorted(loaded.files)
     except _UNREADABLE as error:
