@@ -166,11 +166,11 @@ image("20000 x 20000.ppm")(lambda folder: (folder / "a.ppm").write_bytes(b"P6 20
 image("20000 x 20000.tif")(lambda folder: blank((20000, 20000), "L").save(folder / "a.tif", compression="tiff_lzw"))
 image("20000 x 20000.jp2")(lambda folder: blank((10000, 10000), "L").save(folder / "a.jp2"))
 image("8000 x 8000.avif")(lambda folder: blank((8000, 8000), "L").save(folder / "a.avif", speed=10))
-image("text that unpacks.png")(lambda folder: png(folder / "a.png", 8, 8, chunk(b"zTXt", b"a\0\0" + zeros(1 << 30))))
+image("text that unpacks.png")(lambda folder: png(folder / "a.png", 8, 8, chunk(b"zTXt", b"a\0\0" + zeros(1 << 28))))
 image("international text that unpacks.png")(
     lambda folder: png(folder / "a.png", 8, 8, chunk(b"iTXt", b"a\0\1\0\0\0" + zeros(1 << 30)))
 )
-image("profile that unpacks.png")(lambda folder: png(folder / "a.png", 8, 8, chunk(b"iCCP", b"a\0\0" + zeros(1 << 30))))
+image("profile that unpacks.png")(lambda folder: png(folder / "a.png", 8, 8, chunk(b"iCCP", b"a\0\0" + zeros(1 << 28))))
 image("a thousand texts.png")(
     lambda folder: png(folder / "a.png", 8, 8, *[chunk(b"zTXt", b"a\0\0" + zeros(1 << 20))] * 1000)
 )
@@ -410,14 +410,14 @@ def pieces(*parts):
 
 WORDS = b"the quick brown fox jumps over a lazy dog " * 24_000  # about a megabyte
 A_MEGABYTE = b"a" * MEGABYTE
-table("of 1 GB in one line.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (A_MEGABYTE, 300)))
-table("of 1 GB in a header.csv", "csv:HERE/x.csv")(pieces((A_MEGABYTE, 300)))
-table("of a quote that stays open.csv", "csv:HERE/x.csv")(pieces((b'text,label\n"', 1), (A_MEGABYTE + b"\n", 300)))
-table("of a quote that stays open.tsv", "csv:HERE/x.tsv")(pieces((b'text\tlabel\n"a\n', 1), (b"a\tb\n" * 100_000, 300)))
+table("of 60 MB in one line.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (A_MEGABYTE, 60)))
+table("of 60 MB in a header.csv", "csv:HERE/x.csv")(pieces((A_MEGABYTE, 60)))
+table("of a quote that stays open.csv", "csv:HERE/x.csv")(pieces((b'text,label\n"', 1), (A_MEGABYTE + b"\n", 60)))
+table("of a quote that stays open.tsv", "csv:HERE/x.tsv")(pieces((b'text\tlabel\n"a\n', 1), (b"a\tb\n" * 100_000, 150)))
 table("of 40 million columns.csv", "csv:HERE/x.csv")(pieces((b"," * MEGABYTE, 40)))
 table("of 40 million fields.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (b"," * MEGABYTE, 40)))
-table("of long lines.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (WORDS * 10 + b",1\n", 30)))
-table("of 1 GB in one line.jsonl", "jsonl:HERE/x.jsonl")(pieces((b'{"text": "', 1), (A_MEGABYTE, 300)))
+table("of long lines.csv", "csv:HERE/x.csv")(pieces((b"text,label\n", 1), (WORDS * 10 + b",1\n", 3)))
+table("of 60 MB in one line.jsonl", "jsonl:HERE/x.jsonl")(pieces((b'{"text": "', 1), (A_MEGABYTE, 60)))
 table("of 10 million objects.jsonl", "jsonl:HERE/x.jsonl")(
     pieces((b'{"text": "", "a": [', 1), (b"{}," * 100_000, 100), (b"1]}", 1))
 )
@@ -428,9 +428,9 @@ table("of deep lists.jsonl", "jsonl:HERE/x.jsonl")(
 table("of a great number.jsonl", "jsonl:HERE/x.jsonl")(
     pieces((b'{"text": "", "label": ', 1), (b"9" * 1_000_000, 1), (b"}", 1))
 )
-table("of 300 MB in one line.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE, 300)))
-table("of 300 MB in one paragraph.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE + b"\n", 300), (b"\nend\n", 1)))
-table("of zeros.txt", "text:HERE/x.txt")(pieces((bytes(MEGABYTE), 300)))
+table("of 60 MB in one line.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE, 60)))
+table("of 60 MB in one paragraph.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE + b"\n", 60), (b"\nend\n", 1)))
+table("of zeros.txt", "text:HERE/x.txt")(pieces((bytes(MEGABYTE), 60)))
 
 
 def archive(path, **arrays):

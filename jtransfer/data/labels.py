@@ -13,6 +13,7 @@ from jtransfer.data.source import Source
 KINDS = ("class", "classes", "number", "tags")
 _ANSWERS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 _NONE = (-1, -100)
+_MOST_CELLS = 2**28  # of a table with a cell for each example and class
 
 
 class Asked(NamedTuple):
@@ -242,6 +243,11 @@ def _classes(every: Sequence[Item], name: str, class_names: Sequence[str] | None
     if kind == "number" or (items and isinstance(items[0][0], bool)):
         read = float if kind == "class" else number
         return lambda value: _vector([read(item) for item in value], size), list(class_names or map(str, range(size)))
+    if len(names) * len(every) > _MOST_CELLS:
+        raise InputError(
+            f"the labels {name!r} are {len(names):,} classes for {len(every):,} examples that may have several each: "
+            "too many; give whole numbers that follow each other, from 0"
+        )
     return lambda value: _chosen([number(item) for item in value], len(names)), names
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels as label_columns
+from jtransfer.data import npz_members
 from jtransfer.data.labels import GUESS, Asked, Labels
 from jtransfer.data.source import Source, unlabelled
 
@@ -152,6 +153,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
 
 def _load(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, np.ndarray], list[str]]:
     try:
+        npz_members.check(path, _wanted)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
             return {key: loaded[key] for key in loaded.files if wanted(key)}, sorted(loaded.files)
     except _UNREADABLE as error:

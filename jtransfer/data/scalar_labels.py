@@ -10,7 +10,7 @@ from jtransfer.data.label_items import Item
 
 _WHOLE, _NUMBER = re.compile(r"[-+]?\d+"), re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _INFINITE = re.compile(r"[-+]?(inf|infinity)", re.IGNORECASE)
-_MOST = 1_000_000  # classes
+MOST = 1_000_000  # classes
 _REGRESS = "set task='regress' if they are numbers to predict"
 _CLASSIFY = "set task='classify' if all of them are names of classes"
 
@@ -118,7 +118,7 @@ def _whole(
     items: Sequence[Item], name: str, class_names: Sequence[str] | None, ignored: tuple[int, ...]
 ) -> tuple[Callable, list[str]]:
     largest = max((int(value) for value, _, _ in items), default=0)
-    if largest >= _MOST:
+    if largest >= MOST:
         raise InputError(f"the labels {name!r} go up to {largest}: too many classes; {_REGRESS}")
     names = list(class_names or map(str, range(max(largest, 0) + 1)))
     for value, where, i in items:

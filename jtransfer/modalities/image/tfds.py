@@ -8,6 +8,7 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels
+from jtransfer.data.scalar_labels import MOST
 from jtransfer.data.source import Declined, Source, spread
 from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain, with_files
 from jtransfer.modalities.image import depth
@@ -80,6 +81,8 @@ def _classes(
     names = names_of(features[label_key])
     if names is None:
         largest = max(int(labels_of(records)(0, len(examples)).max()) for examples, records in parts.values())
+        if largest >= MOST:
+            raise InputError(f"{name}: the labels {label_key!r} go up to {largest}: too many classes")
         names = [str(i) for i in range(largest + 1)]
     return {
         split: Source(

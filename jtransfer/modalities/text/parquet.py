@@ -12,6 +12,8 @@ from jtransfer.core.errors import InputError
 from jtransfer.modalities.text.json_lines import check_text
 from jtransfer.modalities.text.table import Rows, Table
 
+_TEXTS = ("string", "large_string")
+_MOST_BYTES, _MOST_ROWS = 2**30, 50_000_000  # of a row group
 _KEPT_BYTES = 512 * 2**20  # of the columns' values, in Arrow's form, for each file
 
 
@@ -30,15 +32,17 @@ def open_parquet(path: Path) -> Table:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        schema = pyarrow.parquet.ParquetFile(path).schema_arrow
+        texts = [field.name for field in schema if str(field.type) in _TEXTS]
+        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)  # a text that is there often is held once
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    schema = file.schema_arrow
     lists = frozenset(field.name for field in schema if pyarrow.types.is_nested(field.type))
 
     def scan(wanted: tuple[str, ...], kept: tuple[str, ...]) -> Rows:
+        _check_sizes(file, path, {*wanted, *kept})
         try:
-            columns = {name: file.read(columns=[name]).column(name).to_pylist() for name in kept}
+            columns = {name: _values(file.read(columns=[name]).column(name)) for name in kept}
             for name in wanted:
                 _check_texts(file, path, name, name in lists)
         except (pyarrow.ArrowException, OSError) as error:
@@ -58,6 +62,31 @@ def open_parquet(path: Path) -> Table:
         return Rows(file.metadata.num_rows, read, columns, lambda i: f"{path}, row {i + 1}")
 
     return Table(path, tuple(schema.names), lists, scan, _class_names(schema.metadata or {}))
+
+
+def _check_sizes(file: Any, path: Path, names: set[str]) -> None:
+    """Checks how much the columns of a row group, which are read together, are when they are unpacked."""
+    for g in range(file.num_row_groups):
+        group = file.metadata.row_group(g)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in names)
+        if size > _MOST_BYTES or group.num_rows > _MOST_ROWS:
+            raise InputError(
+                f"{path}: its row group {g} has {group.num_rows:,} rows, {size:,} bytes; at most {_MOST_ROWS:,} and "
+                f"{_MOST_BYTES:,} are read: write the file with a smaller row_group_size"
+            )
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of a column, each of which is one object however often it is there."""
+    found: list[Any] = []
+    for chunk in column.chunks:
+        if hasattr(chunk, "dictionary"):
+            values = [*chunk.dictionary.to_pylist(), None]
+            found += [values[-1 if i is None else i] for i in chunk.indices.to_pylist()]
+        else:
+            found += chunk.to_pylist()
+    return found
 
 
 def _check_texts(file: Any, path: Path, name: str, words: bool) -> None:

@@ -10,6 +10,7 @@ from jtransfer.weights.formats.lazy import Malformed
 
 MAX_BYTES = 100_000_000
 MAX_DEPTH = 100
+_MOST_VALUES = 2_000_000  # each takes some hundred bytes of memory; ten for a tensor's entry
 _NAMES = {dict: "an object", list: "a list"}
 
 
@@ -34,10 +35,13 @@ def parse(text: bytes, kind: type = dict) -> Any:
       kind: `dict` or `list`, which the outermost value must be.
 
     Raises:
-      Malformed: the text is not JSON, is too long or too deep, has a key twice, or holds something else.
+      Malformed: the text is not JSON, is too long or too deep, has too many values, has a key twice, or holds
+        something else.
     """
     if len(text) > MAX_BYTES:
         raise Malformed(f"JSON of {len(text):,} bytes; at most {MAX_BYTES:,} are read")
+    if (values := sum(map(text.count, (b"[", b"{", b",")))) > _MOST_VALUES:
+        raise Malformed(f"JSON of {values:,} values; at most {_MOST_VALUES:,} are read")
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
