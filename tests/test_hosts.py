@@ -35,7 +35,7 @@ def run(tmp_path_factory):
         checkpoint.save(checkpoints, 3, trained, position)
         checkpoints.wait()
     (folder / "classes.json").write_text(json.dumps({"class_names": NAMES}))
-    (folder / "config.json").write_text(json.dumps({"model": {"fields": {"image_size": 32}}}))
+    (folder / "config.json").write_text(json.dumps({"data": {}, "optim": {}, "model": {"fields": {"image_size": 32}}}))
     return folder
 
 
