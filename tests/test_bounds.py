@@ -10,9 +10,8 @@ import pytest
 
 NAMES = [f"{kind} {name}" for kind, cases in hostile_files.CASES.items() for name in cases]
 READ = {  # what is harmless as soon as it is bounded
-    *("image 7000 x 7000.png", "image 7000 x 7000 alpha.png", "image 7000 x 7000 turned.jpg"),
-    *("image 7000 x 7000 cmyk.jpg", "image exif of 100 MB.png", "image 100000 frames.gif"),
-    *("image 65000 tags.tif", "image 1000000 tags.tif"),
+    *("image 7000 x 7000.png", "image 7000 x 7000 cmyk.jpg", "image exif of 100 MB.png"),
+    *("image 100000 frames.gif", "image 65000 tags.tif", "image 1000000 tags.tif"),
     *("data of the label 999999.npz", "data of long lines.csv"),
     *("data of a text of 1 kB, a million times.parquet", "data of a text of 1 MB, 3000 times.parquet"),
     "data of a label of 1 kB, a million times.parquet",
