@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import one_line
 from jtransfer.data import labels as label_columns
 from jtransfer.data import npz_members
 from jtransfer.data.labels import GUESS, Asked, Labels
@@ -157,7 +158,8 @@ def _load(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, np.ndarr
         with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
             return {key: loaded[key] for key in loaded.files if wanted(key)}, sorted(loaded.files)
     except _UNREADABLE as error:
-        raise InputError(f"npz:{path}: cannot be read as an .npz file without pickled objects: {error}") from None
+        said = one_line(str(error), 300)
+        raise InputError(f"npz:{path}: cannot be read as an .npz file without pickled objects: {said}") from None
 
 
 def _wanted(key: str) -> bool:
