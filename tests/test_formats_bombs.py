@@ -294,8 +294,7 @@ def test_what_would_be_waited_for_is_refused(title, damage, written, tmp_path):
     refused(copy, "not a regular file")
 
 
-@pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt"])
-def test_a_file_of_holes_is_not_read_whole(name, written, tmp_path):
-    copy = shutil.copytree(written[0] / "ocdbt", tmp_path / "x")
-    os.truncate(copy / name, 1 << 40)
+@pytest.mark.parametrize("file", ["_METADATA", "manifest.ocdbt"])
+def test_a_file_of_holes_is_not_read_whole(file, written, tmp_path):
+    os.truncate((copy := shutil.copytree(written[0] / "ocdbt", tmp_path / "x")) / file, 1 << 40)
     refused(copy, "at most|damaged")

@@ -3,10 +3,18 @@
 import json
 from typing import Any
 
+from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Malformed
 
 MAX_BYTES = 100_000_000
 _NAMES = {dict: "an object", list: "a list"}
+
+
+def read(file: File, kind: type = dict) -> Any:
+    """Returns what a file in JSON holds, as `parse` does; one that is too long is not read."""
+    if file.size > MAX_BYTES:
+        raise Malformed(f"JSON of {file.size:,} bytes; at most {MAX_BYTES:,} are read")
+    return parse(file.read(0, file.size), kind)
 
 
 def parse(text: bytes, kind: type = dict) -> Any:
