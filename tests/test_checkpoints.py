@@ -175,6 +175,17 @@ def test_a_step_that_is_deleted_while_it_is_read_is_chosen_anew(tmp_path):
         checkpoint.attempt(run, 2, read)
 
 
+def test_what_is_deleted_before_it_is_read_is_not_read_as_zeros(tmp_path):
+    run = tiny.write(tmp_path, [1])
+    tensors = checkpoint.lazy_params(run)
+    assert tensors["params/head/bias"].read()[0] == 1.5
+    (run / "checkpoints/1").rename(run / "checkpoints/1.removed")
+    for tensor in tensors.values():
+        for read in (tensor.read, lambda tensor=tensor: tensor.part((slice(0, 1),))):
+            with pytest.raises(InputError, match="checkpoints/1 is damaged"):
+                read()
+
+
 def test_parts_of_tensors_are_read_by_several_devices(tmp_path):
     run = tiny.write(tmp_path, [1])
     mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])

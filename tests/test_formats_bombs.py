@@ -3,6 +3,7 @@ to what consists of several files."""
 
 import io
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -275,3 +276,25 @@ def test_orbax_cut_at_each_sixteenth_is_refused_or_read_as_it_was(title, written
                 np.testing.assert_array_equal(found[key], value, err_msg=f"{victim} at {sixteenths}/16")
         victim.write_bytes(whole)
     assert refusals > 32
+
+
+@pytest.mark.parametrize("title", ["zarr", "zarr3", "ocdbt"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: [file.unlink(), os.mkfifo(file)],
+        lambda file: [file.unlink(), file.symlink_to("/dev/zero")],
+        lambda file: os.mkfifo(file.with_name("pipe")),
+    ],
+)
+def test_what_would_be_waited_for_is_refused(title, damage, written, tmp_path):
+    copy = shutil.copytree(written[0] / title, tmp_path / "x")
+    inside = [path for path in copy.rglob("*") if path.is_file() and path.parent != copy]
+    damage(max(inside, key=lambda path: path.stat().st_size))
+    refused(copy, "not a regular file")
+
+
+@pytest.mark.parametrize("file", ["_METADATA", "manifest.ocdbt"])
+def test_a_file_of_holes_is_not_read_whole(file, written, tmp_path):
+    os.truncate((copy := shutil.copytree(written[0] / "ocdbt", tmp_path / "x")) / file, 1 << 40)
+    refused(copy, "at most|damaged")

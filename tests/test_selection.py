@@ -23,7 +23,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
-from jtransfer.runs import config_file, log
+from jtransfer.runs import config_file, log, selection
 from jtransfer.training import checkpoint
 
 
@@ -108,6 +108,27 @@ def test_the_next_phase_begins_with_the_best(best):
         ("still", 7, best_of(folder), "loss"),
     ]
     assert events[0]["value"] == pytest.approx(by_hand(folder, kept[step], "validation")[0], rel=1e-5)
+
+
+def test_the_last_is_taken_if_the_best_is_damaged(tmp_path, monkeypatch, capsys):
+    original, run = selection.state, tmp_path / "run"
+
+    def damaged(prepared, last, position):
+        if int(last.step) == 5:
+            shutil.rmtree(run / f"checkpoints/{position.selected}/state")
+        return original(prepared, last, position)
+
+    monkeypatch.setattr(selection, "state", damaged)
+    _, _, kept, printed = trained(tmp_path)
+    lost = best_of(run, until=5)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"checkpoints/{lost} is damaged" in err
+    assert "; the phase ends with step " in err
+    taken = int(re.search(r"ends with step (\d) instead", err)[1])
+    assert taken != lost
+    same(kept[7], kept[taken])
+    assert f"at step {lost}" not in printed
 
 
 def test_the_best_is_tested_predicted_with_exported_and_given_on(best, tmp_path):

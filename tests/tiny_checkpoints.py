@@ -62,3 +62,18 @@ def is_state_of(found, step):
 
 def kept(folder):
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def resumed(run):
+    return checkpoint.resume(run, lambda position: shapes())
+
+
+def flip(path, bit):
+    raw = bytearray(path.read_bytes())
+    raw[bit // 8 % len(raw)] ^= 1 << bit % 8
+    path.write_bytes(raw)
+
+
+def data_of(folder):
+    """The file that has most of the arrays of a tree."""
+    return max((folder / "d").iterdir(), key=lambda path: path.stat().st_size)

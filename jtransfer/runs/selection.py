@@ -22,7 +22,7 @@ def is_better(score: float, best: float | None, *, or_equal: bool = False) -> bo
 
 
 def state(run: Run, last: TrainState, position: Position) -> tuple[TrainState, Position]:
-    """Returns the position, and the state that a phase ends with: that of the selected step, at the step of the last.
+    """Returns the state that a phase ends with, that of the selected step at the last one's step, and the position.
 
     If the checkpoint of the selected step is damaged, the best of those that are whole is selected, or else the last
     state, with a line on standard error that says so.

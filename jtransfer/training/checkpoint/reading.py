@@ -45,6 +45,7 @@ def load(workdir: str | os.PathLike, step: int | str | None = None, *, average: 
             chosen = _variables(saved, average=average)
             flat = arrays.on_host({path: saved[path] for path in chosen.values()})
             arrays.check(flat, stated.digests)
+            _check_there(found)
         with _advised():
             still = base.on_host(workdir, stated.position)
         return found.step, trees.unflatten({name: flat[path] for name, path in chosen.items()} | still)
@@ -121,12 +122,19 @@ def _advised() -> Iterator[None]:
         raise Damaged(f"{error}; start the run again: it makes it anew from its init, if it can") from error
 
 
+def _check_there(found: Found) -> None:
+    if not found.is_still_there():
+        raise ValueError("it was deleted while it was read")
+
+
 def _watched(found: Found, tensor: formats.Lazy) -> formats.Lazy:
     """The tensor, whose reading raises `Damaged` where the checkpoint is gone by then."""
 
     def guarded(read: Callable[..., np.ndarray], *index: Any) -> np.ndarray:
         with found_in(found.path):
-            return read(*index)
+            value = read(*index)
+            _check_there(found)  # of what is gone, TensorStore may have given zeros
+            return value
 
     window = tensor.window and functools.partial(guarded, tensor.window)
     return dataclasses.replace(tensor, fetch=functools.partial(guarded, tensor.fetch), window=window)

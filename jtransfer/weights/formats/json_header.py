@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from jtransfer.weights.formats.files import File
 from jtransfer.weights.formats.lazy import Malformed
 
 MAX_BYTES = 100_000_000
@@ -25,6 +26,13 @@ def read(path: str | os.PathLike, kind: type = dict, limit: int = MAX_BYTES) -> 
     if len(text) > limit:
         raise Malformed(f"JSON of more than {limit:,} bytes, which are the most that are read")
     return parse(text, kind)
+
+
+def read_file(file: File, kind: type = dict) -> Any:
+    """Returns what a file in JSON holds, as `parse` does; one that is too long is not read."""
+    if file.size > MAX_BYTES:
+        raise Malformed(f"JSON of {file.size:,} bytes; at most {MAX_BYTES:,} are read")
+    return parse(file.read(0, file.size), kind)
 
 
 def parse(text: bytes, kind: type = dict) -> Any:

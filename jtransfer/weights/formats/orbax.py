@@ -84,7 +84,7 @@ def read_own(root: str, most: int | None = None) -> Opened:
 def _checked(root: str, context: ts.Context) -> tuple[dict[str, Lazy], tuple[str, ...], int]:
     """The arrays of a tree in a local folder by path, what is no array, and the bytes of all files."""
     file = File(os.path.join(root, METADATA))
-    header = json_header.parse(file[0 : json_header.MAX_BYTES + 1])
+    header = json_header.read_file(file)
     entries, left_out = _entries(header)
     size = _size(root)
     in_database = header.get("use_ocdbt", os.path.isfile(os.path.join(root, ocdbt.MANIFEST)))
