@@ -25,6 +25,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jtransfer-tests-xla"))
 
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
 import test_resume as runs  # noqa: E402
 
 QUICK, USUAL = 3, 12  # tries of a kind
@@ -127,6 +129,52 @@ def kill_one_of_two(tries: int, rng: random.Random) -> Failures:
         yield found or differs(folder, runs.TWO_PHASES, 2)
 
 
+def fail_one_of_two(tries: int, rng: random.Random) -> Failures:
+    """An image that can't be read, in the share of either process: both end with its reason."""
+    for number in range(tries):
+        place = scratch() / f"failing{number}"
+        images = write_images(place / "data")
+        config = place / "config.py"
+        config.write_text(CONFIG.format(root=str(ROOT), data=place / "data"))
+        damaged = images[rng.randrange(len(images))]
+        content = damaged.read_bytes()
+        processes = runs.cluster(place / "run", config=str(config))
+        wait(processes[0], met(place / "run", 0))
+        damaged.write_bytes(content[:60])
+        since = time.monotonic()
+        ends = [ended(process, since, HANGS) for process in processes]
+        found = next(filter(None, (wrong({2}, *end, HANGS) for end in ends)), "")
+        found = found or (
+            "" if all(damaged.name in end[2] for end in ends) else f"no reason: {ends[0][2]} {ends[1][2]}"
+        )
+        yield found or ("" if abs(ends[0][1] - ends[1][1]) < GRACE else "one process waits for the other")
+
+
+CONFIG = """
+import sys
+
+sys.path.insert(0, {root!r} + "/tests")
+import tiny_run
+
+
+def get_config():
+    config = tiny_run.get_config(1)
+    config.data.name, config.data.train, config.data.test = "folder:{data}", "train[:48]", "train[48:]"
+    config.phases[0].cache, config.phases[0].steps = False, 1000
+    return config
+"""
+
+
+def write_images(folder: Path) -> list[Path]:
+    """64 images of two classes, by number."""
+    pixels = np.random.default_rng(0)
+    paths = [folder / "train" / f"kind{i % 2}" / f"{i:03}.png" for i in range(64)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), pixels.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+    return paths
+
+
 def met(folder: Path, after: float) -> Callable[[], bool]:
     """Whether the run's folder has been there for so long."""
     seen: list[float] = []
@@ -195,6 +243,7 @@ KINDS: dict[str, Callable[[int, random.Random], Failures]] = {
     "stop": stop,
     "stop_one_of_two": stop_one_of_two,
     "kill_one_of_two": kill_one_of_two,
+    "fail_one_of_two": fail_one_of_two,
     "full": full,
     "gone": gone,
 }

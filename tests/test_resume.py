@@ -170,7 +170,7 @@ def test_killed_while_the_folder_is_claimed(tmp_path, monkeypatch, written):
     workdir.check(tmp_path, config)
 
 
-def cluster(workdir, *args, **settings):
+def cluster(workdir, *args, config=None, **settings):
     """Two processes with one device each, found as under Slurm."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -183,7 +183,9 @@ def cluster(workdir, *args, **settings):
         "SLURM_NTASKS": "2",
     }
     ranks = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
-    return [start(workdir, "--distributed", *args, config=TWO_PHASES, **env, **rank, **settings) for rank in ranks]
+    return [
+        start(workdir, "--distributed", *args, config=config or TWO_PHASES, **env, **rank, **settings) for rank in ranks
+    ]
 
 
 @pytest.fixture(scope="module")

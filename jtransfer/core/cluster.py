@@ -172,9 +172,8 @@ def failed(reason: str, code: int) -> None:
 
 
 def _fail(error: BaseException | None, code: int) -> NoReturn:
-    if joined():
-        reason = "it was interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
-        failed(reason or type(error).__name__, code)
+    if joined() and not isinstance(error, KeyboardInterrupt):  # by which all stop
+        failed(" ".join(str(error).split()) or type(error).__name__, code)
     leave(code)
 
 

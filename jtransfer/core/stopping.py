@@ -6,10 +6,12 @@ evaluation, which all processes pass in the same order. A second signal ends the
 """
 
 import contextlib
+import errno
 import os
 import signal
 import socket
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -211,11 +213,23 @@ def _listen(run: _Run) -> None:
     first: tuple[int, float] | None = None
     while numbers := run.heard.recv(16):
         for number in set(numbers) & set(SIGNALS):
+            if number == signal.SIGHUP:
+                _leave_terminal()
             if first is None:
                 first = number, time.monotonic()
                 _ask(run, number)
             elif number != first[0] or time.monotonic() - first[1] > _SAME:
                 _end_at_once(number)
+
+
+def _leave_terminal() -> None:
+    """What is printed goes nowhere, if the terminal is gone: the run could not go on to save otherwise."""
+    for output in (1, 2):
+        try:
+            termios.tcgetattr(output)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
 
 def _ask(run: _Run, number: int) -> None:
