@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _named(config: Mapping[str, Any]) -> Iterator[str]:
         yield from (*_at(stream, ["modality"]), *_at(stream, ["task"]), *_data(stream))
 
 
-def _at(section: Any, keys: list[str]) -> Iterator[str]:
+def _at(section: Any, keys: Sequence[str]) -> Iterator[str]:
     for key in keys:
         section = section.get(key) if isinstance(section, Mapping) else None
     yield from _texts(section)
