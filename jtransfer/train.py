@@ -56,6 +56,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
       InputError: the config, data, weights or folder are wrong (before training), or the loss is not finite.
     """
     lock.check(folder)
+    fingerprint.check_kept(folder)
     prepared = build.prepare(folders.as_begun(folder, config), folder)
     folders.check(folder, prepared.config)
     data = fingerprint.check(folder, prepared.streams)
@@ -68,9 +69,10 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
     loaded = None if last else _load(prepared)
     told = _told(folder) if loaded is None else initialize.counts(loaded[1])
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
-    fingerprint.keep(folder, data)
+    modality = prepared.target.modality
     if jax.process_index() == 0:
-        prepared.target.modality.save(folder)
+        modality.save(folder)
+    fingerprint.keep(folder, data, [os.path.join(modality.folder, name) for name in modality.files])
     start = {"start_step": last[0], "start_phase": last[1]["phase"]} if last else {}
     with (
         log.Writer(folder, **start) as writer,

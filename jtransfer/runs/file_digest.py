@@ -21,13 +21,14 @@ def digests(paths: Sequence[str]) -> dict[str, str]:
       paths: the paths of the files. Of one that can't be read, or is in a bucket, there is the name alone.
     """
     if len(paths) == 1:
-        return {"the file": _of(paths[0], _TOTAL)}
+        return {"the file": of_file(paths[0])}
     folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     share = _TOTAL // max(len(paths), 1)
-    return {os.path.relpath(path, folder) if folder else path: _of(path, share) for path in paths}
+    return {os.path.relpath(path, folder) if folder else path: of_file(path, share) for path in paths}
 
 
-def _of(path: str, share: int) -> str:
+def of_file(path: str, share: int = _TOTAL) -> str:
+    """Returns the size and the digest of a file, as `digests` does; "" where it can't be read."""
     held = hashlib.blake2b(digest_size=16)
     if "://" in path:
         return ""
