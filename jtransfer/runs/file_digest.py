@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 
+from jtransfer.core import whole_file
 from jtransfer.data.source import spread
 
 _TOTAL = 1 << 26  # bytes that are read of all files together
@@ -30,13 +31,13 @@ def digests(paths: Sequence[str]) -> dict[str, str]:
 def of_file(path: str, share: int = _TOTAL) -> str:
     """Returns the size and the digest of a file, as `digests` does; "" where it can't be read."""
     held = hashlib.blake2b(digest_size=16)
-    if "://" in path:
+    if "://" in path or whole_file.problem(path):
         return ""
     try:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             if size <= share:
-                held.update(file.read())
+                held.update(file.read(size))
             else:
                 blocks = -(-size // _BLOCK)
                 for block in spread(blocks, max(share // _BLOCK, 2)):
