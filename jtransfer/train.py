@@ -64,6 +64,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
     """
     with disk.told(folder):
         lock.check(folder)
+        fingerprint.check_kept(folder)
         prepared = build.prepare(folders.as_begun(folder, config), folder)
         folders.check(folder, prepared.config)
         data = fingerprint.check(folder, prepared.streams)
@@ -77,9 +78,10 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
     told = _told(folder) if loaded is None else initialize.counts(loaded[1])
     stopping.begin(folder, last and last.step)
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
-    fingerprint.keep(folder, data)
+    modality = prepared.target.modality
     if jax.process_index() == 0:
-        prepared.target.modality.save(folder)
+        modality.save(folder)
+    fingerprint.keep(folder, data, [os.path.join(modality.folder, name) for name in modality.files])
     start = {"start_step": last.step, "start_phase": last.position["phase"]} if last else {}
     kept = {"every": prepared.config.checkpoint_every, "keep": prepared.config.keep}
     with (

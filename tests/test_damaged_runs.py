@@ -109,7 +109,7 @@ RESUMED = {  # (file, damage) → None where the run goes on as if nothing had b
     ("environment.json", "a folder"): "is a folder; move it away",
     ("config.json", "empty"): "it is empty; put a copy of it back",
     ("config.json", "gone"): None,
-    ("vector.json", "a pipe"): "is no regular file",
+    ("vector.json", "a pipe"): "is not what the run was trained with",
     ("data.json", "empty"): "put a copy of it back, or move it away",
 }
 
@@ -202,6 +202,17 @@ def test_a_link_out_of_a_run_is_not_copied(begun, tmp_path):
     with pytest.raises(InputError, match="is a link out of"):
         export_run(str(folder), tmp_path / "new", "npz")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_kept_with_a_run_must_be_what_it_was(begun, tmp_path):
+    config, run, _ = begun
+    folder = shutil.copytree(run, tmp_path / "run")
+    statistics = json.loads((folder / "vector.json").read_text())
+    statistics["mean"][0] += 1
+    (folder / "vector.json").write_text(json.dumps(statistics))
+    for use in (lambda: runs.open(folder).modality, lambda: train.run(config, folder)):
+        with pytest.raises(InputError, match=r"vector\.json is not what the run was trained with"):
+            use()
 
 
 def test_what_is_written_reaches_the_disk_before_it_has_its_name(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def write(path: str | os.PathLike, content: bytes | Callable[[Any], object]) -> 
     try:
         if _is_remote(path):
             with new.open("wb") as file:
-                make(file)
+                make(file)  # pyright: ignore[reportArgumentType]
             new.replace(place)
             return
         new.unlink(missing_ok=True)

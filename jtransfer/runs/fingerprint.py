@@ -22,7 +22,7 @@ from jtransfer.data import Source
 from jtransfer.data.source import spread
 from jtransfer.objectives import TARGET
 from jtransfer.runs import json_file, stored
-from jtransfer.runs.file_digest import digests
+from jtransfer.runs.file_digest import digests, of_file
 from jtransfer.runs.json_file import Damaged
 from jtransfer.runs.stream import Stream
 
@@ -87,11 +87,34 @@ def check(workdir: str | os.PathLike, streams: Mapping[str, Stream]) -> dict[str
     return found
 
 
-def keep(workdir: str | os.PathLike, found: Mapping[str, Any]) -> None:
-    """Writes `data.json`, unless it is there. Process 0 writes."""
+def keep(workdir: str | os.PathLike, found: Mapping[str, Any], files: Sequence[str] = ()) -> None:
+    """Writes `data.json`, unless it is there. Process 0 writes.
+
+    Args:
+      workdir: the run's folder.
+      found: what `check` has returned.
+      files: the names of files in the folder that are kept with the run, such as a tokenizer's, if they are there.
+    """
     path = epath.Path(workdir) / FILE
     if jax.process_index() == 0 and whole_file.problem(path) == "is missing":
-        json_file.write(path, found)
+        held = {name: digest for name in files if (digest := of_file(os.path.join(workdir, name)))}
+        json_file.write(path, {**found, "kept": held})
+
+
+def check_kept(workdir: str | os.PathLike) -> None:
+    """Compares the files that are kept with a run, such as a tokenizer's, with what they were.
+
+    Raises:
+      InputError: one is gone or changed.
+    """
+    path = epath.Path(workdir) / FILE
+    try:
+        held = json_file.read(path).get("kept")
+    except InputError:
+        return
+    for name, before in held.items() if isinstance(held, dict) and "://" not in os.fspath(workdir) else ():
+        if of_file(os.path.join(workdir, name)) != before:
+            raise InputError(f"{path.parent / name} is not what the run was trained with; put a copy of it back")
 
 
 def changes(workdir: str | os.PathLike, split: str, source: Source) -> str:

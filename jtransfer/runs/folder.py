@@ -64,8 +64,7 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
 
 def _is_begun(folder: epath.Path) -> bool:
     """Whether a run was begun here, whose damaged config was moved away."""
-    parts = (stored.CLASSES, log_lines.FILE)
-    return (folder / "checkpoints").exists() and all((folder / name).exists() for name in parts)
+    return all((folder / name).exists() for name in ("checkpoints", stored.CLASSES, log_lines.FILE))
 
 
 def _check_parts(folder: epath.Path) -> None:

@@ -18,8 +18,8 @@ from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.modalities import Modality
 from jtransfer.modalities.base import zero_sample
+from jtransfer.runs import fingerprint, json_file, log, named_code, predictions, stored
 from jtransfer.runs import folder as folders
-from jtransfer.runs import json_file, log, named_code, predictions, stored
 from jtransfer.runs import model as models
 from jtransfer.runs.stream import spec_of
 from jtransfer.tasks import TASKS, Task
@@ -56,6 +56,7 @@ class StoredRun:
     @functools.cached_property
     def modality(self) -> Modality:
         """The kind of input, with its files read from the folder."""
+        fingerprint.check_kept(self.folder)
         kind = modalities.MODALITIES[self.config.modality]
         return modalities.of_config(kind, self.config.data).open((self.folder, self.config.init), NO_EXAMPLES)
 
