@@ -5,6 +5,8 @@ what the files there name, which may be code, other files or other repositories.
 """
 
 import dataclasses
+import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -221,12 +223,9 @@ def _class_of(spec: ModelSpec) -> list[str]:
 
 def _sentence_transformers(pooling: tuple[str, bool], source: _Source) -> Reference:
     """transformers' model with the pooling and the normalisation of sentence-transformers after it."""
-    _import("sentence_transformers")
-    try:
-        from sentence_transformers.sentence_transformer import modules  # pyright: ignore[reportMissingImports]
-    except ImportError:  # before version 6
-        from sentence_transformers import models as modules  # pyright: ignore[reportMissingImports]
-    spec = source.spec
+    package, spec = _import("sentence_transformers"), source.spec
+    since_6 = importlib.util.find_spec("sentence_transformers.sentence_transformer")
+    modules = importlib.import_module(f"{package.__name__}.{'sentence_transformer.modules' if since_6 else 'models'}")
     encoder, (mode, normalize) = _transformers(source, _class_of(spec)[0]), pooling
     after = [modules.Pooling(spec.model.width, pooling_mode=mode), *([modules.Normalize()] if normalize else [])]
 

@@ -3,7 +3,6 @@
 Types are as strict as those of transformers since version 5: a whole number is not written as 12.0, "12" or true.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -31,8 +30,13 @@ def number(least: float, most: float) -> Kind:
     """Returns the kind of numbers, whole or not, from `least` to `most`."""
     return Kind(
         f"a number from {least:g} to {most:g}",
-        lambda x: type(x) in (int, float) and math.isfinite(x) and least <= x <= most,
+        lambda x: type(x) in (int, float) and least <= x <= most,
     )
+
+
+def one_of(*texts: str) -> Kind:
+    """Returns the kind of some texts alone."""
+    return Kind(" or ".join(map(repr, texts)), lambda x: x in texts)
 
 
 def optional(kind: Kind) -> Kind:

@@ -10,7 +10,7 @@ from jtransfer.weights.mapping import Map, Scheme, batch_norm, conv, dense, poin
 from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.bert import activation_of
 from jtransfer.weights.maps.timm_arguments import arguments
-from jtransfer.weights.schema import FLAG, LAYERS, SIZE, TEXT, many
+from jtransfer.weights.schema import FLAG, LAYERS, SIZE, TEXT, many, one_of
 
 MODEL = ResNet
 _OF_TIMM = ("stem_type", "replace_stem_pool", "cardinality", "base_width", "avg_down", "se_ratio")
@@ -91,7 +91,7 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FIELDS = {
-    "layer_type": TEXT,
+    "layer_type": one_of("basic", "bottleneck"),
     "hidden_sizes": many(SIZE, 1, 100),
     "depths": many(LAYERS, 1, 100),
     "hidden_act": TEXT,
