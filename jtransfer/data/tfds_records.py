@@ -3,6 +3,8 @@
 Only the prepared files are read: the Python code of a data set never runs, and nothing is downloaded.
 """
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 from jtransfer.core.errors import InputError, nearest
 
 _READ_AT_ONCE = 4096
+_READ_FOR_DIGESTS = 2**28  # bytes of a split
 
 
 def builder(name: str, spec: Mapping) -> Any:
@@ -112,6 +115,43 @@ def columns(records: Any, features: Any, name: str) -> Callable[[str], list]:
         return [plain(value) for value in one_feature(records, features, key, 0, len(records))]
 
     return column
+
+
+def fingerprints(builder: Any, split: str, records: Any, keys: Iterable[str]) -> Callable[[int], bytes] | None:
+    """Returns a function from the number of an example to a digest of some of its features, whose images stay encoded.
+
+    Args:
+      builder: Of the data set.
+      split: The name of the split.
+      records: Its raw records.
+      keys: The names of the features.
+
+    Returns:
+      The function; None for a split that is too large to be read for it.
+    """
+    from tensorflow_datasets import decode
+    from tensorflow_datasets import features as kinds
+
+    if builder.info.splits[split].num_bytes > _READ_FOR_DIGESTS:
+        return None
+    features = {key: builder.info.features[key] for key in sorted(keys)}
+    encoded = {key: decode.SkipDecoding() for key, feature in features.items() if isinstance(feature, kinds.Image)}
+    parse = kinds.FeaturesDict(features).deserialize_example_np
+
+    def digest(record: bytes) -> bytes:
+        found = parse(record, decoders=encoded)
+        held = hashlib.blake2b(digest_size=16)
+        for key in features:
+            value = found[key]
+            held.update(value if isinstance(value, bytes) else f"{np.shape(value)} {plain(value)!r}".encode())
+        return held.digest()
+
+    @functools.lru_cache(1)
+    def chunk(number: int) -> list[bytes]:
+        rows = range(number * _READ_AT_ONCE, min((number + 1) * _READ_AT_ONCE, len(records)))
+        return [digest(record) for record in records.__getitems__(list(rows))]
+
+    return lambda i: chunk(i // _READ_AT_ONCE)[i % _READ_AT_ONCE]
 
 
 def names_of(feature: Any) -> list[str] | None:

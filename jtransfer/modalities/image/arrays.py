@@ -50,9 +50,8 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     told = tuple(dict.fromkeys(filter(None, notes)))
 
     def source(split: str) -> Source:
-        images = arrays.inputs[split]
         made = npz_files.source(arrays, labels, split, _reader(arrays, split, channels, limits))
-        return dataclasses.replace(made, fingerprint=lambda i: images[i].tobytes(), notes=(*told, *made.notes))
+        return dataclasses.replace(made, notes=(*told, *made.notes))
 
     return {split: source(split) for split in arrays.inputs}
 

@@ -184,9 +184,14 @@ def _sources(
     def column(split: str) -> Callable[[str], list]:
         return lambda name: [values[i] for values in [found[split].column(name)] for i in there[split]]
 
+    def fingerprint(split: str) -> Callable[[int], bytes]:
+        return lambda i: checked.digests[str(found[split].paths[there[split][i]])]
+
     if not keys:
         return {
-            split: dataclasses.replace(unlabelled(len(rows), reader(split), notes), column=column(split))
+            split: dataclasses.replace(
+                unlabelled(len(rows), reader(split), notes), column=column(split), fingerprint=fingerprint(split)
+            )
             for split, rows in there.items()
         }
     pieces = {key: {split: _pieces(files, key, there[split]) for split, files in found.items()} for key in keys}
@@ -194,7 +199,9 @@ def _sources(
     encoded = labels.several(pieces, asked) if len(keys) > 1 else labels.encode(pieces[keys[0]], keys[0], asked=asked)
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
     return {
-        split: labels.labelled(reader(split), encoded, split, _places(found[split], there[split]), column(split))
+        split: labels.labelled(
+            reader(split), encoded, split, _places(found[split], there[split]), column(split), fingerprint(split)
+        )
         for split in found
     }
 

@@ -9,9 +9,20 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.data import labels
 from jtransfer.data.source import Declined, Source, spread
-from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain
+from jtransfer.data.tfds_records import (
+    builder,
+    columns,
+    decoder,
+    fingerprints,
+    names_of,
+    one_feature,
+    opened,
+    plain,
+)
 from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
+
+Prints = Mapping[str, Callable[[int], bytes] | None]  # split → `Source.fingerprint`
 
 
 def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
@@ -37,10 +48,12 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     parts = {split: opened(prepared, split) for split in prepared.info.splits}
     image_of, told = _images(name, parts, features[image_key], image_key, spec)
     feature, asked = features[label_key], labels.asked(spec)
-    if feature.shape == () and np.dtype(feature.np_dtype).kind in "iu" and asked.kind in ("", "class"):
-        sources = _classes(name, parts, features, image_of, label_key)
+    prints = {split: fingerprints(prepared, split, records, [image_key]) for split, (_, records) in parts.items()}
+    whole = feature.shape == () and np.dtype(feature.np_dtype).kind in "iu"
+    if whole and asked.kind in ("", "class") and asked.missing == "stop":
+        sources = _classes(name, parts, features, image_of, label_key, prints)
     else:
-        sources = _encoded(name, parts, features, image_of, image_key, label_key, asked)
+        sources = _encoded(name, parts, features, image_of, image_key, label_key, asked, prints)
     return {s: dataclasses.replace(source, notes=(*told, *source.notes)) for s, source in sources.items()}
 
 
@@ -61,7 +74,7 @@ def _images(
 
 
 def _classes(
-    name: str, parts: Mapping[str, tuple], features: Any, image_of: Callable, label_key: str
+    name: str, parts: Mapping[str, tuple], features: Any, image_of: Callable, label_key: str, prints: Prints
 ) -> dict[str, Source]:
     def reader(examples: Any) -> Callable[[int], dict]:
         def read(index: int) -> dict:
@@ -87,6 +100,7 @@ def _classes(
             names,
             labels_of(records),
             column=columns(records, features, name),
+            fingerprint=prints[split],
         )
         for split, (examples, records) in parts.items()
     }
@@ -100,6 +114,7 @@ def _encoded(
     image_key: str,
     label_key: str,
     asked: labels.Asked,
+    prints: Prints,
 ) -> dict[str, Source]:
     if features[label_key].shape not in ((), (None,)) and len(features[label_key].shape) != 1:
         raise InputError(f"{name}: the feature {label_key!r} is no label: {features[label_key]}; set data.label_key")
@@ -119,7 +134,9 @@ def _encoded(
         return lambda index: {"image": image_of(decode(records[index]))}
 
     return {
-        split: labels.labelled(reader(records), encoded, split, _where(name, split), columns(records, features, name))
+        split: labels.labelled(
+            reader(records), encoded, split, _where(name, split), columns(records, features, name), prints[split]
+        )
         for split, (_, records) in parts.items()
     }
 

@@ -49,13 +49,15 @@ def table_splits(
     column = {split: _column(every, chosen) for split, every in tables.items()}
     if not keys:
         return {
-            split: dataclasses.replace(unlabelled(len(rows), _reader(rows), notes), column=column[split])
+            split: dataclasses.replace(
+                unlabelled(len(rows), _reader(rows), notes), column=column[split], fingerprint=_prints(rows)
+            )
             for split, rows in vectors.items()
         }
     encoded = _labels(tables, keys, first.class_names, labels.asked(spec))
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
     return {
-        split: labels.labelled(_reader(x), encoded, split, lambda i: where, column[split])
+        split: labels.labelled(_reader(x), encoded, split, lambda i: where, column[split], _prints(x))
         for split, x in vectors.items()
     }
 
@@ -124,3 +126,7 @@ def _labels(
 
 def _reader(vectors: np.ndarray) -> Callable[[int], dict]:
     return lambda i: {"vector": vectors[i]}
+
+
+def _prints(vectors: np.ndarray) -> Callable[[int], bytes]:
+    return lambda i: vectors[i].tobytes()
