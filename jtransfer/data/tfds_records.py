@@ -136,7 +136,7 @@ def fingerprints(builder: Any, split: str, records: Any, keys: Iterable[str]) ->
         return None
     features = {key: builder.info.features[key] for key in sorted(keys)}
     encoded = {key: decode.SkipDecoding() for key, feature in features.items() if isinstance(feature, kinds.Image)}
-    parse = kinds.FeaturesDict(features).deserialize_example_np
+    parse: Callable[..., Any] = kinds.FeaturesDict(features).deserialize_example_np
 
     def digest(record: bytes) -> bytes:
         found = parse(record, decoders=encoded)

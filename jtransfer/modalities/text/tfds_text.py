@@ -57,8 +57,8 @@ def _sources(
         return texts
     key = chosen.labels[0]
     names = names_of(features[key])
-    plain_classes = features[key].shape == () and names and not chosen.words and asked.kind in ("", "class")
-    if plain_classes and asked.missing == "stop":
+    whole = features[key].shape == () and not chosen.words
+    if names and whole and asked.kind in ("", "class") and asked.missing == "stop":
         return {
             split: dataclasses.replace(
                 _classes(some, features, chosen, names), column=column[split], fingerprint=prints[split]
