@@ -117,14 +117,17 @@ def columns(records: Any, features: Any, name: str) -> Callable[[str], list]:
     return column
 
 
-def fingerprints(builder: Any, split: str, records: Any, keys: Iterable[str]) -> Callable[[int], bytes] | None:
-    """Returns a function from the number of an example to a digest of some of its features, whose images stay encoded.
+def fingerprints(
+    builder: Any, split: str, records: Any, keys: Iterable[str], encoded: Iterable[str] = ()
+) -> Callable[[int], bytes] | None:
+    """Returns a function from the number of an example to a digest of some of its features.
 
     Args:
       builder: Of the data set.
       split: The name of the split.
       records: Its raw records.
       keys: The names of the features.
+      encoded: Those of them that stay as they are stored.
 
     Returns:
       The function; None for a split that is too large to be read for it.
@@ -135,11 +138,11 @@ def fingerprints(builder: Any, split: str, records: Any, keys: Iterable[str]) ->
     if builder.info.splits[split].num_bytes > _READ_FOR_DIGESTS:
         return None
     features = {key: builder.info.features[key] for key in sorted(keys)}
-    encoded = {key: decode.SkipDecoding() for key, feature in features.items() if isinstance(feature, kinds.Image)}
+    decoders = {key: decode.SkipDecoding() for key in encoded}
     parse: Callable[..., Any] = kinds.FeaturesDict(features).deserialize_example_np
 
     def digest(record: bytes) -> bytes:
-        found = parse(record, decoders=encoded)
+        found = parse(record, decoders=decoders)
         held = hashlib.blake2b(digest_size=16)
         for key in features:
             value = found[key]

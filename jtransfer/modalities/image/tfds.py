@@ -48,7 +48,8 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     parts = {split: opened(prepared, split) for split in prepared.info.splits}
     image_of, told = _images(name, parts, features[image_key], image_key, spec)
     feature, asked = features[label_key], labels.asked(spec)
-    prints = {split: fingerprints(prepared, split, records, [image_key]) for split, (_, records) in parts.items()}
+    stored = [image_key] if hasattr(features[image_key], "encoding_format") else []  # as PNG or JPEG
+    prints = {s: fingerprints(prepared, s, records, [image_key], stored) for s, (_, records) in parts.items()}
     whole = feature.shape == () and np.dtype(feature.np_dtype).kind in "iu"
     if whole and asked.kind in ("", "class") and asked.missing == "stop":
         sources = _classes(name, parts, features, image_of, label_key, prints)
