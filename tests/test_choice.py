@@ -128,6 +128,39 @@ def test_a_trainers_folder_in_a_bucket_is_refused_before_it_is_fetched(bucket): 
     assert fetched() == []
 
 
+def install(tmp_path, monkeypatch, *names):
+    """A distribution `net` with such files."""
+    record = tmp_path / "net-1.dist-info" / "RECORD"
+    record.parent.mkdir()
+    (record.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: net\nVersion: 1\n")
+    record.write_text("".join(f"{name},,\n" for name in names))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_distribution_is_a_folder(shards, tmp_path, monkeypatch):
+    folder, names = generations(tmp_path / "net" / "data", shards)
+    install(tmp_path, monkeypatch, "net/__init__.py", *(f"net/data/{path.name}" for path in folder.iterdir()))
+    opened = weights.open("pypi://net")
+    assert list(opened.tensors) == list(names)
+    read = INDEX if shards else names[0]
+    assert opened.notes == (f"read {read}; pytorch_model.bin lies beside it and was not read",)
+
+
+@pytest.mark.parametrize(
+    ("files", "holds"),
+    [
+        (["net/a/model.safetensors", "net/b/model.safetensors"], "net/a/model.safetensors, net/b/model.safetensors"),
+        (["net/one.pth", "net/other.pth"], "net/one.pth, net/other.pth"),
+        (["net/__init__.py", "net/optimizer.pt"], "none"),
+    ],
+)
+def test_a_distribution_without_a_choice_is_refused(files, holds, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, *files)
+    with pytest.raises(InputError, match=f"pypi://net must hold .*, but holds {holds}; give a path instead"):
+        _ = weights.open("pypi://net").tensors
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     (tmp_path / "remote").mkdir()

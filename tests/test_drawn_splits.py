@@ -1,7 +1,9 @@
 """Splits that are drawn: at random, by class, by group and in folds; and what is told of them before a run."""
 
+import os
 import re
 import unicodedata
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from jtransfer import config as configs
 from jtransfer import data
 from jtransfer.core.errors import InputError
 from jtransfer.data.split_names import meaning
-from jtransfer.runs import build
+from jtransfer.runs import build, split_check
+from jtransfer.tasks import TASKS
 
 EMBEDDED = {"name": "embedded:fashion_mnist"}
 
@@ -343,6 +346,66 @@ def test_examples_that_are_in_two_splits_are_told(tmp_path, capsys):
     assert "data.test='train[:100]': 100 of 100 examples are also in data.train='train'" in capsys.readouterr().out
     prepare(tmp_path, EMBEDDED["name"], train="stratified(:80%)", test="stratified(80%:)")
     assert capsys.readouterr().out == ""
+
+
+def copies(tmp_path, form, rows):
+    """A data set whose split test has the first example of its split train, as row 4; every third label is -1."""
+    labels = [i % 3 - 1 if i % 3 < 2 else 1 for i in range(rows)]
+    values = np.random.default_rng(0).integers(0, 255, (rows + 5, 8), np.uint8)
+    train, test = values[:rows], np.concatenate([values[rows : rows + 4], values[:1], values[rows + 4 :]])
+    if form == "images":
+        arrays = {"x_train": train.reshape(-1, 2, 4), "x_test": test.reshape(-1, 2, 4)}
+        np.savez(tmp_path / "a.npz", **arrays, y_train=labels, y_test=np.arange(6) % 2)
+        return {"name": f"npz:{tmp_path}/a.npz", "missing": "drop"}
+    for split, part in {"train": train, "test": test}.items():
+        cells = [
+            " ".join(f"w{x}" for x in row) if form == "texts" else ",".join(map(str, row)) for row in part.tolist()
+        ]
+        names = "text" if form == "texts" else ",".join("abcdefgh")
+        target = labels if split == "train" else [i % 2 for i in range(6)]
+        rows_of = [f"{cell},{label}" for cell, label in zip(cells, target, strict=True)]
+        (tmp_path / f"{split}.csv").write_text("\n".join([f"{names},label", *rows_of]))
+    return {"name": f"csv:{tmp_path}", "missing": "drop"}
+
+
+@pytest.mark.parametrize("form", ["images", "vectors", "texts"])
+def test_copies_are_found_in_whole_sets_also_where_rows_are_left_out(form, tmp_path):
+    spec = copies(tmp_path, form, 300)
+    source = {split: data.open(spec, split) for split in ("train", "test")}
+    assert len(source["train"]) == 200
+    stream = SimpleNamespace(whole=source, data={"train": "train", "test": "test"})
+    assert split_check.overlaps(stream, "data") == []  # the first row of train has the label -1
+    source |= {split: data.open(spec | {"labels": "number"}, split) for split in source}
+    (line,) = split_check.overlaps(stream, "data")
+    assert "data.test='test': 1 of 6 examples are also in data.train='train', so" in line
+
+
+def test_a_sample_is_said_to_be_one(tmp_path, monkeypatch):
+    spec = copies(tmp_path, "texts", 50) | {"labels": "number"}
+    stream = SimpleNamespace(
+        whole={split: data.open(spec, split) for split in ("train", "test")}, data={"train": "train", "test": "test"}
+    )
+    monkeypatch.setitem(split_check._MOST, "texts", 10)
+    (line,) = split_check.overlaps(stream, "data")
+    assert "1 of 6 examples are also in data.train='train' (compared: 6 of 6 with 10 of 50), so" in line
+
+
+@pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
+@pytest.mark.parametrize("name", ["mnist", "tweet_sentiment"])
+def test_examples_of_tfds_have_prints_by_content(name):
+    some, part = data.open({"name": name}, "train[:200]+test[:50]"), data.open({"name": name}, "train[3:5]")
+    prints = [some.fingerprint(i) for i in range(len(some))]
+    assert [part.fingerprint(0), part.fingerprint(1)] == prints[3:5]
+    contents = [some[i].get("text") or some[i]["image"].tobytes() for i in range(len(some))]
+    assert len(set(prints)) == len(set(contents)) > 200
+
+
+@pytest.mark.parametrize("size", [3, 200_000])
+def test_a_split_whose_labels_are_kept_secret_is_refused(size):
+    hidden = data.Source(size, dict, ["a", "b"], lambda start, stop: np.full(stop - start, -1))
+    stream = SimpleNamespace(whole={"train": hidden}, data={"train": "train"}, task=TASKS["classify"])
+    with pytest.raises(InputError, match=r"example 0 has label -1; .* -1 stands for none: set data\.missing='drop'"):
+        split_check.check(stream, "data")
 
 
 def test_an_argument_of_a_config_may_be_such_a_split():

@@ -1,5 +1,6 @@
 """What a source says of its model counts whoever names the model, and what no family claims is refused."""
 
+import importlib
 import json
 
 import numpy as np
@@ -16,7 +17,7 @@ from jtransfer.runs import build, describe, initialize, summary
 from jtransfer.runs import folder as folders
 from jtransfer.tasks import TASKS
 from jtransfer.weights import conversion, maps
-from jtransfer.weights.identify import hf_config
+from jtransfer.weights.identify import detect, hf_config
 
 CASE, OURS = "mobilenet_v3_small_tf_75", "mobilenet_v3_small"
 INPUT = {"input_size": [3, 75, 75], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "crop_pct": 1.0}
@@ -91,6 +92,19 @@ def test_what_the_config_itself_gives_is_compared_with_the_run(begun):
 def described(config, init):
     image = MODALITIES["image"]()
     return describe.describe(config, init, TASKS["classify"], image, references.CLASSES)
+
+
+def test_what_a_plain_file_is_of_is_found_out_once(tmp_path, monkeypatch):
+    calls = []
+    restoring = importlib.import_module("jtransfer.weights.restore")
+    monkeypatch.setattr(restoring, "detect", lambda *args: calls.append(args) or detect.compare(OURS, args[0]))
+    folder = write(tmp_path / "weights", {})
+    (folder / "config.json").unlink()
+    (folder / "preprocessor_config.json").write_text('{"do_resize": false, "size": {"height": 64, "width": 64}}')
+    config = config_of(folder)
+    config.model.name = ""
+    assert described(config, weights.open(folder))[0] == OURS
+    assert len(calls) == 1
 
 
 def test_a_field_of_the_config_wins_over_the_sources_and_that_is_said(source):
@@ -183,6 +197,7 @@ def test_what_names_and_shapes_do_not_show_comes_from_the_architecture(architect
         ("vit_tiny_patch16_224", {"norm_layer": "layernormfp32"}),
         ("vit_base_patch32_clip_224", {"global_pool": "avg"}),
         ("swin_tiny_patch4_window7_224", {"mlp_ratio": 2.0}),
+        ("swin_tiny_patch4_window7_224", {"window_size": [4, 8]}),
         ("mobilenetv3_small_100", {"se_from_exp": False}),
     ],
 )
@@ -190,6 +205,11 @@ def test_an_argument_of_timm_that_changes_numbers_is_read_or_refused(architectur
     (name,) = args
     with pytest.raises(InputError, match=f"config.json: model_args has {name}="):
         hf_config.fields({"config.json": {"architecture": architecture, "model_args": args}})
+
+
+def test_a_square_window_may_be_written_as_a_pair():
+    config = {"architecture": "swin_tiny_patch4_window7_224", "model_args": {"window_size": [4, 4]}}
+    assert hf_config.fields({"config.json": config})["window"] == 4
 
 
 def test_a_pooling_of_timms_counts_wherever_it_stands():

@@ -170,7 +170,7 @@ def labelled(
       split: The name of the split.
       where: A function from the number of a row to where it stands, for errors.
       column: As in `Source`, of all rows.
-      fingerprint: As in `Source`, of all rows.
+      fingerprint: As in `Source`, of the number of a row.
 
     Returns:
       The source. Reading an example raises InputError if it has more or fewer words than labels.
@@ -178,8 +178,11 @@ def labelled(
     plain = {"class": int, "number": float}.get(labels.kind, lambda value: value)
     values, rows = labels.values[split], None if labels.rows is None else labels.rows[split].tolist()
 
+    def row_of(i: int) -> int:
+        return i if rows is None else rows[i]
+
     def example(i: int) -> dict:
-        k = i if rows is None else rows[i]
+        k = row_of(i)
         row = {**read(k), "label": plain(values[i])}
         if labels.kind == "tags" and len(row["tokens"]) != len(row["label"]):
             raise InputError(f"{where(k)}: has {len(row['tokens'])} words but {len(row['label'])} labels")
@@ -197,7 +200,7 @@ def labelled(
         lambda start, stop: values[start:stop],
         labels.kind,
         column=column and of_column,
-        fingerprint=fingerprint and (lambda i: fingerprint(i if rows is None else rows[i])),
+        fingerprint=fingerprint and (lambda i: fingerprint(row_of(i))),
         notes=labels.notes,
     )
 

@@ -4,6 +4,7 @@ partners, such as `x_train_pair`; then labels may be missing."""
 
 import dataclasses
 import functools
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -122,9 +123,14 @@ def source(arrays: Arrays, labels: Labels | None, split: str, example: Callable[
     """
     further = [name for name in arrays.held if not _wanted(name)]
     column = functools.partial(_column, arrays, split, further) if further else None
+    inputs = arrays.inputs[split]
+
+    def fingerprint(i: int) -> bytes:
+        return hashlib.blake2b(inputs[i].tobytes(), digest_size=16).digest()
+
     if labels is None:
-        return dataclasses.replace(unlabelled(len(arrays.inputs[split]), example), column=column)
-    return label_columns.labelled(example, labels, split, _place(arrays.where, split), column)
+        return dataclasses.replace(unlabelled(len(inputs), example), column=column, fingerprint=fingerprint)
+    return label_columns.labelled(example, labels, split, _place(arrays.where, split), column, fingerprint)
 
 
 def _column(arrays: Arrays, split: str, further: Sequence[str], name: str) -> list:

@@ -87,7 +87,10 @@ class Source:
         outside = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
         if outside.size:
             i = outside[0]
-            raise InputError(f"example {i} has label {labels[i]}; the classes are 0 to {len(self.class_names) - 1}")
+            none = "; -1 stands for none: set data.missing='drop' to leave such examples out" if labels[i] == -1 else ""
+            raise InputError(
+                f"example {i} has label {labels[i]}; the classes are 0 to {len(self.class_names) - 1}{none}"
+            )
         return labels
 
 

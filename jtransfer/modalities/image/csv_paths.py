@@ -180,12 +180,11 @@ def _sources(
         paths = [str(found[split].paths[i]) for i in there[split]]
         return lambda i: {"image": decoded(paths[i])}
 
-    def fingerprint(split: str) -> Callable[[int], bytes]:
-        paths = [str(found[split].paths[i]) for i in there[split]]
-        return lambda i: checked.digests[paths[i]]
-
     def column(split: str) -> Callable[[str], list]:
         return lambda name: [values[i] for values in [found[split].column(name)] for i in there[split]]
+
+    def fingerprint(split: str) -> Callable[[int], bytes]:
+        return lambda i: checked.digests[str(found[split].paths[there[split][i]])]
 
     if not keys:
         return {

@@ -10,9 +10,21 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import labels
 from jtransfer.data.scalar_labels import MOST
 from jtransfer.data.source import Declined, Source, spread
-from jtransfer.data.tfds_records import builder, columns, decoder, names_of, one_feature, opened, plain, with_files
+from jtransfer.data.tfds_records import (
+    builder,
+    columns,
+    decoder,
+    fingerprints,
+    names_of,
+    one_feature,
+    opened,
+    plain,
+    with_files,
+)
 from jtransfer.modalities.image import depth
 from jtransfer.modalities.image.pixels import with_channels
+
+Prints = Mapping[str, Callable[[int], bytes] | None]  # split → `Source.fingerprint`
 
 
 def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
@@ -38,10 +50,13 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     parts = {split: opened(prepared, split) for split in prepared.info.splits}
     image_of, told = _images(name, parts, features[image_key], image_key, spec)
     feature, asked = features[label_key], labels.asked(spec)
-    if feature.shape == () and np.dtype(feature.np_dtype).kind in "iu" and asked.kind in ("", "class"):
-        sources = _classes(name, parts, features, image_of, label_key)
+    stored = [image_key] if hasattr(features[image_key], "encoding_format") else []  # as PNG or JPEG
+    prints = {s: fingerprints(prepared, s, records, [image_key], stored) for s, (_, records) in parts.items()}
+    whole = feature.shape == () and np.dtype(feature.np_dtype).kind in "iu"
+    if whole and asked.kind in ("", "class") and asked.missing == "stop":
+        sources = _classes(name, parts, features, image_of, label_key, prints)
     else:
-        sources = _encoded(name, parts, features, image_of, image_key, label_key, asked)
+        sources = _encoded(name, parts, features, image_of, image_key, label_key, asked, prints)
     noted = {s: dataclasses.replace(source, notes=(*told, *source.notes)) for s, source in sources.items()}
     return with_files(noted, prepared)
 
@@ -63,7 +78,7 @@ def _images(
 
 
 def _classes(
-    name: str, parts: Mapping[str, tuple], features: Any, image_of: Callable, label_key: str
+    name: str, parts: Mapping[str, tuple], features: Any, image_of: Callable, label_key: str, prints: Prints
 ) -> dict[str, Source]:
     def reader(examples: Any) -> Callable[[int], dict]:
         def read(index: int) -> dict:
@@ -91,6 +106,7 @@ def _classes(
             names,
             labels_of(records),
             column=columns(records, features, name),
+            fingerprint=prints[split],
         )
         for split, (examples, records) in parts.items()
     }
@@ -104,6 +120,7 @@ def _encoded(
     image_key: str,
     label_key: str,
     asked: labels.Asked,
+    prints: Prints,
 ) -> dict[str, Source]:
     if features[label_key].shape not in ((), (None,)) and len(features[label_key].shape) != 1:
         raise InputError(f"{name}: the feature {label_key!r} is no label: {features[label_key]}; set data.label_key")
@@ -123,7 +140,9 @@ def _encoded(
         return lambda index: {"image": image_of(decode(records[index]))}
 
     return {
-        split: labels.labelled(reader(records), encoded, split, _where(name, split), columns(records, features, name))
+        split: labels.labelled(
+            reader(records), encoded, split, _where(name, split), columns(records, features, name), prints[split]
+        )
         for split, (_, records) in parts.items()
     }
 

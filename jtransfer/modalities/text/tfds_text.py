@@ -36,27 +36,36 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     if len(chosen.labels) > 1:
         raise InputError(f"{name}: data.label_key={spec['label_key']!r}: give one feature")
     records = {split: opened(builder, split)[1] for split in builder.info.splits}
-    return tfds_records.with_files(_sources(records, features, chosen, name, labels.asked(spec)), builder)
+    keys = chosen.texts.values()
+    prints = {split: tfds_records.fingerprints(builder, split, some, keys) for split, some in records.items()}
+    return tfds_records.with_files(_sources(records, features, chosen, name, labels.asked(spec), prints), builder)
 
 
 def _sources(
-    records: Mapping[str, Any], features: Any, chosen: Columns, name: str, asked: labels.Asked
+    records: Mapping[str, Any], features: Any, chosen: Columns, name: str, asked: labels.Asked, prints: Mapping
 ) -> dict[str, Source]:
     column = {split: columns(some, features, name) for split, some in records.items()}
     texts = {
-        split: dataclasses.replace(unlabelled(len(some), _reader(some, features, chosen.texts)), column=column[split])
+        split: dataclasses.replace(
+            unlabelled(len(some), _reader(some, features, chosen.texts)),
+            column=column[split],
+            fingerprint=prints[split],
+        )
         for split, some in records.items()
     }
     if not chosen.labels:
         return texts
     key = chosen.labels[0]
     names = names_of(features[key])
-    if features[key].shape == () and names and not chosen.words and asked.kind in ("", "class"):
+    whole = features[key].shape == () and not chosen.words
+    if names and whole and asked.kind in ("", "class") and asked.missing == "stop":
         return {
-            split: dataclasses.replace(_classes(some, features, chosen, names), column=column[split])
+            split: dataclasses.replace(
+                _classes(some, features, chosen, names), column=column[split], fingerprint=prints[split]
+            )
             for split, some in records.items()
         }
-    return _encoded(records, features, chosen, names, name, asked)
+    return _encoded(records, features, chosen, names, name, asked, prints)
 
 
 def _is_text(feature: Any) -> bool:
@@ -86,7 +95,7 @@ def _classes(records: Any, features: Any, chosen: Columns, names: list[str]) -> 
 
 
 def _encoded(
-    records: Mapping, features: Any, chosen: Columns, names: Any, name: str, asked: labels.Asked
+    records: Mapping, features: Any, chosen: Columns, names: Any, name: str, asked: labels.Asked, prints: Mapping
 ) -> dict[str, Source]:
     key = chosen.labels[0]
     if features[key].shape not in ((), (None,)):
@@ -98,7 +107,12 @@ def _encoded(
     encoded = labels.encode(values, key, names, chosen.words, asked)
     return {
         split: labels.labelled(
-            _reader(some, features, chosen.texts), encoded, split, _where(name, split), columns(some, features, name)
+            _reader(some, features, chosen.texts),
+            encoded,
+            split,
+            _where(name, split),
+            columns(some, features, name),
+            prints[split],
         )
         for split, some in records.items()
     }

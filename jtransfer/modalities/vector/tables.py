@@ -51,14 +51,17 @@ def table_splits(
     if not keys:
         return {
             split: dataclasses.replace(
-                unlabelled(len(rows), _reader(rows), notes), column=column[split], files=held[split]
+                unlabelled(len(rows), _reader(rows), notes),
+                column=column[split],
+                fingerprint=_prints(rows),
+                files=held[split],
             )
             for split, rows in vectors.items()
         }
     encoded = _labels(tables, keys, first.class_names, labels.asked(spec))
     encoded = encoded._replace(notes=(*notes, *encoded.notes))
     made = {
-        split: labels.labelled(_reader(x), encoded, split, lambda i: where, column[split])
+        split: labels.labelled(_reader(x), encoded, split, lambda i: where, column[split], _prints(x))
         for split, x in vectors.items()
     }
     return {split: dataclasses.replace(source, files=held[split]) for split, source in made.items()}
@@ -128,3 +131,7 @@ def _labels(
 
 def _reader(vectors: np.ndarray) -> Callable[[int], dict]:
     return lambda i: {"vector": vectors[i]}
+
+
+def _prints(vectors: np.ndarray) -> Callable[[int], bytes]:
+    return lambda i: vectors[i].tobytes()

