@@ -246,7 +246,7 @@ def test_a_key_of_transformers_that_changes_numbers_is_refused(kind, config, cha
         ("dinov2", VISION | {"layerscale_value": 1.0}, "eps", 1e-6),
         ("vit", VISION | {"intermediate_size": 9}, "eps", 1e-12),
         ("vit", VISION | {"intermediate_size": 9, "patch_size": 14}, "layer_scale", None),
-        ("mistral", LLAMA | {"num_attention_heads": 16}, "num_kv_heads", 8),
+        ("mistral", LLAMA | {"num_attention_heads": 16, "hidden_size": 32}, "num_kv_heads", 8),
         ("gemma2", LLAMA | {"num_attention_heads": 8}, "num_kv_heads", 4),
         ("gemma", LLAMA, "pad", 0),
     ],

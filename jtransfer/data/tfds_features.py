@@ -21,7 +21,7 @@ def check(folder: Path) -> None:
     from google.protobuf import json_format
     from tensorflow_datasets.core.proto import feature_pb2
 
-    path, feature = folder / "features.json", feature_pb2.Feature()
+    path, feature = folder / "features.json", feature_pb2.Feature()  # pyright: ignore[reportAttributeAccessIssue]
     try:
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path} is not a file of at most {_MAX_BYTES:,} bytes; prepare the data set again")

@@ -7,6 +7,7 @@ from typing import Any
 from jtransfer.core.errors import InputError
 from jtransfer.generate.settings import Settings, make
 from jtransfer.weights import checkpoint as checkpoints
+from jtransfer.weights import schema
 from jtransfer.weights.identify import sidecar_files
 
 _OTHERWISE = {"eos_token_id", "suppress_tokens", "forced_eos_token_id"}  # in another form there than in `Settings`
@@ -30,6 +31,13 @@ _SILENT = {  # fields that do not change the text
     "target_lookbehind",
     "transformers_version",
     "use_cache",
+}
+_ONE_OR_MORE = schema.either(schema.TOKEN, schema.many(schema.TOKEN, 0, 1 << 20))
+_KINDS = {  # but for what `Settings` checks
+    **dict.fromkeys(("eos_token_id", "suppress_tokens", "forced_eos_token_id"), _ONE_OR_MORE),
+    "bad_words_ids": schema.many(schema.many(schema.TOKEN, 0, 1 << 16), 0, 1 << 20),
+    **dict.fromkeys(("max_length", "min_length"), schema.whole(0, (1 << 31) - 1)),
+    **dict.fromkeys(("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "pad_token_id"), schema.TOKEN),
 }
 _NEUTRAL = {  # rules that do not exist here, at the value with which they do nothing
     "diversity_penalty": 0.0,
@@ -59,9 +67,12 @@ def from_config(config: Mapping[str, Any], *, encoder_decoder: bool, **overrides
       InputError: The config states a rule or a value that does not exist here, or there is no such field.
     """
     config = {key: value for key, value in config.items() if value is not None and key not in _SILENT}
+    schema.check(config, _KINDS, "generation_config.json")
     for key, value in config.items():
         if key not in _READ and value != _NEUTRAL.get(key, False):
-            raise InputError(f"generation_config.json: {key}={value!r}, which is not possible here; remove it")
+            raise InputError(
+                f"generation_config.json: {key:.80}={schema.shown(value)}, which is not possible here; remove it"
+            )
     found = {key: config[key] for key in _SAME if key in config}
     found["eos_token_id"] = _listed(config, "eos_token_id")
     found["suppress_tokens"] = _single_words(config, found["eos_token_id"]) + _listed(config, "suppress_tokens")

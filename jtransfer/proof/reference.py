@@ -4,6 +4,8 @@ The library is given what was read here, tensors and the content of config files
 what the files there name, which may be code, other files or other repositories.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -187,11 +189,9 @@ def _sentence_transformers(
     pooling: tuple[str, bool], path: Path, spec: ModelSpec, config: Mapping[str, Any]
 ) -> Reference:
     """transformers' model with the pooling and the normalisation of sentence-transformers after it."""
-    _import("sentence_transformers")
-    try:
-        from sentence_transformers.sentence_transformer import modules
-    except ImportError:  # before version 6
-        from sentence_transformers import models as modules
+    package = _import("sentence_transformers")
+    since_6 = importlib.util.find_spec("sentence_transformers.sentence_transformer")
+    modules = importlib.import_module(f"{package.__name__}.{'sentence_transformer.modules' if since_6 else 'models'}")
     encoder, (mode, normalize) = _transformers(path, spec, config, _class_of(spec)[0]), pooling
     after = [modules.Pooling(spec.model.width, pooling_mode=mode), *([modules.Normalize()] if normalize else [])]
 

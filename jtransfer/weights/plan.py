@@ -139,7 +139,7 @@ def _head_misfit(
     """Why the source's head can't be this model's: it has another number of classes."""
     for path, shape in _shapes(match, tensors):
         want = params[path].shape
-        if path in head and shape and shape[:-1] == want[:-1] and shape[-1] != want[-1] == num_classes:
+        if path in head and shape and want and shape[:-1] == want[:-1] and shape[-1] != want[-1] == num_classes:
             return f"{shape[-1]} classes in the source, {want[-1]} here"
     return None
 

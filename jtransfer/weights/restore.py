@@ -12,7 +12,7 @@ from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights import stated as descriptions
-from jtransfer.weights.identify import hf_config, manifest, within
+from jtransfer.weights.identify import hf_config, manifest, model_fields, within
 from jtransfer.weights.identify.detect import Detection, compare, detect, own_fields
 from jtransfer.weights.load import load
 from jtransfer.weights.report import Report
@@ -88,6 +88,7 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
     if own := checkpoint.manifest:
         name = model or _named(own["model"]["name"], checkpoint)
         made = manifest.create(name, own["model"]["fields"], **overrides)
+        model_fields.fit(own["model"]["fields"], checkpoint.tensors, f"{checkpoint.name}: {manifest.FILE}")
         return ModelSpec(name, made, checkpoint.class_names)
     detection = recognise(checkpoint, model, **overrides)
     if detection is None:
@@ -123,6 +124,7 @@ def recognise(checkpoint: checkpoints.Checkpoint, model: str | None = None, **ov
       InputError: the files state what no model here has.
     """
     aliases, stated = checkpoint.aliases, descriptions.fields(checkpoint, model, overrides)
+    model_fields.fit(stated, checkpoint.tensors, f"{checkpoint.name}: config.json")
     called = [model] if model else hf_config.names(checkpoint.configs, aliases, stated)
 
     def tell(tensors: Mapping[str, Any]) -> Detection | None:

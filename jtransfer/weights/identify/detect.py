@@ -110,7 +110,8 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
     for assignment in match.assignments:
         for path, shape in zip(assignment.param_paths, assignment.shapes(tensors), strict=True):
             want = params[path].shape
-            if in_head(path) and shape and shape[:-1] == want[:-1] and want[-1] == getattr(model, "num_classes", None):
+            like_head = in_head(path) and bool(want) and want[-1] == getattr(model, "num_classes", None)
+            if like_head and shape and shape[:-1] == want[:-1]:
                 classes = shape[-1]
             elif shape != want:
                 reshaped.append(path)

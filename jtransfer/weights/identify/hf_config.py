@@ -11,8 +11,8 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.tree import as_tuples
 from jtransfer.models.chain import Pixels
-from jtransfer.weights import maps
-from jtransfer.weights.identify import sentence_transformers, sidecar_files, timm_config
+from jtransfer.weights import maps, schema
+from jtransfer.weights.identify import model_fields, sentence_transformers, sidecar_files, timm_config
 from jtransfer.weights.identify.detect import likeness
 
 Config = Mapping[str, Any]
@@ -104,7 +104,10 @@ def structure(files: Mapping[str, Config], kind: type | None = None) -> dict[str
     """Returns the fields of `fields` without those of the preprocessing."""
     config = files.get("config.json", {})
     stated = dict(timm_config.fields(config)) if config.get("architecture") else dict(_transformers(config, kind))
-    return stated | _sentence(files)
+    stated |= _sentence(files)
+    if family := family_of(files):
+        model_fields.check(family.MODEL, stated, "config.json")
+    return stated
 
 
 def preprocessing(files: Mapping[str, Config]) -> dict[str, Any]:
@@ -151,14 +154,14 @@ def _kind(config: Config) -> str | None:
     kind = str(stated) if stated else next((k for k in _kinds() if _is_class_of(k, classes[0])), classes[0])
     if kind not in _kinds():
         raise InputError(
-            f"config.json calls it {kind!r}, which no model here is known to compute, whatever shapes it has; the "
+            f"config.json calls it {kind!r:.80}, which no model here is known to compute, whatever shapes it has; the "
             f"types of transformers that are: {', '.join(sorted(_kinds()))}"
         )
     same = [other for other, family in _kinds().items() if family is _kinds()[kind]]
     for name in classes:
         if not any(_is_class_of(other, name) for other in same):
             raise InputError(
-                f"config.json calls it {name!r}, which is no class of transformers' {kind} that is known here"
+                f"config.json calls it {name!r:.80}, which is no class of transformers' {kind} that is known here"
             )
     return kind
 
@@ -171,6 +174,16 @@ def _is_class_of(kind: str, name: str) -> bool:
     return re.fullmatch("".join(filter(str.isalnum, kind)) + _CLASSES, name.lower()) is not None
 
 
+_LABEL = schema.either(schema.text(10_000), schema.number(-1e30, 1e30))
+_COMMON = {
+    "architectures": schema.optional(schema.many(schema.TEXT, 0, 100)),
+    "id2label": schema.optional(schema.table(_LABEL)),
+    "num_labels": schema.whole(0, 1 << 24),
+    "num_channels": schema.CHANNELS,
+}
+"""What the readers of all families are given beside their own fields."""
+
+
 def _transformers(config: Config, wanted: type | None) -> dict[str, Any]:
     kind = _kind(config)
     if kind is None:
@@ -180,10 +193,11 @@ def _transformers(config: Config, wanted: type | None) -> dict[str, Any]:
     reader, required = family.STATED[kind]
     for key, value in required.items():
         if config.get(key, value) != value:
-            raise InputError(f"config.json: {key}={config[key]!r}; the model here has {value!r} only")
+            raise InputError(f"config.json: {key}={schema.shown(config[key])}; the model here has {value!r} only")
+    config = schema.checked(config, _COMMON | family.FIELDS, "config.json")
     try:
         stated = {key: as_tuples(value) for key, value in reader(config).items()}
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise InputError(f"config.json of type {kind!r} lacks {error}") from None
     return stated | ({"channels": config["num_channels"]} if "num_channels" in config else {})
 

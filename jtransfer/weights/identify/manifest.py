@@ -10,11 +10,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from jtransfer import models
+from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.core.tree import as_tuples
 from jtransfer.models.chain import Pixels
+from jtransfer.weights import schema
 from jtransfer.weights.formats import choice, json_header
 from jtransfer.weights.formats.lazy import Malformed
+from jtransfer.weights.identify import model_fields
 from jtransfer.weights.report import Report
 
 FILE = "source.json"
@@ -55,12 +58,33 @@ def read(path: Path) -> dict[str, Any]:
       InputError: the file is damaged.
     """
     try:
-        match json_header.parse(path.read_bytes()):
-            case {"model": {"name": str(), "fields": dict()}, "digest": str(), "class_names": list()} as content:
-                return content
-    except Malformed:
-        pass
-    raise InputError(f"{path} is damaged; convert the source again")
+        content = _USUAL | json_header.read(path)
+        schema.check(content, _KINDS, FILE)
+        schema.check(content["preprocessing"], _PREPROCESSING, f"{FILE}: preprocessing")
+        schema.check(content["model"], {"name": schema.TEXT, "fields": schema.OBJECT}, f"{FILE}: model")
+        if {"name", "fields"} <= content["model"].keys():
+            return content
+        raise Malformed("the model has no name and fields")
+    except (Malformed, InputError) as error:
+        raise InputError(f"{path} is damaged; convert the source again ({error})") from None
+
+
+_USUAL = {"model": {}, "digest": None, "class_names": None, "source": "", "scheme": "", "preprocessing": {}}
+_KINDS = {
+    "model": schema.OBJECT,
+    **dict.fromkeys(("digest", "scheme"), schema.TEXT),
+    "source": schema.text(10_000),
+    "class_names": schema.many(schema.text(10_000), 0, 1 << 24),
+    "preprocessing": schema.OBJECT,
+}
+_CHANNELS = schema.many(schema.number(-1e6, 1e6), 0, 4096)
+_PREPROCESSING = {
+    **dict.fromkeys(("mean", "std"), _CHANNELS),
+    "crop": schema.number(0.001, 1000),
+    "interpolation": schema.TEXT,
+    "transform": schema.optional(schema.text(100_000)),
+    "size": schema.SIDES,
+}
 
 
 def covers(path: str | os.PathLike, subtree: str) -> bool:
@@ -108,6 +132,8 @@ def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
     Raises:
       InputError: there is no such model, or no such field.
     """
+    if not registry.is_address(name):
+        model_fields.check(type(models.create(name)), fields, FILE)
     known = {key: as_tuples(value) for key, value in models.upgrade_fields(name, fields).items()} | overrides
     if isinstance(known.get("pixels"), Mapping):
         names = {field.name for field in dataclasses.fields(Pixels)}

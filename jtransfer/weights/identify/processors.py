@@ -77,6 +77,7 @@ _INERT = frozenset(
 )
 """Keys that change no pixel: of labels, of formats, or of other classes than the one that the file names."""
 
+_LARGEST = 1 << 16  # pixels of a side
 _WARPS = 384  # the shortest edge from which ConvNeXt's class squashes images
 
 
@@ -186,7 +187,7 @@ def _convnext(edges: Mapping[str, int], share: Any, method: str) -> tuple[list[s
     side = edges["shortest_edge"]
     if side >= _WARPS:
         return [call("resize", side, method, "pillow")], (side, side), (side, side)
-    if not isinstance(share, int | float):
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0.05 <= share <= 20:
         raise Unreadable(f"crop_pct={share!r:.80}")
     resized = int(side / share)
     calls = [call("resize_short", resized, method, "pillow"), _cropped((side, side), () if side <= resized else (0,))]
@@ -205,7 +206,7 @@ def _edges(size: Any, *, square: bool, key: str = "size") -> dict[str, int]:
         size = dict(zip(("height", "width"), size, strict=True))
     edges = {name: side for name, side in size.items() if side is not None} if isinstance(size, dict) else {}
     known = [{"height", "width"}] + ([{"shortest_edge"}] if key == "size" else [])
-    if set(edges) not in known or not all(type(side) is int and side > 0 for side in edges.values()):
+    if set(edges) not in known or not all(type(side) is int and 0 < side <= _LARGEST for side in edges.values()):
         raise Unreadable(f"{key}={size!r:.80}")
     return edges
 

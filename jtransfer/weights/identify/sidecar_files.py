@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jtransfer.core.errors import InputError
+from jtransfer.weights import schema
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.identify import processors, sentence_transformers, timm_transform
 from jtransfer.weights.identify.stated_pixels import Unreadable
+from jtransfer.weights.maps.timm_arguments import PRETRAINED
 
 FILES = (
     "config.json",
@@ -35,10 +37,25 @@ def read(paths: Mapping[str, Path]) -> dict[str, Any]:
       paths: their local paths by name, of which there are those in `FILES`.
 
     Raises:
-      InputError: one of them is not JSON.
+      InputError: one of them is not JSON, or config.json does not say in a known form what it is of.
     """
     kinds = {sentence_transformers.MODULES: list}
-    return {name: read_json(path, kinds.get(name, dict)) for name, path in paths.items()}
+    files = {name: read_json(path, kinds.get(name, dict)) for name, path in paths.items()}
+    config = files.get("config.json", {})
+    schema.check(config, _CALLED, "config.json")
+    if config.get("architecture"):
+        schema.check(config.get("pretrained_cfg", config), PRETRAINED, "config.json: pretrained_cfg")
+    return files
+
+
+_CALLED = {
+    "model_type": schema.optional(schema.TEXT),
+    "architecture": schema.optional(schema.TEXT),
+    "architectures": schema.optional(schema.many(schema.TEXT, 0, 100)),
+    "pretrained_cfg": schema.OBJECT,
+    "model_args": schema.optional(schema.OBJECT),
+}
+"""What says in config.json how the rest is to be read."""
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -52,10 +69,11 @@ def read_json(path: Path, kind: type = dict) -> Any:
       InputError: it is not JSON, or does not hold that.
     """
     try:
-        with path.open("rb") as file:
-            return json_header.parse(file.read(_MAX_BYTES), kind)
+        return json_header.read(path, kind, _MAX_BYTES)
     except Malformed as error:
         raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
 
 
 def names(files: Mapping[str, Any]) -> tuple[str, ...]:

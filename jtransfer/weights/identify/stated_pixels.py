@@ -43,12 +43,16 @@ def stated(
       ValueError: a standard deviation is not positive.
     """
     fields = {"mean": tuple(mean), "std": tuple(std)}
-    if not all(value > 0 for value in fields["std"]):
-        raise ValueError(f"std={fields['std']}")
+    low = {"mean": -1e9, "std": 1e-9}
+    if not all(low[key] < value < 1e9 for key, values in fields.items() for value in values):
+        raise ValueError(f"mean={fields['mean']}, std={fields['std']}")
     fields |= {"crop": crop, "interpolation": method, "transform": "|".join(calls)}
     return fields if size is None else fields | {"size": shortest(size)}
 
 
 def floats(values: Any) -> tuple[float, ...]:
-    """Returns one number, or several, as a tuple."""
-    return tuple(map(float, values)) if isinstance(values, list | tuple) else (float(values),)
+    """Returns one number, or several, as a tuple. Raises Unreadable if it is something else."""
+    given = tuple(values) if isinstance(values, list | tuple) else (values,)
+    if not given or not all(type(value) in (int, float) for value in given):
+        raise Unreadable(f"{given!r:.80} in place of numbers")
+    return tuple(map(float, given))

@@ -10,7 +10,8 @@ from jtransfer import models
 from jtransfer.core.errors import InputError, nearest
 from jtransfer.core.image_size import shortest
 from jtransfer.core.tree import as_tuples
-from jtransfer.weights import maps
+from jtransfer.weights import maps, schema
+from jtransfer.weights.maps.timm_arguments import ARGUMENTS
 
 _OTHERWISE = ("num_classes", "in_chans", "pretrained", "checkpoint_path")  # stated elsewhere, or of no model
 _TRAINING = re.compile(r"(\w+_)?drop(out|_path|_block)?_rate|weight_init|fix_init|ls_init_value|dynamic_img_size")
@@ -46,8 +47,8 @@ def claim(config: Mapping[str, Any]) -> Claim:
     if found is None:
         near = ", ".join(nearest(architecture, claims)) or "none"
         raise InputError(
-            f"config.json calls it {architecture!r}, which no model here is known to compute, whatever shapes it has; "
-            f"nearest of timm's architectures that are: {near}"
+            f"config.json calls it {architecture!r:.80}, which no model here is known to compute, whatever shapes it "
+            f"has; nearest of timm's architectures that are: {near}"
         )
     return found
 
@@ -74,7 +75,9 @@ def fields(config: Mapping[str, Any]) -> dict[str, Any]:
       InputError: no family claims the architecture, or its model here does not have what an argument says.
     """
     family, name, stated = claim(config)
-    size, args = config.get("pretrained_cfg", config).get("input_size"), config.get("model_args") or {}
+    args = {key: value for key, value in (config.get("model_args") or {}).items() if value is not None}  # as timm does
+    schema.check(args, ARGUMENTS, "config.json: model_args")
+    size = config.get("pretrained_cfg", config).get("input_size")
     stated = {**stated, **({"image_size": shortest(size[1:]), "channels": size[0]} if size else {})}
     stated |= {"channels": args["in_chans"]} if "in_chans" in args else {}
     return stated | _arguments(name, args, getattr(family, "TIMM", {}))
@@ -88,6 +91,8 @@ def _arguments(name: str, args: Mapping[str, Any], table: Mapping[str, Any]) -> 
             stated |= {field: as_tuples(value)} if isinstance(field, str) else field(args)
         elif key in _USUAL and value == _USUAL[key]:
             continue
-        elif key not in _OTHERWISE and not _TRAINING.fullmatch(key) and not (key.endswith("_layer") and value is None):
-            raise InputError(f"config.json: model_args has {key}={value!r}, which {name} does not take here")
+        elif key not in _OTHERWISE and not _TRAINING.fullmatch(key):
+            raise InputError(
+                f"config.json: model_args has {key:.80}={schema.shown(value)}, which {name} does not take here"
+            )
     return stated

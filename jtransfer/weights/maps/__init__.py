@@ -13,6 +13,7 @@ and, as far as there is something to say,
     fields(scheme, …)        see the function `fields`
     STATED                   transformers' model_type → (config.json → fields of the model, what that must state); a
                              model_type that no family has is refused
+    FIELDS                   the kind of each value that its readers take of a config.json; they are given no other
     part(config, kind)       the config.json as that of a part alone which is a model of the class `kind`
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
                              transformers has no such model

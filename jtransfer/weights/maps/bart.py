@@ -9,7 +9,8 @@ from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.models.bart import Bart
 from jtransfer.weights.mapping import Map, Scheme, Transform, dense, layer_norm
 from jtransfer.weights.maps import tied
-from jtransfer.weights.maps.seq2seq import config_of, tokens
+from jtransfer.weights.maps.seq2seq import TOKENS, config_of, tokens
+from jtransfer.weights.schema import FLAG, HEADS, LAYERS, LENGTH, RATE, SIZE, TEXT
 
 MODEL = Bart
 _ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
@@ -94,6 +95,18 @@ def _stated(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_SIDES = ("encoder", "decoder")
+FIELDS = TOKENS | {
+    "max_position_embeddings": LENGTH,
+    **{f"{side}_layers": LAYERS for side in _SIDES},
+    **{f"{side}_attention_heads": HEADS for side in _SIDES},
+    **{f"{side}_ffn_dim": SIZE for side in _SIDES},
+    "activation_function": TEXT,
+    "scale_embedding": FLAG,
+    "dropout": RATE,
+    "attention_dropout": RATE,
+    "activation_dropout": RATE,
+}
 _REQUIRED = {"tie_word_embeddings": True, "share_encoder_decoder_embeddings": True}
 STATED = {kind: (partial(_stated, kind), _REQUIRED) for kind in _KINDS}
 

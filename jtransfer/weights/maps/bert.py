@@ -10,6 +10,7 @@ from jtransfer.models.bert import BERT
 from jtransfer.models.encoder import Encoder
 from jtransfer.weights.mapping import Map, Scheme, dense, layer_norm
 from jtransfer.weights.maps import tied
+from jtransfer.weights.schema import HEADS, LAYERS, LENGTH, RATE, SIZE, TEXT, TOKEN, optional
 
 MODEL = BERT
 _QKV = ("query", "key", "value")
@@ -174,6 +175,21 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+FIELDS = {
+    "vocab_size": SIZE,
+    "max_position_embeddings": LENGTH,
+    "hidden_size": SIZE,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "intermediate_size": SIZE,
+    "layer_norm_eps": RATE,
+    "hidden_act": TEXT,
+    "hidden_dropout_prob": RATE,
+    "attention_probs_dropout_prob": RATE,
+    "classifier_dropout": optional(RATE),
+    "type_vocab_size": SIZE,
+    "pad_token_id": optional(TOKEN),
+}
 REQUIRED = {
     "position_embedding_type": "absolute",
     "is_decoder": False,

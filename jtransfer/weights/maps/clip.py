@@ -5,6 +5,7 @@ from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.models.clip import CLIP, CLIPImage, CLIPText
+from jtransfer.weights import schema
 from jtransfer.weights.mapping import Map, Scheme, Transform, as_tuple, conv, dense, layer_norm
 from jtransfer.weights.maps import vit
 from jtransfer.weights.maps.open_clip import FILE as OPEN_CLIP
@@ -136,6 +137,7 @@ _TIMM = (
 
 
 def _tower(config: Mapping[str, Any], of_text: bool) -> dict[str, Any]:
+    config = schema.checked(config, _TOWER, f"config.json: {'text' if of_text else 'vision'}_config")
     usual = (512, 12, 8, 2048) if of_text else (768, 12, 12, 3072)
     keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     sizes = {ours: config.get(key, size) for ours, key, size in zip(_SIZES, keys, usual, strict=True)}
@@ -177,6 +179,22 @@ def _pair(config: Mapping[str, Any]) -> dict[str, Any]:
     return image | text | {"projection": shared, "stages": ("image", "text", "head")}  # no tower's are these
 
 
+_TOWER = {
+    "hidden_size": schema.SIZE,
+    "num_hidden_layers": schema.LAYERS,
+    "num_attention_heads": schema.HEADS,
+    "intermediate_size": schema.SIZE,
+    "hidden_act": schema.TEXT,
+    "layer_norm_eps": schema.RATE,
+    "patch_size": schema.SIDE,
+    "image_size": schema.SIDES,
+    "num_channels": schema.CHANNELS,
+    "vocab_size": schema.SIZE,
+    "max_position_embeddings": schema.LENGTH,
+    "eos_token_id": schema.TOKEN,
+}
+_PARTS = {f"{part}_config{end}": schema.optional(schema.OBJECT) for part in ("vision", "text") for end in ("", "_dict")}
+FIELDS = _TOWER | _PARTS | {"projection_dim": schema.SIZE}
 _SIZES = ("width", "depth", "num_heads", "mlp_dim")
 _COMMON = {"hidden_act": "activation", "layer_norm_eps": "eps"}
 STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {

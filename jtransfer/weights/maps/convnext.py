@@ -7,6 +7,7 @@ from jtransfer.models.convnext import ConvNeXt
 from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer_norm
 from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.timm_arguments import arguments, only
+from jtransfer.weights.schema import LAYERS, RATE, SIDES, SIZE, many
 
 MODEL = ConvNeXt
 _plane = Transform(lambda x: x[:, 0, 0], lambda x: x[:, None, None])  # [c, 1, 1] ↔ [c]
@@ -99,6 +100,12 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+FIELDS = {
+    "depths": many(LAYERS, 1, 100),
+    "hidden_sizes": many(SIZE, 1, 100),
+    "image_size": SIDES,
+    "layer_norm_eps": RATE,
+}
 _REQUIRED = {"hidden_act": "gelu", "patch_size": 4}
 STATED = {"convnext": (_stated, _REQUIRED)}
 

@@ -6,6 +6,7 @@ from typing import Any
 from jtransfer.models.distilbert import DistilBERT
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps import bert
+from jtransfer.weights.schema import HEADS, LAYERS, LENGTH, RATE, SIZE, TEXT, TOKEN, optional
 
 MODEL = DistilBERT
 _COPIES = {"weight": "vocab_projector.weight"}
@@ -60,6 +61,19 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+FIELDS = {
+    "vocab_size": SIZE,
+    "max_position_embeddings": LENGTH,
+    "dim": SIZE,
+    "n_layers": LAYERS,
+    "n_heads": HEADS,
+    "hidden_dim": SIZE,
+    "activation": TEXT,
+    "dropout": RATE,
+    "attention_dropout": RATE,
+    "seq_classif_dropout": RATE,
+    "pad_token_id": optional(TOKEN),
+}
 _REQUIRED = {"tie_word_embeddings": True}
 STATED = {"distilbert": (_read, _REQUIRED)}
 

@@ -17,8 +17,9 @@ from jtransfer.weights.maps.inverted import (
     tensorflow_or_not,
     torchvision_block,
 )
+from jtransfer.weights.schema import RATE, SIDE, many, number, whole
 
-__all__ = ["MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm", "transformers"]
+__all__ = ["FIELDS", "MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm", "transformers"]
 
 MODEL = EfficientNet
 
@@ -103,6 +104,13 @@ def _odd_maps(model: EfficientNet) -> dict[int, bool]:
     return found
 
 
+FIELDS = {
+    "width_coefficient": number(0.01, 100),
+    "depth_coefficient": number(0.01, 100),
+    "image_size": SIDE,
+    "batch_norm_eps": RATE,
+    "depthwise_padding": many(whole(0, 10_000), 0, 10_000),
+}
 _REQUIRED = {
     "hidden_act": "swish",
     "pooling_type": "mean",

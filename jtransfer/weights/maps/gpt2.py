@@ -11,6 +11,7 @@ import numpy as np
 from jtransfer.models.gpt2 import GPT2
 from jtransfer.weights.mapping import Map, Scheme, Transform, layer_norm, linear
 from jtransfer.weights.maps import tied
+from jtransfer.weights.schema import FLAG, HEADS, LAYERS, LENGTH, RATE, SIZE, TOKEN, optional
 
 MODEL = GPT2
 _QKV = ("query", "key", "value")
@@ -98,6 +99,19 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+FIELDS = {
+    "vocab_size": SIZE,
+    "n_positions": LENGTH,
+    "n_embd": SIZE,
+    "n_layer": LAYERS,
+    "n_head": HEADS,
+    "n_inner": optional(SIZE),
+    "layer_norm_epsilon": RATE,
+    "resid_pdrop": RATE,
+    "attn_pdrop": RATE,
+    "tie_word_embeddings": FLAG,
+    "pad_token_id": optional(TOKEN),
+}
 _END = 50256  # where a config does not say which token ends a text
 _REQUIRED = {
     "activation_function": "gelu_new",

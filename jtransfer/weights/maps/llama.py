@@ -10,6 +10,21 @@ from jtransfer.models.llama import Llama
 from jtransfer.weights.mapping import Map, Scheme
 from jtransfer.weights.mapping import dense as with_bias
 from jtransfer.weights.maps.gpt2 import head_of, heads
+from jtransfer.weights.schema import (
+    FLAG,
+    HEADS,
+    LAYERS,
+    LENGTH,
+    OBJECT,
+    POSITIVE,
+    RATE,
+    SIZE,
+    TEXT,
+    TOKEN,
+    check,
+    many,
+    optional,
+)
 
 MODEL = Llama
 Config = Mapping[str, Any]
@@ -81,6 +96,7 @@ def _llama(config: Config) -> dict[str, Any]:
 def _rope(config: Config) -> tuple[float, tuple[float, ...]]:
     """`rope_theta` and `rope_scaling` of the model; since transformers 5 they are stated in one place."""
     stated = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    check(stated, _ROPE_FIELDS, "config.json: rope_parameters")
     theta = stated.get("rope_theta") or config.get("rope_theta") or 10000.0
     kind = stated.get("rope_type") or stated.get("type") or "default"
     if kind not in _ROPE:
@@ -149,6 +165,42 @@ def _all_layers(config: Config, *kinds: str) -> None:
         raise InputError(f"config.json: layer_types[{i}]={kind!r}; the model here has {kinds[i % len(kinds)]!r} there")
 
 
+FIELDS = {
+    "vocab_size": SIZE,
+    "max_position_embeddings": LENGTH,
+    "hidden_size": SIZE,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "intermediate_size": SIZE,
+    "rms_norm_eps": RATE,
+    "attention_dropout": optional(RATE),
+    "num_key_value_heads": optional(HEADS),
+    "head_dim": optional(SIZE),
+    "rope_theta": optional(POSITIVE),
+    "rope_parameters": optional(OBJECT),
+    "rope_scaling": optional(OBJECT),
+    "attention_bias": optional(FLAG),
+    "mlp_bias": optional(FLAG),
+    "tie_word_embeddings": FLAG,
+    "pad_token_id": optional(TOKEN),
+    "layer_types": optional(many(TEXT, 0, 10_000)),
+    "sliding_window": optional(LENGTH),
+    "use_bidirectional_attention": optional(FLAG),
+    "hidden_act": optional(TEXT),
+    "hidden_activation": optional(TEXT),
+    "query_pre_attn_scalar": POSITIVE,
+    "attn_logit_softcapping": optional(POSITIVE),
+    "final_logit_softcapping": optional(POSITIVE),
+}
+_ROPE_FIELDS = {
+    "rope_theta": optional(POSITIVE),
+    "rope_type": optional(TEXT),
+    "type": optional(TEXT),
+    "factor": optional(POSITIVE),
+    "low_freq_factor": optional(POSITIVE),
+    "high_freq_factor": optional(POSITIVE),
+    "original_max_position_embeddings": optional(LENGTH),
+}
 _WHOLE = {"partial_rotary_factor": 1.0}
 _SILU = {"hidden_act": "silu", **_WHOLE}
 _FULL = {**_SILU, "use_sliding_window": False}

@@ -11,8 +11,9 @@ from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.inverted import TIMM as TRUNK
 from jtransfer.weights.maps.inverted import enumerated, fields, layer
 from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.schema import FLAG, RATE, SIDES, number
 
-__all__ = ["MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm", "transformers"]
+__all__ = ["FIELDS", "MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "schemes", "timm", "transformers"]
 
 MODEL = MobileNetV2
 
@@ -64,6 +65,12 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     return fields | {"symmetric": not config.get("tf_padding", True), "eps": config.get("layer_norm_eps", 1e-3)}
 
 
+FIELDS = {
+    "depth_multiplier": number(0.01, 100),
+    "image_size": SIDES,
+    "tf_padding": FLAG,
+    "layer_norm_eps": RATE,
+}
 _REQUIRED = {
     "hidden_act": "relu6",
     "output_stride": 32,

@@ -10,6 +10,7 @@ from jtransfer.weights.mapping import Map, Scheme, batch_norm, conv, dense, poin
 from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.bert import activation_of
 from jtransfer.weights.maps.timm_arguments import arguments
+from jtransfer.weights.schema import FLAG, LAYERS, SIZE, TEXT, many, one_of
 
 MODEL = ResNet
 _OF_TIMM = ("stem_type", "replace_stem_pool", "cardinality", "base_width", "avg_down", "se_ratio")
@@ -89,6 +90,15 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+FIELDS = {
+    "layer_type": one_of("basic", "bottleneck"),
+    "hidden_sizes": many(SIZE, 1, 100),
+    "depths": many(LAYERS, 1, 100),
+    "hidden_act": TEXT,
+    "embedding_size": SIZE,
+    "downsample_in_first_stage": FLAG,
+    "downsample_in_bottleneck": FLAG,
+}
 _HIDDEN_SIZES = (256, 512, 1024, 2048)
 STATED = {"resnet": (_stated, {})}
 

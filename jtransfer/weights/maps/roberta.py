@@ -8,6 +8,7 @@ from jtransfer.core.errors import unknown
 from jtransfer.models.roberta import RoBERTa
 from jtransfer.weights.mapping import Map, Scheme, dense
 from jtransfer.weights.maps import bert
+from jtransfer.weights.schema import SIZE, whole
 
 MODEL = RoBERTa
 _COPIES = {"weight": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
@@ -42,6 +43,7 @@ def _read(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "activation"}
 
 
+FIELDS = bert.FIELDS | {"pad_token_id": whole(0, 1 << 24), "max_position_embeddings": SIZE}
 _REQUIRED = bert.REQUIRED | {"hidden_act": "gelu"}
 STATED = {kind: (partial(_read, kind), _REQUIRED) for kind in _KINDS}
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.models.seq2seq import Seq2Seq
+from jtransfer.weights.schema import SIZE, TOKEN, either, many, optional, whole
 
 
 def tokens(config: Mapping[str, Any], *, pad: int, start: int | None, end: int) -> dict[str, Any]:
@@ -22,6 +23,16 @@ def tokens(config: Mapping[str, Any], *, pad: int, start: int | None, end: int) 
         "start": config.get("decoder_start_token_id", start),
         "end": last[0] if isinstance(last, list) else last,
     }
+
+
+TOKENS = {
+    "vocab_size": SIZE,
+    "d_model": SIZE,
+    "pad_token_id": whole(0, (1 << 31) - 1),
+    "decoder_start_token_id": optional(TOKEN),
+    "eos_token_id": either(TOKEN, many(TOKEN, 1, 1000)),
+}
+"""The kinds of what all of them state."""
 
 
 def config_of(model: Seq2Seq) -> dict[str, Any]:

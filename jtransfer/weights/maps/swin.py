@@ -14,6 +14,7 @@ from jtransfer.weights.mapping import Map, Scheme, conv, dense, layer_norm, line
 from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.timm_arguments import arguments, image_size, only
 from jtransfer.weights.maps.vit import fused_attention
+from jtransfer.weights.schema import HEADS, LAYERS, RATE, SIDE, SIDES, SIZE, many, whole
 
 MODEL = Swin
 _IGNORE = (r".*\.relative_position_index", r".*\.attn_mask")
@@ -146,6 +147,15 @@ def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+FIELDS = {
+    "image_size": SIDES,
+    "patch_size": SIDE,
+    "embed_dim": SIZE,
+    "depths": many(LAYERS, 1, 100),
+    "num_heads": many(HEADS, 1, 100),
+    "window_size": whole(1, 1024),
+    "drop_path_rate": RATE,
+}
 _REQUIRED = {
     "hidden_act": "gelu",
     "qkv_bias": True,

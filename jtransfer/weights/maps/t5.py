@@ -7,7 +7,8 @@ from jtransfer.core.errors import InputError
 from jtransfer.models.t5 import T5
 from jtransfer.weights.mapping import Map, Scheme, dense, linear
 from jtransfer.weights.maps import tied
-from jtransfer.weights.maps.seq2seq import config_of, tokens
+from jtransfer.weights.maps.seq2seq import TOKENS, config_of, tokens
+from jtransfer.weights.schema import FLAG, HEADS, LAYERS, LENGTH, RATE, SIZE, TEXT, optional, whole
 
 MODEL = T5
 _HEAD = "lm_head.weight"
@@ -97,6 +98,20 @@ def _stated_mt5(config: Mapping[str, Any]) -> dict[str, Any]:
     return _stated({"feed_forward_proj": "gated-gelu", **config, "scale_decoder_outputs": False})
 
 
+FIELDS = TOKENS | {
+    "num_layers": LAYERS,
+    "num_decoder_layers": optional(LAYERS),
+    "num_heads": HEADS,
+    "d_kv": SIZE,
+    "d_ff": SIZE,
+    "layer_norm_epsilon": RATE,
+    "relative_attention_num_buckets": whole(2, 1 << 16),
+    "relative_attention_max_distance": LENGTH,
+    "feed_forward_proj": TEXT,
+    "dropout_rate": RATE,
+    "scale_decoder_outputs": FLAG,
+    "tie_word_embeddings": FLAG,
+}
 STATED = {"t5": (_stated, {}), "mt5": (_stated_mt5, {})}
 
 

@@ -8,11 +8,60 @@ from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import shortest
 from jtransfer.models.chain import HOW
+from jtransfer.weights.schema import (
+    CHANNELS,
+    FLAG,
+    HEADS,
+    LAYERS,
+    OBJECT,
+    RATE,
+    SIDE,
+    SIDES,
+    SIZE,
+    TEXT,
+    either,
+    many,
+    number,
+    optional,
+    text,
+    whole,
+)
 
+_CHANNEL = number(-1e6, 1e6)
 _FREE = (
     *HOW,
     *("num_classes", "image_size", "channels", "pixels", "dropout", "drop_path", "head", "normalize", "parent", "name"),
 )
+
+
+_COUNTS = either(HEADS, many(HEADS, 1, 100))
+ARGUMENTS = {
+    **dict.fromkeys(("depths", "layers", "block_config"), many(LAYERS, 1, 100)),
+    **dict.fromkeys(("dims", "channels"), many(SIZE, 1, 100)),
+    **dict.fromkeys(("embed_dim", "stem_width", "cardinality", "base_width", "growth_rate"), SIZE),
+    "depth": LAYERS,
+    "num_heads": _COUNTS,
+    "patch_size": SIDE,
+    "img_size": SIDES,
+    "window_size": whole(1, 1024),
+    "mlp_ratio": number(0.01, 1000),
+    "init_values": optional(number(-1e6, 1e6)),
+    "bn_eps": RATE,
+    "in_chans": CHANNELS,
+    **dict.fromkeys(("global_pool", "act_layer"), TEXT),
+    "stem_type": TEXT,
+    **dict.fromkeys(("replace_stem_pool", "avg_down"), FLAG),
+    "block_args": OBJECT,
+}
+"""The kinds of timm's arguments, of which each family has some."""
+PRETRAINED = {
+    "input_size": many(SIDE, 3, 3),
+    **dict.fromkeys(("mean", "std"), optional(either(_CHANNEL, many(_CHANNEL, 1, 4096)))),
+    "crop_pct": optional(either(number(0.05, 20), whole(0, 0))),
+    **dict.fromkeys(("interpolation", "crop_mode"), optional(TEXT)),
+    "label_names": optional(many(text(10_000), 0, 1 << 24)),
+}
+"""The kinds of what timm's `pretrained_cfg` says of images and classes."""
 
 
 def only(**usual: Any) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:

@@ -14,8 +14,20 @@ from jtransfer.weights.mapping import Map, Scheme, Transform, conv, dense, layer
 from jtransfer.weights.maps import big_vision
 from jtransfer.weights.maps.base_model import without_prefix
 from jtransfer.weights.maps.vit_in_timm import TIMM, TIMM_MODELS, activation_of, timm
+from jtransfer.weights.schema import HEADS, LAYERS, RATE, SIDE, SIDES, SIZE, TEXT, number
 
-__all__ = ["MODEL", "STATED", "TIMM", "TIMM_MODELS", "fields", "fused_attention", "schemes", "timm", "transformers"]
+__all__ = [
+    "FIELDS",
+    "MODEL",
+    "STATED",
+    "TIMM",
+    "TIMM_MODELS",
+    "fields",
+    "fused_attention",
+    "schemes",
+    "timm",
+    "transformers",
+]
 
 MODEL = ViT
 _LAYER = "layer_{i}"
@@ -182,6 +194,18 @@ def _dinov2(config: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"layer_scale": config["layerscale_value"], "pooling": "cls+mean"}
 
 
+FIELDS = {
+    "hidden_size": SIZE,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "intermediate_size": SIZE,
+    "patch_size": SIDE,
+    "image_size": SIDES,
+    "layer_norm_eps": RATE,
+    "hidden_act": TEXT,
+    "mlp_ratio": number(0.01, 1000),
+    "layerscale_value": number(-1e6, 1e6),
+}
 _CLASSES = {"vit": "ViT", "deit": "DeiT", "dinov2": "Dinov2"}
 _REQUIRED = {"qkv_bias": True}
 STATED: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], dict[str, Any]]] = {
