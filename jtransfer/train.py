@@ -5,7 +5,7 @@ import os
 import resource
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -29,26 +29,10 @@ from jtransfer.runs import (
 )
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
+from jtransfer.runs.position import Position, position_of
 from jtransfer.training import checkpoint, optim
 from jtransfer.training.state import TrainState
 from jtransfer.training.step_metrics import StepMetrics
-
-
-class Position(NamedTuple):
-    """Where a run is; saved with every checkpoint."""
-
-    number: int  # of the phase
-    phase: str
-    start: int  # the phase's first step
-    base: str  # digest of what is frozen in the phase
-    done: bool = False
-    best: float | None = None  # the best score so far in the phase, for early stopping
-    stale: int = 0  # evaluations since then
-    seconds: float = 0.0  # spent in the phase
-    sums: Mapping[str, Any] = {}  # of the metrics since the last line of the log
-    owed: bool = False  # whether the run was stopped before the evaluations of the step, which come first then
-    selected: int | None = None  # the best step of the run so far, by the validation split
-    selected_score: float | None = None
 
 
 def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
@@ -90,7 +74,7 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
         cluster.closing(checkpoint.open_checkpoints(folder, **kept, resumed_at=last and last.step)) as checkpoints,
     ):
         if last:
-            state, position = last.state, _position(folder, last.position)
+            state, position = last.state, position_of(folder, last.position)
             writer.expect(_end(prepared, position, last.step))
             if jax.process_index() == 0:
                 say(f"going on after step {last.step}, in phase {position.phase}")
@@ -113,15 +97,6 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
         scalars = scalars or _evaluate_again(prepared, state)
         stopping.ended()
         return scalars
-
-
-def _position(folder: str | os.PathLike, saved: Mapping[str, Any]) -> Position:
-    """Where the run is, by what was saved; earlier versions did not save which step was the best so far."""
-    position = Position(**saved)
-    if "selected" in saved:
-        return position
-    step, score = checkpoint.best(folder) or (None, None)
-    return position._replace(selected=step, selected_score=score)
 
 
 def _abstract(run: Run, saved: Mapping[str, Any]) -> TrainState:

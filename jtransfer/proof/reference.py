@@ -9,13 +9,13 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jtransfer.core.errors import InputError, some
 from jtransfer.proof import traces
+from jtransfer.proof.inert import inert
 from jtransfer.weights import Checkpoint, ModelSpec, maps, subtree
 from jtransfer.weights.identify import sentence_transformers
 from jtransfer.weights.maps.open_clip import SIZES
@@ -52,10 +52,6 @@ class _Source(NamedTuple):
     tensors: Mapping[str, Any]
     spec: ModelSpec
     report: Report
-
-    @property
-    def path(self) -> Path:
-        return self.checkpoint.path
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -153,7 +149,7 @@ def _timm_of_jax(source: _Source) -> Reference:
     timm = _import("timm")
     name, args = _named("timm", source.spec)
     model = timm.create_model(name, **args | {"num_classes": source.spec.model.num_classes, "pretrained": False})
-    model.load_pretrained(str(source.path))
+    model.load_pretrained(str(source.checkpoint.path))
     return Reference(model, model, f"timm's {type(model).__name__}")
 
 
@@ -207,7 +203,7 @@ def _transformers(source: _Source, called: str = "") -> Reference:
     )
     missing = {*info["missing_keys"]} - source.fresh(model)
     if missing or info["mismatched_keys"]:
-        raise InputError(f"{source.path}: transformers does not find {sorted(missing)[:5]}")
+        raise InputError(f"{source.checkpoint.path}: transformers does not find {sorted(missing)[:5]}")
 
     def call(inputs: Any) -> Any:
         named = inputs if isinstance(inputs, dict) else {"image": inputs}
@@ -267,9 +263,9 @@ def _filled(model: Any, source: _Source, without: Sequence[str] = ()) -> Referen
     try:
         loaded = model.load_state_dict(_held(given), strict=False)
     except RuntimeError as error:
-        raise InputError(f"{source.path}: the reference does not take these tensors: {error}") from None
+        raise InputError(f"{source.checkpoint.path}: the reference does not take these tensors: {error}") from None
     if wrong := sorted({*loaded.missing_keys, *loaded.unexpected_keys} - fresh):
-        raise InputError(f"{source.path}: the reference and the source do not both have {some(wrong)}")
+        raise InputError(f"{source.checkpoint.path}: the reference and the source do not both have {some(wrong)}")
     return Reference(model, model, f"{type(model).__module__.split('.')[0]}'s {type(model).__name__}")
 
 
@@ -279,22 +275,6 @@ def _held(tensors: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: np.array(tensor.read()) for name, tensor in tensors.items()}
     own = {name: x.astype(np.float32) if x.dtype.kind == "V" or x.dtype.num > 255 else x for name, x in arrays.items()}
     return {name: torch.from_numpy(x) for name, x in own.items()}
-
-
-_FOLLOWED = frozenset(
-    (
-        *("auto_map", "attn_implementation", "experts_implementation", "quantization_config", "custom_pipelines"),
-        *("custom_generate", "trust_remote_code", "use_kernels", "name_or_path"),
-    )
-)
-"""Keys of a config.json that have a library import code, or fetch something."""
-
-
-def inert(config: Any) -> Any:
-    """Returns the content of a config.json, however deep, without what has a library follow to other files or code."""
-    if isinstance(config, dict):
-        return {key: inert(value) for key, value in config.items() if key not in _FOLLOWED and key[:1] != "_"}
-    return [inert(value) for value in config] if isinstance(config, list) else config
 
 
 def _tensors(inputs: Any, torch: Any) -> Any:

@@ -9,11 +9,11 @@ import jax
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.runs import assemble, evaluation
+from jtransfer.runs.position import Position
 from jtransfer.training import checkpoint
 from jtransfer.training.state import TrainState
 
 Run = Any  # build.Run
-Position = Any  # train.Position
 
 
 def is_better(score: float, best: float | None, *, or_equal: bool = False) -> bool:
