@@ -9,6 +9,8 @@ from jtransfer.core import tree as trees
 from jtransfer.core.show import one_line
 from jtransfer.core.text_table import lay_out
 
+_LONGEST = 2000  # characters of a line on the weights
+
 
 def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
     """Returns the rows of `table` as text, below a title with the name of a phase."""
@@ -73,7 +75,7 @@ def notes(told: Mapping[str, Any]) -> list[str]:
     """
     names = " and ".join(told.get("unsure", ()))
     unsure = [f"? {names} can't be told from the source; the model has its own, unless model.fields gives them"]
-    return [one_line(line) for line in (*told.get("notes", ()), *told.get("differs", ()), *(unsure if names else []))]
+    return [one_line(line, _LONGEST) for line in (*told.get("notes", ()), *told.get("differs", ()), *(unsure if names else []))]
 
 
 def _group(path: str) -> str:

@@ -43,7 +43,7 @@ ARGUMENTS = {
     "num_heads": _COUNTS,
     "patch_size": SIDE,
     "img_size": SIDES,
-    "window_size": whole(1, 1024),
+    "window_size": either(whole(1, 1024), many(whole(1, 1024), 2, 2)),
     "mlp_ratio": number(0.01, 1000),
     "init_values": optional(number(-1e6, 1e6)),
     "bn_eps": RATE,
