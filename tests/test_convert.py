@@ -445,13 +445,14 @@ def test_stored_activations_prove_the_conversion_or_refute_it(tmp_path, capsys):
     assert "stage2" in out
     assert out.endswith("within 1e-04\n")
     described, good = describe(folder), tmp_path / "good"
+    _, report = conversion.convert(folder, tmp_path / "again")
     for wrong in (reference.logits * 1.01, np.full_like(reference.logits, np.nan)):
         np.savez(folder / "activations.npz", **stored | {"logits": wrong})
-        assert not verify.check(folder, good, described, None)
+        assert not verify.check(folder, good, described, report)
     assert "NOT within" in capsys.readouterr().out
     np.savez(folder / "activations.npz", **stored | {"logits": reference.logits[:, :5]})
     with pytest.raises(InputError, match=r"logits has the shape \[2, 5\] in the reference, \[2, 10\] here"):
-        verify.check(folder, good, described, None)
+        verify.check(folder, good, described, report)
 
 
 @pytest.mark.parametrize(("good", "code"), [(True, None), (False, 1)])

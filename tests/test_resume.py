@@ -13,10 +13,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
 from jtransfer import config as configs
 from jtransfer import runs, train
@@ -292,7 +292,8 @@ def validation_loss(workdir, step):
     """By hand: images are resized and normalised with numpy, the loss is the mean of -log softmax at the label."""
     run = runs.open(workdir)
     source = run.source("validation")
-    images = [cv2.resize(source[i]["image"], (16, 16), interpolation=cv2.INTER_LINEAR) for i in range(len(source))]
+    pictures = (Image.fromarray(source[i]["image"]) for i in range(len(source)))
+    images = [np.asarray(picture.resize((16, 16), Image.Resampling.BILINEAR)) for picture in pictures]
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     inputs = ((np.stack(images) / 255 - mean) / std).astype(np.float32)
     logits = np.asarray(run.model.apply(run.variables(step), inputs), np.float64)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 HEARTBEAT = 20  # seconds without one, after which a process counts as gone
 EVERY = 0.5  # seconds between looks at what the others say
@@ -37,7 +38,8 @@ def join(listeners: Mapping[str, Callable[[Any], None]]) -> None:
     """Joins the processes of the cluster that JAX finds, and begins to listen to them.
 
     Args:
-      listeners: What is said (`say`) → the function that is called once, with the value, when any process has said it.
+      listeners: What is published → the function that is called once, with the value, when any process has published
+        it.
 
     Raises:
       InputError: There is no cluster.
@@ -71,7 +73,7 @@ def will_join(seconds: float) -> bool:
     return _expected.is_set() and _joined.wait(seconds)
 
 
-def say(what: str, value: Any) -> None:
+def publish(what: str, value: Any) -> None:
     """Tells all processes something, which is JSON. Of several processes that say the same, the first is heard."""
     with contextlib.suppress(Exception):  # it was said before, or nobody hears it any more
         _client().key_value_set(_ROOT + what, json.dumps(value))
@@ -168,7 +170,7 @@ def _tell(error: Exception) -> None:
 
 def failed(reason: str, code: int) -> None:
     """Tells the other processes that this one has failed, and why."""
-    say(_FAILED, {"process": _place()[0], "reason": reason, "code": code})
+    publish(_FAILED, {"process": _place()[0], "reason": reason, "code": code})
 
 
 def _fail(error: BaseException | None, code: int) -> NoReturn:
@@ -236,4 +238,5 @@ def _write(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError):
-        print(line, end="\n" if line else "", file=sys.stderr, flush=True)
+        if line:
+            say(line, file=sys.stderr)

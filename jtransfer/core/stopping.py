@@ -234,7 +234,7 @@ def _leave_terminal() -> None:
 
 def _ask(run: _Run, number: int) -> None:
     if cluster.will_join(_JOINING):
-        cluster.say("stop", number)
+        cluster.publish("stop", number)
         return
     with run.lock:
         run.signal = number

@@ -104,6 +104,8 @@ def keep(workdir: str | os.PathLike, found: Mapping[str, Any], files: Sequence[s
 def check_kept(workdir: str | os.PathLike) -> None:
     """Compares the files that are kept with a run, such as a tokenizer's, with what they were.
 
+    Where all are gone, the run reads those that lie beside its init.
+
     Raises:
       InputError: one is gone or changed.
     """
@@ -112,7 +114,11 @@ def check_kept(workdir: str | os.PathLike) -> None:
         held = json_file.read(path).get("kept")
     except InputError:
         return
-    for name, before in held.items() if isinstance(held, dict) and "://" not in os.fspath(workdir) else ():
+    if not isinstance(held, dict) or "://" in os.fspath(workdir):
+        return
+    if not any(os.path.lexists(os.path.join(workdir, name)) for name in held):
+        return
+    for name, before in held.items():
         if of_file(os.path.join(workdir, name)) != before:
             raise InputError(f"{path.parent / name} is not what the run was trained with; put a copy of it back")
 

@@ -75,7 +75,10 @@ def notes(told: Mapping[str, Any]) -> list[str]:
     """
     names = " and ".join(told.get("unsure", ()))
     unsure = [f"? {names} can't be told from the source; the model has its own, unless model.fields gives them"]
-    return [one_line(line, _LONGEST) for line in (*told.get("notes", ()), *told.get("differs", ()), *(unsure if names else []))]
+    return [
+        one_line(line, _LONGEST)
+        for line in (*told.get("notes", ()), *told.get("differs", ()), *(unsure if names else []))
+    ]
 
 
 def _group(path: str) -> str:
