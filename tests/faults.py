@@ -26,6 +26,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jtransfer-tests-xla"))
 
 import cv2  # noqa: E402
+import faults_of_folders  # noqa: E402
 import numpy as np  # noqa: E402
 import test_resume as runs  # noqa: E402
 
@@ -233,6 +234,12 @@ def gone(tries: int, rng: random.Random) -> Failures:
         yield found or differs(folder)
 
 
+def in_folder(kind: Callable, tries: int, rng: random.Random) -> Failures:
+    """A kind that needs a place, and no process."""
+    with tempfile.TemporaryDirectory(dir=scratch()) as place:
+        yield from kind(Path(place), tries, rng)
+
+
 def wait(process: subprocess.Popen, happens: Callable[[], bool]) -> None:
     while process.poll() is None and not happens():
         time.sleep(0.001)
@@ -246,7 +253,9 @@ KINDS: dict[str, Callable[[int, random.Random], Failures]] = {
     "fail_one_of_two": fail_one_of_two,
     "full": full,
     "gone": gone,
+    **{name: functools.partial(in_folder, kind) for name, kind in faults_of_folders.KINDS.items()},
 }
+MANY = {"flipped": 20, "read": 20, "damaged": 10}  # tries of these kinds for one of the others
 
 
 def main() -> int:
@@ -256,11 +265,11 @@ def main() -> int:
     parser.add_argument("--tries", type=int, default=0, help="tries of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
-    tries, failed = given.tries or (QUICK if given.quick else USUAL), 0
+    usual, failed = given.tries or (QUICK if given.quick else USUAL), 0
     print(f"{'kind':<18}{'tries':>6}{'failures':>10}{'seconds':>9}", flush=True)
     try:
         for kind in given.kinds.split(","):
-            began = time.monotonic()
+            began, tries = time.monotonic(), usual * MANY.get(kind, 1)
             failures = [text for text in KINDS[kind](tries, random.Random(f"{kind}{given.seed}")) if text]
             print(f"{kind:<18}{tries:>6}{len(failures):>10}{time.monotonic() - began:>9.0f}", flush=True)
             print("".join(f"    {' '.join(text.split())}\n" for text in failures), end="", flush=True)
