@@ -194,7 +194,7 @@ def _transformers(source: _Source, called: str = "") -> Reference:
     model, info = known.from_pretrained(
         None,
         config=known.config_class.from_dict(dict(source.config)),
-        state_dict=_held(source.used()),
+        state_dict=_held(source.tensors),
         output_loading_info=True,
         attn_implementation="eager",
         dtype="float32",
