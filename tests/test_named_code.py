@@ -66,6 +66,8 @@ def test_code_in_the_folder_is_not_run(named, tmp_path, monkeypatch, place):
     ):
         with pytest.raises(InputError, match=r"config\.json names .*lies in the run's own folder"):
             runs.open(named(place, name))
+        with pytest.raises(InputError, match=r"config\.json names .*lies in the run's own folder"):
+            train.run(tiny_vectors.config_of(tmp_path), folder)
     with pytest.raises(InputError, match="of Python's own library"):
         runs.open(named(place, "subprocess:Popen"))
     assert not (tmp_path / "ran").exists()

@@ -23,7 +23,7 @@ from jtransfer.core.place import place_of
 from jtransfer.core.show import say
 from jtransfer.runs import config as configs
 from jtransfer.runs import filling, fingerprint, json_file, lock, log_lines, predictions, stored
-from jtransfer.runs.upgrade import begun_without, upgrade
+from jtransfer.runs.upgrade import begun_without
 
 ENVIRONMENT = "environment.json"
 _ABSENT = object()
@@ -114,7 +114,7 @@ def model_as_begun(workdir: str | os.PathLike, config: Any, given: Collection[st
     """
     if whole_file.problem(epath.Path(workdir) / stored.CONFIG) == "is missing":
         return config, []
-    begun, new = (_comparable(found)["model"] for found in (upgrade(stored.raw(workdir)), config))
+    begun, new = (_comparable(found)["model"] for found in (stored.config(workdir), config))
     usual, fields = models.create(new["name"]) if new["name"] in models.names() else None, config.model.fields.to_dict()
     lines = []
     for name, value in new["fields"].items() if begun["name"] == new["name"] and usual else ():
@@ -123,9 +123,11 @@ def model_as_begun(workdir: str | os.PathLike, config: Any, given: Collection[st
             fields = {key: field for key, field in fields.items() if key != name}
             fields |= {name: before} if name in begun["fields"] else {}
             lines.append(f"model.fields.{name} stays {before!r}, as the run was begun; its source states {value!r}")
+    if not lines:
+        return config, []
     full = config.copy_and_resolve_references().unlock()
     full.model.fields = type(full)(fields)
-    return (full.lock(), lines) if lines else (config, [])
+    return full.lock(), lines
 
 
 def _comparable(config: Any) -> dict[str, Any]:
