@@ -251,7 +251,7 @@ def test_without_a_validation_split_little_is_lost_either(tmp_path, monkeypatch)
     stop_after_saves(monkeypatch, 5)
     with pytest.raises(Stopped):
         train.run(config, tmp_path)
-    assert checkpoint.latest_position(tmp_path)[0] == 3
+    assert checkpoint.resolve(tmp_path) == 3
 
 
 def test_early_stop_is_exact_over_a_resume_and_the_best_is_kept(tmp_path, monkeypatch):

@@ -172,7 +172,7 @@ def fingerprints(
             held.update(value if isinstance(value, bytes) else f"{np.shape(value)} {plain(value)!r}".encode())
         return held.digest()
 
-    @functools.lru_cache(1)
+    @functools.cache
     def chunk(number: int) -> list[bytes]:
         rows = range(number * _READ_AT_ONCE, min((number + 1) * _READ_AT_ONCE, len(records)))
         return [digest(record) for record in records.__getitems__(list(rows))]

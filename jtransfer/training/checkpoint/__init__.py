@@ -9,7 +9,7 @@ whole. A run may be read while it goes on; readers write nothing.
 """
 
 from jtransfer.training.checkpoint.base import write_base
-from jtransfer.training.checkpoint.choosing import attempt, best, latest_position, position, resolve, scored
+from jtransfer.training.checkpoint.choosing import attempt, best, position, resolve, scored
 from jtransfer.training.checkpoint.damage import Damaged
 from jtransfer.training.checkpoint.reading import lazy_params, load, load_params, tensors
 from jtransfer.training.checkpoint.restoring import Resumed, restore, resume
@@ -21,7 +21,6 @@ __all__ = [
     "Resumed",
     "attempt",
     "best",
-    "latest_position",
     "lazy_params",
     "load",
     "load_params",

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-from jax.experimental import multihost_utils
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
@@ -64,19 +63,6 @@ def resolve(workdir: str | os.PathLike, step: int | str | None = None) -> int:
 def position(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
     """Returns the position that was saved with a step."""
     return attempt(workdir, step, lambda found: statement.read(found).position)
-
-
-def latest_position(workdir: str | os.PathLike) -> tuple[int, dict] | None:
-    """Returns the last step, of which at least the metadata are whole, and its position; None if there is none.
-
-    No process returns before all have looked: what the first goes on to write can't be taken for an older run's.
-    """
-    found = None
-    if folders.complete(workdir):
-        found = attempt(workdir, "last", lambda found: (found.step, statement.read(found).position))
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("latest_position")
-    return found
 
 
 def best(workdir: str | os.PathLike) -> tuple[int, float] | None:
