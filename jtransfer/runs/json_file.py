@@ -8,9 +8,11 @@ from etils import epath
 
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
+from jtransfer.weights.formats import json_header
+from jtransfer.weights.formats.lazy import Malformed
 
 _MOST = 1 << 26  # bytes
-_KINDS = {dict: "an object", list: "a list"}
+_BOM = b"\xef\xbb\xbf"
 
 
 class Damaged(InputError):
@@ -21,25 +23,20 @@ def parse(text: bytes, kind: type = dict) -> Any:
     """Returns what a text in JSON holds.
 
     Args:
-      text: in UTF-8, UTF-16 or UTF-32.
+      text: in UTF-8, with or without a byte order mark.
       kind: `dict` or `list`, which the outermost value must be.
 
     Raises:
-      ValueError: the text is no JSON, is too deep, has a key twice in an object, or holds something else; the message
-        says so, as "is not JSON: …".
+      ValueError: the text is empty, or is refused by `json_header.parse`; the message says why, as "is not JSON: …".
     """
     if not text.strip(b" \t\r\n\0"):
         raise ValueError("is not JSON: it " + ("holds zeros alone" if text.strip() else "is empty"))
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("is damaged: it is nested too deep") from None
-    except ValueError as error:
-        why = str(error)[:200]
-        raise ValueError(why if why.startswith("is damaged") else f"is not JSON: {why}") from None
-    if not isinstance(value, kind):
-        raise ValueError(f"is damaged: it does not hold {_KINDS[kind]}")
-    return value
+        return json_header.parse(text.removeprefix(_BOM), kind)
+    except Malformed as error:
+        said = str(error)
+        no_json = said.removeprefix("JSON is damaged: ")
+        raise ValueError(f"is damaged: {said}" if no_json == said else f"is not JSON: {no_json}") from None
 
 
 def read(path: str | os.PathLike, kind: type = dict) -> Any:
@@ -64,12 +61,3 @@ def read(path: str | os.PathLike, kind: type = dict) -> Any:
 def write(path: str | os.PathLike, value: Any) -> None:
     """Replaces a JSON file as a whole."""
     whole_file.write(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"is damaged: the key {key[:80]!r} stands there twice")
-        result[key] = value
-    return result
