@@ -161,12 +161,17 @@ def outcome(folder: Path, case: str, name: str, place: tuple[Any, ...], text: st
 
 def stated_again(spec: Any, case: str, name: str, place: tuple[Any, ...], text: str) -> str:
     """Whether a model that was loaded has the value that its config.json stated."""
+    if place == ("tie_word_embeddings",) and case == "t5":  # the tensors say it
+        return "loads"
     if name != "config.json" or CASES[case][0] != "transformers" or len(place) > 1:
         return "loads"
     value = json.loads(text)
     family = maps.family(spec.model)
-    again = family.transformers(spec.model)[place[0]] if place[0] in family.FIELDS else value
-    same = again == value or value in (None, [], "")
+    try:
+        again = family.transformers(spec.model)[place[0]] if place[0] in family.FIELDS else value
+    except InputError as error:
+        return f"loads, and can't be written: {error}"
+    same = value in (None, [], {}, "") or again in (value, value[0] if isinstance(value, list) else value)
     return "loads" if same else f"loads as {again!r:.60}"
 
 

@@ -84,6 +84,16 @@ def test_a_depth_is_a_whole_number_of_layers_that_the_weights_have(case, value, 
         ("bert", "model_type", "5", "model_type=5; it must be a text"),
         ("bert", "id2label", '{"0": {}}', "id2label=.'0': .*; it must be an object"),
         ("roberta", "pad_token_id", "null", "pad_token_id=None; it must be a whole number"),
+        ("llama", "num_attention_heads", "7", "num_heads=7 is no multiple of num_kv_heads=2"),
+        ("llama", "num_key_value_heads", "7", "num_heads=2 is no multiple of num_kv_heads=7"),
+        ("llama", "head_dim", "7", "head_dim=7 is odd, and rotary position embeddings"),
+        ("t5", "pad_token_id", "1000000000", "pad=1000000000 is no token of a vocabulary of 20"),
+        ("convnext", "depths", "[1]", "depths of 1 stages and widths of 2 stages; they must be as many"),
+        ("swin", "num_heads", "[1]", "stages; they must be as many"),
+        ("efficientnet", "depth_coefficient", "12.0", "a model 12 times as deep as the smallest"),
+        ("marian", "max_position_embeddings", "1000000000", "a table of too many numbers"),
+        ("t5", "relative_attention_max_distance", "1000000000", "max_distance=1000000000; it must be a whole number"),
+        ("bart", "decoder_start_token_id", "20", "start=20 is no token of a vocabulary of 20"),
         ("llama", "rope_parameters", '{"rope_type": ["x"]}', "rope_parameters: rope_type=.'x'.; it must be"),
         ("clip", "text_config", '{"hidden_size": true}', "text_config: hidden_size=True; it must be"),
         ("clip", "vision_config", "5", "vision_config=5; it must be an object"),
@@ -105,6 +115,11 @@ def test_what_a_value_must_be_is_said_by_the_name_that_it_has_in_the_file(case, 
         weights.describe(laid(files, case, tmp_path, **{key: value}))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_a_pair_that_does_not_fit_is_not_read_as_one_of_its_towers(files, tmp_path):
+    with pytest.raises(InputError, match=r"(?s)does not fit CLIPPair.*the model has \[8, 7\]"):
+        weights.restore(laid(files, "clip", tmp_path, projection_dim="7"))
 
 
 @pytest.mark.parametrize("main_", [convert.main, inspect.main, main.main])

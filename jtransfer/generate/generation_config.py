@@ -78,7 +78,9 @@ def from_config(config: Mapping[str, Any], *, encoder_decoder: bool, **overrides
     found["suppress_tokens"] = _single_words(config, found["eos_token_id"]) + _listed(config, "suppress_tokens")
     ends = _listed(config, "forced_eos_token_id")
     if len(ends) > 1:
-        raise InputError(f"generation_config.json: forced_eos_token_id={list(ends)}; here it is one token")
+        raise InputError(
+            f"generation_config.json: forced_eos_token_id={schema.shown(list(ends))}; here it is one token"
+        )
     if ends:
         found["forced_eos_token_id"] = ends[0]
     if found["eos_token_id"]:

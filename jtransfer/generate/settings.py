@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.show import one_line
 
 _RENAMED = {  # what earlier versions called the fields
     "beams": "num_beams",
@@ -78,12 +79,12 @@ class Settings:
 
     def __post_init__(self):
         wrong = [
-            f"{name}={getattr(self, name)!r}: give {wanted}"
+            f"{name}={one_line(repr(getattr(self, name)))}: give {wanted}"
             for name, (fits, wanted) in _RANGES.items()
             if not fits(getattr(self, name))
         ]
         if self.do_sample and self.num_beams > 1:
-            wrong.append(f"num_beams={self.num_beams} with do_sample=True: choose one of them")
+            wrong.append(f"num_beams={one_line(repr(self.num_beams))} with do_sample=True: choose one of them")
         if wrong:
             raise InputError("; ".join(wrong))
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from jtransfer.core.errors import InputError
 from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.types import Array, DType, Size
 
@@ -95,6 +96,8 @@ class Attention(nn.Module):
         """
         head_dim = self.head_dim or x.shape[-1] // self.num_heads
         num_kv_heads = self.num_kv_heads or self.num_heads
+        if self.num_heads % num_kv_heads:
+            raise InputError(f"num_heads={self.num_heads} is no multiple of num_kv_heads={num_kv_heads}")
         seen = x if context is None else context
 
         def project(name, of, count):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
 
 
@@ -23,9 +24,14 @@ def rotate(
       base: The frequencies fall from 1 to about 1 / base along a head.
       scaling: How positions are stretched, see `frequencies`.
 
+    Raises:
+      InputError: The number of features is odd.
+
     References:
       Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, arXiv:2104.09864, 2021.
     """
+    if x.shape[-1] % 2:
+        raise InputError(f"head_dim={x.shape[-1]} is odd, and rotary position embeddings turn pairs of features")
     angles = positions[..., None, None] * frequencies(x.shape[-1], base, scaling)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)

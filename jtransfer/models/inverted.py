@@ -155,7 +155,7 @@ class Inverted(ImageChain):
 
     def style(self, act: Callable, squeeze_act: Callable = nn.relu, gate: Callable = nn.sigmoid) -> Style:
         """The `Style` with these activations, and the fields of the model."""
-        eps = self.eps or (1e-5 if self.symmetric else 1e-3)
+        eps = (1e-5 if self.symmetric else 1e-3) if self.eps is None else self.eps
         return Style(act, squeeze_act, gate, self.symmetric, eps, self.dtype)
 
     def trunk(

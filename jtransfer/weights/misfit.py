@@ -16,7 +16,8 @@ _KINDS = {" -": "missing in the source", " +": "unexpected in the source", " !":
 def error(name: str, tensors: Mapping[str, Any], model: Any, match: Match, wrong: Sequence[str]) -> InputError:
     """Returns the error of a checkpoint that does not fit a model.
 
-    All problems are listed, unless the weights are of another model: then it is named, and a few are listed.
+    All problems are listed, unless the weights are of another model, which is named then, or of the same in another
+    size: then a few are listed.
 
     Args:
       name: what to call the checkpoint.
@@ -27,12 +28,14 @@ def error(name: str, tensors: Mapping[str, Any], model: Any, match: Match, wrong
     """
     title = f"{name} does not fit {type(model).__name__} (read as {match.scheme.name} names): {len(wrong)} problems"
     if len(wrong) > _FEW:
-        found = within.told(tensors, detect, name)
+        found = within.told(tensors, detect, name) if match.unexpected else detect(tensors)
         if found is not None and not found.misfits:
             return InputError("\n".join([title, *_is_of(found, name), *_some(wrong)]))
         if len(match.missing) > sum(len(assignment.param_paths) for assignment in match.assignments):
             what = f"its tensors, such as {', '.join(list(tensors)[:_SHOWN])}, fit no other model here exactly"
             return InputError("\n".join([title, what, *_some(wrong)]))
+        if not match.missing and not match.unexpected:
+            return InputError("\n".join([f"{title}, all of them shapes", *_some(wrong)]))
     kinds = "(- missing in the source, + unexpected in the source, ! another shape)"
     return InputError("\n".join([f"{title} {kinds}{_hint(match, wrong)}", *wrong]))
 

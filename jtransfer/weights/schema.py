@@ -75,6 +75,7 @@ SIZE = whole(1, 1 << 24)
 LAYERS = whole(1, 10_000)
 HEADS = whole(1, 1 << 16)
 LENGTH = whole(1, (1 << 31) - 1)
+DISTANCE = whole(2, 1 << 20)  # of a table of distances, which is made
 SIDE = whole(1, 1 << 16)
 SIDES = either(SIDE, many(SIDE, 2, 2))
 CHANNELS = whole(1, 4096)

@@ -16,6 +16,7 @@ from jtransfer.weights.shapes import abstract
 
 SAMPLE = 64  # names that are looked at to tell families apart
 ENOUGH = 0.5  # share of them that a scheme must know
+_GIVE_UP = 1  # groups of candidates without a nearer one, after which no further are tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +64,17 @@ def detect(
       stated: fields that are known; a model takes those of them that it has.
       names: the names of the models that it may be of; by default, all.
     """
-    nearest = None
+    nearest, worse = None, 0  # groups in a row, of which none is nearer than one before
     for group in [names] if names else _likely(_candidates(tensors), aliases):
+        before = nearest
         for name in group:
             trial = compare(name, tensors, aliases, **own_fields(name, stated or {}))
             if nearest is None or trial.misfits < nearest.misfits:
                 nearest = trial
             if not nearest.misfits:
                 return _with_doubt(nearest, group, aliases)
-        if nearest and not nearest.missing and not nearest.reshaped:
+        worse = worse + 1 if nearest is before else 0
+        if worse == _GIVE_UP or (nearest and not nearest.missing and not nearest.reshaped):
             break
     return nearest
 

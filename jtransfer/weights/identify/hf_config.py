@@ -22,8 +22,9 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = (), stated: Conf
     """Returns the names in `models.names()` that the model which config.json states may have, the likeliest first.
 
     For timm's architecture, it is the model that a family has for it. For transformers' model_type, it is one model of
-    each class in its family: the one that differs from what config.json states in the fewest fields, and among several
-    of these, the one whose name is most like an alias. There is none where config.json says neither.
+    each class in its family that has the most of the fields that config.json states: the one that differs from it in
+    the fewest, and among several of these, the one whose name is most like an alias. There is none where config.json
+    says neither.
 
     Args:
       files: as `sidecar_files.read` returns them.
@@ -39,16 +40,18 @@ def names(files: Mapping[str, Config], aliases: Sequence[str] = (), stated: Conf
     family, stated = family_of(files), dict(fields(files) if stated is None else stated)
     if "pixels" in stated:
         stated["pixels"] = dataclasses.replace(stated["pixels"], transform=None)  # as models have it by themselves
-    nearest: dict[type, tuple[tuple[int, float], str]] = {}
+    nearest: dict[type, tuple[tuple[int, int, float], str]] = {}
     if family is None:
         return []
     for name in models.names():
         usual = models.create(name)
         if isinstance(usual, family.MODEL):
+            lacking = sum(not hasattr(usual, key) for key in stated)
             different = sum(getattr(usual, key, usual) != value for key, value in stated.items())
-            trial = (different, -likeness(name, aliases)), name
+            trial = (lacking, different, -likeness(name, aliases)), name
             nearest[type(usual)] = min(trial, nearest.get(type(usual), trial))
-    return [name for _, name in sorted(nearest.values())]
+    least = min((rank[0] for rank, _ in nearest.values()), default=0)
+    return [name for rank, name in sorted(nearest.values()) if rank[0] == least]
 
 
 def family_of(files: Mapping[str, Config]) -> ModuleType | None:

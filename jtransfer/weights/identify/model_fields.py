@@ -3,6 +3,7 @@
 It is asked before a model is made of them: one of a thousand million layers would never be finished.
 """
 
+import dataclasses
 import functools
 import math
 import types
@@ -23,10 +24,13 @@ _AXES = (  # fields that some tensor of the model is as long as, or longer
     *("mlp_dim", "decoder_mlp_dim", "text_mlp_dim", "vocab_size", "projection", "patch", "num_buckets"),
     *("num_heads", "decoder_num_heads", "text_num_heads", "num_kv_heads", "head_dim"),
 )
+_BY_STAGE = ("depths", "widths", "num_heads")  # where they are tuples, all have an entry for each stage
+_OF_FACTOR = 100  # tensors at least of a model whose depth is a factor, where it is 1
 _STACKED = 1000  # layers at most that one tensor holds
 _BY_NAME = {
     **dict.fromkeys(("pad", "start", "end"), schema.TOKEN),
-    **dict.fromkeys(("max_length", "max_distance", "window", "window_every"), schema.LENGTH),
+    **dict.fromkeys(("max_length", "window", "window_every"), schema.LENGTH),
+    "max_distance": schema.DISTANCE,
     **dict.fromkeys(("num_classes", "segments", "biases"), schema.whole(0, 1 << 24)),
     **dict.fromkeys(_LAYERS, schema.LAYERS),
     "image_size": schema.SIDE,
@@ -43,9 +47,14 @@ def check(kind: type, fields: Mapping[str, Any], where: str) -> None:
       where: what to call the file that states them in an error.
 
     Raises:
-      InputError: a value can't be one of the field.
+      InputError: a value can't be one of the field, or fields are of different numbers of stages.
     """
     schema.check(fields, _kinds(kind), where)
+    values: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(kind)} | dict(fields)
+    stages = {name: len(values[name]) for name in _BY_STAGE if isinstance(values.get(name), tuple | list)}
+    if len(set(stages.values())) > 1:
+        told = " and ".join(f"{name} of {count} stages" for name, count in stages.items())
+        raise InputError(f"{where} has a model with {told}; they must be as many")
 
 
 def fit(fields: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> None:
@@ -62,6 +71,10 @@ def fit(fields: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> No
     sizes = [math.prod(tensor.shape) for tensor in tensors.values()]
     stacked = {tensor.shape[0] for tensor, size in zip(tensors.values(), sizes, strict=True) if tensor.shape and size}
     layers = [n for key in _LAYERS for n in _whole(fields.get(key))]
+    if isinstance(factor := fields.get("depth"), float) and factor * _OF_FACTOR > len(sizes):
+        raise InputError(
+            f"{where} has a model {factor:g} times as deep as the smallest; the weights are {len(sizes):,} tensors"
+        )
     if sum(layers) > len(sizes) and not all(n in stacked and n <= _STACKED for n in layers):
         raise InputError(f"{where} has a model of {sum(layers):,} layers; the weights are {len(sizes):,} tensors")
     largest = max(sizes, default=0)

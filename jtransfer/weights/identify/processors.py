@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jtransfer.core.image_size import height_width, shortest
+from jtransfer.weights import schema
 from jtransfer.weights.identify.stated_pixels import RESAMPLE, Unreadable, call, floats, stated
 
 _HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -137,7 +138,7 @@ def _kind(content: Mapping[str, Any], model_type: str | None) -> str | None:
             return kind
         if "image_processor_type" not in content and "image_mean" not in content:
             return None
-        raise Unreadable(f"it is of the class {named}, and those known here are {', '.join(_CLASSES)}")
+        raise Unreadable(f"it is of the class {schema.shown(named)}, and those known here are {', '.join(_CLASSES)}")
     if "crop_pct" in content:
         return "ConvNext"
     if "include_top" in content:

@@ -143,7 +143,7 @@ def transformers(model: EfficientNet) -> dict[str, Any]:
         "depth_coefficient": model.depth,
         "hidden_dim": model.ends[1],
         "image_size": model.image_size,
-        "batch_norm_eps": model.eps or 1e-3,
+        "batch_norm_eps": 1e-3 if model.eps is None else model.eps,
         "depthwise_padding": [block for block, is_odd in _odd_maps(model).items() if is_odd],
         "dropout_rate": model.dropout,
         **_REQUIRED,

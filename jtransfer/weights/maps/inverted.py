@@ -100,5 +100,5 @@ def tensorflow_or_not(name: str, theirs: str, model: Inverted) -> tuple[str, dic
     """
     usual = 1e-5 if model.symmetric else 1e-3
     args = arguments(name, model, {}, free=("symmetric", "eps"))
-    args |= {"bn_eps": model.eps} if (model.eps or usual) != usual else {}
+    args |= {"bn_eps": model.eps} if model.eps not in (None, usual) else {}
     return theirs if model.symmetric else f"tf_{theirs}", args

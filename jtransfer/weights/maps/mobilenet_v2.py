@@ -97,7 +97,7 @@ def transformers(model: MobileNetV2) -> dict[str, Any]:
         "depth_multiplier": model.width,
         "image_size": model.image_size,
         "tf_padding": not model.symmetric,
-        "layer_norm_eps": model.eps or (1e-5 if model.symmetric else 1e-3),
+        "layer_norm_eps": (1e-5 if model.symmetric else 1e-3) if model.eps is None else model.eps,
         "finegrained_output": True,
         "hidden_act": "relu6",
         "classifier_dropout_prob": model.dropout,

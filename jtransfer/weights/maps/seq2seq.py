@@ -16,13 +16,25 @@ def tokens(config: Mapping[str, Any], *, pad: int, start: int | None, end: int) 
       pad: The token that fills up texts, if it states none.
       start: The first token of the decoder, if it states none.
       end: The token that ends a text, if it states none.
+
+    Raises:
+      InputError: One of them is not in the vocabulary that it states.
     """
     last = config.get("eos_token_id", end)
-    return {
+    fields = {
         "pad": config.get("pad_token_id", pad),
         "start": config.get("decoder_start_token_id", start),
         "end": last[0] if isinstance(last, list) else last,
     }
+    if "vocab_size" in config:
+        _check(fields, config["vocab_size"])
+    return fields
+
+
+def _check(fields: Mapping[str, int | None], vocab_size: int) -> None:
+    for name, token in fields.items():
+        if token is not None and token >= vocab_size:
+            raise InputError(f"{name}={token} is no token of a vocabulary of {vocab_size}; give another {name}")
 
 
 TOKENS = {
@@ -41,10 +53,7 @@ def config_of(model: Seq2Seq) -> dict[str, Any]:
     Raises:
       InputError: A token of the model is not in its vocabulary.
     """
-    for name in ("pad", "start", "end"):
-        token = getattr(model, name)
-        if token is not None and token >= model.vocab_size:
-            raise InputError(f"{name}={token} is no token of a vocabulary of {model.vocab_size}; give another {name}")
+    _check({name: getattr(model, name) for name in ("pad", "start", "end")}, model.vocab_size)
     return {
         "is_encoder_decoder": True,
         "vocab_size": model.vocab_size,

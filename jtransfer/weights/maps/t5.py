@@ -8,7 +8,7 @@ from jtransfer.models.t5 import T5
 from jtransfer.weights.mapping import Map, Scheme, dense, linear
 from jtransfer.weights.maps import tied
 from jtransfer.weights.maps.seq2seq import TOKENS, config_of, tokens
-from jtransfer.weights.schema import FLAG, HEADS, LAYERS, LENGTH, RATE, SIZE, TEXT, optional, whole
+from jtransfer.weights.schema import DISTANCE, FLAG, HEADS, LAYERS, RATE, SIZE, TEXT, optional, whole
 
 MODEL = T5
 _HEAD = "lm_head.weight"
@@ -106,7 +106,7 @@ FIELDS = TOKENS | {
     "d_ff": SIZE,
     "layer_norm_epsilon": RATE,
     "relative_attention_num_buckets": whole(2, 1 << 16),
-    "relative_attention_max_distance": LENGTH,
+    "relative_attention_max_distance": DISTANCE,
     "feed_forward_proj": TEXT,
     "dropout_rate": RATE,
     "scale_decoder_outputs": FLAG,
