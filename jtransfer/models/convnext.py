@@ -11,6 +11,7 @@ from jtransfer.layers.activation import gelu
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
+from jtransfer.models.stages import by_stage
 
 _init = nn.initializers.truncated_normal(0.02)
 _conv = partial(layers.Conv, kernel_init=_init)
@@ -119,7 +120,7 @@ class ConvNeXt(ImageChain):
 
     def parts(self):
         stages, first, last = {}, 0, max(sum(self.depths) - 1, 1)
-        for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+        for i, (depth, width) in enumerate(by_stage(depths=self.depths, widths=self.widths)):
             rates = tuple(self.drop_path * n / last for n in range(first, first + depth))
             stages[f"stage{i + 1}"] = partial(Stage, width, rates, i > 0, self.dtype)
             first += depth

@@ -8,6 +8,7 @@ import flax.linen as nn
 from jtransfer.models.chain import Pixels
 from jtransfer.models.head import Head
 from jtransfer.models.inverted import Inverted, expanded, scaled
+from jtransfer.models.stages import by_stage
 
 # of each stage at width and depth 1: expansion, features, number of blocks, kernel size, strides of the first block
 STAGES = (
@@ -56,7 +57,7 @@ class EfficientNet(Inverted):
     def blocks(self):
         rows = [
             (expansion, scaled(features, self.width), depth, kernel, strides)
-            for depth, (expansion, features, _, kernel, strides) in zip(self.depths, STAGES, strict=True)
+            for depth, (expansion, features, _, kernel, strides) in by_stage(depths=self.depths, stages=STAGES)
         ]
         return expanded(self.ends[0], rows, self.squeezes, self.drop_path)
 

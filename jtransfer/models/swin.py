@@ -14,6 +14,7 @@ from jtransfer.layers.activation import gelu
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
+from jtransfer.models.stages import by_stage
 
 Grid = tuple[int, int]
 _init = nn.initializers.truncated_normal(0.02)
@@ -223,7 +224,7 @@ class Swin(ImageChain):
 
     def parts(self):
         stages, first, last = {}, 0, max(sum(self.depths) - 1, 1)
-        for i, (depth, num_heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
+        for i, (depth, num_heads) in enumerate(by_stage(depths=self.depths, num_heads=self.num_heads)):
             block = partial(Block, num_heads, self.window, shrink=self.shrink, roll_first=self.roll_first)
             rates = tuple(self.drop_path * n / last for n in range(first, first + depth))
             stages[f"stage{i + 1}"] = partial(Stage, self.width * 2**i, block, rates, i > 0, self.dtype)

@@ -10,6 +10,7 @@ from jtransfer import layers
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool, Head
+from jtransfer.models.stages import by_stage
 
 FEATURES = (64, 128, 256, 512, 512)
 MAP = 7  # height and width of the feature map that the dense layers see
@@ -96,7 +97,7 @@ class VGG(ImageChain):
     def parts(self):
         stages = {
             f"stage{i}": partial(Stage, depth, features, self.batch_norm, self.dtype)
-            for i, (depth, features) in enumerate(zip(self.depths, FEATURES, strict=True), 1)
+            for i, (depth, features) in enumerate(by_stage(depths=self.depths, features=FEATURES), 1)
         }
         if not self.include_top:
             head = partial(DeepHead, self.num_classes, self.head_width, self.dropout, self.dtype)

@@ -3,7 +3,6 @@
 It is asked before a model is made of them: one of a thousand million layers would never be finished.
 """
 
-import dataclasses
 import functools
 import math
 import types
@@ -24,7 +23,6 @@ _AXES = (  # fields that some tensor of the model is as long as, or longer
     *("mlp_dim", "decoder_mlp_dim", "text_mlp_dim", "vocab_size", "projection", "patch", "num_buckets"),
     *("num_heads", "decoder_num_heads", "text_num_heads", "num_kv_heads", "head_dim"),
 )
-_BY_STAGE = ("depths", "widths", "num_heads")  # where they are tuples, all have an entry for each stage
 _OF_FACTOR = 100  # tensors at least of a model whose depth is a factor, where it is 1
 _STACKED = 1000  # layers at most that one tensor holds
 _BY_NAME = {
@@ -47,14 +45,9 @@ def check(kind: type, fields: Mapping[str, Any], where: str) -> None:
       where: what to call the file that states them in an error.
 
     Raises:
-      InputError: a value can't be one of the field, or fields are of different numbers of stages.
+      InputError: a value can't be one of the field.
     """
     schema.check(fields, _kinds(kind), where)
-    values: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(kind)} | dict(fields)
-    stages = {name: len(values[name]) for name in _BY_STAGE if isinstance(values.get(name), tuple | list)}
-    if len(set(stages.values())) > 1:
-        told = " and ".join(f"{name} of {count} stages" for name, count in stages.items())
-        raise InputError(f"{where} has a model with {told}; they must be as many")
 
 
 def fit(fields: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> None:
