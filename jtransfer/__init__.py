@@ -8,7 +8,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jtransfer import data, generate, metrics, modalities, models, objectives, tasks, weights
+    from jtransfer import data, generate, metrics, modalities, models, objectives, peft, tasks, weights
     from jtransfer.core import rules, sharding
     from jtransfer.modalities.text import tokenizers
     from jtransfer.runs import config
@@ -24,6 +24,7 @@ _PIECES = {
     "models": "models",
     "objectives": "objectives",
     "optim": "training.optim",
+    "peft": "peft",
     "rules": "core.rules",
     "sharding": "core.sharding",
     "state": "training.state",
@@ -43,6 +44,7 @@ __all__ = [
     "models",
     "objectives",
     "optim",
+    "peft",
     "rules",
     "sharding",
     "state",

@@ -172,10 +172,10 @@ def test_a_collection_enters_its_interceptor(names, scan, registered):
     assert_near(without, by_hand(variables, x))
 
 
-def test_a_collection_without_an_interceptor_changes_nothing():
+def test_adapters_of_no_known_method_are_refused():
     model, variables, x = chain()
-    found, _ = forward.apply(model, {**variables, "adapters": adapters_of(("head",))}, x, outputs=model.stages)
-    assert_near(found, by_hand(variables, x))
+    with pytest.raises(InputError, match="adapters/head/dense/a belongs to no known adapter; known are lora"):
+        forward.apply(model, {**variables, "adapters": adapters_of(("head",))}, x, outputs=model.stages)
 
 
 def test_the_interceptor_is_left_with_the_call(registered):

@@ -20,6 +20,7 @@ from jtransfer.core.errors import InputError, nearest
 Rule = tuple[str, Any] | list[Any]  # a list where it is read from JSON
 Table = Sequence[Rule]
 OWN = frozenset({"params", "batch_stats"})
+FIXED = re.compile(r"adapters/(.*/)?fixed/.*")  # of adapters, what is never trained: scales, random bases
 COLLECTIONS = OWN | {"adapters", "aux", "initial"}
 
 
@@ -99,7 +100,11 @@ def trainable(spec: str | int | Table, tree: trees.Tree, stages: Sequence[str]) 
         spec = [(spec, True), (".*", False)]
     if "aux" in tree and set(tree) <= COLLECTIONS and not any(str(rule[0]).startswith("aux/") for rule in spec):
         spec = [("aux/.*", True), *spec]
-    return match(spec, tree, name="trainable")
+    return _without_fixed(match(spec, tree, name="trainable"))
+
+
+def _without_fixed(mask: dict) -> dict:
+    return trees.map_with_path(lambda path, moves: moves and not FIXED.fullmatch(path), mask)
 
 
 def last_stages(k: int, tree: trees.Tree, stages: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
@@ -14,17 +15,20 @@ from jtransfer.evaluators.gather import gather
 
 
 def first_trained(trainable: trees.Tree, stages: Sequence[str]) -> str:
-    """Returns the name of the first stage with a trained parameter; all stages before it are the frozen prefix.
+    """Returns the name of the first stage that is trained; all stages before it are the frozen prefix.
 
     Args:
-      trainable: A tree of bools over the parameters: whether each is trained.
+      trainable: A tree of bools over the parameters, or over collections of variables: whether each is trained. An
+        adapter belongs to the stage that it adapts.
       stages: The names of the stages of the model, in order.
 
     Raises:
       InputError: Nothing is frozen before that stage, so that there is nothing to compute once.
     """
-    moving = {path.split("/")[0] for path, moves in trees.flatten(trainable).items() if moves}
-    owners = [stage for stage in stages if stage in trainable]
+    parts = rules.by_collection(trainable)
+    of_model = [trees.flatten(parts[name]).items() for name in ("params", "adapters") if name in parts]
+    moving = {path.split("/")[0] for leaves in of_model for path, moves in leaves if moves}
+    owners = [stage for stage in stages if stage in parts["params"]]
     first = next((stage for stage in stages if stage in moving), None)
     if first is None or first == owners[0]:
         raise InputError(f"cache: no stage is frozen before {first!r}, the first that is trained; set cache=False")

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.layers.frozen import freeze
 
@@ -16,9 +17,9 @@ OUTPUT = "head"  # the name of what a model returns
 TRAIN = {"train": False, "training": False, "is_training": False, "deterministic": True}  # → off
 Interceptor = Callable[[Any], contextlib.AbstractContextManager]
 
-INTERCEPTORS: dict[str, Interceptor] = {}
-"""Collection of variables → `enter(variables of the collection)`, a context in which the model is run. Adapters are
-such a collection: what they add to a module's output is told by their variables alone."""
+INTERCEPTORS: dict[str, Interceptor | str] = {"adapters": "jtransfer.peft:enter"}
+"""Collection of variables → `enter(variables of the collection)`, or its address; a context in which the model is run.
+Adapters are such a collection: what they add to a module's output is told by their variables alone."""
 
 
 def stages(model: nn.Module) -> tuple[str, ...]:
@@ -65,7 +66,8 @@ def apply(
         if is_frozen is not None:
             stack.enter_context(freeze(is_frozen))
         for name in INTERCEPTORS.keys() & variables.keys():
-            stack.enter_context(INTERCEPTORS[name](variables[name]))
+            enter = INTERCEPTORS[name]
+            stack.enter_context((registry.load(enter) if isinstance(enter, str) else enter)(variables[name]))
         changes = list(mutable) + ["intermediates"] * bool(asked)
         returned = model.apply(
             variables,

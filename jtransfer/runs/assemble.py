@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jtransfer import data, objectives
+from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
@@ -113,13 +113,22 @@ def initial_variables(run: Run) -> dict:
 
 
 def with_auxiliary(run: Run, variables: dict) -> dict:
-    """The variables with those of auxiliary modules, drawn anew, and what the objective needs to keep. Pure."""
+    """The variables with those of adapters and auxiliary modules, drawn anew, and what the objective needs to keep.
+    Pure."""
     key = jax.random.fold_in(jax.random.key(run.config.seed), 1)
+    variables = {**variables, **_adapters(run, variables, jax.random.fold_in(key, 1 << 20))}
     auxiliary = _auxiliary(run, variables, key)
     kept = {}
     if run.phases and "initial" in objective(run).needs:
         kept = {states.INITIAL: jax.tree.map(jnp.copy, variables["params"])}
     return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
+
+
+def _adapters(run: Run, variables: dict, key: jax.Array) -> dict:
+    if not run.config.adapters:
+        return {}
+    sites = peft.sites(run.model, variables, run.sample)
+    return {"adapters": peft.init(key, run.config.adapters, sites, variables["params"])}
 
 
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:

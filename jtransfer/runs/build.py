@@ -106,9 +106,9 @@ def described(config: Any, init: weights.Source, target: Stream) -> Any:
 
 
 def trained_shapes(run: Run) -> dict:
-    """The shapes of the variables that may be trained: parameters, and those of auxiliary modules."""
+    """The shapes of the variables that may be trained: parameters, adapters, and those of auxiliary modules."""
     shapes = jax.eval_shape(lambda: assemble.with_auxiliary(run, assemble.initial_variables(run)))
-    return {name: shapes[name] for name in ("params", "aux") if name in shapes}
+    return {name: shapes[name] for name in ("params", "adapters", "aux") if name in shapes}
 
 
 def _shares(config: Any, streams: Mapping[str, Stream]) -> dict[str, float]:
@@ -127,7 +127,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
     for number, phase in enumerate(run.phases):
         assemble.optimizer(run, number, variables)
         batches.sizes(run, phase.optim["accumulate"])
-        start = prefix.first_trained(phase.trainable["params"], stages) if phase.cache else None
+        start = prefix.first_trained(phase.trainable, stages) if phase.cache else None
         _check_features(objective, stages, start, phase.name)
         for stream in run.streams.values():
             assemble.mixer(config, stream, run.model, phase)

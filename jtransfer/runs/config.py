@@ -15,7 +15,8 @@ VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions 
 
 PHASE = {
     "name": "finetune",
-    "trainable": ".*",  # a regular expression over parameter paths; or k, the last k stages; or a table of bools
+    "trainable": "",  # a regular expression over parameter paths; or k, the last k stages; or a table of bools; "" is
+    # everything, or with `adapters` these and the head
     "steps": 0,  # either steps
     "epochs": 0.0,  # or epochs
     "cache": False,  # compute the frozen prefix once, on inputs without random augmentation
@@ -63,6 +64,7 @@ BOUNDS = {  # of fields: at least the first, below the second
     "early_stop.patience": (0, None),
 }
 
+ADAPTED = "(adapters|head)/.*"  # what a phase trains where it does not say it, and there are adapters
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
 FREE = frozenset(("fields", "kwargs", "mesh", "streams"))  # sections that may have any key
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
@@ -95,6 +97,8 @@ def default() -> ConfigDict:
     config.model.name = "resnet18"  # "" is what `init` is of; or an address. What its own files say counts as well
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.fields = ConfigDict()  # any other field, as image_size: 224, or (224, 448); they win over its files
+
+    config.adapters = ()  # rows (pattern, method, fields), as (".*/(query|value)/kernel", "lora", {"rank": 8})
 
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
@@ -185,6 +189,7 @@ def complete(config: Mapping[str, Any]) -> Any:
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
     filling.check_bounds(full, BOUNDS)
     for p in full.phases:
+        p.trainable = p.trainable if p.trainable != "" else ADAPTED if full.adapters else ".*"
         _check_phase(p, full)
     for split in ("train", "test"):
         if not full.data[split]:

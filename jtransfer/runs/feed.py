@@ -133,7 +133,7 @@ def of_phase(run: Run, phase: Phase, state: TrainState) -> Feed:
     """The feed of a phase; with `cache`, the frozen prefix is run here, once over each split of each stream."""
     if not phase.cache:
         return Feed(run, phase)
-    stage = prefix.first_trained(phase.trainable["params"], forward.stages(run.model))
+    stage = prefix.first_trained(phase.trainable, forward.stages(run.model))
     variables = state.variables()
     cached = {name: _extracted(run, name, stage, variables) for name in run.streams}
     return Feed(run, phase, stage, cached)

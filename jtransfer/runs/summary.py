@@ -85,4 +85,6 @@ def _group(path: str) -> str:
     keys = path.split("/")
     if keys[0] == "aux":
         return "/".join(keys[:3])
+    if keys[0] == "adapters":
+        return "/".join(keys[:2])
     return "/".join(keys[:2]) if len(keys) > 2 and keys[1].startswith("block") else keys[0]

@@ -53,7 +53,8 @@ def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
         of modules whose parameters are all frozen are frozen, and so is "initial".
     """
     mask = rules.by_collection(trainable)
-    mask |= {name: jax.tree.map(lambda _: True, variables[name]) for name in TRAINED if name in variables.keys() - mask}
+    more = {name: variables[name] for name in TRAINED if name in variables.keys() - mask}
+    mask |= trees.map_with_path(lambda path, _: not rules.FIXED.fullmatch(path), more)
     moving, frozen = trees.partition({name: variables[name] for name in mask}, mask)
     is_frozen = frozen_modules(mask["params"])
     rest = {name: tree for name, tree in variables.items() if name not in mask}
