@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jtransfer.layers import Attention, PostNorm
-from jtransfer.layers.attention import attend
+from jtransfer.layers.attend import attend
 from jtransfer.layers.frozen import freeze
 from jtransfer.layers.rotary import frequencies, rotate
 

@@ -1,8 +1,4 @@
-"""Multi-head attention.
-
-On accelerators it is `jax.nn.dot_product_attention`, which takes fused kernels where there are any. On a CPU there are
-none, and a softmax that is written here keeps less for the gradient.
-"""
+"""Multi-head attention as a module."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +6,12 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError
-from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.attend import Bias, Mask, attend
 from jtransfer.layers.types import Array, DType, Size
 
-Mask = Bool[Array, "#b #h #q m"]
-Bias = Float[Array, "#b #h q m"]
 Rotate = Callable[[Float[Array, "b n h d"], Int[Array, "#b n"]], Float[Array, "b n h d"]]
 
 
@@ -49,6 +43,7 @@ class Attention(nn.Module):
       window: With `causal`, a position attends to the last `window` positions only, itself included.
       softcap: Logits stay within ±softcap, by softcap · tanh(logits / softcap). None means no bound.
       query_init: The initialiser of the query's kernel; None means `kernel_init`.
+      attention_fn: What computes the attention of queries to keys and values, called as `attend` is.
 
     References:
       Vaswani et al., Attention Is All You Need, arXiv:1706.03762, 2017.
@@ -69,6 +64,7 @@ class Attention(nn.Module):
     window: int | None = None
     softcap: float | None = None
     query_init: Callable | None = None
+    attention_fn: Callable[..., Array] = attend
 
     @nn.compact
     def __call__(
@@ -123,7 +119,8 @@ class Attention(nn.Module):
                 k, v, first = self._append(k, v)
         causal = _causal(q.shape[1], k.shape[1], first, self.window) if self.causal else None
         drop = partial(nn.Dropout(self.dropout), deterministic=False) if train and self.dropout else None
-        y = attend(q, k, v, mask=_both(mask, causal), bias=bias, scale=self.scale, softcap=self.softcap, drop=drop)
+        how = {"scale": self.scale, "softcap": self.softcap, "drop": drop}
+        y = self.attention_fn(q, k, v, mask=_both(mask, causal), bias=bias, **how)
         use_bias = self.use_bias if self.out_bias is None else self.out_bias
         out = nn.Dense(x.shape[-1], use_bias, self.dtype, kernel_init=self.kernel_init, name="out")
         return out(y.reshape(*x.shape[:-1], -1))
@@ -149,59 +146,6 @@ class Attention(nn.Module):
             values.value = jax.lax.dynamic_update_slice_in_dim(values.value, v, first, axis=1)
             place.value = first + k.shape[1]
         return keys.value, values.value, first
-
-
-def attend(
-    q: Float[Array, "b n h d"],
-    k: Float[Array, "b m g d"],
-    v: Float[Array, "b m g d"],
-    *,
-    mask: Mask | None = None,
-    bias: Bias | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
-    drop: Callable[[Float[Array, "b h n m"]], Float[Array, "b h n m"]] | None = None,
-) -> Float[Array, "b n h d"]:
-    """Computes softmax(q·kᵀ·scale + bias)·v for each head.
-
-    Args:
-      q: Queries.
-      k: Keys of g heads; g divides h, and consecutive query heads share one.
-      v: Values, likewise.
-      mask: False where a query must not attend to a key.
-      bias: Added to the logits.
-      scale: The factor of q·kᵀ; None means d^-1/2.
-      softcap: Bounds q·kᵀ·scale by softcap · tanh(… / softcap); fused kernels can't do that.
-      drop: Changes the attention weights, for dropout; fused kernels can't do that either.
-    """
-    shared = q.shape[2] != k.shape[2]
-    if drop is None and softcap is None and (shared or not dispatch.on_cpu()):
-        return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
-    k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
-    logits = logits * (q.shape[-1] ** -0.5 if scale is None else scale)
-    logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
-    logits = logits if bias is None else logits + bias
-    logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)
-    weights = _softmax(logits)
-    return jnp.einsum("bhnm,bmhd->bnhd", (weights if drop is None else drop(weights)).astype(v.dtype), v)
-
-
-@jax.custom_jvp
-def _softmax(x: Float[Array, "... m"]) -> Float[Array, "... m"]:
-    """The softmax, as the exponential of its logarithm.
-
-    Where XLA's CPU compiler sees a quotient, it keeps the exponentials for the gradient beside the result.
-    """
-    shifted = x - x.max(axis=-1, keepdims=True)
-    return jnp.exp(shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
-@_softmax.defjvp
-def _softmax_jvp(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    y = _softmax(x)
-    return y, y * (dx - (y * dx).sum(axis=-1, keepdims=True))
 
 
 def _causal(queries: Size, keys: Size, first: int | Int[Array, ""], window: int | None = None) -> Mask:

@@ -3,7 +3,7 @@
 import inspect
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +57,9 @@ def plan(rows: Sequence[Row], sites: Mapping[str, Site]) -> list[Adapter]:
         for site in matched:
             _check(site, name, method, pattern)
             found.setdefault((site.path, slot), Adapter(site, slot, method, fields))
+            for partner in _partners(method, site, sites):
+                begun = found.setdefault((partner.path, slot), Adapter(partner, slot, method, fields))
+                _check_alike(begun, fields, name)
     return list(found.values())
 
 
@@ -77,7 +80,7 @@ def init(key: jax.Array, rows: Sequence[Row], sites: Mapping[str, Site], params:
     for adapter in plan(rows, sites):
         path = f"{adapter.site.path}/{adapter.slot}"
         own_key = jax.random.fold_in(key, zlib.crc32(path.encode()))
-        own = _begin(adapter, own_key, _own_params(params, adapter.site.path))
+        own = _begin(adapter, own_key, _own_params(params, adapter.site))
         made |= {f"{path}/{name}": leaf for name, leaf in trees.flatten(own).items()}
     return trees.unflatten(made)
 
@@ -88,25 +91,23 @@ def _begin(adapter: Adapter, key: jax.Array, params: dict[str, Any]) -> dict[str
     def begin(key, params):
         return adapter.method.init(key, site, params, **fields)
 
-    more = params[site.leaf].ndim - len(site.shape) if site.leaf else 0
-    if not more:
+    if not site.stack:
         return begin(key, params)
-    layers = params[site.leaf].shape[:more]
-    for count in reversed(layers):
+    for count in reversed(site.stack):
         begin = _of_each(begin, count)
     own = begin(key, params)
-    return {**own, FIXED: {**own.get(FIXED, {}), STACKED: jax.numpy.zeros(layers)}}
+    return own and {**own, FIXED: {**own.get(FIXED, {}), STACKED: jax.numpy.zeros(site.stack)}}
 
 
 def _of_each(begin, count: int):
     return lambda key, params: jax.vmap(begin)(jax.random.split(key, count), params)
 
 
-def _own_params(params: trees.Tree, path: str) -> dict[str, Any]:
+def _own_params(params: trees.Tree, site: Site) -> dict[str, Any]:
     node: Any = params
-    for key in path.split("/"):
+    for key in site.path.split("/"):
         node = node.get(key, {})
-    return {name: leaf for name, leaf in node.items() if not isinstance(leaf, Mapping)}
+    return {name: leaf for name, leaf in node.items() if not site.leaf or not isinstance(leaf, Mapping)}
 
 
 def _row(row: Any) -> tuple[re.Pattern, str, dict[str, Any]]:
@@ -137,6 +138,18 @@ def _matched(pattern: re.Pattern, sites: Mapping[str, Site]) -> Iterator[Site]:
 def _check(site: Site, name: str, method: Method, pattern: re.Pattern) -> None:
     if why := method.serves(site):
         raise InputError(f"adapters: {name!r} can't adapt {site.path} ({pattern.pattern!r}): {why}")
+
+
+def _partners(method: Method, site: Site, sites: Mapping[str, Site]) -> Iterable[Site]:
+    return () if method.partners is None else method.partners(site, sites)
+
+
+def _check_alike(partner: Adapter, fields: Mapping[str, Any], name: str) -> None:
+    if partner.fields != fields:
+        raise InputError(
+            f"adapters: {name!r} needs the same fields in all modules that share {partner.site.path}: there are "
+            f"{partner.fields} and {dict(fields)}"
+        )
 
 
 def _near(pattern: re.Pattern, sites: Mapping[str, Site]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from jtransfer.peft import slots
+from jtransfer.peft import sites, slots
 
 COLLECTION = "adapters"
 
@@ -21,13 +21,15 @@ def enter(adapters: Mapping[str, Any]) -> contextlib.AbstractContextManager:
     Args:
       adapters: the collection; which adapters there are is read from its paths.
     """
-    names = sorted({slot for _, slot, _ in slots.split(adapters)})
+    found: dict[str, list[str]] = {}
+    for path, slot, _ in sorted(slots.split(adapters), key=lambda adapter: adapter[1]):
+        found.setdefault(path, []).append(slot)
 
     def interceptor(call, args, kwargs, context):
         module = context.module
         if context.method_name == "__call__" and module.scope is not None:
-            for slot in names:
-                if module.has_variable(COLLECTION, slot):
+            for slot in found.get("/".join(module.path), ()):
+                if module.has_variable(COLLECTION, slot) and sites.holds(module):
                     own = module.get_variable(COLLECTION, slot)
                     call = functools.partial(slots.method_of(slot).apply, module, own, call)
         return call(*args, **kwargs)

@@ -1,6 +1,7 @@
 """What an adapter is: the contract of every method, and what is known of the module that it adapts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 FIXED = "fixed"  # what an adapter holds below this key is never trained: scales, rates, random bases
@@ -20,6 +21,9 @@ class Site(NamedTuple):
       bias: whether it has a bias.
       x, y: shapes and dtypes of its first argument and of what it returns (pytrees of `jax.ShapeDtypeStruct`).
       tied: whether the kernel is used in another way as well, as an embedding that also gives the logits.
+      stack: the leading axes that scans over layers add to all arrays of the module.
+      fields: of the module, by name, without submodules.
+      children: the modules directly inside of it, in the order of the calls.
     """
 
     path: str
@@ -33,6 +37,9 @@ class Site(NamedTuple):
     x: Any
     y: Any
     tied: bool = False
+    stack: tuple[int, ...] = ()
+    fields: Mapping[str, Any] = MappingProxyType({})
+    children: tuple["Site", ...] = ()
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -50,14 +57,18 @@ class Method(NamedTuple):
 
     Attributes:
       init: `init(key, site, params, **fields) -> own`, the arrays that the adapter of one module begins with, a nested
-        dict. `params` are the module's own parameters, such as `{"kernel": …, "bias": …}`. What lies below the key
-        "fixed" is not trained. The keyword-only arguments are the fields of the method.
+        dict. `params` are the module's own parameters, such as `{"kernel": …, "bias": …}`; of a "module" also those of
+        the modules inside of it. What lies below the key "fixed" is not trained. The keyword-only arguments are the
+        fields of the method.
       apply: `apply(module, own, call, x, *args, **kwargs) -> y`, what the adapted module returns; `call` is the module
         without this adapter. `module` is bound, and its parameters can be read.
       serves: `serves(site) -> str`, why a module can't be adapted so, or "".
       merge: `merge(own, params) -> params`, parameters with which the module alone computes what it does with the
         adapter; None where there are none.
       unmerge: the inverse of `merge`, where there is one.
+      partners: `partners(site, sites) -> further sites` that the adapter of one module has a part in, such as the
+        module at which prompts are taken out again; None where there are none. `init` is called for each of them, and
+        those for which it returns nothing are left out.
     """
 
     init: Callable[..., dict[str, Any]]
@@ -65,6 +76,7 @@ class Method(NamedTuple):
     serves: Callable[[Site], str]
     merge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
     unmerge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
+    partners: Callable[[Site, Mapping[str, Site]], Iterable[Site]] | None = None
 
 
 def linear(site: Site) -> str:

@@ -1,12 +1,14 @@
 """Which modules of a model can be adapted: found by tracing the model once, whatever it is made of."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from jtransfer import layers
+from jtransfer.core import tree as trees
 from jtransfer.models import forward
 from jtransfer.peft.method import Site
 
@@ -23,13 +25,15 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
     """
     found: dict[str, Site] = {}
     others: set[str] = set()  # modules of which another method than __call__ was called
+    inside: dict[str, int] = {}  # the number of axes of parameters, as a module sees them
 
     def record(call, args, kwargs, context):
         y, module = call(*args, **kwargs), context.module
         if module.scope is None:
             return y
         path = "/".join(module.path)
-        if context.method_name == "__call__" and path and (args or kwargs):
+        inside.update({f"{path}/{name}".lstrip("/"): leaf.ndim for name, leaf in _own(module)})
+        if context.method_name == "__call__" and path and (args or kwargs) and holds(module):
             given = args[0] if args else next(iter(kwargs.values()))
             found.setdefault(path, _site(path, module, given, y))
         elif context.method_name == "attend":
@@ -38,7 +42,55 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
 
     with nn.intercept_methods(record):
         jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], dict(variables), x)
-    return {path: site._replace(tied=path in others) for path, site in found.items()}
+    stacks = _stacks(variables.get("params", {}), inside)
+    children = {path: tuple(s for p, s in found.items() if p.rpartition("/")[0] == path) for path in found}
+    return {
+        path: site._replace(tied=path in others, stack=_nearest(stacks, path), children=children[path])
+        for path, site in found.items()
+    }
+
+
+def holds(module: nn.Module) -> bool:
+    """Returns whether the adapters at a module's path are its own, and not those of one that shares its scope.
+
+    Of modules that share a scope (`nn.share_scope`), it is the layer that has the kernel; or else the outermost.
+
+    Args:
+      module: a bound module.
+    """
+    if _kind(module)[1]:
+        return True
+    parent = module.parent
+    shares = isinstance(parent, nn.Module) and parent.scope is not None and parent.path == module.path
+    return not shares and not any(_kind(inner)[1] for inner in _sharing(module))
+
+
+def _sharing(module: nn.Module) -> Iterator[nn.Module]:
+    for inner in vars(module).values():
+        if isinstance(inner, nn.Module) and inner.scope is module.scope:
+            yield inner
+            yield from _sharing(inner)
+
+
+def _own(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    params = module.variables.get("params", {})
+    return ((name, leaf) for name, leaf in params.items() if not isinstance(leaf, Mapping))
+
+
+def _stacks(params: trees.Tree, inside: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """The leading axes that scans add to the parameters of modules, by the paths of the modules."""
+    shapes = ((path, leaf.shape) for path, leaf in trees.flatten(params).items() if path in inside)
+    return {path.rpartition("/")[0]: tuple(shape[: len(shape) - inside[path]]) for path, shape in shapes}
+
+
+def _nearest(stacks: Mapping[str, tuple[int, ...]], path: str) -> tuple[int, ...]:
+    """Those of a module; of one without parameters, those of all parameters inside of it, or of the module around."""
+    if path in stacks:
+        return stacks[path]
+    below = [stack for name, stack in stacks.items() if name.startswith(f"{path}/")]
+    if below:
+        return min(below, key=len)
+    return _nearest(stacks, path.rpartition("/")[0]) if path else ()
 
 
 def _site(path: str, module: nn.Module, x: Any, y: Any) -> Site:
@@ -58,7 +110,13 @@ def _site(path: str, module: nn.Module, x: Any, y: Any) -> Site:
         bias=module.has_variable("params", "bias"),
         x=jax.tree.map(_shape, x),
         y=jax.tree.map(_shape, y),
+        fields=_fields(module),
     )
+
+
+def _fields(module: nn.Module) -> dict[str, Any]:
+    named = {field.name: getattr(module, field.name, None) for field in dataclasses.fields(module)}
+    return {k: v for k, v in named.items() if k not in ("parent", "name") and not isinstance(v, nn.Module)}
 
 
 def _shape(leaf: Any) -> Any:
