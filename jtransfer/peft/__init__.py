@@ -10,6 +10,7 @@ The state of an adapter is a tree of arrays, keyed by the paths of the modules t
 it.
 """
 
+from jtransfer.peft.fusion import fuse
 from jtransfer.peft.init import init, plan
 from jtransfer.peft.interceptor import enter
 from jtransfer.peft.merging import merge, unmerge
@@ -17,4 +18,4 @@ from jtransfer.peft.method import FIXED, Method, Site, linear
 from jtransfer.peft.sites import find as sites
 from jtransfer.peft.slots import METHODS
 
-__all__ = ["FIXED", "METHODS", "Method", "Site", "enter", "init", "linear", "merge", "plan", "sites", "unmerge"]
+__all__ = ["FIXED", "METHODS", "Method", "Site", "enter", "fuse", "init", "linear", "merge", "plan", "sites", "unmerge"]

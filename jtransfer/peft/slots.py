@@ -16,6 +16,13 @@ METHODS = Registry(
     "adapter",
     {
         "lora": "jtransfer.peft.lora:METHOD",
+        "bottleneck": "jtransfer.peft.bottleneck:METHOD",
+        "parallel": "jtransfer.peft.parallel:METHOD",
+        "fusion": "jtransfer.peft.fusion:METHOD",
+        "prompt": "jtransfer.peft.prompt:METHOD",
+        "visual_prompt": "jtransfer.peft.visual_prompt:METHOD",
+        "prefix": "jtransfer.peft.prefix:METHOD",
+        "reft": "jtransfer.peft.reft:METHOD",
     },
 )
 _BROUGHT: dict[str, str] = {}  # what the addresses of methods end with → the address
