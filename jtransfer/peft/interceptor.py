@@ -2,34 +2,51 @@
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 
 from jtransfer.peft import slots
-
-COLLECTION = "adapters"
+from jtransfer.peft.sites import COLLECTION
 
 
 def enter(adapters: Mapping[str, Any]) -> contextlib.AbstractContextManager:
     """Returns the context in which a model that is applied to variables with the collection "adapters" is adapted.
 
     Each module takes its own adapters from its variables, so that they pass through `jax.checkpoint` and through
-    `nn.scan` with `variable_axes={"params": 0, "adapters": 0}` as parameters do.
+    `nn.scan` with `variable_axes={"params": 0, "adapters": 0}` as parameters do. Within a transform that does not pass
+    the collection on, a module takes those of its path.
 
     Args:
       adapters: the collection; which adapters there are is read from its paths.
     """
-    names = sorted({slot for _, slot, _ in slots.split(adapters)})
+    known = {(path, slot): own for path, slot, own in slots.split(adapters)}
+    names = sorted({slot for _, slot in known})
 
     def interceptor(call, args, kwargs, context):
         module = context.module
         if context.method_name == "__call__" and module.scope is not None:
             for slot in names:
-                if module.has_variable(COLLECTION, slot):
-                    own = module.get_variable(COLLECTION, slot)
+                own = _own(module, slot, known)
+                if own is not None:
                     call = functools.partial(slots.method_of(slot).apply, module, own, call)
+                    args, kwargs = _positional(module, args, kwargs)
         return call(*args, **kwargs)
 
     return nn.intercept_methods(interceptor)
+
+
+def _own(module: nn.Module, slot: str, known: Mapping[tuple[str, str], Any]) -> Any:
+    if module.has_variable(COLLECTION, slot):
+        return module.get_variable(COLLECTION, slot)
+    return None if COLLECTION in module.variables else known.get(("/".join(module.path), slot))
+
+
+def _positional(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The arguments of a call with the first one by position."""
+    first = next(iter(inspect.signature(module.__call__).parameters))
+    if args or first not in kwargs:
+        return args, kwargs
+    return (kwargs[first],), {name: value for name, value in kwargs.items() if name != first}

@@ -20,6 +20,8 @@ class Site(NamedTuple):
       bias: whether it has a bias.
       x, y: shapes and dtypes of its first argument and of what it returns (pytrees of `jax.ShapeDtypeStruct`).
       tied: whether the kernel is used in another way as well, as an embedding that also gives the logits.
+      unfit: why the kernel of a "module" whose class has one can't be adapted; "" for all others.
+      reached: whether adapters of it would reach it: a scan passes those collections on that it is told to.
     """
 
     path: str
@@ -33,6 +35,8 @@ class Site(NamedTuple):
     x: Any
     y: Any
     tied: bool = False
+    unfit: str = ""
+    reached: bool = True
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -58,6 +62,14 @@ class Method(NamedTuple):
       merge: `merge(own, params) -> params`, parameters with which the module alone computes what it does with the
         adapter; None where there are none.
       unmerge: the inverse of `merge`, where there is one.
+      of_base: whether `merge` must be given the parameters of the model itself. What it makes of them is then a change
+        that adds up with those of other adapters; otherwise it is given what the adapters before made of them.
+      delta: `delta(own) -> change`, where all that `merge` does is to add it to the kernel.
+      scale: `scale(own, factor) -> own`, the adapter with a multiple of the change, where there is one.
+      pad: `pad(own, rank) -> own`, the adapter with arrays of a greater rank and the same change, where there is one.
+      optimizer: `optimizer(transform, rows, total_steps) -> transform`, where the method changes how the adapters are
+        trained: what the optimizer of a phase becomes, over the tree of what is trained. `rows` are the fields of each
+        row of the method, those that are not given included; `total_steps` are those of all phases that train adapters.
     """
 
     init: Callable[..., dict[str, Any]]
@@ -65,10 +77,15 @@ class Method(NamedTuple):
     serves: Callable[[Site], str]
     merge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
     unmerge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
+    of_base: bool = False
+    delta: Callable[[Mapping[str, Any]], Any] | None = None
+    scale: Callable[[Mapping[str, Any], Any], dict[str, Any]] | None = None
+    pad: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
+    optimizer: Callable[[Any, list[dict[str, Any]], int], Any] | None = None
 
 
 def linear(site: Site) -> str:
     """Why a method for layers that are linear in a kernel can't serve a module, or ""."""
     if not site.leaf:
-        return f"it is a {site.name}, and has no kernel"
+        return site.unfit or f"it is a {site.name}, which is not known to be linear in a kernel"
     return "its embeddings are also the head's kernel, which would not be adapted; untie them" if site.tied else ""

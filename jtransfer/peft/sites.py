@@ -1,4 +1,4 @@
-"""Which modules of a model can be adapted: found by tracing the model once, whatever it is made of."""
+"""Which modules of a model can be adapted: found by tracing the model, whatever it is made of."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,21 @@ import flax.linen as nn
 import jax
 
 from jtransfer import layers
+from jtransfer.core.errors import InputError
 from jtransfer.models import forward
+from jtransfer.peft import layer
 from jtransfer.peft.method import Site
 
-_CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, layers.Conv)
+_LINEAR = {  # class → (kind, name of the kernel)
+    nn.Dense: ("dense", "kernel"),
+    nn.DenseGeneral: ("dense", "kernel"),
+    nn.Einsum: ("dense", "kernel"),
+    nn.Conv: ("conv", "kernel"),
+    nn.ConvTranspose: ("conv", "kernel"),
+    layers.Conv: ("conv", "kernel"),
+    nn.Embed: ("embed", "embedding"),
+}
+COLLECTION = "adapters"
 
 
 def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Site]:
@@ -30,34 +41,45 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
             return y
         path = "/".join(module.path)
         if context.method_name == "__call__" and path and (args or kwargs):
-            given = args[0] if args else next(iter(kwargs.values()))
-            found.setdefault(path, _site(path, module, given, y))
+            site = _site(path, module, [*args, *kwargs.values()], y)
+            found.setdefault(path, site._replace(reached=_reached(module, variables.get("params", {}))))
         elif context.method_name == "attend":
             others.add(path)
         return y
 
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], dict(variables), x)
+        empty = {**variables, COLLECTION: _without_leaves(variables.get("params", {}))}
+        jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], empty, x)
     return {path: site._replace(tied=path in others) for path, site in found.items()}
 
 
-def _site(path: str, module: nn.Module, x: Any, y: Any) -> Site:
-    kind, leaf, groups = _kind(module)
-    kernel = module.get_variable("params", leaf) if leaf and module.has_variable("params", leaf) else None
-    if kernel is None:
-        kind, leaf, groups = "module", "", 1
-    shape = () if kernel is None else tuple(kernel.shape)
+def _without_leaves(tree: Any) -> dict[str, Any]:
+    return {name: _without_leaves(node) for name, node in tree.items() if isinstance(node, Mapping)}
+
+
+def _reached(module: nn.Module, params: Any) -> bool:
+    """Whether adapters of a module reach it: the collection does, or there is one for all that runs the module."""
+    inside = module.variables.get("params", {})
+    for key in module.path:
+        params = params.get(key, {})
+    return COLLECTION in module.variables or jax.tree.map(_shape, params) == jax.tree.map(_shape, inside)
+
+
+def _site(path: str, module: nn.Module, given: list[Any], y: Any) -> Site:
+    kind, leaf, unfit = _kind(module, given)
+    shape = tuple(module.get_variable("params", leaf).shape) if leaf else ()
     return Site(
         path=path,
         kind=kind,
         name=type(module).__name__,
         leaf=leaf,
         shape=shape,
-        contracted=_contracted(module, len(shape)),
-        groups=groups,
+        contracted=layer.contracted(module, len(shape), given[1:]) if leaf else 0,
+        groups=layer.groups(module) if kind == "conv" else 1,
         bias=module.has_variable("params", "bias"),
-        x=jax.tree.map(_shape, x),
+        x=jax.tree.map(_shape, given[0]),
         y=jax.tree.map(_shape, y),
+        unfit=unfit,
     )
 
 
@@ -65,18 +87,29 @@ def _shape(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf
 
 
-def _kind(module: nn.Module) -> tuple[str, str, int]:
-    """(kind, name of the kernel, groups) by the module's class."""
-    if isinstance(module, nn.Dense) or (isinstance(module, nn.DenseGeneral) and not module.batch_dims):
-        return "dense", "kernel", 1
-    if isinstance(module, nn.Embed):
-        return "embed", "embedding", 1
-    if isinstance(module, _CONVOLUTIONS) and not getattr(module, "transpose_kernel", False):
-        return "conv", "kernel", getattr(module, "groups", getattr(module, "feature_group_count", 1))
-    return "module", "", 1
+def _kind(module: nn.Module, given: list[Any]) -> tuple[str, str, str]:
+    """(kind, name of the kernel, why its kernel can't be adapted) by the module's class."""
+    base = next((known for known in _LINEAR if isinstance(module, known)), None)
+    if base is None:
+        return "module", "", ""
+    kind, leaf = _LINEAR[base]
+    unfit = _unfit(module, base, leaf, given)
+    return ("module", "", unfit) if unfit else (kind, leaf, "")
 
 
-def _contracted(module: nn.Module, axes: int) -> int:
-    if isinstance(module, nn.DenseGeneral):
-        return len(module.axis) if isinstance(module.axis, tuple | list) else 1
-    return axes - 1 if isinstance(module, _CONVOLUTIONS) else min(axes, 1)
+def _unfit(module: nn.Module, base: type, leaf: str, given: list[Any]) -> str:
+    kind = type(module)
+    if any(getattr(kind, name) is not getattr(base, name) for name in ("__call__", "param")):
+        return f"{kind.__name__} computes something else than nn.{base.__name__}, which may not be linear in its kernel"
+    if not module.has_variable("params", leaf):
+        return f"its {leaf} is not among the parameters"
+    if getattr(module, "batch_dims", ()):
+        return "with batch_dims, its kernel is not one matrix"
+    if getattr(module, "transpose_kernel", False):
+        return "with transpose_kernel=True, the axes of its output are not the last ones of its kernel"
+    if isinstance(module, nn.Einsum):
+        try:
+            layer.contracted(module, 0, given[1:])
+        except InputError as error:
+            return str(error)
+    return ""

@@ -15,7 +15,11 @@ from jtransfer.peft.method import Method
 METHODS = Registry(
     "adapter",
     {
+        "adalora": "jtransfer.peft.adalora:METHOD",
+        "delta": "jtransfer.peft.delta:METHOD",
+        "dora": "jtransfer.peft.dora:METHOD",
         "lora": "jtransfer.peft.lora:METHOD",
+        "lora_fa": "jtransfer.peft.lora_fa:METHOD",
     },
 )
 _BROUGHT: dict[str, str] = {}  # what the addresses of methods end with → the address
