@@ -17,7 +17,13 @@ TARGET = "target"  # the stream of `config.data`
 FEATURES = "features:"
 Metrics = Mapping[str, jax.Array | Mean]
 
-TERMS = Registry("objective term", {"task": "jtransfer.objectives.task:task"})
+TERMS = Registry(
+    "objective term",
+    {
+        "task": "jtransfer.objectives.task:task",
+        "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
+    },
+)
 """Name → `make(context, **fields) -> Term`."""
 
 

@@ -10,12 +10,41 @@ The state of an adapter is a tree of arrays, keyed by the paths of the modules t
 it.
 """
 
+from jtransfer.peft.batching import per_example, stack
+from jtransfer.peft.combining import combine
+from jtransfer.peft.eva import eva
 from jtransfer.peft.fusion import fuse
-from jtransfer.peft.init import init, plan
+from jtransfer.peft.init import init, optimizer, plan
 from jtransfer.peft.interceptor import enter
+from jtransfer.peft.joining import add, disable, label, pad, scale
 from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft.rates import lora_plus
 from jtransfer.peft.sites import find as sites
 from jtransfer.peft.slots import METHODS
 
-__all__ = ["FIXED", "METHODS", "Method", "Site", "enter", "fuse", "init", "linear", "merge", "plan", "sites", "unmerge"]
+__all__ = [
+    "FIXED",
+    "METHODS",
+    "Method",
+    "Site",
+    "add",
+    "combine",
+    "disable",
+    "enter",
+    "eva",
+    "fuse",
+    "init",
+    "label",
+    "linear",
+    "lora_plus",
+    "merge",
+    "optimizer",
+    "pad",
+    "per_example",
+    "plan",
+    "scale",
+    "sites",
+    "stack",
+    "unmerge",
+]

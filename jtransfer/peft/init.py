@@ -12,9 +12,9 @@ from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, nearest, unknown
 from jtransfer.peft import slots
 from jtransfer.peft.method import FIXED, Method, Site
+from jtransfer.peft.stacking import STACKED
 
 Row = Sequence[Any]
-STACKED = "stacked"  # [L, …], of a module in a scan over L layers: how many leading axes all arrays have more
 
 
 class Adapter(NamedTuple):
@@ -78,11 +78,38 @@ def init(key: jax.Array, rows: Sequence[Row], sites: Mapping[str, Site], params:
     """
     made: dict[str, Any] = {}
     for adapter in plan(rows, sites):
-        path = f"{adapter.site.path}/{adapter.slot}"
-        own_key = jax.random.fold_in(key, zlib.crc32(path.encode()))
-        own = _begin(adapter, own_key, _own_params(params, adapter.site))
-        made |= {f"{path}/{name}": leaf for name, leaf in trees.flatten(own).items()}
+        own = trees.flatten(begin(adapter, key, params))
+        made |= {f"{adapter.site.path}/{adapter.slot}/{name}": leaf for name, leaf in own.items()}
     return trees.unflatten(made)
+
+
+def begin(adapter: Adapter, key: jax.Array, params: trees.Tree) -> dict[str, Any]:
+    """Returns the arrays that one adapter begins with; arguments are as of `init`."""
+    own_key = jax.random.fold_in(key, zlib.crc32(f"{adapter.site.path}/{adapter.slot}".encode()))
+    return _begin(adapter, own_key, _own_params(params, adapter.site))
+
+
+def optimizer(rows: Sequence[Row], transform: Any, total_steps: int) -> Any:
+    """Returns what the optimizer of a phase becomes by the methods of a table's rows.
+
+    Args:
+      rows: as of `plan`.
+      transform: a gradient transformation over a tree of which adapters are a part.
+      total_steps: of all phases that train adapters.
+    """
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        _, name, fields = _row(row)
+        by_method.setdefault(name, []).append({**_defaults(slots.load(name)), **fields})
+    for name, fields_of_rows in by_method.items():
+        change = slots.load(name).optimizer
+        transform = transform if change is None else change(transform, fields_of_rows, total_steps)
+    return transform
+
+
+def _defaults(method: Method) -> dict[str, Any]:
+    parameters = inspect.signature(method.init).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
 
 
 def _begin(adapter: Adapter, key: jax.Array, params: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +150,7 @@ def _row(row: Any) -> tuple[re.Pattern, str, dict[str, Any]]:
 
 
 def _check_fields(name: str, method: Method, fields: Mapping[str, Any]) -> None:
-    known = [p.name for p in inspect.signature(method.init).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    known = list(_defaults(method))
     for field in fields:
         if field not in known:
             raise unknown(f"field of the adapter {name!r}:", field, known)
@@ -136,7 +163,8 @@ def _matched(pattern: re.Pattern, sites: Mapping[str, Site]) -> Iterator[Site]:
 
 
 def _check(site: Site, name: str, method: Method, pattern: re.Pattern) -> None:
-    if why := method.serves(site):
+    scan = 'it is in a scan that passes no adapters on; add "adapters" to variable_axes, as "params" is there'
+    if why := method.serves(site) if site.reached else scan:
         raise InputError(f"adapters: {name!r} can't adapt {site.path} ({pattern.pattern!r}): {why}")
 
 

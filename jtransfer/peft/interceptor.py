@@ -2,36 +2,53 @@
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 
 from jtransfer.peft import sites, slots
-
-COLLECTION = "adapters"
+from jtransfer.peft.sites import COLLECTION
 
 
 def enter(adapters: Mapping[str, Any]) -> contextlib.AbstractContextManager:
     """Returns the context in which a model that is applied to variables with the collection "adapters" is adapted.
 
     Each module takes its own adapters from its variables, so that they pass through `jax.checkpoint` and through
-    `nn.scan` with `variable_axes={"params": 0, "adapters": 0}` as parameters do.
+    `nn.scan` with `variable_axes={"params": 0, "adapters": 0}` as parameters do. Within a transform that does not pass
+    the collection on, a module takes those of its path.
 
     Args:
       adapters: the collection; which adapters there are is read from its paths.
     """
-    found: dict[str, list[str]] = {}
-    for path, slot, _ in sorted(slots.split(adapters), key=lambda adapter: adapter[1]):
-        found.setdefault(path, []).append(slot)
+    known: dict[str, dict[str, Any]] = {}
+    for path, slot, own in sorted(slots.split(adapters), key=lambda adapter: adapter[1]):
+        known.setdefault(path, {})[slot] = own
 
     def interceptor(call, args, kwargs, context):
         module = context.module
         if context.method_name == "__call__" and module.scope is not None:
-            for slot in found.get("/".join(module.path), ()):
-                if module.has_variable(COLLECTION, slot) and sites.holds(module):
-                    own = module.get_variable(COLLECTION, slot)
+            for slot, own in known.get("/".join(module.path), {}).items() if sites.holds(module) else ():
+                own = _passed_on(module, slot, own)
+                if own is not None:
                     call = functools.partial(slots.method_of(slot).apply, module, own, call)
+                    args, kwargs = _positional(module, args, kwargs)
         return call(*args, **kwargs)
 
     return nn.intercept_methods(interceptor)
+
+
+def _passed_on(module: nn.Module, slot: str, own: Any) -> Any:
+    """A module's adapter from its variables; `own`, that of its path, where the collection does not reach it."""
+    if module.has_variable(COLLECTION, slot):
+        return module.get_variable(COLLECTION, slot)
+    return None if COLLECTION in module.variables else own
+
+
+def _positional(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The arguments of a call with the first one by position."""
+    first = next(iter(inspect.signature(module.__call__).parameters))
+    if args or first not in kwargs:
+        return args, kwargs
+    return (kwargs[first],), {name: value for name, value in kwargs.items() if name != first}

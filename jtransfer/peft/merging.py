@@ -8,9 +8,7 @@ import jax.numpy as jnp
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
-from jtransfer.peft import slots
-from jtransfer.peft.init import STACKED
-from jtransfer.peft.method import FIXED
+from jtransfer.peft import layer, slots, stacking
 
 Own = Mapping[str, Any]
 
@@ -36,25 +34,53 @@ def unmerge(params: trees.Tree, adapters: trees.Tree) -> dict[str, Any]:
 
 
 def _changed(params: trees.Tree, adapters: trees.Tree, what: str) -> dict[str, Any]:
-    flat = trees.flatten(params)
+    flat, base = trees.flatten(params), trees.flatten(params)
     order = sorted(slots.split(adapters), key=lambda found: found[1], reverse=what == "unmerge")
     for path, slot, own in order:
         names = [name for name in flat if name.rpartition("/")[0] == path]
-        change = getattr(slots.method_of(slot), what)
+        method = slots.method_of(slot)
+        change = getattr(method, what)
         if change is None:
             raise InputError(f"{path}: the adapter {slot!r} can't be {what}d; keep it beside the parameters")
         if not names:
             raise InputError(f"{path}: the adapter {slot!r} belongs to a module that has no parameters here")
-        before = {name.rpartition("/")[2]: flat[name] for name in names}
-        flat |= {f"{path}/{name}": leaf for name, leaf in _one(change, own, before).items()}
+        now, before = ({name.rpartition("/")[2]: tree[name] for name in names} for tree in (flat, base))
+        after = _of_base(change, own, before, now) if method.of_base else _one(change, own, now)
+        flat |= {f"{path}/{name}": leaf for name, leaf in after.items()}
     return trees.unflatten(flat)
+
+
+def changes(path: str, slots_of_module: Own, params: trees.Tree) -> dict[str, jax.Array]:
+    """Returns what adapters of one module, all together, add to its parameters: name → change, float32.
+
+    Args:
+      path: of the module.
+      slots_of_module: slot → arrays.
+      params: of the model.
+    """
+    before = {name: leaf for name, leaf in trees.flatten(params).items() if name.rpartition("/")[0] == path}
+    wide = trees.unflatten(_wide(before))
+    tree = {f"{path}/{slot}": own for slot, own in slots_of_module.items()}
+    methods = [slots.method_of(slot) for slot in slots_of_module]
+    if methods and all(method.delta for method in methods):
+        leaf = layer.kernel_of({name.rpartition("/")[2] for name in before})
+        deltas = [stacking.of_each(m.delta, own)(own) for m, own in zip(methods, slots_of_module.values(), strict=True)]
+        return {leaf: sum(deltas[1:], deltas[0])}
+    after = trees.flatten(merge(wide, trees.unflatten(tree)))
+    return {name.rpartition("/")[2]: after[name] - leaf for name, leaf in _wide(before).items() if name in after}
+
+
+def _of_base(change: Callable[[Own, Own], dict[str, Any]], own: Own, base: Own, now: Own) -> dict[str, Any]:
+    after, wide = stacking.of_each(change, own)(own, _wide(base)), _wide(base)
+    moved = {name: leaf + (after[name] - wide[name]) for name, leaf in _wide(now).items()}
+    return {name: leaf.astype(now[name].dtype) for name, leaf in moved.items()}
 
 
 def _one(change: Callable[[Own, Own], dict[str, Any]], own: Own, before: Own) -> dict[str, Any]:
     """The parameters of one module, each in its dtype; of a module in a scan, those of each layer."""
-    fixed = own.get(FIXED, {})
-    for _ in range(fixed[STACKED].ndim if STACKED in fixed else 0):
-        change = jax.vmap(change)
-    wide = {name: jnp.asarray(leaf, jnp.promote_types(leaf.dtype, jnp.float32)) for name, leaf in before.items()}
-    after = change(own, wide)
+    after = stacking.of_each(change, own)(own, _wide(before))
     return {name: leaf.astype(before[name].dtype) if name in before else leaf for name, leaf in after.items()}
+
+
+def _wide(params: Own) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(leaf, jnp.promote_types(leaf.dtype, jnp.float32)) for name, leaf in params.items()}

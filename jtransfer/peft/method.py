@@ -24,6 +24,8 @@ class Site(NamedTuple):
       stack: the leading axes that scans over layers add to all arrays of the module.
       fields: of the module, by name, without submodules.
       children: the modules directly inside of it, in the order of the calls.
+      unfit: why the kernel of a "module" whose class has one can't be adapted; "" for all others.
+      reached: whether adapters of it would reach it: a scan passes those collections on that it is told to.
     """
 
     path: str
@@ -40,6 +42,8 @@ class Site(NamedTuple):
     stack: tuple[int, ...] = ()
     fields: Mapping[str, Any] = MappingProxyType({})
     children: tuple["Site", ...] = ()
+    unfit: str = ""
+    reached: bool = True
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -69,6 +73,14 @@ class Method(NamedTuple):
       partners: `partners(site, sites) -> further sites` that the adapter of one module has a part in, such as the
         module at which prompts are taken out again; None where there are none. `init` is called for each of them, and
         those for which it returns nothing are left out.
+      of_base: whether `merge` must be given the parameters of the model itself. What it makes of them is then a change
+        that adds up with those of other adapters; otherwise it is given what the adapters before made of them.
+      delta: `delta(own) -> change`, where all that `merge` does is to add it to the kernel.
+      scale: `scale(own, factor) -> own`, the adapter with a multiple of the change, where there is one.
+      pad: `pad(own, rank) -> own`, the adapter with arrays of a greater rank and the same change, where there is one.
+      optimizer: `optimizer(transform, rows, total_steps) -> transform`, where the method changes how the adapters are
+        trained: what the optimizer of a phase becomes, over the tree of what is trained. `rows` are the fields of each
+        row of the method, those that are not given included; `total_steps` are those of all phases that train adapters.
     """
 
     init: Callable[..., dict[str, Any]]
@@ -77,10 +89,15 @@ class Method(NamedTuple):
     merge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
     unmerge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
     partners: Callable[[Site, Mapping[str, Site]], Iterable[Site]] | None = None
+    of_base: bool = False
+    delta: Callable[[Mapping[str, Any]], Any] | None = None
+    scale: Callable[[Mapping[str, Any], Any], dict[str, Any]] | None = None
+    pad: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
+    optimizer: Callable[[Any, list[dict[str, Any]], int], Any] | None = None
 
 
 def linear(site: Site) -> str:
     """Why a method for layers that are linear in a kernel can't serve a module, or ""."""
     if not site.leaf:
-        return f"it is a {site.name}, and has no kernel"
+        return site.unfit or f"it is a {site.name}, which is not known to be linear in a kernel"
     return "its embeddings are also the head's kernel, which would not be adapted; untie them" if site.tied else ""

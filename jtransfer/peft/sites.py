@@ -1,4 +1,4 @@
-"""Which modules of a model can be adapted: found by tracing the model once, whatever it is made of."""
+"""Which modules of a model can be adapted: found by tracing the model, whatever it is made of."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -9,10 +9,21 @@ import jax
 
 from jtransfer import layers
 from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
 from jtransfer.models import forward
+from jtransfer.peft import layer
 from jtransfer.peft.method import Site
 
-_CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, layers.Conv)
+_LINEAR = {  # class → (kind, name of the kernel)
+    nn.Dense: ("dense", "kernel"),
+    nn.DenseGeneral: ("dense", "kernel"),
+    nn.Einsum: ("dense", "kernel"),
+    nn.Conv: ("conv", "kernel"),
+    nn.ConvTranspose: ("conv", "kernel"),
+    layers.Conv: ("conv", "kernel"),
+    nn.Embed: ("embed", "embedding"),
+}
+COLLECTION = "adapters"
 
 
 def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Site]:
@@ -34,14 +45,15 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
         path = "/".join(module.path)
         inside.update({f"{path}/{name}".lstrip("/"): leaf.ndim for name, leaf in _own(module)})
         if context.method_name == "__call__" and path and (args or kwargs) and holds(module):
-            given = args[0] if args else next(iter(kwargs.values()))
-            found.setdefault(path, _site(path, module, given, y))
+            site = _site(path, module, [*args, *kwargs.values()], y)
+            found.setdefault(path, site._replace(reached=_reached(module, variables.get("params", {}))))
         elif context.method_name == "attend":
             others.add(path)
         return y
 
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], dict(variables), x)
+        empty = {**variables, COLLECTION: _without_leaves(variables.get("params", {}))}
+        jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], empty, x)
     stacks = _stacks(variables.get("params", {}), inside)
     children = {path: tuple(s for p, s in found.items() if p.rpartition("/")[0] == path) for path in found}
     return {
@@ -58,11 +70,11 @@ def holds(module: nn.Module) -> bool:
     Args:
       module: a bound module.
     """
-    if _kind(module)[1]:
+    if _is_linear(module):
         return True
     parent = module.parent
     shares = isinstance(parent, nn.Module) and parent.scope is not None and parent.path == module.path
-    return not shares and not any(_kind(inner)[1] for inner in _sharing(module))
+    return not shares and not any(_is_linear(inner) for inner in _sharing(module))
 
 
 def _sharing(module: nn.Module) -> Iterator[nn.Module]:
@@ -93,24 +105,38 @@ def _nearest(stacks: Mapping[str, tuple[int, ...]], path: str) -> tuple[int, ...
     return _nearest(stacks, path.rpartition("/")[0]) if path else ()
 
 
-def _site(path: str, module: nn.Module, x: Any, y: Any) -> Site:
-    kind, leaf, groups = _kind(module)
-    kernel = module.get_variable("params", leaf) if leaf and module.has_variable("params", leaf) else None
-    if kernel is None:
-        kind, leaf, groups = "module", "", 1
-    shape = () if kernel is None else tuple(kernel.shape)
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, tuple(_LINEAR))
+
+
+def _without_leaves(tree: Any) -> dict[str, Any]:
+    return {name: _without_leaves(node) for name, node in tree.items() if isinstance(node, Mapping)}
+
+
+def _reached(module: nn.Module, params: Any) -> bool:
+    """Whether adapters of a module reach it: the collection does, or there is one for all that runs the module."""
+    inside = module.variables.get("params", {})
+    for key in module.path:
+        params = params.get(key, {})
+    return COLLECTION in module.variables or jax.tree.map(_shape, params) == jax.tree.map(_shape, inside)
+
+
+def _site(path: str, module: nn.Module, given: list[Any], y: Any) -> Site:
+    kind, leaf, unfit = _kind(module, given)
+    shape = tuple(module.get_variable("params", leaf).shape) if leaf else ()
     return Site(
         path=path,
         kind=kind,
         name=type(module).__name__,
         leaf=leaf,
         shape=shape,
-        contracted=_contracted(module, len(shape)),
-        groups=groups,
+        contracted=layer.contracted(module, len(shape), given[1:]) if leaf else 0,
+        groups=layer.groups(module) if kind == "conv" else 1,
         bias=module.has_variable("params", "bias"),
-        x=jax.tree.map(_shape, x),
+        x=jax.tree.map(_shape, given[0]),
         y=jax.tree.map(_shape, y),
         fields=_fields(module),
+        unfit=unfit,
     )
 
 
@@ -123,18 +149,29 @@ def _shape(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf
 
 
-def _kind(module: nn.Module) -> tuple[str, str, int]:
-    """(kind, name of the kernel, groups) by the module's class."""
-    if isinstance(module, nn.Dense) or (isinstance(module, nn.DenseGeneral) and not module.batch_dims):
-        return "dense", "kernel", 1
-    if isinstance(module, nn.Embed):
-        return "embed", "embedding", 1
-    if isinstance(module, _CONVOLUTIONS) and not getattr(module, "transpose_kernel", False):
-        return "conv", "kernel", getattr(module, "groups", getattr(module, "feature_group_count", 1))
-    return "module", "", 1
+def _kind(module: nn.Module, given: list[Any]) -> tuple[str, str, str]:
+    """(kind, name of the kernel, why its kernel can't be adapted) by the module's class."""
+    base = next((known for known in _LINEAR if isinstance(module, known)), None)
+    if base is None:
+        return "module", "", ""
+    kind, leaf = _LINEAR[base]
+    unfit = _unfit(module, base, leaf, given)
+    return ("module", "", unfit) if unfit else (kind, leaf, "")
 
 
-def _contracted(module: nn.Module, axes: int) -> int:
-    if isinstance(module, nn.DenseGeneral):
-        return len(module.axis) if isinstance(module.axis, tuple | list) else 1
-    return axes - 1 if isinstance(module, _CONVOLUTIONS) else min(axes, 1)
+def _unfit(module: nn.Module, base: type, leaf: str, given: list[Any]) -> str:
+    kind = type(module)
+    if any(getattr(kind, name) is not getattr(base, name) for name in ("__call__", "param")):
+        return f"{kind.__name__} computes something else than nn.{base.__name__}, which may not be linear in its kernel"
+    if not module.has_variable("params", leaf):
+        return f"its {leaf} is not among the parameters"
+    if getattr(module, "batch_dims", ()):
+        return "with batch_dims, its kernel is not one matrix"
+    if getattr(module, "transpose_kernel", False):
+        return "with transpose_kernel=True, the axes of its output are not the last ones of its kernel"
+    if isinstance(module, nn.Einsum):
+        try:
+            layer.contracted(module, 0, given[1:])
+        except InputError as error:
+            return str(error)
+    return ""

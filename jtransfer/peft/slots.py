@@ -15,14 +15,18 @@ from jtransfer.peft.method import Method
 METHODS = Registry(
     "adapter",
     {
-        "lora": "jtransfer.peft.lora:METHOD",
+        "adalora": "jtransfer.peft.adalora:METHOD",
         "bottleneck": "jtransfer.peft.bottleneck:METHOD",
-        "parallel": "jtransfer.peft.parallel:METHOD",
+        "delta": "jtransfer.peft.delta:METHOD",
+        "dora": "jtransfer.peft.dora:METHOD",
         "fusion": "jtransfer.peft.fusion:METHOD",
-        "prompt": "jtransfer.peft.prompt:METHOD",
-        "visual_prompt": "jtransfer.peft.visual_prompt:METHOD",
+        "lora": "jtransfer.peft.lora:METHOD",
+        "lora_fa": "jtransfer.peft.lora_fa:METHOD",
+        "parallel": "jtransfer.peft.parallel:METHOD",
         "prefix": "jtransfer.peft.prefix:METHOD",
+        "prompt": "jtransfer.peft.prompt:METHOD",
         "reft": "jtransfer.peft.reft:METHOD",
+        "visual_prompt": "jtransfer.peft.visual_prompt:METHOD",
     },
 )
 _BROUGHT: dict[str, str] = {}  # what the addresses of methods end with → the address

@@ -97,7 +97,7 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
 def optimizer(run: Run, number: int, variables: Any) -> Any:
     """The transform of a phase, over the collections of a `TrainState`'s `trainable`."""
     phase = run.phases[number]
-    return optim.make(
+    tx = optim.make(
         phase.optim,
         {name: variables[name] for name in phase.trainable},
         total_steps=phase.steps,
@@ -105,6 +105,8 @@ def optimizer(run: Run, number: int, variables: Any) -> Any:
         stages=forward.stages(run.model),
         trained_since=phase.trained_since,
     )
+    steps = sum(phase.steps for phase in run.phases if any(jax.tree.leaves(phase.trainable.get("adapters", {}))))
+    return peft.optimizer(run.config.adapters, tx, steps)
 
 
 def initial_variables(run: Run) -> dict:

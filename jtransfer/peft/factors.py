@@ -1,0 +1,68 @@
+"""The two factors of a low-rank change of a kernel: their product, and the path through them beside a layer.
+
+`a` is [*inputs, rank] and `b` is [rank, *outputs]. Of a convolution with g groups, `a` has the input channels of one
+group and is either of all outputs, with `b` [rank, outputs]; or g times a rank of its own, with `b` [rank / g, outputs],
+whose columns belong to the groups in order. What Hugging Face's PEFT makes of such a convolution has an `a` over all
+input channels instead, and no kernel of the layer does the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jtransfer.peft import layer
+from jtransfer.peft.method import FIXED
+
+
+def pair(own: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+    """Returns the factors of an adapter's change, whatever it holds them as: change = scale · product.
+
+    An adapter that began with factors of the kernel's changes what it has by scale · (a·b − a₀·b₀), which has the factors
+    [a − a₀, a₀] and [b, b − b₀]: twice the rank, and zero where it began.
+
+    Args:
+      own: the arrays of an adapter of LoRA's kin.
+    """
+    fixed, b = own[FIXED], own["b"]
+    a = own["a"] if "a" in own else fixed["a"]
+    if "e" in own:
+        a = a * own["e"]
+    if "a_start" in fixed:
+        a = jnp.concatenate([a - fixed["a_start"], fixed["a_start"]], -1)
+        b = jnp.concatenate([b, b - fixed["b_start"]])
+    return a, b
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Returns the kernel that both factors make."""
+    groups = a.shape[-1] // len(b)
+    if groups == 1:
+        return jnp.tensordot(a, b, 1)
+    return _by_group(a, b, groups)
+
+
+def change(own: Mapping[str, Any]) -> jax.Array:
+    """Returns what an adapter of LoRA's kin adds to the kernel."""
+    return own[FIXED]["scale"] * product(*pair(own))
+
+
+def beside(module: Any, own: Mapping[str, Any], x: Any, *args: Any, **kwargs: Any) -> jax.Array:
+    """Returns what an adapter of LoRA's kin adds to the output of a layer for an input.
+
+    Only where the layer takes no factor for its kernel is the product of both made: where it has a mask, or groups of
+    which all share `a`.
+    """
+    a, b = pair(own)
+    b = b * own[FIXED]["scale"]
+    if layer.masked(module) or (layer.groups(module) > 1 and len(b) == a.shape[-1]):
+        return layer.run(module, product(a, b), x, *args, **kwargs)
+    low = layer.run(module, a, x, *args, **kwargs)
+    return product(low, b.astype(low.dtype))
+
+
+def _by_group(a: jax.Array, b: jax.Array, groups: int) -> jax.Array:
+    of_group = a.reshape(*a.shape[:-1], groups, len(b))
+    columns = b.reshape(len(b), groups, -1)
+    return jnp.einsum("...gr,rgo->...go", of_group, columns).reshape(*a.shape[:-1], *b.shape[1:])
