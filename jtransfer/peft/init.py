@@ -1,5 +1,6 @@
 """From a table of rows (pattern, method, fields) to adapters."""
 
+import collections
 import inspect
 import re
 import zlib
@@ -57,6 +58,7 @@ def plan(rows: Sequence[Row], sites: Mapping[str, Site]) -> list[Adapter]:
         for site in matched:
             _check(site, name, method, pattern)
             found.setdefault((site.path, slot), Adapter(site, slot, method, fields))
+    _check_alone(list(found.values()))
     return list(found.values())
 
 
@@ -88,14 +90,20 @@ def _begin(adapter: Adapter, key: jax.Array, params: dict[str, Any]) -> dict[str
     def begin(key, params):
         return adapter.method.init(key, site, params, **fields)
 
-    more = params[site.leaf].ndim - len(site.shape) if site.leaf else 0
-    if not more:
+    layers = _stacked(site, params)
+    if not layers:
         return begin(key, params)
-    layers = params[site.leaf].shape[:more]
     for count in reversed(layers):
         begin = _of_each(begin, count)
     own = begin(key, params)
     return {**own, FIXED: {**own.get(FIXED, {}), STACKED: jax.numpy.zeros(layers)}}
+
+
+def _stacked(site: Site, params: dict[str, Any]) -> tuple[int, ...]:
+    """The leading axes that a scan over layers adds to the parameters of a module."""
+    if site.norm:
+        return params["scale"].shape[:-1]
+    return params[site.leaf].shape[: params[site.leaf].ndim - len(site.shape)] if site.leaf else ()
 
 
 def _of_each(begin, count: int):
@@ -137,6 +145,16 @@ def _matched(pattern: re.Pattern, sites: Mapping[str, Site]) -> Iterator[Site]:
 def _check(site: Site, name: str, method: Method, pattern: re.Pattern) -> None:
     if why := method.serves(site):
         raise InputError(f"adapters: {name!r} can't adapt {site.path} ({pattern.pattern!r}): {why}")
+
+
+def _check_alone(adapters: list[Adapter]) -> None:
+    count = collections.Counter(adapter.site.path for adapter in adapters)
+    for site, slot, method, _ in adapters:
+        if count[site.path] > 1 and method.alone(site):
+            others = ", ".join(other.slot for other in adapters if other.site.path == site.path and other.slot != slot)
+            raise InputError(
+                f"adapters: {slot!r} of {site.path} can't be merged beside {others}; leave one of them out"
+            )
 
 
 def _near(pattern: re.Pattern, sites: Mapping[str, Site]) -> str:

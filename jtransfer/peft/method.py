@@ -20,6 +20,7 @@ class Site(NamedTuple):
       bias: whether it has a bias.
       x, y: shapes and dtypes of its first argument and of what it returns (pytrees of `jax.ShapeDtypeStruct`).
       tied: whether the kernel is used in another way as well, as an embedding that also gives the logits.
+      norm: whether it is a norm, whose output is normalised times its parameter `scale`, plus its `bias`.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Site(NamedTuple):
     x: Any
     y: Any
     tied: bool = False
+    norm: bool = False
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -58,6 +60,8 @@ class Method(NamedTuple):
       merge: `merge(own, params) -> params`, parameters with which the module alone computes what it does with the
         adapter; None where there are none.
       unmerge: the inverse of `merge`, where there is one.
+      alone: `alone(site) -> bool`, whether a module adapted so can have no other adapter, because what is added to the
+        kernel depends on the kernel.
     """
 
     init: Callable[..., dict[str, Any]]
@@ -65,6 +69,7 @@ class Method(NamedTuple):
     serves: Callable[[Site], str]
     merge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
     unmerge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
+    alone: Callable[[Site], bool] = lambda site: False
 
 
 def linear(site: Site) -> str:

@@ -10,6 +10,7 @@ from jtransfer import layers
 from jtransfer.models import forward
 from jtransfer.peft.method import Site
 
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, layers.LayerNorm, layers.BatchNorm)
 _CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, layers.Conv)
 
 
@@ -58,7 +59,13 @@ def _site(path: str, module: nn.Module, x: Any, y: Any) -> Site:
         bias=module.has_variable("params", "bias"),
         x=jax.tree.map(_shape, x),
         y=jax.tree.map(_shape, y),
+        norm=_is_norm(module),
     )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    axis: Any = getattr(module, "axis", getattr(module, "feature_axes", -1))
+    return type(module) in _NORMS and axis in (-1, (-1,)) and module.has_variable("params", "scale")
 
 
 def _shape(leaf: Any) -> Any:
