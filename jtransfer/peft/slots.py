@@ -16,6 +16,15 @@ METHODS = Registry(
     "adapter",
     {
         "lora": "jtransfer.peft.lora:METHOD",
+        "vera": "jtransfer.peft.vera:METHOD",
+        "loha": "jtransfer.peft.loha:METHOD",
+        "lokr": "jtransfer.peft.lokr:METHOD",
+        "ia3": "jtransfer.peft.ia3:METHOD",
+        "randlora": "jtransfer.peft.randlora:METHOD",
+        "fourierft": "jtransfer.peft.fourierft:METHOD",
+        "oft": "jtransfer.peft.oft:METHOD",
+        "boft": "jtransfer.peft.boft:METHOD",
+        "ssf": "jtransfer.peft.ssf:METHOD",
     },
 )
 _BROUGHT: dict[str, str] = {}  # what the addresses of methods end with → the address
