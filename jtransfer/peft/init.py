@@ -1,5 +1,6 @@
 """From a table of rows (pattern, method, fields) to adapters."""
 
+import collections
 import inspect
 import re
 import zlib
@@ -60,6 +61,7 @@ def plan(rows: Sequence[Row], sites: Mapping[str, Site]) -> list[Adapter]:
             for partner in _partners(method, site, sites):
                 begun = found.setdefault((partner.path, slot), Adapter(partner, slot, method, fields))
                 _check_alike(begun, fields, name)
+    _check_alone(list(found.values()))
     return list(found.values())
 
 
@@ -178,6 +180,16 @@ def _check_alike(partner: Adapter, fields: Mapping[str, Any], name: str) -> None
             f"adapters: {name!r} needs the same fields in all modules that share {partner.site.path}: there are "
             f"{partner.fields} and {dict(fields)}"
         )
+
+
+def _check_alone(adapters: list[Adapter]) -> None:
+    count = collections.Counter(adapter.site.path for adapter in adapters)
+    for site, slot, method, _ in adapters:
+        if count[site.path] > 1 and method.alone(site):
+            others = ", ".join(other.slot for other in adapters if other.site.path == site.path and other.slot != slot)
+            raise InputError(
+                f"adapters: {slot!r} of {site.path} can't be merged beside {others}; leave one of them out"
+            )
 
 
 def _near(pattern: re.Pattern, sites: Mapping[str, Site]) -> str:

@@ -26,6 +26,7 @@ class Site(NamedTuple):
       children: the modules directly inside of it, in the order of the calls.
       unfit: why the kernel of a "module" whose class has one can't be adapted; "" for all others.
       reached: whether adapters of it would reach it: a scan passes those collections on that it is told to.
+      norm: whether it is a norm, whose output is normalised times its parameter `scale`, plus its `bias`.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Site(NamedTuple):
     children: tuple["Site", ...] = ()
     unfit: str = ""
     reached: bool = True
+    norm: bool = False
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -81,6 +83,8 @@ class Method(NamedTuple):
       optimizer: `optimizer(transform, rows, total_steps) -> transform`, where the method changes how the adapters are
         trained: what the optimizer of a phase becomes, over the tree of what is trained. `rows` are the fields of each
         row of the method, those that are not given included; `total_steps` are those of all phases that train adapters.
+      alone: `alone(site) -> bool`, whether a module adapted so can have no other adapter, because what is added to the
+        kernel depends on the kernel.
     """
 
     init: Callable[..., dict[str, Any]]
@@ -94,6 +98,7 @@ class Method(NamedTuple):
     scale: Callable[[Mapping[str, Any], Any], dict[str, Any]] | None = None
     pad: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
     optimizer: Callable[[Any, list[dict[str, Any]], int], Any] | None = None
+    alone: Callable[[Site], bool] = lambda site: False
 
 
 def linear(site: Site) -> str:

@@ -24,6 +24,7 @@ _LINEAR = {  # class → (kind, name of the kernel)
     nn.Embed: ("embed", "embedding"),
 }
 COLLECTION = "adapters"
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, layers.LayerNorm, layers.BatchNorm)
 
 
 def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Site]:
@@ -137,12 +138,18 @@ def _site(path: str, module: nn.Module, given: list[Any], y: Any) -> Site:
         y=jax.tree.map(_shape, y),
         fields=_fields(module),
         unfit=unfit,
+        norm=_is_norm(module),
     )
 
 
 def _fields(module: nn.Module) -> dict[str, Any]:
     named = {field.name: getattr(module, field.name, None) for field in dataclasses.fields(module)}
     return {k: v for k, v in named.items() if k not in ("parent", "name") and not isinstance(v, nn.Module)}
+
+
+def _is_norm(module: nn.Module) -> bool:
+    axis: Any = getattr(module, "axis", getattr(module, "feature_axes", -1))
+    return type(module) in _NORMS and axis in (-1, (-1,)) and module.has_variable("params", "scale")
 
 
 def _shape(leaf: Any) -> Any:

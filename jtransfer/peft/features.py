@@ -1,0 +1,93 @@
+"""The inputs and outputs of a layer that is linear in a kernel, feature by feature."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jtransfer.layers.types import Array
+from jtransfer.peft import layer
+from jtransfer.peft.method import FIXED, Site, linear
+
+Own = Mapping[str, Any]
+
+
+def ungrouped(site: Site) -> str:
+    """Why a method whose factors go over all input channels can't serve a module, or ""."""
+    why = f"it is a convolution of {site.groups} groups, and no low rank is left; use lora, loha, lokr or fourierft"
+    return linear(site) or (why if site.groups > 1 else "")
+
+
+def kernel(module: nn.Module) -> Array:
+    """Returns the kernel, or the embeddings, of a bound layer."""
+    name = "embedding" if isinstance(module, nn.Embed) else "kernel"
+    return module.get_variable("params", name)
+
+
+def groups(module: nn.Module) -> int:
+    """Returns the number of groups of channels of a layer; 1 if it is no convolution."""
+    return getattr(module, "groups", getattr(module, "feature_group_count", 1))
+
+
+def axes(module: nn.Module, ndim: int) -> tuple[int, ...]:
+    """Returns which axes of its input a dense layer sums over, in the order of its kernel's."""
+    axis: Any = getattr(module, "axis", -1)
+    return tuple(i % ndim for i in (axis if isinstance(axis, tuple | list) else (axis,)))
+
+
+def rows(module: nn.Module, x: Array) -> Array:
+    """Returns the input of a dense layer as [..., all input features]."""
+    summed = axes(module, x.ndim)
+    last = jnp.moveaxis(x, summed, range(-len(summed), 0))
+    return last.reshape(*last.shape[: x.ndim - len(summed)], -1)
+
+
+def unrows(module: nn.Module, flat: Array, like: Array) -> Array:
+    """The inverse of `rows`, for an input that has the shape of `like`."""
+    summed = axes(module, like.ndim)
+    sizes = [like.shape[i] for i in summed]
+    last = flat.reshape(*flat.shape[:-1], *sizes)
+    return jnp.moveaxis(last, range(-len(summed), 0), summed)
+
+
+def beside(module: nn.Module, vector: Array, ndim: int) -> Array:
+    """Returns numbers of the input features of a dense layer so that they broadcast with an input of `ndim` axes."""
+    wide = vector.reshape((1,) * (ndim - vector.ndim) + vector.shape)
+    return jnp.moveaxis(wide, range(-vector.ndim, 0), axes(module, ndim))
+
+
+def pointwise(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Returns whether a convolution of a kernel's shape mixes channels only: a dense layer of each position."""
+    return groups(module) == 1 and math.prod(shape[:-2]) == 1
+
+
+def is_lookup(x: Array) -> bool:
+    """Returns whether the input of a layer is names of rows."""
+    return jnp.issubdtype(x.dtype, jnp.integer)
+
+
+def dropped(module: nn.Module, x: Array, own: Mapping[str, Any]) -> Array:
+    """Returns an input that is dropped at the rate that an adapter has; names of rows are never dropped."""
+    return x if is_lookup(x) else layer.dropped(module, x, own[FIXED].get("dropout"))
+
+
+def added(delta: Callable[[Own, tuple[int, ...]], Array]) -> tuple[Callable[[Own, Own], dict[str, Any]], ...]:
+    """Returns `merge` and `unmerge` of a method that adds something to a kernel.
+
+    Args:
+      delta: `delta(own, shape)`, what is added to a kernel of a shape.
+    """
+
+    def changed(sign: int, own: Own, params: Own) -> dict[str, Any]:
+        leaf = "embedding" if "embedding" in params else "kernel"
+        return {**params, leaf: params[leaf] + sign * delta(own, params[leaf].shape)}
+
+    return functools.partial(changed, 1), functools.partial(changed, -1)
+
+
+def has_window(site: Site) -> bool:
+    """Returns whether a module is a convolution that does more than mix channels."""
+    return site.kind == "conv" and not (site.groups == 1 and math.prod(site.shape[:-2]) == 1)
