@@ -16,5 +16,19 @@ from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
 from jtransfer.peft.sites import find as sites
 from jtransfer.peft.slots import METHODS
+from jtransfer.peft.targets import WORDS
 
-__all__ = ["FIXED", "METHODS", "Method", "Site", "enter", "init", "linear", "merge", "plan", "sites", "unmerge"]
+__all__ = [
+    "FIXED",
+    "METHODS",
+    "WORDS",
+    "Method",
+    "Site",
+    "enter",
+    "init",
+    "linear",
+    "merge",
+    "plan",
+    "sites",
+    "unmerge",
+]

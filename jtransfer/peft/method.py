@@ -20,6 +20,9 @@ class Site(NamedTuple):
       bias: whether it has a bias.
       x, y: shapes and dtypes of its first argument and of what it returns (pytrees of `jax.ShapeDtypeStruct`).
       tied: whether the kernel is used in another way as well, as an embedding that also gives the logits.
+      is_first: whether it is given the model's input itself.
+      is_head: whether it belongs to the head: the last stage of a chain; of any other model its module "head" or, if it
+        has none, the layer with a kernel that is called last.
     """
 
     path: str
@@ -33,6 +36,8 @@ class Site(NamedTuple):
     x: Any
     y: Any
     tied: bool = False
+    is_first: bool = False
+    is_head: bool = False
 
     @property
     def inputs(self) -> tuple[int, ...]:

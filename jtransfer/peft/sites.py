@@ -8,6 +8,7 @@ import jax
 
 from jtransfer import layers
 from jtransfer.models import forward
+from jtransfer.models.paths import HEAD
 from jtransfer.peft.method import Site
 
 _CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, layers.Conv)
@@ -38,7 +39,20 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
 
     with nn.intercept_methods(record):
         jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], dict(variables), x)
-    return {path: site._replace(tied=path in others) for path, site in found.items()}
+    given, head = [_shape(leaf) for leaf in jax.tree.leaves(x)], _head(model, found)
+    return {
+        path: site._replace(
+            tied=path in others, is_first=site.x in given, is_head=f"{path}/".startswith(f"{head}/") and bool(head)
+        )
+        for path, site in found.items()
+    }
+
+
+def _head(model: nn.Module, found: Mapping[str, Site]) -> str:
+    """The path of the head; "" where there is none."""
+    if stages := forward.stages(model):
+        return stages[-1]
+    return HEAD if HEAD in found else next((path for path, site in reversed(found.items()) if site.leaf), "")
 
 
 def _site(path: str, module: nn.Module, x: Any, y: Any) -> Site:
