@@ -98,7 +98,10 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.fields = ConfigDict()  # any other field, as image_size: 224, or (224, 448); they win over its files
 
-    config.adapters = ()  # rows (pattern, method, fields), as (".*/(query|value)/kernel", "lora", {"rank": 8})
+    config.adapters = ()  # rows (pattern, method, fields), as (".*/(query|value)/kernel", "lora", {"rank": 8}); in place
+    # of a pattern also "all-linear" or "attention"
+    config.base = ""  # what is frozen: "copy", written in the run's folder; "source", what `init` holds is not, and is
+    # read from there by whoever reads the run; "" is "source" with adapters. What another run holds is always copied
 
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
@@ -196,6 +199,9 @@ def complete(config: Mapping[str, Any]) -> Any:
             raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
     if full.early_stop.patience and not full.data.validation:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
+    full.base = full.base or ("source" if full.adapters and full.init != "scratch" else "copy")
+    if full.base not in ("copy", "source"):
+        raise unknown("base", full.base, ("copy", "source"))
     if full.mixing.mode not in ("batch", "alternate"):
         raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
     if full.model_selection not in ("best", "last"):
