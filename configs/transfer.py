@@ -1,7 +1,7 @@
 """Fine-tunes any model on any data set: --config=configs/transfer.py:model=resnet50,data=cifar10,init=hf://timm/…
 
-how: finetune (all parameters), probe (the head alone), or lora (low-rank adapters of all linear layers and the head; with
-rank=8 or another one).
+how: finetune (all parameters), probe (the head alone), or lora (low-rank adapters of all linear layers, and the head;
+rank=8 is theirs).
 """
 
 from jtransfer import config as configs

@@ -62,7 +62,7 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
         folder, functools.partial(_abstract, prepared), functools.partial(frozen.of_phase, prepared)
     )
     loaded = None if last else frozen.load(prepared)
-    told = _told(folder) if loaded is None else initialize.counts(loaded[1])
+    told = _told(folder) if loaded is None else initialize.counts(loaded[1], loaded[0])
     stopping.begin(folder, last and last.step)
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
     modality = prepared.target.modality
@@ -134,13 +134,14 @@ def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told:
     phase, step = run.phases[number], int(state.step)
     variables = {name: tree for name, tree in state.variables().items() if name in phase.trainable}
     rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
-    if jax.process_index() == 0:
-        say("\n".join([summary.render(phase.name, rows), *(summary.notes(told) if number == 0 else ())]))
     source = checkpoint.from_init(run.config.init, state.frozen, frozen.absent(run, number, told))
     base = checkpoint.write_base(run.folder, phase.name, state.frozen, source)
+    if jax.process_index() == 0:
+        lines = [*summary.notes(told), *summary.base(source)] if number == 0 else ()
+        say("\n".join([summary.render(phase.name, rows), *lines]))
     position = Position(number, phase.name, step, base, source=source)
     writer.expect(_end(run, position, step))
-    sizes = {"trainable": trees.count(state.trainable), "frozen": trees.count(state.frozen)}
+    sizes = {"trainable": trees.count(state.trainable), "frozen": summary.frozen(state.frozen)}
     writer.event(step, phase.name, "phase_start", **sizes, table=rows)
     return state, position
 

@@ -15,20 +15,25 @@ from jtransfer.peft.interceptor import enter
 from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
 from jtransfer.peft.sites import find as sites
-from jtransfer.peft.slots import METHODS
+from jtransfer.peft.slots import METHODS, remember
+from jtransfer.peft.summary import Adapted, adapted, kind
 from jtransfer.peft.targets import WORDS
 
 __all__ = [
     "FIXED",
     "METHODS",
     "WORDS",
+    "Adapted",
     "Method",
     "Site",
+    "adapted",
     "enter",
     "init",
+    "kind",
     "linear",
     "merge",
     "plan",
+    "remember",
     "sites",
     "unmerge",
 ]

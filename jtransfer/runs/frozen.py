@@ -10,7 +10,7 @@ import numpy as np
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.rules import OWN
-from jtransfer.runs import assemble, initialize
+from jtransfer.runs import adapters, assemble, initialize
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
 from jtransfer.runs.position import Position
@@ -21,6 +21,7 @@ Run = Any  # build.Run
 def load(run: Run) -> tuple[dict, Any]:
     """Returns the variables that a run begins with, and the report of the load, as `initialize.variables`."""
     config = run.config
+    shapes = assemble.abstract(run, 0).variables().get(adapters.COLLECTION, {})
     return initialize.variables(
         run.init,
         run.model,
@@ -30,6 +31,7 @@ def load(run: Run) -> tuple[dict, Any]:
         reinit=config.reinit,
         ignore=config.ignore,
         class_names=run.target.class_names,
+        wanted=adapters.Wanted(adapters.rows_of(config), shapes),
         seed=config.seed,
     )
 

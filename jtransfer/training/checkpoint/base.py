@@ -138,7 +138,7 @@ def _again(workdir: str | os.PathLike, position: Mapping[str, Any], remake: Rema
         found = remake() if remake else {}
     except InputError as error:
         raise InputError(
-            f"{workdir} holds no copy of what is frozen, which is made again from {init!r:.200}, and that fails: {error}"
+            f"{workdir} holds no copy of what is frozen, which is read from {init!r:.200}, and that fails: {error}"
         ) from None
     dtypes = _dtypes(source)
     missing = [path for path in dtypes if path not in found]
