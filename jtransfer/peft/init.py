@@ -2,7 +2,10 @@
 
 import collections
 import inspect
+import math
 import re
+import types
+import typing
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,11 +14,12 @@ import jax
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, nearest, unknown
-from jtransfer.peft import slots
+from jtransfer.peft import slots, targets
 from jtransfer.peft.method import FIXED, Method, Site
 from jtransfer.peft.stacking import STACKED
 
 Row = Sequence[Any]
+_PLAIN = (int, float, bool, str, type(None))
 
 
 class Adapter(NamedTuple):
@@ -39,8 +43,9 @@ def plan(rows: Sequence[Row], sites: Mapping[str, Site]) -> list[Adapter]:
 
     Args:
       rows: `(pattern, method, fields)`. The regular expression must match the whole path of a kernel or of a module, as
-        "layer_.*/attention/(query|value)/kernel". Of two rows with the same method that match a module, the first
-        counts; rows with different methods add up.
+        "layer_.*/attention/(query|value)/kernel"; or it is one of the words of `peft.WORDS`, "all-linear" or
+        "attention". Of two rows with the same method that match a module, the first counts; rows with different methods
+        add up.
       sites: of the model, from `peft.sites`.
 
     Raises:
@@ -52,11 +57,7 @@ def plan(rows: Sequence[Row], sites: Mapping[str, Site]) -> list[Adapter]:
         pattern, name, fields = _row(row)
         slot, method = slots.slot_of(name), slots.load(name)
         _check_fields(name, method, fields)
-        matched = list(_matched(pattern, sites))
-        if not matched:
-            raise InputError(f"adapters: pattern {pattern.pattern!r} matches no module; {_near(pattern, sites)}")
-        for site in matched:
-            _check(site, name, method, pattern)
+        for site in _chosen(pattern, name, method, sites):
             found.setdefault((site.path, slot), Adapter(site, slot, method, fields))
             for partner in _partners(method, site, sites):
                 begun = found.setdefault((partner.path, slot), Adapter(partner, slot, method, fields))
@@ -152,10 +153,40 @@ def _row(row: Any) -> tuple[re.Pattern, str, dict[str, Any]]:
 
 
 def _check_fields(name: str, method: Method, fields: Mapping[str, Any]) -> None:
-    known = list(_defaults(method))
-    for field in fields:
+    known = {p.name: p for p in inspect.signature(method.init).parameters.values() if p.kind == p.KEYWORD_ONLY}
+    for field, value in fields.items():
         if field not in known:
             raise unknown(f"field of the adapter {name!r}:", field, known)
+        if not _is_of(value, known[field].annotation):
+            default = known[field].default
+            raise InputError(
+                f"adapters: {field}={value!r} of {name!r} is of no kind that it takes, such as {default!r}"
+            )
+
+
+def _is_of(value: Any, annotation: Any) -> bool:
+    """Whether a value is of one of the plain types of an annotation; of any other annotation, nothing is known."""
+    kinds = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    plain = tuple(kind for kind in kinds if kind in _PLAIN)
+    if len(plain) < len(kinds):
+        return True
+    if isinstance(value, bool):
+        return bool in plain
+    if isinstance(value, int | float) and float in plain:
+        return math.isfinite(value)
+    return isinstance(value, plain)
+
+
+def _chosen(pattern: re.Pattern, name: str, method: Method, sites: Mapping[str, Site]) -> list[Site]:
+    """The modules that a row adapts."""
+    if pattern.pattern in targets.WORDS:
+        return targets.chosen(pattern.pattern, name, method, sites)
+    matched = list(_matched(pattern, sites))
+    if not matched:
+        raise InputError(f"adapters: pattern {pattern.pattern!r} matches no module; {_near(pattern, sites)}")
+    for site in matched:
+        _check(site, name, method, pattern)
+    return matched
 
 
 def _matched(pattern: re.Pattern, sites: Mapping[str, Site]) -> Iterator[Site]:
@@ -194,4 +225,5 @@ def _check_alone(adapters: list[Adapter]) -> None:
 
 def _near(pattern: re.Pattern, sites: Mapping[str, Site]) -> str:
     known = [f"{path}/{site.leaf}" if site.leaf else path for path, site in sites.items()]
-    return f"nearest: {', '.join(nearest(pattern.pattern, known) or known[:3])}"
+    words = " and ".join(map(repr, targets.WORDS))
+    return f"nearest: {', '.join(nearest(pattern.pattern, known) or known[:3])}; {words} stand for the usual layers"

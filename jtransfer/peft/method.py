@@ -27,6 +27,9 @@ class Site(NamedTuple):
       unfit: why the kernel of a "module" whose class has one can't be adapted; "" for all others.
       reached: whether adapters of it would reach it: a scan passes those collections on that it is told to.
       norm: whether it is a norm, whose output is normalised times its parameter `scale`, plus its `bias`.
+      is_first: whether it is given the model's input itself.
+      is_head: whether it belongs to the head: the last stage of a chain; of any other model its module "head" or, if it
+        has none, the layer with a kernel that is called last.
     """
 
     path: str
@@ -46,6 +49,8 @@ class Site(NamedTuple):
     unfit: str = ""
     reached: bool = True
     norm: bool = False
+    is_first: bool = False
+    is_head: bool = False
 
     @property
     def inputs(self) -> tuple[int, ...]:

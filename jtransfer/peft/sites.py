@@ -11,6 +11,7 @@ from jtransfer import layers
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
+from jtransfer.models.paths import HEAD
 from jtransfer.peft import layer
 from jtransfer.peft.method import Site
 
@@ -57,10 +58,24 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
         jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], empty, x)
     stacks = _stacks(variables.get("params", {}), inside)
     children = {path: tuple(s for p, s in found.items() if p.rpartition("/")[0] == path) for path in found}
+    given, head = [_shape(leaf) for leaf in jax.tree.leaves(x)], _head(model, found)
     return {
-        path: site._replace(tied=path in others, stack=_nearest(stacks, path), children=children[path])
+        path: site._replace(
+            tied=path in others,
+            stack=_nearest(stacks, path),
+            children=children[path],
+            is_first=site.x in given,
+            is_head=bool(head) and f"{path}/".startswith(f"{head}/"),
+        )
         for path, site in found.items()
     }
+
+
+def _head(model: nn.Module, found: Mapping[str, Site]) -> str:
+    """The path of the head; "" where there is none."""
+    if stages := forward.stages(model):
+        return stages[-1]
+    return HEAD if HEAD in found else next((path for path, site in reversed(found.items()) if site.leaf), "")
 
 
 def holds(module: nn.Module) -> bool:

@@ -4,7 +4,7 @@ A slot is a method's name, such as "lora"; or, where a module has several adapte
 point and a label, such as "lora.french". A method of the user's is named by what its address ends with.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jtransfer.core import tree as trees
@@ -54,6 +54,19 @@ def slot_of(name: str) -> str:
     if slot in METHODS or _BROUGHT.setdefault(slot, name) != name:
         raise InputError(f"adapter {name!r} has the name of another one; rename {slot!r}")
     return slot
+
+
+def remember(rows: Iterable[Sequence[Any]]) -> None:
+    """Makes the methods that a table names by addresses known by their slots, to read adapters of an earlier process.
+
+    Args:
+      rows: of a config.
+
+    Raises:
+      InputError: as for `slot_of`.
+    """
+    for row in rows:
+        slot_of(row[1])
 
 
 def load(name: str) -> Method:

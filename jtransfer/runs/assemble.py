@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jtransfer import data, objectives, peft
+from jtransfer import data, objectives
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
+from jtransfer.runs import adapters
 from jtransfer.runs.stream import Stream
 from jtransfer.training import mixing, optim
 from jtransfer.training import state as states
@@ -118,19 +119,12 @@ def with_auxiliary(run: Run, variables: dict) -> dict:
     """The variables with those of adapters and auxiliary modules, drawn anew, and what the objective needs to keep.
     Pure."""
     key = jax.random.fold_in(jax.random.key(run.config.seed), 1)
-    variables = {**variables, **_adapters(run, variables, jax.random.fold_in(key, 1 << 20))}
+    variables = {**variables, **adapters.drawn(run, variables, jax.random.fold_in(key, 1 << 20))}
     auxiliary = _auxiliary(run, variables, key)
     kept = {}
     if run.phases and "initial" in objective(run).needs:
         kept = {states.INITIAL: jax.tree.map(jnp.copy, variables["params"])}
     return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
-
-
-def _adapters(run: Run, variables: dict, key: jax.Array) -> dict:
-    if not run.config.adapters:
-        return {}
-    sites = peft.sites(run.model, variables, run.sample)
-    return {"adapters": peft.init(key, run.config.adapters, sites, variables["params"])}
 
 
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:

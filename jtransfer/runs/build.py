@@ -14,7 +14,7 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import assemble, batches, describe, evaluation, initialize, split_check
+from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, split_check
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
@@ -85,7 +85,8 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
     run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init)
-    variables = trained_shapes(run)
+    config = adapters.trained(run)
+    run, variables = run._replace(config=config), trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
     run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
     _check(run, variables)
@@ -121,6 +122,9 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
     """Makes once what the phases are going to make, so that a mistake is found now."""
     config, stages = run.config, forward.stages(run.model)
     objective = assemble.objective(run)
+    if jax.process_index() == 0:
+        for line in adapters.told(run, variables):
+            say(one_line(line, _LONGEST))
     assemble.heads(run)
     rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], variables["params"], name="reinit")
     sharding.of_params(variables, run.mesh, config.sharding)

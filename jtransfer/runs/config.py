@@ -16,7 +16,7 @@ VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions 
 PHASE = {
     "name": "finetune",
     "trainable": "",  # a regular expression over parameter paths; or k, the last k stages; or a table of bools; "" is
-    # everything, or with `adapters` these and the head
+    # everything, or with `adapters` these and the head, or these alone where the task generates
     "steps": 0,  # either steps
     "epochs": 0.0,  # or epochs
     "cache": False,  # compute the frozen prefix once, on inputs without random augmentation
@@ -64,7 +64,6 @@ BOUNDS = {  # of fields: at least the first, below the second
     "early_stop.patience": (0, None),
 }
 
-ADAPTED = "(adapters|head)/.*"  # what a phase trains where it does not say it, and there are adapters
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
 FREE = frozenset(("fields", "kwargs", "mesh", "streams"))  # sections that may have any key
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
@@ -98,7 +97,10 @@ def default() -> ConfigDict:
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.fields = ConfigDict()  # any other field, as image_size: 224, or (224, 448); they win over its files
 
-    config.adapters = ()  # rows (pattern, method, fields), as (".*/(query|value)/kernel", "lora", {"rank": 8})
+    config.adapters = ()  # rows (pattern, method, fields), as (".*/(query|value)/kernel", "lora", {"rank": 8});
+    # "all-linear" and "attention" are patterns, too
+    config.base = ""  # what is frozen: "copy", written in the run's folder; "source", what `init` holds is not, and is
+    # read from there by whoever reads the run; "" is "source" with adapters. What another run holds is always copied
 
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
@@ -189,13 +191,16 @@ def complete(config: Mapping[str, Any]) -> Any:
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
     filling.check_bounds(full, BOUNDS)
     for p in full.phases:
-        p.trainable = p.trainable if p.trainable != "" else ADAPTED if full.adapters else ".*"
+        p.trainable = ".*" if p.trainable == "" and not full.adapters else p.trainable
         _check_phase(p, full)
     for split in ("train", "test"):
         if not full.data[split]:
             raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
     if full.early_stop.patience and not full.data.validation:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
+    full.base = full.base or ("source" if full.adapters and full.init != "scratch" else "copy")
+    if full.base not in ("copy", "source"):
+        raise unknown("base", full.base, ("copy", "source"))
     if full.mixing.mode not in ("batch", "alternate"):
         raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
     if full.model_selection not in ("best", "last"):

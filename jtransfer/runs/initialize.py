@@ -4,9 +4,10 @@ Resuming (1) is the loop's: it finds a checkpoint in the folders. Otherwise `con
 run is restored (2), any other path or address is a pretrained checkpoint (3), "scratch" draws everything anew (4).
 """
 
+import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width
 from jtransfer.models import forward
+from jtransfer.runs import adapters
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
 from jtransfer.training import checkpoint
@@ -34,6 +36,7 @@ def variables(
     reinit: Sequence[str] = (),
     ignore: Sequence[str] = (),
     class_names: Sequence[str] = (),
+    wanted: adapters.Wanted | None = None,
     seed: int = 0,
 ):
     """Returns a model's variables, each of them made, or read, straight into its sharding.
@@ -48,10 +51,13 @@ def variables(
       reinit: regular expressions over the paths of parameters that are drawn anew although the source has them.
       ignore: regular expressions over the names of tensors of the source that are not looked at.
       class_names: the names of the model's classes, where they are known; the head keeps those that the source has.
+      wanted: the adapters that the model is to have. Those of another run go on if they are the same, and otherwise are
+        merged into its parameters.
       seed: of what is drawn.
 
     Returns:
-      The variables, and the report of the load, which is None for "scratch".
+      The variables, and the report of the load, which is None for "scratch". "adapters" are among the variables where
+      those of another run go on.
 
     Raises:
       InputError: the source is not there, is damaged, or does not fit the model.
@@ -80,7 +86,9 @@ def variables(
             place=lambda path, param: sharding.place(param, flat[path]),
         )
 
-    return _of_run(source, load) if folders.is_run(source) else load(*_of_weights(source))
+    if not folders.is_run(source):
+        return load(*_of_weights(source))
+    return _of_run(source, load, functools.partial(adapters.begun, wanted=wanted, mesh=mesh, table=table))
 
 
 def open(init: str, ignore: Sequence[str] = ()) -> weights.Source:
@@ -98,16 +106,23 @@ def open(init: str, ignore: Sequence[str] = ()) -> weights.Source:
     return init if init == "scratch" or folders.is_run(init) else weights.open(init, ignore=tuple(ignore))
 
 
-def _of_run(folder: str | os.PathLike, load: Callable[..., tuple]) -> tuple:
+def _of_run(folder: str | os.PathLike, load: Callable[..., tuple], begun: Callable[..., adapters.Begun]) -> tuple:
     """What `load` makes of the parameters of another run, the names of its classes, and the size of its images where it
     is known. If that run goes on and has replaced the checkpoint meanwhile, it is loaded once more."""
     run = open_run(folder)
     size = run.config.model.fields.get("image_size")
     known = tuple(run.class_names), height_width(size) if size else None
+
+    def make(held: Mapping[str, Any]) -> tuple:
+        found = begun(folder, adapters.rows_of(run.config), held)
+        made, report = load(_parameters(found.tensors), *known)
+        more = {adapters.COLLECTION: found.adapters} if found.adapters else {}
+        return {**made, **more}, dataclasses.replace(report, notes=(*report.notes, *found.notes))
+
     if jax.process_count() > 1:  # all have to read the same checkpoint
-        return load(run_tensors(folder), *known)
+        return make(checkpoint.lazy_params(folder, run.step()))
     held = functools.partial(checkpoint.tensors, folder)
-    return checkpoint.attempt(folder, run.step(), lambda found: load(_parameters(held(found)), *known))
+    return checkpoint.attempt(folder, run.step(), lambda found: make(held(found)))
 
 
 def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, ...], tuple[int, int] | None]:
@@ -120,18 +135,13 @@ def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, 
         return checkpoint, names, None
 
 
-def run_tensors(folder: str | os.PathLike) -> dict[str, Any]:
-    """Returns the parameters of a run as lazy tensors, by their paths without the variable collection."""
-    return _parameters(checkpoint.lazy_params(folder, open_run(folder).step()))
-
-
 def _parameters(held: Mapping[str, Any]) -> dict[str, Any]:
     parts = {tuple(path.split("/", 1)): tensor for path, tensor in held.items()}
     return {path: tensor for (collection, path), tensor in parts.items() if collection not in AUXILIARY}
 
 
-def counts(report: Report | None) -> dict[str, Any]:
-    """Returns what the log of a run says of a load."""
+def counts(report: Report | None, loaded: Collection[str] = ()) -> dict[str, Any]:
+    """Returns what the log of a run says of a load that gave these collections."""
     if report is None:
         return {}
     return {
@@ -144,4 +154,5 @@ def counts(report: Report | None) -> dict[str, Any]:
         "differs": report.conflicts,
         "unsure": list(report.unsure),
         "notes": list(report.notes),
+        **({"adapters": "loaded"} if adapters.COLLECTION in loaded else {}),
     }

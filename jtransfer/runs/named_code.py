@@ -72,6 +72,8 @@ def _named(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _at(entry, ["name"])
     for term in _listed(config.get("objective")):
         yield from _texts(next(iter(_listed(term)), None))
+    for row in _listed(config.get("adapters")):
+        yield from (text for part in _listed(row)[1:2] for text in _texts(part))
     streams = config.get("streams")
     for stream in streams.values() if isinstance(streams, Mapping) else ():
         yield from (*_at(stream, ["modality"]), *_at(stream, ["task"]), *_data(stream))

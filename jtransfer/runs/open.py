@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from jtransfer import data, metrics, modalities
+from jtransfer import data, metrics, modalities, peft
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
@@ -82,14 +82,36 @@ class StoredRun:
         return self.config.model_selection if step is None else step
 
     def variables(self, step: int | str | None = None) -> dict:
-        """The model's variables as host arrays, merged with what was frozen.
+        """The model's variables as host arrays, merged with what was frozen. Adapters are a collection among them,
+        "adapters", which `models.forward.apply` applies, and the model's own `apply` does not.
 
         Args:
           step: a step that was kept, "best" or "last", as for `checkpoint.load_params`; None is the run's model, which
             `config.model_selection` names.
+
+        Raises:
+          InputError: there is no such step, or it is damaged; or the run holds no copy of what was frozen, and its init
+            is gone or is not what it was.
         """
         loaded = checkpoint.load_params(self.folder, self.step(step))
         return {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
+
+    def merged(self, step: int | str | None = None) -> dict:
+        """The model's variables with its adapters merged into the parameters, so that the model's own `apply` computes
+        what was trained; without adapters, `variables(step)`.
+
+        Args:
+          step: as for `variables`.
+
+        Raises:
+          InputError: as for `variables`; or an adapter can't be merged.
+        """
+        held = self.variables(step)
+        adapters = held.pop("adapters", None)
+        if adapters is None:
+            return held
+        wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), held["params"])
+        return {**held, "params": jax.tree.map(np.asarray, peft.merge(wide, adapters))}
 
     @property
     def lines(self) -> list[dict]:
@@ -164,4 +186,5 @@ def open(folder: str | os.PathLike) -> StoredRun:
         if line not in _TOLD and not _TOLD.add(line) and jax.process_index() == 0:
             say(f"{folder} names code, which is run: {line}", file=sys.stderr)
     named_code.check_model(path, run.config.model.name)
+    peft.remember(run.config.adapters)
     return run

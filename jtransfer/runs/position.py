@@ -22,6 +22,7 @@ class Position(NamedTuple):
     owed: bool = False  # whether the run was stopped before the evaluations of the step, which come first then
     selected: int | None = None  # the best step of the run so far, by the validation split
     selected_score: float | None = None
+    source: Mapping[str, Any] = {}  # what of that is not written, but made again from the run's init
 
 
 def position_of(folder: str | os.PathLike, saved: Mapping[str, Any]) -> Position:

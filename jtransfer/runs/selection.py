@@ -1,5 +1,6 @@
 """Which checkpoint is a run's model: the best by the validation split so far, or the last."""
 
+import functools
 import math
 import sys
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
-from jtransfer.runs import assemble, evaluation
+from jtransfer.runs import assemble, evaluation, frozen
 from jtransfer.runs.position import Position
 from jtransfer.training import checkpoint
 from jtransfer.training.state import TrainState
@@ -53,8 +54,9 @@ def state(run: Run, last: TrainState, position: Position) -> tuple[TrainState, P
 def _restored(run: Run, last: TrainState, number: int, step: int) -> TrainState:
     position = checkpoint.position(run.folder, step)
     like = assemble.abstract(run, position["number"])
-    frozen = last.frozen if position["number"] == number else None
-    return checkpoint.restore(run.folder, step, like, position, frozen=frozen)
+    held = last.frozen if position["number"] == number else None
+    remake = functools.partial(frozen.of_phase, run)
+    return checkpoint.restore(run.folder, step, like, position, frozen=held, remake=remake)
 
 
 def announce(run: Run, writer: Any, phase: str, last: int, step: int | None, score: float | None) -> None:

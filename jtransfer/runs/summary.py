@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jtransfer import peft
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.show import one_line
 from jtransfer.core.text_table import lay_out
 
+ADAPTERS = "adapters/"
 _LONGEST = 2000  # characters of a line on the weights
 
 
@@ -21,7 +23,9 @@ def render(title: str, rows: Sequence[dict[str, Any]]) -> str:
     ]
     moving = sum(r["params"] for r in rows if r["status"] == "trainable")
     total = sum(r["params"] for r in rows)
-    first = f"phase {title}: {moving:,} of {total:,} parameters are trained"
+    of_adapters = sum(r["params"] for r in rows if r["group"].startswith(ADAPTERS) and r["status"] == "trainable")
+    share = f" ({moving / total:.2%}), {of_adapters:,} of them in adapters" if of_adapters else ""
+    first = f"phase {title}: {moving:,} of {total:,} parameters are trained{share}"
     return "\n".join([first, *lay_out(cells, align="<<<<>>")])
 
 
@@ -39,21 +43,25 @@ def table(
 
     Returns:
       Rows of `group`, `shape` (of the largest parameter), `source` ("loaded" | "adapted" | "re-initialised" |
-      "initialised"), `status` ("trainable" | "frozen"), `params`, `bytes`.
+      "initialised"), `status` ("trainable" | "frozen"), `params`, `bytes`. Adapters are grouped by the modules that
+      they adapt, as "adapters/layer_*/attention/query", with what they are in place of a shape, without what is never
+      trained; their source is "new", or "loaded" where they are those of another run.
     """
     paths = rules.names(variables)
     moves = {paths[full]: value for full, value in trees.flatten(trainable).items()}
     order = {stage: i for i, stage in enumerate(stages)}
     drawn = dict.fromkeys(told.get("reinitialised", ()), "re-initialised")
     changed = dict.fromkeys((line.split(": ")[0] for line in told.get("adapted", ())), "adapted")
-    leaves = {paths[full]: leaf for full, leaf in trees.flatten(variables).items()}
+    adapters = variables.get("adapters", {}) if "params" in variables else {}
+    own = {name: tree for name, tree in variables.items() if not adapters or tree is not adapters}
+    leaves = {paths[full]: leaf for full, leaf in trees.flatten(own).items()}
     ordered = sorted(leaves.items(), key=lambda item: order.get(item[0].split("/")[0], len(order)))
     origin = "initialised" if source == "scratch" else "loaded"
     groups: dict[tuple, list] = defaultdict(list)
     for path, leaf in ordered:
         came = "initialised" if path.startswith("aux/") else (drawn | changed).get(path, origin)
         groups[_group(path), came, "trainable" if moves[path] else "frozen"].append(leaf)
-    return [
+    rows = [
         {
             "group": group,
             "shape": " × ".join(map(str, max(leaves, key=trees.count).shape)),
@@ -63,6 +71,27 @@ def table(
             "bytes": trees.nbytes(leaves),
         }
         for (group, came, status), leaves in groups.items()
+    ]
+    return [*rows, *_of_adapters(adapters, moves, told)]
+
+
+def _of_adapters(adapters: trees.Tree, moves: Mapping[str, bool], told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each kind of module, adapter and status."""
+    groups: dict[tuple, list[peft.Adapted]] = defaultdict(list)
+    for one in peft.adapted(adapters):
+        prefix = f"{ADAPTERS}{one.path}/{one.slot}/"
+        moving = any(moves[path] for path in moves if path.startswith(prefix))
+        groups[peft.kind(one.path), one.slot, one.rank, "trainable" if moving else "frozen"].append(one)
+    return [
+        {
+            "group": f"{ADAPTERS}{path if len(found) > 1 else found[0].path}",
+            "shape": slot + (f", rank {rank}" if rank else "") + (f", {len(found)} modules" if len(found) > 1 else ""),
+            "source": "loaded" if told.get("adapters") else "new",
+            "status": status,
+            "params": sum(one.count for one in found),
+            "bytes": 4 * sum(one.count for one in found),
+        }
+        for (path, slot, rank, status), found in groups.items()
     ]
 
 
@@ -81,10 +110,28 @@ def notes(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def base(source: Mapping[str, Any]) -> list[str]:
+    """Returns a line that says that what is frozen is not copied, where it is not.
+
+    Args:
+      source: of the position, from `checkpoint.from_init`.
+    """
+    if not source:
+        return []
+    line = (
+        f"what is frozen is not copied: who reads this run reads it from {source['init']} (digest {source['digest']})"
+    )
+    return [one_line(f"{line}; config.base='copy' keeps a copy in the run's folder", _LONGEST)]
+
+
+def frozen(variables: trees.Tree) -> int:
+    """Returns the number of parameters among what is frozen, without the constants of adapters."""
+    flat = trees.flatten(variables)
+    return sum(trees.count(leaf) for path, leaf in flat.items() if not rules.FIXED.fullmatch(path))
+
+
 def _group(path: str) -> str:
     keys = path.split("/")
     if keys[0] == "aux":
         return "/".join(keys[:3])
-    if keys[0] == "adapters":
-        return "/".join(keys[:2])
     return "/".join(keys[:2]) if len(keys) > 2 and keys[1].startswith("block") else keys[0]

@@ -1,6 +1,7 @@
 """Checkpoints of a run: asynchronous, whole or not there, checked when they are read, and without the frozen part.
 
-    workdir/base/<phase>/          what is frozen in the phase, written once at its start
+    workdir/base/<phase>/          what is frozen in the phase, written once at its start, but for what the run's init
+                                   gives, if the config says so
     workdir/checkpoints/<step>/    what changes: state (step, rng, trainable, model_state, ema) and optimizer
 
 The last checkpoints are kept, and for each of them the best by then. Each states the checksums of all that it holds,
@@ -8,7 +9,7 @@ and whoever reads one checks them: what is damaged is passed over, with a line t
 whole. A run may be read while it goes on; readers write nothing.
 """
 
-from jtransfer.training.checkpoint.base import write_base
+from jtransfer.training.checkpoint.base import from_init, write_base
 from jtransfer.training.checkpoint.choosing import attempt, best, position, resolve, scored
 from jtransfer.training.checkpoint.damage import Damaged
 from jtransfer.training.checkpoint.reading import lazy_params, load, load_params, tensors
@@ -21,6 +22,7 @@ __all__ = [
     "Resumed",
     "attempt",
     "best",
+    "from_init",
     "lazy_params",
     "load",
     "load_params",

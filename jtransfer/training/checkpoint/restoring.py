@@ -36,7 +36,13 @@ class Resumed(NamedTuple):
 
 
 def restore(
-    workdir: str | os.PathLike, step: int, like: TrainState, position: Mapping, *, frozen: dict | None = None
+    workdir: str | os.PathLike,
+    step: int,
+    like: TrainState,
+    position: Mapping,
+    *,
+    frozen: dict | None = None,
+    remake: Callable[[Mapping[str, Any]], dict] | None = None,
 ) -> TrainState:
     """Returns the state of a step, each array straight into its sharding, if it is what was saved.
 
@@ -46,6 +52,7 @@ def restore(
       like: the state of the phase with `jax.ShapeDtypeStruct` leaves that have a sharding.
       position: what was saved with the step.
       frozen: what is frozen in the phase, where it is at hand; otherwise it is read.
+      remake: as for `resume`.
 
     Raises:
       InputError: the checkpoint or the frozen part is damaged, or a leaf does not fit.
@@ -53,7 +60,10 @@ def restore(
 
     def read(found: Found) -> TrainState:
         state = _changing(found, lambda _: like)[1]
-        return state.replace(frozen=base.restore_base(workdir, position, like.frozen) if frozen is None else frozen)
+        made = _made(remake, position)
+        return state.replace(
+            frozen=base.restore_base(workdir, position, like.frozen, made) if frozen is None else frozen
+        )
 
     return choosing.attempt(workdir, step, read, everywhere=True)
 
@@ -71,7 +81,8 @@ def resume(
     Args:
       workdir: the run's folder.
       like: of a position, the state of its phase, as `restore` takes it.
-      remake: of a position, what is frozen in its phase, made as the run made it, for where it is damaged.
+      remake: of a position, what is frozen in its phase, made as the run made it, for where it is damaged or was not
+        written.
 
     Raises:
       InputError: there are checkpoints, and none of them is whole.
@@ -116,7 +127,7 @@ def _frozen(
 ) -> tuple[dict, bool]:
     """What is frozen, and whether it had to be made again, which only gives what it was if it was never trained."""
     try:
-        return base.restore_base(workdir, position, like), False
+        return base.restore_base(workdir, position, like, _made(remake, position)), False
     except Damaged as error:
         if remake is None:
             raise
@@ -128,3 +139,7 @@ def _frozen(
         if jax.process_index() == 0:
             say(f"{error}; it is made again from the run's init", file=sys.stderr)
         return frozen, True
+
+
+def _made(remake: Callable[[Mapping[str, Any]], dict] | None, position: Mapping[str, Any]) -> base.Remake | None:
+    return remake and (lambda: trees.flatten(remake(position)))

@@ -1,0 +1,94 @@
+"""What is frozen in a phase, made again from a run's init; and what of it need not be written for that."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jtransfer.core import sharding
+from jtransfer.core import tree as trees
+from jtransfer.core.rules import OWN
+from jtransfer.runs import adapters, assemble, initialize
+from jtransfer.runs import folder as folders
+from jtransfer.runs.open import open as open_run
+from jtransfer.runs.position import Position
+
+Run = Any  # build.Run
+
+
+def load(run: Run) -> tuple[dict, Any]:
+    """Returns the variables that a run begins with, and the report of the load, as `initialize.variables`."""
+    config = run.config
+    shapes = assemble.abstract(run, 0).variables().get(adapters.COLLECTION, {})
+    return initialize.variables(
+        run.init,
+        run.model,
+        run.mesh,
+        config.sharding,
+        sample=run.sample,
+        reinit=config.reinit,
+        ignore=config.ignore,
+        class_names=run.target.class_names,
+        wanted=adapters.Wanted(adapters.rows_of(config), shapes),
+        seed=config.seed,
+    )
+
+
+def of_phase(run: Run, saved: Mapping[str, Any]) -> dict:
+    """Returns what is frozen in the phase of a checkpoint, made again from the run's init, each array in its sharding.
+
+    Args:
+      run: the run.
+      saved: the position that was saved with the checkpoint.
+    """
+    number = Position(**saved).number
+    placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, number).frozen)
+    begin = jax.jit(lambda variables: assemble.begin(run, number, variables).frozen, out_shardings=placed)
+    return begin(load(run)[0])
+
+
+def absent(run: Run, number: int, told: Mapping[str, Any]) -> set[str]:
+    """Returns the paths of what is frozen in a phase and need not be written: arrays of the model that are the init's,
+    and that no phase has trained so far. The folder of another run may change, so that what it gives is written.
+
+    Args:
+      run: the run.
+      number: of the phase.
+      told: what the run began with, as `initialize.counts` gives it.
+    """
+    if run.config.base == "copy" or run.config.init == "scratch" or folders.is_run(run.init):
+        return set()
+    still = (trees.flatten(assemble.abstract(run, n).frozen) for n in range(number + 1))
+    drawn = set(told.get("reinitialised", ()))
+    return {
+        path
+        for path in set.intersection(*map(set, still))
+        if (split := path.partition("/"))[0] in OWN and split[2] not in drawn
+    }
+
+
+def on_host(folder: str | os.PathLike, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Returns arrays of a run that its folder holds no copy of, by their paths, made again from its init.
+
+    Args:
+      folder: the run's folder.
+      dtypes: path → dtype.
+
+    Raises:
+      InputError: the init is gone, or is not what it was.
+    """
+    run, config = open_run(folder), open_run(folder).config
+    found, _ = initialize.variables(
+        initialize.open(config.init, config.ignore),
+        run.model,
+        sharding.make_mesh({sharding.DATA: 1}, jax.local_devices()[:1]),
+        "replicate",
+        sample=run.sample,
+        reinit=config.reinit,
+        class_names=run.class_names,
+        seed=config.seed,
+    )
+    flat = trees.flatten(found)
+    return {path: np.asarray(flat[path].astype(dtype)) for path, dtype in dtypes.items() if path in flat}
