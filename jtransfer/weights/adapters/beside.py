@@ -33,7 +33,7 @@ def params(
         assignment = found(name)
         if assignment is None or any(path not in shapes for path in assignment.param_paths):
             if scheme.ignores(name) or _COUNTERS.fullmatch(name):
-                ignored.append(name)
+                ignored += [] if _COUNTERS.fullmatch(name) else [name]
                 continue
             raise InputError(f"{config.where}: the tensor {name!r} has no place in this model")
         if any(other not in tensors for other in assignment.source_names):

@@ -18,6 +18,7 @@ from jtransfer.weights.formats.lazy import read
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.shapes import abstract, example
 
+KERASHUB = ".lora.h5"  # how the names of its files end
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -57,7 +58,7 @@ def load(source: str | os.PathLike, model: Any, *, label: str = "", sample: Any 
     """
     if label and not _LABEL.fullmatch(label):
         raise InputError(f"an adapter is labelled by letters, digits, - and _ alone, and not by {label!r}")
-    if os.fspath(source).endswith(".lora.h5"):
+    if os.fspath(source).endswith(KERASHUB):
         from jtransfer.weights.adapters import kerashub
 
         found = kerashub.load(os.fspath(source), model, _sites(model, sample))
