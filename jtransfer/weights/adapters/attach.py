@@ -65,7 +65,7 @@ def attach(
     full = {path: name for name, path in rules.names(variables).items()}
     replaced: dict[str, str] = {}
     for one in found:
-        base.verify(one.base, variables, one.params, one.name)
+        base.verify(one.base, variables, one.name)
         for path, array in one.params.items():
             if path in replaced:
                 raise InputError(f"{replaced[path]} and {one.name} both bring {path}; give one of the two")

@@ -17,7 +17,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.weights import digests
 from jtransfer.weights.identify import sidecar_files
-from jtransfer.weights.schema import TEXT, check, text
+from jtransfer.weights.schema import TEXT, check, many, text
 
 FILE = "jtransfer.json"
 
@@ -27,23 +27,37 @@ class Base(NamedTuple):
 
     Attributes:
       source: its address.
-      digest: "sha256:…".
+      digest: "sha256:…" of its variables, as the function `digest` computes it.
+      without: paths of those that it leaves out, for they came from training, too.
     """
 
     source: str
     digest: str
+    without: tuple[str, ...] = ()
 
 
-def digest(variables: Mapping[str, Any], replaced: Collection[str] = ()) -> str:
+def of(variables: Mapping[str, Any], source: str, without: Collection[str] = ()) -> Base:
+    """Returns what is to be known of the base of a trained model.
+
+    Args:
+      variables: {"params": …, "batch_stats": …}.
+      source: the address of the base.
+      without: paths, without the collection, of what is not the base's.
+    """
+    return Base(source, digest(variables, without), tuple(sorted(without)))
+
+
+def digest(variables: Mapping[str, Any], without: Collection[str] = ()) -> str:
     """Returns the digest of a model's variables.
 
     Args:
       variables: {"params": …, "batch_stats": …}.
-      replaced: paths, without the collection, of those that come with the adapter.
+      without: paths, without the collection, of those that do not count.
     """
     own = {name: tree for name, tree in variables.items() if name in rules.OWN}
     flat, names = trees.flatten(own), rules.names(own)
-    kept = {full: flat[full] for full, path in names.items() if path not in replaced}
+    left = set(without)
+    kept = {full: flat[full] for full, path in names.items() if path not in left}
     return digests.combine({full: digests.digest(_plain(leaf)) for full, leaf in kept.items()})
 
 
@@ -51,13 +65,12 @@ def _plain(leaf: Any) -> np.ndarray:
     return np.asarray(jax.device_get(leaf)).astype(np.float32)
 
 
-def verify(base: Base | None, variables: Mapping[str, Any], replaced: Collection[str], name: str) -> None:
+def verify(base: Base | None, variables: Mapping[str, Any], name: str) -> None:
     """Compares the base that an adapter was trained on with the one that it is to be put on.
 
     Args:
       base: the note beside the adapter; of an adapter without one nothing is known.
       variables: of the base.
-      replaced: as for `digest`.
       name: of the adapter, for the error.
 
     Raises:
@@ -65,7 +78,7 @@ def verify(base: Base | None, variables: Mapping[str, Any], replaced: Collection
     """
     if base is None:
         return
-    found = digest(variables, replaced)
+    found = digest(variables, base.without)
     if found != base.digest:
         raise InputError(
             f"{name} belongs to another base: it was made for {base.source or 'one'} with {base.digest}, and this one "
@@ -90,5 +103,5 @@ def read(path: Path | None) -> Base | None:
     found = sidecar_files.read_json(path).get("base")
     if not isinstance(found, dict) or "digest" not in found:
         raise InputError(f"{path} is damaged: it has no digest of a base; delete it if the adapter is to be tried")
-    check(found, {"source": text(10_000), "digest": TEXT}, f"{path}: base")
-    return Base(found.get("source", ""), found["digest"])
+    check(found, {"source": text(10_000), "digest": TEXT, "without": many(TEXT, 0, 100_000)}, f"{path}: base")
+    return Base(found.get("source", ""), found["digest"], tuple(found.get("without", ())))

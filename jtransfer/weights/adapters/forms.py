@@ -5,6 +5,7 @@ has `PEFT`, `from_peft` and `to_peft`, which are given modules that are one laye
 """
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,10 @@ from jtransfer.peft import METHODS
 from jtransfer.weights.adapters import lora
 from jtransfer.weights.adapters.config import Config, of_module
 from jtransfer.weights.adapters.modules import Module
-from jtransfer.weights.adapters.parts import WEIGHT
+from jtransfer.weights.adapters.parts import PREFIXES, WEIGHT
 
 OF_LORA = ("LORA", "ADALORA")
+LORA = ("lora", "dora", "adalora")  # our methods that are written as LoRA
 _PATTERNS = {"r": "rank_pattern", "alpha": "alpha_pattern", "n_frequency": "n_frequency_pattern"}
 
 Own = dict[str, Any]
@@ -74,3 +76,48 @@ def _one(module: Module, where: str) -> Any:
         paths = ", ".join(part.site.path for part in module.parts)
         raise InputError(f"{where}: {module.name} is {paths} here, for which only LoRA and its kin are read")
     return module.parts[0].site
+
+
+def write(
+    method: str, located: Mapping[str, Module], owns: Mapping[str, Mapping[str, Own]]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the method's part of adapter_config.json, and the tensors by their names in a file.
+
+    Args:
+      method: the name of our method.
+      located: the modules, by name.
+      owns: of each module, the arrays of its layers' adapters, by path.
+
+    Raises:
+      InputError: PEFT has no such method, or not of such a layer.
+    """
+    form = sys.modules[METHODS[method].init.__module__]
+    if not hasattr(form, "to_peft"):
+        raise InputError(f"PEFT has no method that is {method!r}; export the model merged")
+    widest = (max(module.inputs for module in located.values()), max(module.outputs for module in located.values()))
+    tensors: dict[str, np.ndarray] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for name, module in located.items():
+        site = _one(module, f"adapters of {method!r}")
+        arrays, settings[name] = form.to_peft(owns[name][site.path], site, widest)
+        for kind, array in arrays.items():
+            tensors[kind if kind.startswith("base_model.") else f"{PREFIXES[0]}{name}.{kind}"] = array
+    fields = {"peft_type": form.PEFT, "target_modules": sorted(located)}
+    fields |= {"feedforward_modules": sorted(n for n, s in settings.items() if s.pop("feedforward", False))} if (
+        method == "ia3"
+    ) else {}
+    return fields | _common(settings, method), tensors
+
+
+def _common(settings: Mapping[str, Mapping[str, Any]], method: str) -> dict[str, Any]:
+    """The settings of all modules as one: the most common value, and patterns for the others where PEFT has them."""
+    fields: dict[str, Any] = {}
+    for key in dict.fromkeys(key for each in settings.values() for key in each):
+        values = {name: each.get(key) for name, each in settings.items()}
+        fields[key] = Counter(values.values()).most_common(1)[0][0]
+        others = {name.replace(".", r"\."): value for name, value in values.items() if value != fields[key]}
+        if others and key not in _PATTERNS:
+            raise InputError(f"PEFT has one {key} for all modules of {method!r}; here are several")
+        if key in _PATTERNS:
+            fields[_PATTERNS[key]] = others
+    return fields

@@ -41,6 +41,7 @@ class Module(NamedTuple):
       inputs: how many inputs its weight has, windows of convolutions included.
       outputs: how many outputs.
       parts: the layers here that it is.
+      fan_in_fan_out: whether it is a dense layer whose weight is [inputs, outputs], as GPT-2's are.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Module(NamedTuple):
     inputs: int
     outputs: int
     parts: tuple[Part, ...]
+    fan_in_fan_out: bool = False
 
     @property
     def whole(self) -> bool:
@@ -112,9 +114,9 @@ def locate(module: Named) -> Module | None:
     places = _places(module.assignment.transform, copies, shape, kernels)
     if places is None:
         return None
-    inputs, outputs, parts = places
+    inputs, outputs, parts, first = places
     made = tuple(Part(site, *both) for site, both in zip(sites, parts, strict=True))
-    return Module(module.name, shape, inputs, outputs, made)
+    return Module(module.name, shape, inputs, outputs, made, first and module.linear)
 
 
 def _shape(assignment: Assignment, sites: Iterable[Site]) -> tuple[int, ...] | None:
@@ -130,8 +132,9 @@ def _shape(assignment: Assignment, sites: Iterable[Site]) -> tuple[int, ...] | N
 @functools.lru_cache(256)
 def _places(
     transform: Transform, copies: int, shape: tuple[int, ...], kernels: tuple[tuple[tuple[int, ...], int], ...]
-) -> tuple[int, int, tuple[tuple[np.ndarray, np.ndarray], ...]] | None:
-    """(number of inputs, of outputs, places of both for each layer); None where they depend on each other."""
+) -> tuple[int, int, tuple[tuple[np.ndarray, np.ndarray], ...], bool] | None:
+    """(number of inputs, of outputs, places of both for each layer, whether inputs come first); None where they depend
+    on each other."""
     axes = [_along(transform, copies, shape, axis) for axis in range(len(shape))]
     if any(part.shape != kernel for parts in axes for part, (kernel, _) in zip(parts, kernels, strict=True)):
         return None
@@ -143,7 +146,7 @@ def _places(
     if set(ins) & set(outs):
         return None
     parts = tuple(_joined(axes, shape, ins, outs, j, contracted) for j, (_, contracted) in enumerate(kernels))
-    return math.prod(shape[i] for i in ins), math.prod(shape[i] for i in outs), parts
+    return math.prod(shape[i] for i in ins), math.prod(shape[i] for i in outs), parts, outs == [1]
 
 
 def _along(transform: Transform, copies: int, shape: tuple[int, ...], axis: int) -> tuple[np.ndarray, ...]:
