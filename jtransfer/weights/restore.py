@@ -12,6 +12,7 @@ from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.weights import checkpoint as checkpoints
 from jtransfer.weights import stated as descriptions
+from jtransfer.weights.adapters import attach as attaching
 from jtransfer.weights.identify import hf_config, manifest, model_fields, within
 from jtransfer.weights.identify.detect import Detection, compare, detect, own_fields
 from jtransfer.weights.load import load
@@ -39,7 +40,11 @@ class ModelSpec(NamedTuple):
 
 
 def restore(
-    source: checkpoints.Source, *, classes: Sequence[str] | None = None, **overrides: Any
+    source: checkpoints.Source,
+    *,
+    classes: Sequence[str] | None = None,
+    adapters: attaching.Sources = (),
+    **overrides: Any,
 ) -> tuple[Any, dict, Report]:
     """Returns the model that a checkpoint is of, its variables, and the report of the load.
 
@@ -47,6 +52,10 @@ def restore(
       source: an address or an open checkpoint; see `weights.open`.
       classes: the names of new classes. The head gets these classes, and keeps what it knows of those among them that
         the checkpoint has.
+      adapters: the folder of an adapter of Hugging Face's PEFT or `hf://org/name`, a list of several, whose changes add
+        up, or a dict label → folder. The variables then have the collection "adapters" beside the base, which stays as
+        it is (`peft.merge` puts them into it); heads and other parameters that come with an adapter replace the base's.
+        The model has the head that the adapter was trained with.
       **overrides: fields of the model that are to differ from the checkpoint's, such as `num_classes`, `image_size` or
         `dtype`; `model`, a name of `models.names()`, if the checkpoint's own is not to be trusted; and `reinit`,
         `ignore`, `adapt`, `source_image_size` (by default what the files beside the checkpoint say), `rng` and `place`,
@@ -56,7 +65,8 @@ def restore(
       The model; its variables, {"params": …, "batch_stats": …}, with arrays on the host; and a `Report`.
 
     Raises:
-      InputError: there is no such checkpoint, no model here fits it, or its tensors don't fit that model.
+      InputError: there is no such checkpoint, no model here fits it, or its tensors don't fit that model; or an adapter
+        does not fit, or belongs to another base.
     """
     options = {key: overrides.pop(key) for key in _LOAD if key in overrides}
     checkpoint = checkpoints.open(source, ignore=options.pop("ignore", ()))
@@ -66,7 +76,13 @@ def restore(
     if options.get("adapt"):
         options.setdefault("source_image_size", checkpoint.image_size)
     spec = describe(checkpoint, **overrides)
+    if adapters:
+        stated = attaching.fields(spec.model, adapters)
+        spec = describe(checkpoint, **{**stated, **overrides}) if stated else spec
     variables, report = load(checkpoint, spec.model, **options)
+    if adapters:
+        variables, found = attaching.attach(spec.model, variables, adapters)
+        report = dataclasses.replace(report, notes=(*report.notes, *attaching.told(found)))
     unsure = tuple(dict.fromkeys((*report.unsure, *spec.unsure)))
     return spec.model, variables, dataclasses.replace(report, unsure=unsure)
 

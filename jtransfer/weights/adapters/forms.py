@@ -1,0 +1,123 @@
+"""The methods of PEFT that are read and written: of each, PEFT's tensors of a module ↔ the arrays of our method.
+
+LoRA and its kin follow the places of inputs and outputs (`lora`); a method of ours that says itself what it is in PEFT
+has `PEFT`, `from_peft` and `to_peft`, which are given modules that are one layer here.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.peft import METHODS
+from jtransfer.weights.adapters import lora
+from jtransfer.weights.adapters.config import Config, of_module
+from jtransfer.weights.adapters.modules import Module
+from jtransfer.weights.adapters.parts import PREFIXES, WEIGHT
+
+OF_LORA = ("LORA", "ADALORA")
+LORA = ("lora", "dora", "adalora")  # our methods that are written as LoRA
+_PATTERNS = {"r": "rank_pattern", "alpha": "alpha_pattern", "n_frequency": "n_frequency_pattern"}
+
+Own = dict[str, Any]
+
+
+def read(
+    config: Config, module: Module, tensors: Mapping[str, np.ndarray], shared: Mapping[str, np.ndarray]
+) -> list[tuple[str, str, Own]]:
+    """Returns (path, method, arrays) of the adapters that the tensors of one module are.
+
+    Args:
+      config: what the adapter_config.json says.
+      module: the module.
+      tensors: of it, by kind.
+      shared: those of all modules, by their whole names.
+
+    Raises:
+      InputError: the tensors do not fit, or the method can't be here.
+    """
+    if config.type in OF_LORA:
+        return [(part.site.path, method, own) for part, method, own in lora.read(config, module, tensors)]
+    name, form = method_of(config.type, config.where)
+    site = _one(module, config.where)
+    settings = {
+        key: of_module(config, _PATTERNS[key], value, module.name)
+        if key in _PATTERNS and _PATTERNS[key] in config.fields
+        else value
+        for key, value in config.fields.items()
+    }
+    given = {f"{kind}.weight" if kind in WEIGHT else kind: array for kind, array in tensors.items()}
+    try:
+        return [(site.path, name, form.from_peft({**given, **shared}, site, settings))]
+    except InputError as error:
+        raise InputError(f"{config.where}: {module.name}: {error}") from None
+
+
+def method_of(kind: str, where: str) -> tuple[str, ModuleType]:
+    """Returns the name of our method that is PEFT's of a type, and the file that defines it.
+
+    Raises:
+      InputError: there is none.
+    """
+    name = kind.lower()
+    form = sys.modules[METHODS[name].init.__module__] if name in METHODS else None
+    if form is None or getattr(form, "PEFT", None) != kind:
+        raise InputError(f"{where}: peft_type={kind!r} is no method here")
+    return name, form
+
+
+def _one(module: Module, where: str) -> Any:
+    """The one layer that a module is here."""
+    if not module.whole:
+        paths = ", ".join(part.site.path for part in module.parts)
+        raise InputError(f"{where}: {module.name} is {paths} here, for which only LoRA and its kin are read")
+    return module.parts[0].site
+
+
+def write(
+    method: str, located: Mapping[str, Module], owns: Mapping[str, Mapping[str, Own]]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the method's part of adapter_config.json, and the tensors by their names in a file.
+
+    Args:
+      method: the name of our method.
+      located: the modules, by name.
+      owns: of each module, the arrays of its layers' adapters, by path.
+
+    Raises:
+      InputError: PEFT has no such method, or not of such a layer.
+    """
+    form = sys.modules[METHODS[method].init.__module__]
+    if not hasattr(form, "to_peft"):
+        raise InputError(f"PEFT has no method that is {method!r}; export the model merged")
+    widest = (max(module.inputs for module in located.values()), max(module.outputs for module in located.values()))
+    tensors: dict[str, np.ndarray] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for name, module in located.items():
+        site = _one(module, f"adapters of {method!r}")
+        arrays, settings[name] = form.to_peft(owns[name][site.path], site, widest)
+        for kind, array in arrays.items():
+            tensors[kind if kind.startswith("base_model.") else f"{PREFIXES[0]}{name}.{kind}"] = array
+    fields = {"peft_type": form.PEFT, "target_modules": sorted(located)}
+    fields |= {"feedforward_modules": sorted(n for n, s in settings.items() if s.pop("feedforward", False))} if (
+        method == "ia3"
+    ) else {}
+    return fields | _common(settings, method), tensors
+
+
+def _common(settings: Mapping[str, Mapping[str, Any]], method: str) -> dict[str, Any]:
+    """The settings of all modules as one: the most common value, and patterns for the others where PEFT has them."""
+    fields: dict[str, Any] = {}
+    for key in dict.fromkeys(key for each in settings.values() for key in each):
+        values = {name: each.get(key) for name, each in settings.items()}
+        fields[key] = Counter(values.values()).most_common(1)[0][0]
+        others = {name.replace(".", r"\."): value for name, value in values.items() if value != fields[key]}
+        if others and key not in _PATTERNS:
+            raise InputError(f"PEFT has one {key} for all modules of {method!r}; here are several")
+        if key in _PATTERNS:
+            fields[_PATTERNS[key]] = others
+    return fields

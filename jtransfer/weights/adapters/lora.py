@@ -1,0 +1,168 @@
+"""LoRA, DoRA and AdaLoRA between PEFT's tensors and the layers here: `ΔW = scale · B A`, whatever the form of `W`.
+
+A module that is several layers here, as fused query, key and value, gives each of them its `A` and the rows of `B` that
+are theirs. The other way, ranks add up: the `A` are stacked, and `B` is block diagonal; layers that share one `a` share
+it there, too.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jtransfer.core.errors import InputError
+from jtransfer.peft import FIXED
+from jtransfer.weights.adapters.config import Config, of_module
+from jtransfer.weights.adapters.modules import Module, Part
+
+Own = dict[str, Any]
+_DORA = "lora_magnitude_vector"
+
+
+def read(config: Config, module: Module, tensors: Mapping[str, np.ndarray]) -> list[tuple[Part, str, Own]]:
+    """Returns (layer, method, arrays) of the adapters of one module.
+
+    Args:
+      config: what the adapter_config.json says.
+      module: the module.
+      tensors: of it, by the names of their kinds, as "lora_A".
+
+    Raises:
+      InputError: there are too few or too many, or a shape does not fit.
+    """
+    first, second = ("lora_embedding_A", "lora_embedding_B") if "lora_embedding_A" in tensors else ("lora_A", "lora_B")
+    ada = ("lora_E",) if config.type == "ADALORA" else ()
+    dora = (_DORA,) if config.fields.get("use_dora") else ()
+    wanted = {first, second, *ada, *dora}
+    if tensors.keys() != wanted:
+        odd = sorted(tensors.keys() ^ wanted)
+        raise InputError(f"{config.where}: {module.name} has {', '.join(sorted(tensors))}; {odd[0]} does not fit that")
+    _check_groups(config, module)
+    a, b = tensors[first], tensors[second]
+    rank = a.shape[0] if a.ndim else 0
+    stated = rank if ada else of_module(config, "rank_pattern", config.fields["r"], module.name)
+    _check(config, module, first, a, (rank, module.inputs), rank == stated, f"rank {stated}")
+    _check(config, module, second, b, (module.outputs, rank))
+    a, b = a.reshape(rank, module.inputs), b.reshape(module.outputs, rank)
+    fixed = {"scale": np.float32(_scale(config, module.name, rank))}
+    if config.fields["lora_dropout"]:
+        fixed["dropout"] = np.float32(config.fields["lora_dropout"])
+    found = []
+    for part in module.parts:
+        own: Own = {"a": np.moveaxis(a[:, part.inputs], 0, -1), "b": np.moveaxis(b[part.outputs], -1, 0)}
+        own[FIXED] = dict(fixed)
+        method = "lora"
+        if ada:
+            own["e"], method = tensors["lora_E"].reshape(rank), "adalora"
+            _check(config, module, "lora_E", tensors["lora_E"], (rank, 1))
+        if dora:
+            _check(config, module, _DORA, tensors[_DORA], (module.outputs,))
+            own["magnitude"], method = tensors[_DORA].reshape(-1)[part.outputs], "dora"
+        found.append((part, method, own))
+    return found
+
+
+def _scale(config: Config, name: str, rank: int) -> float:
+    alpha = of_module(config, "alpha_pattern", config.fields["lora_alpha"], name)
+    if config.type == "ADALORA":
+        return (alpha if alpha > 0 else rank) / (rank + 1e-5)
+    return alpha / (math.sqrt(rank) if config.fields["use_rslora"] else rank)
+
+
+def _check_groups(config: Config, module: Module) -> None:
+    if any(part.site.groups > 1 for part in module.parts):
+        raise InputError(
+            f"{config.where}: {module.name} is a convolution in groups, beside which PEFT's adapter is one without "
+            "groups; no change of its kernel is that, so it is not read"
+        )
+
+
+def _check(
+    config: Config,
+    module: Module,
+    kind: str,
+    array: np.ndarray,
+    want: tuple[int, ...],
+    fits: bool = True,
+    also: str = "",
+) -> None:
+    if not fits or array.size != math.prod(want) or _squeezed(array.shape, want) != _squeezed(want, want):
+        raise InputError(
+            f"{config.where}: {module.name}.{kind} has the shape {list(array.shape)}, where the model and the config "
+            f"have {also or f'{want[0]} by {math.prod(want[1:])}'}"
+        )
+
+
+def _squeezed(shape: tuple[int, ...], want: tuple[int, ...]) -> tuple[int, ...]:
+    """The first axis and the product of the others; of a vector, its size."""
+    if len(want) == 1:
+        return (math.prod(shape),)
+    return (shape[0] if shape else 1, math.prod(shape[1:]))
+
+
+def write(module: Module, owns: Sequence[Own | None]) -> tuple[dict[str, np.ndarray], int, float]:
+    """Returns PEFT's tensors of one module by the names of their kinds, the rank, and the scale.
+
+    Args:
+      module: the module.
+      owns: the adapter of each of its layers; None of one that has none.
+
+    Raises:
+      InputError: PEFT has no such adapter.
+    """
+    if any(part.site.groups > 1 for part in module.parts):
+        raise InputError(f"{module.name} is a convolution in groups, of which PEFT's LoRA does not change the kernel")
+    pairs = [(part, own) for part, own in zip(module.parts, owns, strict=True) if own is not None]
+    factors = [_factors(part, own, module) for part, own in pairs]
+    shared = len({a.tobytes() for a, _, _ in factors}) == 1 and len({scale for _, _, scale in factors}) == 1
+    if shared:
+        a, scale = factors[0][0], factors[0][2]
+        b = sum(b for _, b, _ in factors)
+    else:
+        a = np.concatenate([a for a, _, _ in factors])
+        scale = max((scale for _, _, scale in factors), key=abs)
+        b = np.concatenate([b * (own / scale if scale else 1) for _, b, own in factors], axis=1)
+    rank = len(a)
+    embed = module.parts[0].site.kind == "embed"
+    kinds = ("lora_embedding_A", "lora_embedding_B") if embed else ("lora_A", "lora_B")
+    tensors = dict(zip(kinds, (_as_weight(module, a), _as_column(module, b, rank)), strict=True))
+    if any("magnitude" in own for _, own in pairs):
+        tensors[_DORA] = _magnitude(module, pairs)
+    return tensors, rank, scale
+
+
+def _factors(part: Part, own: Own, module: Module) -> tuple[np.ndarray, np.ndarray, float]:
+    """A [r, inputs], B [outputs, r] of the module, zeros where other layers are, and the scale."""
+    if own[FIXED].get("stacked") is not None:
+        raise InputError(f"{part.site.path} is a scan over layers, which is no module of PEFT; adapt its layers apart")
+    a, b = np.asarray(own["a"], np.float32), np.asarray(own["b"], np.float32)
+    begun = own[FIXED]
+    if "a0" in begun:  # what is added is a·b less what it was at the start
+        a = np.concatenate([a, begun["a0"]], axis=-1)
+        b = np.concatenate([b, -np.asarray(begun["b0"])], axis=0)
+    if "e" in own:
+        a = a * np.asarray(own["e"], np.float32)
+    wide = np.zeros((a.shape[-1], module.inputs), np.float32)
+    wide[:, part.inputs] = np.moveaxis(a, -1, 0)
+    tall = np.zeros((module.outputs, b.shape[0]), np.float32)
+    tall[part.outputs] = np.moveaxis(b, 0, -1)
+    return wide, tall, float(begun["scale"])
+
+
+def _as_weight(module: Module, a: np.ndarray) -> np.ndarray:
+    return a.reshape(len(a), *module.shape[1:]) if len(module.shape) > 2 else a
+
+
+def _as_column(module: Module, b: np.ndarray, rank: int) -> np.ndarray:
+    return b.reshape(-1, rank, *(1,) * (len(module.shape) - 2)) if len(module.shape) > 2 else b
+
+
+def _magnitude(module: Module, pairs: Sequence[tuple[Part, Own]]) -> np.ndarray:
+    if len(pairs) != len(module.parts) or any("magnitude" not in own for _, own in pairs):
+        raise InputError(f"{module.name} is one module in PEFT, and DoRA is on some of its layers alone; adapt all")
+    found = np.zeros(module.outputs, np.float32)
+    for part, own in pairs:
+        found[part.outputs] = own["magnitude"]
+    conv = len(module.shape) > 2
+    return found.reshape(1, -1, *(1,) * (len(module.shape) - 2)) if conv else found
