@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jtransfer import data, objectives
+from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
