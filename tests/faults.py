@@ -178,7 +178,7 @@ KINDS: dict[str, Kind] = {
     "gone": gone,
     **{name: functools.partial(in_folder, kind) for name, kind in faults_of_folders.KINDS.items()},
 }
-MANY = {"flipped": 20, "read": 20, "damaged": 10}  # tries of these kinds for one of the others
+MANY = {"hostile": 5, "flipped": 20, "read": 20, "damaged": 10}  # tries of these kinds for one of the others
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import test_resume as runs
-from faults_process import HANGS, Failures, differs, ended, met, scratch, start, start_two, wait, whole, wrong
+from faults_process import HANGS, Failures, config, differs, ended, met, scratch, start, start_two, wait, whole, wrong
 
 ROOM = "size=100m,nr_inodes=10k"
 
@@ -55,8 +55,11 @@ def read_only(tries: int, rng: random.Random) -> Failures:
                 return
             processes = start_two(place / "run") if devices == 2 else [start(place / "run")]
             wait(processes[0], met(place / "run", rng.uniform(0, whole(devices)[2] / 2)))
+            subprocess.run(
+                ["sync", "-f", str(place)], check=True
+            )  # as when it is remounted, which none may that is used
             mount(None, place, "-o", "remount,abort")
-            found = _both(processes) or _refused(place / "run")
+            found = _both(processes) or _refused(place / "run", devices) or _refused(place / "new", devices)
             unmount(place)
             mount(str(image), place, "-o", "loop")
             yield found or differs(place / "run", devices)
@@ -89,9 +92,9 @@ def _both(processes: list[subprocess.Popen]) -> str:
     return found or (f"no reason: {silent[0][-300:]}" if silent else "")
 
 
-def _refused(folder: Path) -> str:
+def _refused(folder: Path, devices: int) -> str:
     """A run that begins, or goes on, in a folder that can't be written to ends with exit code 2 and one line."""
-    code, seconds, error = ended(start(folder), time.monotonic())
+    code, seconds, error = ended(runs.start(folder, config=config(devices), devices=devices), time.monotonic())
     said = "Read-only file system" in error and error.strip().count("\n") == 0
     return wrong({2}, code, seconds, error) or ("" if said else f"says {error[-300:]}")
 
