@@ -75,7 +75,7 @@ def ended(process: subprocess.Popen, since: float, most: float = 2 * GRACE) -> t
 
 def wrong(codes: set[int], code: int, seconds: float, error: str, most: float = GRACE) -> str:
     if code not in codes or seconds > most or error.count("error: ") > 1 or "Traceback" in error:
-        return f"exit code {code} after {seconds:.0f} s: {error[-300:].strip()}"
+        return f"exit code {code} after {seconds:.0f} s: {error[-3000:].strip()}"
     return ""
 
 

@@ -529,26 +529,38 @@ def weights(name):
     return lambda write: WEIGHTS.setdefault(name, write)
 
 
-def header(raw, rest=b""):
-    return lambda folder: (folder / "x.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + rest)
+def header(make, rest=b""):
+    """A file whose header is made when it is written, as it is large."""
+
+    def write(folder):
+        raw = make()
+        (folder / "x.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + rest)
+
+    return write
 
 
 ENTRY = b'"%d":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
 weights("of a header of 90 MB.safetensors")(
-    lambda folder: header(b"{" + b"".join(ENTRY % i for i in range(1_500_000)) + b'"b":1}')(folder)
+    header(lambda: b"{" + b"".join(ENTRY % i for i in range(1_500_000)) + b'"b":1}')
 )
-weights("of a header of 90 MB of lists.safetensors")(header(b'{"a":[' + b"[]," * 29_000_000 + b"1]}"))
-weights("of a header of 90 MB of metadata.safetensors")(header(b'{"__metadata__":{"a":"' + b"x" * 90_000_000 + b'"}}'))
+weights("of a header of 90 MB of lists.safetensors")(header(lambda: b'{"a":[' + b"[]," * 29_000_000 + b"1]}"))
+weights("of a header of 90 MB of metadata.safetensors")(
+    header(lambda: b'{"__metadata__":{"a":"' + b"x" * 90_000_000 + b'"}}')
+)
 weights("of a header of 90 MB of keys.safetensors")(
-    lambda folder: header(
-        b'{"__metadata__":{"' + '":"","'.join(map(str, range(7_000_000))).encode() + b'":""}}',
-    )(folder)
+    header(lambda: b'{"__metadata__":{"' + '":"","'.join(map(str, range(7_000_000))).encode() + b'":""}}')
 )
 weights("of a name of 50 MB.safetensors")(
-    header(b'{"' + b"n" * 50_000_000 + b'":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4))
+    header(
+        lambda: b'{"' + b"n" * 50_000_000 + b'":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        bytes(4),
+    )
 )
 weights("of a shape of 50 MB.safetensors")(
-    header(b'{"a":{"dtype":"F32","shape":[' + b"1," * 20_000_000 + b'1],"data_offsets":[0,4]}}', bytes(4))
+    header(
+        lambda: b'{"a":{"dtype":"F32","shape":[' + b"1," * 20_000_000 + b'1],"data_offsets":[0,4]}}',
+        bytes(4),
+    )
 )
 
 
