@@ -48,7 +48,8 @@ def main(argv: list[str]) -> None:
 def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) -> None:
     import jax
 
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax logs as an error, it raises, too
+    for name in ("absl", "asyncio", "concurrent.futures"):  # what Orbax and its threads log as an error is raised, too
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     from jtransfer import train
     from jtransfer.reporting import page
     from jtransfer.runs import config_file

@@ -10,14 +10,12 @@ import argparse
 import functools
 import os
 import random
-import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -26,59 +24,29 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jtransfer-tests-xla"))
 
 import cv2  # noqa: E402
+import faults_of_disks  # noqa: E402
 import faults_of_folders  # noqa: E402
 import numpy as np  # noqa: E402
 import test_resume as runs  # noqa: E402
+from faults_process import (  # noqa: E402
+    GRACE,
+    HANGS,
+    Failures,
+    Kind,
+    differs,
+    ended,
+    met,
+    scratch,
+    start,
+    start_two,
+    wait,
+    whole,
+    wrong,
+)
 
-QUICK, USUAL = 3, 12  # tries of a kind
-GRACE = 30.0  # seconds in which a process ends that is asked to, or whose fellow is gone
-HANGS = 300.0  # seconds after which a whole run hangs
+QUICK, USUAL = 2, 12  # tries of a kind
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 CODES = {signal.SIGINT: 130}  # of a run that a signal stopped; else 42
-Failures = Iterator[str]
-
-
-@functools.cache
-def scratch() -> Path:
-    return Path(tempfile.mkdtemp(prefix="jtransfer-faults-"))
-
-
-@functools.cache
-def whole(config: str, devices: int) -> tuple[dict, list, float]:
-    """(bits, lines, seconds) of the run that nothing disturbs; the second time, as the first one compiles."""
-    for name in ("compiled", "whole"):
-        folder, began = scratch() / f"{name}{devices}", time.monotonic()
-        runs.finish(runs.start(folder, config=config, devices=devices, **runs.CACHED))
-    return runs.bits(folder), runs.lines(folder), time.monotonic() - began
-
-
-def differs(folder: Path, config: str = runs.CONFIG, devices: int = 1) -> str:
-    """Completes a run; what is then another than without a fault."""
-    process = runs.start(folder, config=config, devices=devices)
-    _, error = process.communicate(timeout=300)
-    if process.returncode:
-        return f"going on fails with {process.returncode}: {error[-300:]}"
-    bits, lines, _ = whole(config, devices)
-    found = [
-        name for name, same in (("bits", runs.bits(folder) == bits), ("log", runs.lines(folder) == lines)) if not same
-    ]
-    return f"other {' and '.join(found)}" if found else ""
-
-
-def ended(process: subprocess.Popen, since: float, most: float = 2 * GRACE) -> tuple[int, float, str]:
-    """(exit code, seconds, standard error); a process that hangs is killed and gives a code that nothing expects."""
-    try:
-        _, error = process.communicate(timeout=most)
-        return process.returncode, time.monotonic() - since, error
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return -99, time.monotonic() - since, process.communicate()[1]
-
-
-def wrong(codes: set[int], code: int, seconds: float, error: str, most: float = GRACE) -> str:
-    if code not in codes or seconds > most or error.count("error: ") > 1 or "Traceback" in error:
-        return f"exit code {code} after {seconds:.0f} s: {error[-300:].strip()}"
-    return ""
 
 
 def kill(tries: int, rng: random.Random) -> Failures:
@@ -86,7 +54,7 @@ def kill(tries: int, rng: random.Random) -> Failures:
     for number in range(tries):
         folder = scratch() / f"kill{number}"
         for _ in range(2):
-            runs.kill_when(runs.start(folder), runs.delay(rng.uniform(0, whole(runs.CONFIG, 1)[2])))
+            runs.kill_when(start(folder), runs.delay(rng.uniform(0, whole(1)[2])))
         yield differs(folder)
 
 
@@ -94,8 +62,8 @@ def stop(tries: int, rng: random.Random) -> Failures:
     """A signal that stops the run, at a random moment."""
     for number in range(tries):
         folder, asked = scratch() / f"stop{number}", SIGNALS[number % len(SIGNALS)]
-        process = runs.start(folder)
-        time.sleep(rng.uniform(1.0, whole(runs.CONFIG, 1)[2]))
+        process = start(folder)
+        time.sleep(rng.uniform(1.0, whole(1)[2]))
         codes = {CODES.get(asked, 42), 0} | (set() if folder.exists() else {-asked})  # while Python itself starts
         process.send_signal(asked)
         found = wrong(codes, *ended(process, time.monotonic()))
@@ -104,30 +72,30 @@ def stop(tries: int, rng: random.Random) -> Failures:
 
 def stop_one_of_two(tries: int, rng: random.Random) -> Failures:
     """A signal to one of two processes stops both at the same step."""
-    seconds = whole(runs.TWO_PHASES, 2)[2]
+    seconds = whole(2)[2]
     for number in range(tries):
         folder, asked = scratch() / f"two{number}", SIGNALS[number % len(SIGNALS)]
-        processes = runs.cluster(folder)
+        processes = start_two(folder)
         wait(processes[0], met(folder, rng.uniform(0, seconds)))
         processes[rng.randrange(2)].send_signal(asked)
         since = time.monotonic()
         ends = [ended(process, since) for process in processes]
         found = next(filter(None, (wrong({CODES.get(asked, 42), 0}, *end) for end in ends)), "")
         found = found or ("" if ends[0][0] == ends[1][0] else f"exit codes {ends[0][0]} and {ends[1][0]}")
-        yield found or differs(folder, runs.TWO_PHASES, 2)
+        yield found or differs(folder, 2)
 
 
 def kill_one_of_two(tries: int, rng: random.Random) -> Failures:
     """Signal 9 to one of two processes, once they have met: the other ends, and says why."""
-    seconds = whole(runs.TWO_PHASES, 2)[2]
+    seconds = whole(2)[2]
     for number in range(tries):
         folder, gone = scratch() / f"gone{number}", rng.randrange(2)
-        processes = runs.cluster(folder)
+        processes = start_two(folder)
         runs.kill_when(processes[gone], met(folder, rng.uniform(0, seconds)))
         code, took, error = ended(processes[1 - gone], time.monotonic())
         said = f"process {gone} is gone" in error or code == 0
         found = wrong({0, 1}, code, took, error) or ("" if said else f"no reason: {error[-300:]}")
-        yield found or differs(folder, runs.TWO_PHASES, 2)
+        yield found or differs(folder, 2)
 
 
 def fail_one_of_two(tries: int, rng: random.Random) -> Failures:
@@ -176,54 +144,12 @@ def write_images(folder: Path) -> list[Path]:
     return paths
 
 
-def met(folder: Path, after: float) -> Callable[[], bool]:
-    """Whether the run's folder has been there for so long."""
-    seen: list[float] = []
-
-    def happens() -> bool:
-        if folder.exists() and not seen:
-            seen.append(time.monotonic())
-        return bool(seen) and time.monotonic() - seen[0] >= after
-
-    return happens
-
-
-def full(tries: int, rng: random.Random) -> Failures:
-    """A disk that is full, or out of inodes, at a random moment; or files that may not grow where none is mounted."""
-    for number in range(tries):
-        place = scratch() / f"full{number}"
-        place.mkdir()
-        small = f"nr_inodes={rng.randrange(5, 200)}" if number % 2 else f"size={rng.randrange(8, 6000)}k"
-        mounted = mount(place, small)
-        limit = None if mounted else rng.randrange(2_000, 1_000_000)
-        process = limited(place / "run", limit)
-        found = wrong({0, 1, 2}, *ended(process, time.monotonic(), HANGS), HANGS)
-        if mounted:
-            mount(place, "remount,size=100m,nr_inodes=10k")
-        yield found or differs(place / "run")
-        if mounted:
-            subprocess.run(["umount", str(place)], check=True)
-
-
-def mount(place: Path, options: str) -> bool:
-    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
-def limited(folder: Path, size: int | None) -> subprocess.Popen:
-    """A run whose files may not grow beyond a size, for which the system gives an error as for a full disk."""
-    process = runs.start(folder)
-    if size is not None:
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
-    return process
-
-
 def gone(tries: int, rng: random.Random) -> Failures:
     """The run's folder is renamed, and put back."""
     for number in range(tries):
         folder, aside = scratch() / f"away{number}", scratch() / f"aside{number}"
-        process = runs.start(folder)
-        wait(process, met(folder, rng.uniform(0.5, whole(runs.CONFIG, 1)[2] / 2)))
+        process = start(folder)
+        wait(process, met(folder, rng.uniform(0.5, whole(1)[2] / 2)))
         if process.poll() is None:
             folder.rename(aside)
             found = wrong({0, 2}, *ended(process, time.monotonic()))
@@ -240,22 +166,19 @@ def in_folder(kind: Callable, tries: int, rng: random.Random) -> Failures:
         yield from kind(Path(place), tries, rng)
 
 
-def wait(process: subprocess.Popen, happens: Callable[[], bool]) -> None:
-    while process.poll() is None and not happens():
-        time.sleep(0.001)
-
-
-KINDS: dict[str, Callable[[int, random.Random], Failures]] = {
+KINDS: dict[str, Kind] = {
     "kill": kill,
     "stop": stop,
     "stop_one_of_two": stop_one_of_two,
     "kill_one_of_two": kill_one_of_two,
     "fail_one_of_two": fail_one_of_two,
-    "full": full,
+    "full": faults_of_disks.full,
+    "full_of_two": faults_of_disks.full_of_two,
+    "read_only": faults_of_disks.read_only,
     "gone": gone,
     **{name: functools.partial(in_folder, kind) for name, kind in faults_of_folders.KINDS.items()},
 }
-MANY = {"flipped": 20, "read": 20, "damaged": 10}  # tries of these kinds for one of the others
+MANY = {"hostile": 5, "flipped": 20, "read": 20, "damaged": 10}  # tries of these kinds for one of the others
 
 
 def main() -> int:

@@ -9,7 +9,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import bounds_process
 import file_damages
+import hostile_files
 import tiny_checkpoints as tiny
 import tiny_vectors
 
@@ -125,4 +127,12 @@ def second(place: Path, tries: int, rng: random.Random) -> Iterator[str]:
         yield said[0] or ("" if len(ends) == len(config.phases) else "the first run's log is not whole")
 
 
-KINDS = {"saves": saves, "flipped": flipped, "read": read, "damaged": damaged, "second": second}
+def hostile(place: Path, tries: int, rng: random.Random) -> Iterator[str]:
+    """A hostile file, of those that take too long for the tests, takes little to read or to refuse."""
+    names = rng.sample(sorted(hostile_files.LONG), min(tries, len(hostile_files.LONG)))
+    found, said = bounds_process.run(place, names)
+    yield from (bounds_process.wrong(found[name]) for name in names)
+    yield said
+
+
+KINDS = {"hostile": hostile, "saves": saves, "flipped": flipped, "read": read, "damaged": damaged, "second": second}

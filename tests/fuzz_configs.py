@@ -163,6 +163,8 @@ def stated_again(spec: Any, case: str, name: str, place: tuple[Any, ...], text: 
     """Whether a model that was loaded has the value that its config.json stated."""
     if place == ("tie_word_embeddings",) and case == "t5":  # the tensors say it
         return "loads"
+    if place == ("depthwise_padding",) and json.loads(text) == [0]:  # a block without a stride, which is not asked
+        return "loads"
     if name != "config.json" or CASES[case][0] != "transformers" or len(place) > 1:
         return "loads"
     value = json.loads(text)

@@ -17,7 +17,7 @@ from jtransfer.modalities.image import pixels
 from jtransfer.modalities.text import tokenizers
 from jtransfer.weights import formats
 
-__all__ = ["CASES", "InputError", "prepare", "read", "remove", "write"]
+__all__ = ["CASES", "HARMLESS", "LONG", "InputError", "names", "prepare", "read", "remove", "write"]
 
 
 def chunk(kind, content):
@@ -26,17 +26,26 @@ def chunk(kind, content):
 
 def png(path, width, height, *chunks, depth=8, colour=2):
     """A PNG of zeros with further chunks, packed to a thousandth."""
-    row = bytes(1 + width * depth // 8 * {0: 1, 2: 3, 3: 1, 6: 4}[colour])
-    packer = zlib.compressobj(1)
-    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    packed = zeros(height * (1 + width * depth // 8 * {0: 1, 2: 3, 3: 1, 6: 4}[colour]))
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     parts = [head, *chunks, chunk(b"IDAT", packed), chunk(b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
 def zeros(count):
-    packer = zlib.compressobj(9)
-    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(count >> 20)) + packer.flush()
+    """So many zeros as zlib packs them; what a megabyte becomes is repeated."""
+    adler = 1 | count % 65521 << 16
+    return b"\x78\xda" + deflated(count) + struct.pack(">I", adler)
+
+
+def deflated(count):
+    many, rest = divmod(count, 1 << 20)
+    return blocks(1 << 20) * many + blocks(rest) + b"\3\0"
+
+
+def blocks(count):
+    packer = zlib.compressobj(9, wbits=-15)
+    return packer.compress(bytes(count)) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 IMAGES = {}
@@ -58,6 +67,10 @@ def prepare():
 
     Image.init()
     return cv2, pyarrow, sentencepiece, hf
+
+
+def names():
+    return [f"{kind} {name}" for kind, cases in CASES.items() for name in cases]
 
 
 def write(name, folder):
@@ -147,17 +160,17 @@ image("2^31 x 1.png")(lambda folder: png(folder / "a.png", 2**31 - 1, 0))
 image("7000 x 7000.png")(lambda folder: png(folder / "a.png", 7000, 7000))
 image("7000 x 7000 cmyk.jpg")(lambda folder: blank((7000, 7000), "CMYK").save(folder / "a.jpg"))
 image("20000 x 20000.jpg")(lambda folder: blank((20000, 20000), "L").save(folder / "a.jpg"))
-image("20000 x 20000.gif")(lambda folder: blank((20000, 20000), "L").save(folder / "a.gif"))
-image("10000 x 10000.webp")(lambda folder: blank((10000, 10000)).save(folder / "a.webp", method=0, quality=0))
+image("7200 x 7200.gif")(lambda folder: blank((7200, 7200), "L").save(folder / "a.gif"))
+image("7200 x 7200.webp")(lambda folder: blank((7200, 7200)).save(folder / "a.webp", method=0, quality=0))
 image("20000 x 20000.bmp")(
     lambda folder: (folder / "a.bmp").write_bytes(
         b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 20000, -20000, 1, 24, 0, 0, 0, 0, 0, 0)
     )
 )
 image("20000 x 20000.ppm")(lambda folder: (folder / "a.ppm").write_bytes(b"P6 20000 20000 255\n"))
-image("20000 x 20000.tif")(lambda folder: blank((20000, 20000), "L").save(folder / "a.tif", compression="tiff_lzw"))
-image("20000 x 20000.jp2")(lambda folder: blank((10000, 10000), "L").save(folder / "a.jp2"))
-image("8000 x 8000.avif")(lambda folder: blank((8000, 8000), "L").save(folder / "a.avif", speed=10))
+image("7200 x 7200.tif")(lambda folder: blank((7200, 7200), "L").save(folder / "a.tif", compression="tiff_lzw"))
+image("7200 x 7200.jp2")(lambda folder: blank((7200, 7200), "L").save(folder / "a.jp2"))
+image("7200 x 7200.avif")(lambda folder: blank((7200, 7200), "L").save(folder / "a.avif", speed=10))
 image("text that unpacks.png")(lambda folder: png(folder / "a.png", 8, 8, chunk(b"zTXt", b"a\0\0" + zeros(1 << 28))))
 image("international text that unpacks.png")(
     lambda folder: png(folder / "a.png", 8, 8, chunk(b"iTXt", b"a\0\1\0\0\0" + zeros(1 << 30)))
@@ -270,9 +283,6 @@ for name, change in {
     ),
     "of an added token of 1 MB": lambda content: content["added_tokens"][0].update(content="a" * 1_000_000),
     "of an added token of a great id": lambda content: content["added_tokens"][0].update(id=2**32 - 1),
-    "of added tokens without end": lambda content: content["added_tokens"].extend(
-        [content["added_tokens"][0]] * 2_500_000
-    ),
     "of no added tokens": lambda content: content["added_tokens"].append(5),
     "of a piece of 100 kB": lambda content: content["model"]["vocab"].update({"a" * 100_000: 200}),
     "of pieces of 4 kB": lambda content: content["model"]["vocab"].update(
@@ -310,17 +320,30 @@ for name, change in {
     "of an unknown token that lacks": with_model(unk_token="nowhere"),
 }.items():
     tokenizer(name)(changed("gpt2", change))
+
+
+def many_added(folder):
+    content = json.loads((REFERENCES / "tokenizer_json/bert.json").read_text())
+    token = json.dumps(content["added_tokens"][0])
+    text = json.dumps(content | {"added_tokens": "MANY"})
+    (folder / "tokenizer.json").write_text(text.replace('"MANY"', f"[{','.join([token] * 500_000)}]"))
+
+
+tokenizer("of added tokens without end")(many_added)
 UNIGRAM = {"type": "Unigram", "unk_id": 10**9, "vocab": [["a", 0.0]], "byte_fallback": False}
 tokenizer("of an unknown id out of range")(changed("bert", rule(model=UNIGRAM)))
 tokenizer("of scores that are none")(changed("bert", rule(model=UNIGRAM | {"unk_id": 0, "vocab": [["a", "b"]]})))
 tokenizer("of a piece of 100 kB in a Unigram")(
     changed("bert", rule(model=UNIGRAM | {"unk_id": 0, "vocab": [["a" * 100_000, 0.0]]}))
 )
-tokenizer("of 3 million pieces")(
-    lambda folder: (folder / "tokenizer.json").write_text(
-        json.dumps({"model": {"type": "WordPiece", "vocab": {f"{i:x}": i for i in range(3_000_000)}}})
-    )
-)
+
+
+def many_pieces(folder):
+    pieces = ",".join([f'"{i:x}":{i}' for i in range(3_000_000)])
+    (folder / "tokenizer.json").write_text(f'{{"model": {{"type": "WordPiece", "vocab": {{{pieces}}}}}}}')
+
+
+tokenizer("of 3 million pieces")(many_pieces)
 tokenizer("of 200 MB")(lambda folder: (folder / "tokenizer.json").write_bytes(b'{"model": "' + b"a" * 200_000_000))
 tokenizer("of 60 MB of brackets")(lambda folder: (folder / "tokenizer.json").write_bytes(b"[" * 60_000_000))
 tokenizer("of 60 MB of objects")(lambda folder: (folder / "tokenizer.json").write_bytes(b"[" + b"{}," * 20_000_000))
@@ -367,10 +390,8 @@ tokenizer("of a vocabulary of 100 MB")(
 tokenizer("of a line of 1 MB")(
     lambda folder: (folder / "vocab.txt").write_bytes(b"[UNK]\n[CLS]\n[SEP]\n" + b"a" * 1_000_000)
 )
-tokenizer("of 10 million lines")(
-    lambda folder: (folder / "vocab.txt").write_text(
-        "[UNK]\n[CLS]\n[SEP]\n" + "".join(f"{i}\n" for i in range(5_000_000))
-    )
+tokenizer("of 5 million lines")(
+    lambda folder: (folder / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\n" + "\n".join(map(str, range(5_000_000))))
 )
 MEGABYTE = 1 << 20
 
@@ -435,7 +456,7 @@ def lying(path, shape, size, dtype="'<f4'", method=zipfile.ZIP_DEFLATED):
     """An .npz file whose array of images states a shape and has `size` zeros."""
     header = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}"
     header = header.encode() + b" " * (64 - (len(header) + 11) % 64) + b"\n"
-    with zipfile.ZipFile(path, "w", method) as file:
+    with zipfile.ZipFile(path, "w", method, compresslevel=1) as file:
         with file.open("images.npy", "w") as member:
             member.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
             for _ in range(size >> 20):
@@ -461,7 +482,7 @@ table("of labels that are numbers.npz", "npz:HERE/x.npz", labels="class")(
 table("of features and a great label.npz", "npz:HERE/x.npz")(
     lambda path: archive(path, features=np.zeros((4, 3), np.float32), labels=np.array([0, 1, 0, 2 * 10**9]))
 )
-table("of zeros that unpack.npz", "npz:HERE/x.npz")(lambda path: lying(path, (1024, 1024, 1024), 1 << 30, "'|u1'"))
+table("of zeros that unpack.npz", "npz:HERE/x.npz")(lambda path: lying(path, (600, 1024, 1024), 600 << 20, "'|u1'"))
 table("of a shape without bytes.npz", "npz:HERE/x.npz")(lambda path: lying(path, (10**6, 10**6), 1000))
 table("of a shape that is stored.npz", "npz:HERE/x.npz")(
     lambda path: lying(path, (2**31, 2**3), 1000, method=zipfile.ZIP_STORED)
@@ -490,14 +511,14 @@ def repeated(text, count):
     return pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(count, np.int32)), pyarrow.array([text]))
 
 
-table("of a text of 1 kB, a million times.parquet", "parquet:HERE/x.parquet")(
-    lambda path: parquet(path, text=repeated("a" * 1000, 1_000_000), label=np.zeros(1_000_000, np.int64))
+table("of a text of 1 kB, 600000 times.parquet", "parquet:HERE/x.parquet")(
+    lambda path: parquet(path, text=repeated("a" * 1000, 600_000), label=np.zeros(600_000, np.int64))
 )
 table("of a text of 1 MB, 3000 times.parquet", "parquet:HERE/x.parquet")(
     lambda path: parquet(path, text=repeated("a" * MEGABYTE, 3000), label=np.zeros(3000, np.int64))
 )
-table("of a label of 1 kB, a million times.parquet", "parquet:HERE/x.parquet")(
-    lambda path: parquet(path, text=repeated("a", 1_000_000), label=repeated("b" * 1000, 1_000_000))
+table("of a label of 1 kB, 600000 times.parquet", "parquet:HERE/x.parquet")(
+    lambda path: parquet(path, text=repeated("a", 600_000), label=repeated("b" * 1000, 600_000))
 )
 table("of no bytes.parquet", "parquet:HERE/x.parquet")(
     lambda path: path.write_bytes(b"PAR1" + struct.pack("<I", 2**31) + b"PAR1")
@@ -508,24 +529,38 @@ def weights(name):
     return lambda write: WEIGHTS.setdefault(name, write)
 
 
-def header(raw, rest=b""):
-    return lambda folder: (folder / "x.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + rest)
+def header(make, rest=b""):
+    """A file whose header is made when it is written, as it is large."""
+
+    def write(folder):
+        raw = make()
+        (folder / "x.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + rest)
+
+    return write
 
 
 ENTRY = b'"%d":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
 weights("of a header of 90 MB.safetensors")(
-    lambda folder: header(b"{" + b"".join(ENTRY % i for i in range(1_500_000)) + b'"b":1}')(folder)
+    header(lambda: b"{" + b"".join(ENTRY % i for i in range(1_500_000)) + b'"b":1}')
 )
-weights("of a header of 90 MB of lists.safetensors")(header(b'{"a":[' + b"[]," * 29_000_000 + b"1]}"))
-weights("of a header of 90 MB of metadata.safetensors")(header(b'{"__metadata__":{"a":"' + b"x" * 90_000_000 + b'"}}'))
+weights("of a header of 90 MB of lists.safetensors")(header(lambda: b'{"a":[' + b"[]," * 29_000_000 + b"1]}"))
+weights("of a header of 90 MB of metadata.safetensors")(
+    header(lambda: b'{"__metadata__":{"a":"' + b"x" * 90_000_000 + b'"}}')
+)
 weights("of a header of 90 MB of keys.safetensors")(
-    lambda folder: header(b'{"__metadata__":{' + b",".join(b'"%d":""' % i for i in range(7_000_000)) + b"}}")(folder)
+    header(lambda: b'{"__metadata__":{"' + '":"","'.join(map(str, range(7_000_000))).encode() + b'":""}}')
 )
 weights("of a name of 50 MB.safetensors")(
-    header(b'{"' + b"n" * 50_000_000 + b'":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4))
+    header(
+        lambda: b'{"' + b"n" * 50_000_000 + b'":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        bytes(4),
+    )
 )
 weights("of a shape of 50 MB.safetensors")(
-    header(b'{"a":{"dtype":"F32","shape":[' + b"1," * 20_000_000 + b'1],"data_offsets":[0,4]}}', bytes(4))
+    header(
+        lambda: b'{"a":{"dtype":"F32","shape":[' + b"1," * 20_000_000 + b'1],"data_offsets":[0,4]}}',
+        bytes(4),
+    )
 )
 
 
@@ -540,3 +575,21 @@ def read_text(folder):
 
 CASES["text"] = {"of 40 MB": long_text}
 READ["text"] = read_text
+LONG = {  # what takes the longest to write or to read, and has others like it
+    *("image 7200 x 7200.avif", "image 7200 x 7200.webp", "image 7200 x 7200.jp2"),
+    *("image 1000000 tags.tif", "image 7000 x 7000 cmyk.jpg"),
+    *("data of a label of 1 kB, 600000 times.parquet", "data of 40 million columns.csv"),
+    *("tokenizer of 5 million lines", "tokenizer of 200 MB"),
+    *("weights of a header of 90 MB.safetensors", "weights of a header of 90 MB of keys.safetensors"),
+}
+HARMLESS = {  # what is read, as soon as it is bounded
+    *("image 7000 x 7000.png", "image 7000 x 7000 cmyk.jpg", "image exif of 100 MB.png"),
+    *("image 100000 frames.gif", "image 65000 tags.tif", "image 1000000 tags.tif"),
+    *("data of the label 999999.npz", "data of long lines.csv"),
+    *("data of a text of 1 kB, 600000 times.parquet", "data of a text of 1 MB, 3000 times.parquet"),
+    "data of a label of 1 kB, 600000 times.parquet",
+    *("tokenizer of a stride beyond its length", "tokenizer of endless padding"),
+    "tokenizer of an unknown token that lacks",
+    "weights of a name of 50 MB.safetensors",
+    "text of 40 MB",
+}

@@ -1,5 +1,6 @@
 """Whatever stands in the JSON files beside weights, it is read as it is meant or refused in one line."""
 
+import collections
 import json
 import time
 
@@ -13,7 +14,7 @@ from jtransfer import convert, inspect, main, weights
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.generate import read as generation
-from jtransfer.weights import schema
+from jtransfer.weights import schema, shapes
 from jtransfer.weights.formats import json_header
 from jtransfer.weights.formats.lazy import Malformed
 from jtransfer.weights.identify import manifest, model_fields
@@ -91,6 +92,7 @@ def test_a_depth_is_a_whole_number_of_layers_that_the_weights_have(case, value, 
         ("convnext", "depths", "[1]", "depths of 1 stages and widths of 2 stages; they must be as many"),
         ("swin", "num_heads", "[1]", "stages; they must be as many"),
         ("efficientnet", "depth_coefficient", "12.0", "a model 12 times as deep as the smallest"),
+        ("efficientnet", "depth_coefficient", "7", "a model 7 times as deep as the smallest"),
         ("marian", "max_position_embeddings", "1000000000", "a table of too many numbers"),
         ("t5", "relative_attention_max_distance", "1000000000", "max_distance=1000000000; it must be a whole number"),
         ("bart", "decoder_start_token_id", "20", "start=20 is no token of a vocabulary of 20"),
@@ -148,6 +150,7 @@ def test_the_commands_end_with_exit_code_2_and_write_nothing(main_, files, tmp_p
         ({"depth": 9999}, "9,999 layers; the weights are"),
         ({"width": 16_000_000}, "width=16000000; the largest tensor"),
         ({"width": "x"}, "width='x'; it must be"),
+        ({"num_classes": 0}, "a layer of ViT has no features with num_classes=0; make it 1 or more"),
         ({"num_heads": 0}, "num_heads=0; it must be"),
         ({"image_size": [32]}, r"image_size=\[32\]; it must be"),
         ({"eps": None}, "eps=None; it must be a number"),
@@ -160,7 +163,32 @@ def test_fields_in_a_source_json_are_of_their_types_and_fit_the_weights(fields, 
     model = {**contents[manifest.FILE]["model"]}
     model["fields"] = {**model["fields"], **fields}
     with pytest.raises(InputError, match=says):
+        weights.restore(laid(files, "own", tmp_path, manifest.FILE, model=json.dumps(model)))
+
+
+def test_a_factor_of_the_depth_in_a_source_json_is_bounded_by_the_weights_if_it_is_whole_too(files, tmp_path):
+    model = {"name": "efficientnet_b0", "fields": {"depth": 100}}
+    with pytest.raises(InputError, match="a model of 1,700 layers; the weights are"):  # b0 has 17 with the first at 1
         weights.describe(laid(files, "own", tmp_path, manifest.FILE, model=json.dumps(model)))
+
+
+@pytest.mark.parametrize("padding", ["[0]", "[4, 6]", "[9999]"])
+def test_padding_of_blocks_without_strides_changes_nothing(padding, files, tmp_path):
+    """As in transformers, whose outputs are the same to the last bit with these and with []."""
+    source = laid(files, "efficientnet", tmp_path)
+    plain = weights.describe(source).model
+    content = files("efficientnet")[1]["config.json"]
+    (source / "config.json").write_text(json.dumps(content | {"depthwise_padding": json.loads(padding)}))
+    assert weights.describe(source).model == plain
+
+
+def test_a_model_without_a_name_is_searched_for_with_each_model_made_once(files, tmp_path, monkeypatch):
+    made, trace = collections.Counter(), shapes._trace
+    monkeypatch.setattr(shapes, "_trace", lambda model, sample: made.update([model]) or trace(model, sample))
+    source = laid(files, "timm_resnet", tmp_path, architecture="null")
+    for _ in range(2):
+        weights.describe(source)
+    assert set(made.values()) == {1}
 
 
 @pytest.mark.parametrize("key", ["model", "digest", "class_names", "preprocessing", "source"])

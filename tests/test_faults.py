@@ -7,7 +7,8 @@ import threading
 import time
 import warnings
 
-import faults
+import faults_of_disks
+import faults_process
 import pytest
 import test_resume as resuming
 import tiny_vectors
@@ -16,6 +17,7 @@ from jtransfer import train
 from jtransfer.core import stopping
 from jtransfer.core.errors import InputError
 from jtransfer.runs import batches, disk, log
+from jtransfer.training.checkpoint import saving
 from jtransfer.training.step_metrics import StepMetrics
 
 none_is_left = resuming.none_is_left
@@ -146,6 +148,13 @@ def test_what_a_disk_refuses_is_one_line(tmp_path):
         raise ValueError("another error")
 
 
+def test_why_a_checkpoint_cannot_be_written_is_said_however_long_a_library_speaks_of_it():
+    far = f"Failed to write {'/a/long/path' * 100}: No space left on device [os_error_code='28']"
+    with pytest.raises(InputError) as told, saving._told(7):
+        raise ValueError(far)
+    assert str(told.value).startswith("the checkpoint of step 7 can't be written: No space left on device; ")
+
+
 def test_a_folder_that_is_renamed_while_a_run_writes(config, tmp_path, monkeypatch):
     monkeypatch.setattr(log.Writer, "event", renaming(tmp_path / "run", tmp_path / "other", log.Writer.event))
     with pytest.raises(InputError, match="was removed or renamed during the run; put it back"):
@@ -162,7 +171,7 @@ def renaming(folder, other, function):
 
 
 def test_files_that_may_not_grow_end_a_run_which_goes_on_afterwards(tmp_path):
-    process = faults.limited(tmp_path / "run", 100_000)
+    process = faults_of_disks.limited(tmp_path / "run", 5_000)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 2
     assert error.count("\n") == 1
@@ -171,7 +180,7 @@ def test_files_that_may_not_grow_end_a_run_which_goes_on_afterwards(tmp_path):
 
 def test_a_second_signal_ends_a_run_at_once(tmp_path):
     process = resuming.start(tmp_path / "run")
-    faults.wait(process, resuming.logged(tmp_path / "run", '"step": 1,'))
+    faults_process.wait(process, resuming.logged(tmp_path / "run", '"step": 1,'))
     process.send_signal(signal.SIGSTOP)  # so that both are there when it goes on
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
@@ -184,7 +193,7 @@ def test_a_second_signal_ends_a_run_at_once(tmp_path):
 def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(tmp_path):
     long = "--config.phases[1].steps=100000"
     processes = resuming.cluster(tmp_path / "run", long)
-    faults.wait(processes[0], resuming.logged(tmp_path / "run", '"step": 8,'))
+    faults_process.wait(processes[0], resuming.logged(tmp_path / "run", '"step": 8,'))
     processes[1].send_signal(signal.SIGUSR1)
     lines = [process.communicate(timeout=60)[1].splitlines()[-1] for process in processes]
     assert [process.returncode for process in processes] == [42, 42]

@@ -4,10 +4,13 @@ import jax
 import numpy as np
 import pytest
 import small
+import tiny_vectors
 
+from jtransfer import train
 from jtransfer.core import rules
 from jtransfer.core.errors import InputError
 from jtransfer.features import prefix
+from jtransfer.runs import log
 from jtransfer.training import step
 
 
@@ -42,3 +45,15 @@ def test_nothing_frozen_is_nothing_to_cache():
     mask = {"stem": {"kernel": True}, "head": {"kernel": True}}
     with pytest.raises(InputError, match="no stage is frozen before 'stem'"):
         prefix.first_trained(mask, ("stem", "pool", "head"))
+
+
+def test_vectors_are_standardised_before_the_prefix_and_not_after_it(tmp_path):
+    """A run whose prefix is cached has the log of one that computes it at every step."""
+    lines = []
+    for cache in (False, True):
+        config = tiny_vectors.config_of(tmp_path, trainable="head/.*", cache=cache)
+        config.model.fields.widths = (6, 6)  # as wide as the vectors
+        train.run(config, tmp_path / str(cache))
+        lines.append([line for line in log.read(tmp_path / str(cache)) if line.get("split")])
+    for plain, cached in zip(*lines, strict=True):
+        assert cached["loss"] == pytest.approx(plain["loss"], rel=1e-5)

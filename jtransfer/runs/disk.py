@@ -1,30 +1,16 @@
 """What a disk refuses while a run writes, said in one line: no space, no permission, a folder that is gone."""
 
 import contextlib
-import errno
 import os
 import re
 from collections.abc import Iterator
 
 from etils import epath
 
+from jtransfer.core import refusals
 from jtransfer.core.errors import InputError
 
-_REFUSALS = {
-    number: os.strerror(number)
-    for number in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EFBIG,
-        errno.EIO,
-        errno.ESTALE,
-        errno.EACCES,
-        errno.EPERM,
-    )
-}
 _MISSING = re.compile("No such file or directory|does not exist|NOT_FOUND|No ArrayMetadata")
-_REFUSED = re.compile("|".join(map(re.escape, _REFUSALS.values())))
 
 
 @contextlib.contextmanager
@@ -39,7 +25,7 @@ def told(folder: str | os.PathLike) -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        if reason := _reason(error):
+        if reason := refusals.reason(error):
             place = getattr(error, "filename", None) or folder
             raise InputError(f"{place} can't be written: {reason}; see to it, and {_AGAIN}") from error
         raise
@@ -73,10 +59,3 @@ _AGAIN = "the same command goes on from the last checkpoint"
 
 def _is_there(folder: str | os.PathLike) -> bool:
     return (epath.Path(folder) / "config.json").exists()
-
-
-def _reason(error: Exception) -> str | None:
-    if isinstance(error, OSError) and error.errno in _REFUSALS:
-        return _REFUSALS[error.errno]
-    found = None if isinstance(error, OSError) else _REFUSED.search(str(error))
-    return found and found.group()

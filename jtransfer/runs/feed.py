@@ -18,7 +18,7 @@ from jtransfer.runs.stream import spec_of
 from jtransfer.training import step as steps
 from jtransfer.training.phases import Phase
 from jtransfer.training.state import TrainState
-from jtransfer.training.streams import StreamStep
+from jtransfer.training.streams import StreamStep, unchanged
 
 Run = Any  # build.Run
 
@@ -57,7 +57,7 @@ class Feed(NamedTuple):
         number, heads = run.phases.index(phase), assemble.heads(run)
         streams = {
             name: StreamStep(
-                preprocess=stream.preprocess(run.model, train=True),
+                preprocess=stream.preprocess(run.model, train=True) if self.start is None else unchanged,
                 mix=assemble.mixer(run.config, stream, run.model, phase),
                 start=self.start,
                 head=heads.get(name),
@@ -79,10 +79,10 @@ class Feed(NamedTuple):
         """What evaluators of the target's splits are made from."""
         run, target = self.run, self.run.target
         transform = target.transform(run.model, train=False)
-        preprocess = target.preprocess(run.model, train=False)
+        make = functools.partial(steps.make_eval_step, run.model, keep=target.task.keep)
+        whole = jax.jit(make(preprocess=target.preprocess(run.model, train=False)))
+        rest = jax.jit(make(start=self.start))  # of features, which were made of preprocessed inputs
         of_batches = functools.partial(batches.of_evaluation, run, transform=transform)
-        make = functools.partial(steps.make_eval_step, run.model, preprocess=preprocess, keep=target.task.keep)
-        whole, rest = jax.jit(make()), jax.jit(make(start=self.start))
         cached = {} if self.cached is None else self.cached[TARGET]
 
         def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:

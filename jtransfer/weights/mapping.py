@@ -235,19 +235,13 @@ def best(schemes: Iterable[Scheme], names: Collection[str], paths: Collection[st
     return min(matches, key=lambda candidate: (candidate.misfits, len(candidate.others)))
 
 
-def find(rows: Iterable[Map], name: str, side: str) -> Assignment | None:
-    """Returns the assignment of the first row that has a name on one side, or None if no row has it.
+def finder(rows: Iterable[Map], side: str) -> Callable[[str], Assignment | None]:
+    """Returns a function of a name which returns the assignment of the first row that has it, or None if no row has.
 
     Args:
-      rows: the table.
-      name: the name of a tensor, or the path of a parameter.
-      side: "source" or "params".
+      rows: the table; rows without numbers to fill in are looked up, and the others tried in turn.
+      side: "source", of which a name is a tensor's, or "params", of which it is the path of a parameter.
     """
-    return finder(rows, side)(name)
-
-
-def finder(rows: Iterable[Map], side: str) -> Callable[[str], Assignment | None]:
-    """Returns `find` as a function of the name, which looks rows without numbers up instead of trying each."""
     plain: dict[str, tuple[int, Map]] = {}
     patterned: list[tuple[int, Map, str]] = []
     for place, row in enumerate(rows):

@@ -104,7 +104,8 @@ def describe(source: checkpoints.Source, *, model: str | None = None, **override
     if own := checkpoint.manifest:
         name = model or _named(own["model"]["name"], checkpoint)
         made = manifest.create(name, own["model"]["fields"], **overrides)
-        model_fields.fit(own["model"]["fields"], checkpoint.tensors, f"{checkpoint.name}: {manifest.FILE}")
+        fields = {**own["model"]["fields"], "depths": getattr(made, "depths", ())}
+        model_fields.fit(fields, checkpoint.tensors, f"{checkpoint.name}: {manifest.FILE}")
         return ModelSpec(name, made, checkpoint.class_names)
     detection = recognise(checkpoint, model, **overrides)
     if detection is None:

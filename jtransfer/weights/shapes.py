@@ -1,6 +1,7 @@
 """The shapes and dtypes of a model's variables, found without touching a device."""
 
 import contextlib
+import dataclasses
 import functools
 import gc
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ def abstract(model: Any, sample: Any = None) -> dict:
     Args:
       model: a model of `jtransfer.models`, or any Linen module if a sample is given.
       sample: an input to initialise with; by default `model.example_input(1)`.
+
+    Raises:
+      InputError: a layer has no features, as that of a head with `num_classes=0`; or the model needs a sample.
     """
     if sample is not None:
         return _trace(model, lambda: sample)
@@ -28,7 +32,7 @@ def abstract(model: Any, sample: Any = None) -> dict:
     return _with_own_sample(model)
 
 
-@functools.lru_cache(2)
+@functools.lru_cache(64)  # as many as one search compares
 def _with_own_sample(model: Any) -> dict:
     return _trace(model, lambda: example(model))
 
@@ -44,7 +48,13 @@ def example(model: Any) -> Any:
 def _trace(model: Any, sample: Callable[[], Any]) -> dict:
     # the routes for the CPU have more operations, whose trace takes memory
     with dispatch.platform("any"), _uncollected():
-        return jax.eval_shape(lambda: model.init(jax.random.key(0), sample()))
+        try:
+            return jax.eval_shape(lambda: model.init(jax.random.key(0), sample()))
+        except ZeroDivisionError:  # of an initialiser
+            names = [field.name for field in dataclasses.fields(model)]
+            none = [f"{name}=0" for name in names if type(value := getattr(model, name)) is int and not value]
+            said = f"a layer of {type(model).__name__} has no features"
+            raise InputError(f"{said} with {' and '.join(none)}; make it 1 or more" if none else said) from None
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from jtransfer import models
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.weights import maps
-from jtransfer.weights.mapping import find
+from jtransfer.weights.mapping import finder
 from jtransfer.weights.shapes import abstract
 
 CASES = {  # ConvNeXt: depths and widths
@@ -72,9 +72,9 @@ def write_source(folder: Path, depths: list[int], widths: list[int]) -> tuple[in
     shapes = abstract(model)
     flat = trees.flatten(shapes)
     rows = next(scheme.rows for scheme in maps.schemes(model) if scheme.name == "timm")
-    header, end, largest = {}, 0, 0
+    assignment_of, header, end, largest = finder(rows, "params"), {}, 0, 0
     for full, path in rules.names(shapes).items():
-        assignment = find(rows, path, "params")
+        assignment = assignment_of(path)
         (tensor,) = assignment.save(np.broadcast_to(np.float32(0), flat[full].shape))
         size = 4 * math.prod(tensor.shape)
         entry = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + size]}

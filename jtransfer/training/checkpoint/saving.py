@@ -9,6 +9,7 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from jtransfer.core import refusals
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.training import digest as digests
@@ -159,8 +160,8 @@ def _told(step: int) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = refusals.reason(error) or f"{' '.join(str(error).split()):.300}"
         raise InputError(
-            f"the checkpoint of step {step} can't be written: {reason:.300}; see to it, and start the run again, which "
+            f"the checkpoint of step {step} can't be written: {reason}; see to it, and start the run again, which "
             "goes on from the last whole one"
         ) from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.models.paths import block, block_of, in_head
 from jtransfer.weights import heads, maps
-from jtransfer.weights.mapping import Scheme, best, find
+from jtransfer.weights.mapping import Scheme, as_tuple, best, finder
 from jtransfer.weights.shapes import abstract
 
 SAMPLE = 64  # names that are looked at to tell families apart
@@ -118,7 +119,8 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
                 classes = shape[-1]
             elif shape != want:
                 reshaped.append(path)
-    missing = tuple(path for path in match.missing if path not in heads.drawn(match.missing, params))
+    drawn = heads.drawn(match.missing, params)
+    missing = tuple(path for path in match.missing if path not in drawn)
     told = maps.fields(model, match.scheme.name, aliases, tensors) if match.assignments else {}
     fields = {**sizes, "num_classes": classes, **told}
     known = {key: value for key, value in fields.items() if value is not None}
@@ -136,36 +138,52 @@ def own_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 def _candidates(tensors: Mapping[str, Any]) -> dict[str, int]:
     """The models that know the most of the names → how much else speaks against them, before shapes are asked."""
     sample = list(tensors)[:: max(1, len(tensors) // SAMPLE)]
-    known = {}
+    known, counts = {}, {}  # many models of a family have the same names
     for name in models.names():
-        model = models.create(name)
+        model, tables = _usual(name)
         sizes = maps.sizes(model, tensors)
         if sizes is None:
             continue
-        model = models.create(name, **sizes) if sizes else model
-        tables = [_Table(scheme) for scheme in maps.schemes(model)]
-        known[name] = max(((table.count(sample), table, model) for table in tables), key=lambda entry: entry[0])
+        if sizes:
+            model = models.create(name, **sizes)
+            tables = _tables(model)
+        for table in tables:
+            if table.patterns not in counts:
+                counts[table.patterns] = table.count(sample)
+        known[name] = max(((counts[table.patterns], table, model) for table in tables), key=lambda entry: entry[0])
     most = max((count for count, _, _ in known.values()), default=0)
     if most < max(1, ENOUGH * len(sample)):
         return {}
     return {name: table.against(model, tensors) for name, (count, table, model) in known.items() if count == most}
 
 
+@functools.cache
+def _usual(name: str) -> tuple[Any, tuple["_Table", ...]]:
+    """A model as it is by its name alone, and its tables."""
+    model = models.create(name)
+    return model, _tables(model)
+
+
+def _tables(model: Any) -> tuple["_Table", ...]:
+    return tuple(map(_Table, maps.schemes(model)))
+
+
 class _Table:
     """A scheme's names without numbers to fill in, and its rows with."""
 
     def __init__(self, scheme: Scheme):
-        patterns = [(row, row.source if isinstance(row.source, tuple) else (row.source,)) for row in scheme.rows]
-        self.plain = {pattern for _, source in patterns for pattern in source if "{" not in pattern}
-        self.patterned = [row for row, source in patterns if any("{" in pattern for pattern in source)]
+        rows = [(row, as_tuple(row.source)) for row in scheme.rows]
+        self.patterns = tuple(pattern for _, source in rows for pattern in source)
+        self.plain = {pattern for pattern in self.patterns if "{" not in pattern}
+        self.find = finder([row for row, source in rows if any("{" in pattern for pattern in source)], "source")
 
     def count(self, names: Collection[str]) -> int:
         """How many of the names there is a row for."""
-        return sum(name in self.plain or find(self.patterned, name, "source") is not None for name in names)
+        return sum(name in self.plain or self.find(name) is not None for name in names)
 
     def against(self, model: Any, names: Collection[str]) -> int:
         """How many names are absent, and how many blocks are too many or too few."""
-        assignments = [assignment for name in names if (assignment := find(self.patterned, name, "source"))]
+        assignments = [assignment for name in names if (assignment := self.find(name))]
         paths = [path for assignment in assignments for path in assignment.param_paths]
         blocks = {found for path in paths if (found := block_of(path))}
         depths = enumerate(getattr(model, "depths", ()), 1)

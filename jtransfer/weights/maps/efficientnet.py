@@ -76,9 +76,9 @@ def _transformers(model: EfficientNet) -> Iterator[Map]:
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
-    keys = {"width": "width_coefficient", "depth": "depth_coefficient", "image_size": "image_size"}
     eps = config.get("batch_norm_eps", 1e-3)
-    found: dict[str, Any] = {**{ours: config[theirs] for ours, theirs in keys.items()}, "symmetric": False}
+    factors = {name: float(config[f"{name}_coefficient"]) for name in ("width", "depth")}
+    found: dict[str, Any] = {**factors, "image_size": config["image_size"], "symmetric": False}
     odd, stated = _odd_maps(EfficientNet(**found)), config.get("depthwise_padding", [])
     wanted = [block for block, is_odd in odd.items() if is_odd]
     if [block for block in odd if block in stated] != wanted:
