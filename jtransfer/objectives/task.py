@@ -1,16 +1,17 @@
 """The loss of the task itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from jtransfer.objectives.losses import as_sums
+from jtransfer.objectives.seen import check_stream
 from jtransfer.objectives.sums import Mean, is_mean
 from jtransfer.objectives.terms import TARGET, Context, Metrics, Objective, Stream, Term, View
 
 
-def task(context: Context) -> Term:
+def task(context: Context, *, on: Sequence[str] = ()) -> Term:
     """The task's loss on each stream's examples.
 
     With several streams it is `Σ_s weight_s · n_s · loss_s / Σ_s n_s`, where n_s are the examples of stream s in the
@@ -18,12 +19,20 @@ def task(context: Context) -> Term:
 
     Metrics are those of the target's batch by their own names and, with several streams, `s/loss` of each stream s and
     `s/accuracy` of those that are not the target.
+
+    Args:
+      context: of the run.
+      on: the streams whose labels count; by default all. With `on=("source",)` the target's labels are not looked at,
+        neither by the loss nor by the metrics of training, as domain adaptation wants it.
     """
+    for name in on:
+        check_stream(context, "task", name)
 
     def loss(view: View) -> tuple[Any, Metrics]:
-        sizes = {name: len(batch["mask"]) for name, batch in view.batch.items()}
+        seen = {name: batch for name, batch in view.batch.items() if not on or name in on}
+        sizes = {name: len(batch["mask"]) for name, batch in seen.items()}
         shares, metrics = [], {}
-        for name, batch in view.batch.items():
+        for name, batch in seen.items():
             stream, logits = context.streams[name], view.outputs[name]["head"]
             value = as_sums(stream.loss)(logits, batch["target"], batch["mask"])
             shares.append(_times(stream.weight * (sizes[name] / sum(sizes.values())), value))

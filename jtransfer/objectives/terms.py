@@ -21,7 +21,24 @@ TERMS = Registry(
     "objective term",
     {
         "task": "jtransfer.objectives.task:task",
+        "task": "jtransfer.objectives.task:task",
         "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
+        "afn": "jtransfer.objectives.unlabelled:afn",
+        "bnm": "jtransfer.objectives.unlabelled:bnm",
+        "bsp": "jtransfer.objectives.aligning:bsp",
+        "bss": "jtransfer.objectives.unlabelled:bss",
+        "cdan": "jtransfer.objectives.domains:cdan",
+        "coral": "jtransfer.objectives.aligning:coral",
+        "dann": "jtransfer.objectives.domains:dann",
+        "entropy": "jtransfer.objectives.unlabelled:entropy",
+        "infomax": "jtransfer.objectives.unlabelled:infomax",
+        "jan": "jtransfer.objectives.aligning:jan",
+        "l2sp": "jtransfer.objectives.regularizers:l2sp",
+        "mcc": "jtransfer.objectives.unlabelled:mcc",
+        "mcd": "jtransfer.objectives.domains:mcd",
+        "mdd": "jtransfer.objectives.domains:mdd",
+        "mmd": "jtransfer.objectives.aligning:mmd",
+        "rdrop": "jtransfer.objectives.regularizers:rdrop",
     },
 )
 """Name → `make(context, **fields) -> Term`."""
@@ -35,11 +52,12 @@ class View(NamedTuple):
         term needs them.
       batch: stream → the batch, with `inputs` as the model got them, `label` as the data say it, `target` (the same, or
         soft labels where the inputs were mixed), `index` and `mask`.
-      variables: the collections of variables of this step; `variables["aux"][name]` are the term's own.
+      variables: the collections of variables of this step.
       initial: the parameters that the run began with; None unless a term needs "initial".
       key: a random key of this step's, the same for each term.
       step: int32 [], optimizer steps before this one since the start of the run.
       forward: `forward(x, key) -> output`, one more pass of the model in training.
+      own: the variables of the term's own modules, those that its `init` made.
     """
 
     outputs: Mapping[str, Mapping[str, Any]]
@@ -49,6 +67,7 @@ class View(NamedTuple):
     key: jax.Array
     step: jax.Array
     forward: Callable[[Any, jax.Array], Any]
+    own: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +139,12 @@ class Objective(NamedTuple):
 
     def __call__(self, view: View) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted sum, and the metrics: `loss`, those of the terms and, of several terms, the value of each."""
-        return self.weighted({name: term.loss(view) for name, term in self.terms.items()}, view.step)
+        return self.weighted(self.found(view, tuple(self.terms)), view.step)
+
+    def found(self, view: View, names: Sequence[str]) -> dict[str, tuple[Any, Metrics]]:
+        """What some of the terms give, each with the variables of its own."""
+        own = view.variables.get("aux", {})
+        return {name: self.terms[name].loss(view._replace(own=own.get(name))) for name in names}
 
     def weighted(
         self, found: Mapping[str, tuple[Any, Metrics]], step: jax.Array

@@ -46,10 +46,7 @@ def gradients(
     parts = _cut(batches, number), tuple(jax.random.split(key, number) for key in keys)
     first = jax.tree.map(lambda x: x[0], parts)
 
-    def found_of(view: View, names: Sequence[str]) -> dict[str, Any]:
-        return {name: objective.terms[name].loss(view) for name in names}
-
-    shapes = jax.eval_shape(lambda: found_of(look(trained, model_state, *first)[0], tuple(objective.terms)))
+    shapes = jax.eval_shape(lambda: objective.found(look(trained, model_state, *first)[0], tuple(objective.terms)))
     summed = [name for name in shapes if add_up(shapes[name])]
     whole = [name for name in shapes if name not in summed]
 
@@ -59,7 +56,10 @@ def gradients(
         def of_part(state: Any, part: Any) -> tuple[Any, Any]:
             view, changed = look(trained, state, *part)
             leaves = jax.tree.leaves(view.outputs)
-            return changed if wanted else state, (weights(found_of(view, summed)), {i: leaves[i] for i in wanted})
+            return changed if wanted else state, (
+                weights(objective.found(view, summed)),
+                {i: leaves[i] for i in wanted},
+            )
 
         return jax.lax.scan(of_part, model_state, parts)[1]
 
@@ -71,7 +71,7 @@ def gradients(
 
         def loss_of_whole(trained: Any, leaves: Mapping[int, jax.Array]) -> tuple[jax.Array, Any]:
             view, _ = look(trained, model_state, batches, keys, _joined(leaves, outputs, batches))
-            found = found_of(view, whole)
+            found = objective.found(view, whole)
             return objective.weighted(found, step)[0], found
 
         every = jax.eval_shape(lambda: survey(range(len(jax.tree.leaves(outputs))))[1])
@@ -85,7 +85,7 @@ def gradients(
 
     def share(trained: Any, state: Any, part: Any, slopes: Mapping[int, jax.Array]) -> tuple[jax.Array, Any]:
         view, changed = look(trained, state, *part)
-        found, leaves = with_weights(found_of(view, summed), whole_weights), jax.tree.leaves(view.outputs)
+        found, leaves = with_weights(objective.found(view, summed), whole_weights), jax.tree.leaves(view.outputs)
         handed_down = [jnp.sum(leaves[i] * slope, dtype=jnp.float32) for i, slope in slopes.items()]
         return objective.weighted(found, step)[0] + sum(handed_down), (found, changed)
 

@@ -41,7 +41,9 @@ def labelled(given: Sources) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name.rstrip("/").rpartition("/")[2]).strip("-") or "adapter"
-        label = next(label for label in (stem, *(f"{stem}-{i}" for i in range(2, len(names) + 2))) if label not in found)
+        label = next(
+            label for label in (stem, *(f"{stem}-{i}" for i in range(2, len(names) + 2))) if label not in found
+        )
         found[label] = name
     return found
 

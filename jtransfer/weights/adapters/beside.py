@@ -56,6 +56,8 @@ def _check_whole(used: Mapping[str, Any], scheme: Scheme, shapes: Mapping[str, A
         assignment = found(path)
         for name in assignment.source_names[:1] if assignment else ():
             module = name.rpartition(".")[0]
-            saved = any(module == end or module.endswith(f".{end}") or f".{module}".find(f".{end}.") >= 0 for end in ends)
+            saved = any(
+                module == end or module.endswith(f".{end}") or f".{module}".find(f".{end}.") >= 0 for end in ends
+            )
             if saved and path not in used:
                 raise InputError(f"{config.where}: modules_to_save names {module}, of which {name} is missing")

@@ -10,7 +10,6 @@ import numpy as np
 
 from jtransfer import peft
 from jtransfer.core import rules
-from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, some
 from jtransfer.models.paths import in_head
 from jtransfer.peft import slots
@@ -181,4 +180,3 @@ def _usual(values: Mapping[str, Any]) -> Any:
 
 def _escaped(name: str) -> str:
     return name.replace(".", r"\.")
-

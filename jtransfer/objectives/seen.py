@@ -1,0 +1,97 @@
+"""What terms look at: features of streams as vectors, and streams that a term can't do without."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jtransfer.core.errors import InputError
+from jtransfer.layers.types import Array
+from jtransfer.models import forward
+from jtransfer.objectives.terms import FEATURES, TARGET, Context, View
+
+
+class Domains(NamedTuple):
+    """Two streams whose features a term compares at a stage.
+
+    Attributes:
+      term: its name, for errors.
+      source, target: the streams.
+      at: the stage.
+    """
+
+    term: str
+    source: str
+    target: str
+    at: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a term has to ask of the step for them."""
+        return (f"{FEATURES}{self.at}",)
+
+    def features(self, view: View) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """Returns the features [B, d] of source and target, and their masks [B]."""
+        first, second = (vectors(view, name, self.at) for name in (self.source, self.target))
+        return (first, second), (view.batch[self.source]["mask"], view.batch[self.target]["mask"])
+
+    def logits(self, view: View) -> tuple[Any, Any]:
+        """Returns the model's outputs for source and target."""
+        first, second = (view.outputs[name][forward.OUTPUT] for name in (self.source, self.target))
+        return first, second
+
+
+def domains(context: Context, term: str, source: str, target: str, at: str) -> Domains:
+    """Returns the two streams that a term compares.
+
+    Args:
+      context: of the term.
+      term: its name.
+      source, target: the streams' names.
+      at: the stage; "" is the one before the head.
+
+    Raises:
+      InputError: there is no such stream, or the model has no stages and none is named.
+    """
+    for name in (source, target):
+        check_stream(context, term, name)
+    if source == target:
+        raise InputError(f"objective: {term!r} compares two streams; source and target both are {source!r}")
+    return Domains(term, source, target, stage(context, term, at))
+
+
+def check_stream(context: Context, term: str, name: str) -> None:
+    """Checks that a run has a stream.
+
+    Raises:
+      InputError: it has none of this name.
+    """
+    if name not in context.streams:
+        told = f"config.streams has {', '.join(key for key in context.streams if key != TARGET) or 'none'}"
+        raise InputError(f"objective: {term!r} needs the stream {name!r}; {told}")
+
+
+def stage(context: Context, term: str, at: str) -> str:
+    """Returns the stage that a term looks at; "" is the one before the head.
+
+    Raises:
+      InputError: the model has no stages and none is named.
+    """
+    known = forward.stages(context.model)
+    if not at and len(known) < 2:
+        raise InputError(f"objective: {term!r} needs `at`, the path of a submodule, for a model without stages")
+    return at or known[-2]
+
+
+def vectors(view: View, stream: str, at: str) -> Float[Array, "B d"]:
+    """Returns what a stage returned for a stream's examples, one float32 vector each; maps are flattened.
+
+    Raises:
+      InputError: the step has no examples of the stream, or the stage returns something else than one array.
+    """
+    if stream not in view.outputs:
+        raise InputError(f"a term looks at the stream {stream!r} in each step; set mixing.mode='batch'")
+    x: Any = view.outputs[stream][at]
+    if not hasattr(x, "reshape"):
+        raise InputError(f"a term needs one array of each example, and the stage {at!r} returns {', '.join(x)}")
+    return x.reshape(len(x), -1).astype(jnp.float32)
