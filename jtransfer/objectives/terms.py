@@ -21,7 +21,6 @@ TERMS = Registry(
     "objective term",
     {
         "task": "jtransfer.objectives.task:task",
-        "task": "jtransfer.objectives.task:task",
         "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
         "afn": "jtransfer.objectives.unlabelled:afn",
         "bnm": "jtransfer.objectives.unlabelled:bnm",
