@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import test_resume as runs
-from faults_process import HANGS, Failures, config, differs, ended, met, scratch, start, start_two, wait, whole, wrong
+from faults_process import HANGS, Failures, differs, ended, met, scratch, start, start_two, wait, whole, wrong
 
 ROOM = "size=100m,nr_inodes=10k"
 
@@ -94,7 +94,7 @@ def _both(processes: list[subprocess.Popen]) -> str:
 
 def _refused(folder: Path, devices: int) -> str:
     """A run that begins, or goes on, in a folder that can't be written to ends with exit code 2 and one line."""
-    code, seconds, error = ended(runs.start(folder, config=config(devices), devices=devices), time.monotonic())
+    code, seconds, error = ended(start(folder, devices), time.monotonic())
     said = "Read-only file system" in error and error.strip().count("\n") == 0
     return wrong({2}, code, seconds, error) or ("" if said else f"says {error[-300:]}")
 

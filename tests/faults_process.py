@@ -23,22 +23,22 @@ def scratch() -> Path:
 
 
 @functools.cache
-def config(devices: int) -> str:
-    """The config of the runs on so many devices."""
+def config() -> str:
+    """The config of the runs."""
     data = scratch() / "data"
     data.mkdir(exist_ok=True)
     tiny_vectors.config_of(data)
-    return f"tests/faults_run.py:{4 - devices} {data}/vectors.npz"
+    return f"tests/faults_run.py:{data}/vectors.npz"
 
 
-def start(folder: Path) -> subprocess.Popen:
-    """A run on one device."""
-    return runs.start(folder, config=config(1))
+def start(folder: Path, devices: int = 1) -> subprocess.Popen:
+    """A run of one process."""
+    return runs.start(folder, config=config(), devices=devices)
 
 
 def start_two(folder: Path) -> list[subprocess.Popen]:
     """A run of two processes with one device each."""
-    return runs.cluster(folder, config=config(2))
+    return runs.cluster(folder, config=config())
 
 
 @functools.cache
@@ -46,13 +46,13 @@ def whole(devices: int) -> tuple[dict, list, float]:
     """(bits, lines, seconds) of the run that nothing disturbs; the second time, as the first one compiles."""
     for name in ("compiled", "whole"):
         folder, began = scratch() / f"{name}{devices}", time.monotonic()
-        runs.finish(runs.start(folder, config=config(devices), devices=devices, **runs.CACHED))
+        runs.finish(runs.start(folder, config=config(), devices=devices, **runs.CACHED))
     return runs.bits(folder), runs.lines(folder), time.monotonic() - began
 
 
 def differs(folder: Path, devices: int = 1) -> str:
     """Completes a run; what is then another than without a fault."""
-    process = runs.start(folder, config=config(devices), devices=devices)
+    process = start(folder, devices)
     _, error = process.communicate(timeout=HANGS)
     if process.returncode:
         return f"going on fails with {process.returncode}: {error[-300:]}"
@@ -75,7 +75,7 @@ def ended(process: subprocess.Popen, since: float, most: float = 2 * GRACE) -> t
 
 def wrong(codes: set[int], code: int, seconds: float, error: str, most: float = GRACE) -> str:
     if code not in codes or seconds > most or error.count("error: ") > 1 or "Traceback" in error:
-        return f"exit code {code} after {seconds:.0f} s: {error[-3000:].strip()}"
+        return f"exit code {code} after {seconds:.0f} s: {error[-1000:].strip()}"
     return ""
 
 

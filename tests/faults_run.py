@@ -1,10 +1,9 @@
-"""The run that faults happen to: a perceptron on vectors, phases of ten steps; the argument is "PHASES FILE.npz"."""
+"""The run that faults happen to: a perceptron on vectors, two phases of ten steps; the argument is their file."""
 
 from jtransfer import config as configs
 
 
-def get_config(argument):
-    phases, _, file = argument.partition(" ")
+def get_config(file):
     config = configs.default()
     config.data.name = f"npz:{file}"
     config.model.name = "mlp"
@@ -18,8 +17,6 @@ def get_config(argument):
     config.log_every = 1
     config.phases = [
         configs.phase("probe", trainable="head/.*", steps=10, cache=True),
-        configs.phase("top", trainable="(hidden2|head)/.*", steps=10),
-        configs.phase("more", steps=10),
+        configs.phase("rest", steps=10),
     ]
-    config.phases = config.phases[: int(phases)]
     return config

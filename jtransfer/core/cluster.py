@@ -229,7 +229,7 @@ def _catch_aborts() -> None:
 def _gone(number: int) -> None:
     own, many = _place()
     who = f"process {1 - own}" if many == 2 else "another process, which is named above,"
-    if _leaving.acquire(timeout=6):  # whoever leaves for a better reason does so within 5 s
+    if _leaving.acquire(timeout=20):  # whoever leaves for a better reason does so within 5 s, or more on a busy machine
         _write(f"error: {who} is gone, so process {own} stops; the same command goes on from the last checkpoint")
         os._exit(1)
 
