@@ -59,14 +59,12 @@ def plain():
 
 def moved(adapters, by=0.2):
     """The adapters with every trained number moved."""
-    flat = trees.flatten(adapters)
-    keys = jax.random.split(jax.random.key(3), len(flat))
-    return trees.unflatten(
-        {
-            path: leaf if "/fixed/" in path else leaf + by * jax.random.normal(key, leaf.shape)
-            for key, (path, leaf) in zip(keys, flat.items(), strict=True)
-        }
-    )
+    rng = np.random.default_rng(3)
+    flat = {
+        path: leaf if "/fixed/" in path else leaf + by * rng.standard_normal(leaf.shape, np.float32)
+        for path, leaf in trees.flatten(adapters).items()
+    }
+    return trees.unflatten(flat)
 
 
 def close(a, b, atol):
@@ -78,7 +76,7 @@ def test_a_method_begins_as_no_change_and_merges_into_what_it_does(plain, name):
     run, variables, sites = plain
     modules = [module for module in MODULES + ("norm",) * (name == "ssf") if module not in ELSE.get(name, ())]
     rows = [(f"({'|'.join(modules)})", name, METHODS[name])]
-    adapters = peft.init(jax.random.key(2), rows, sites, variables["params"])
+    adapters = jax.jit(lambda params: peft.init(jax.random.key(2), rows, sites, params))(variables["params"])
     plain_y = run(variables)
     close(run({**variables, "adapters": adapters}), plain_y, 1e-6)
     changed = moved(adapters)
@@ -133,7 +131,7 @@ def refused(says, sites, variables, *rows):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (("dense", "vera", {"rank": 0}), "rank=0 must be a whole number, at least 1"),
+        (("dense", "vera", {"rank": 0}), "rank=0 must be a whole number, from 1 to 65536"),
         (("dense", "vera", {"d_initial": float("nan")}), "d_initial=nan must be a finite number"),
         (("dense", "vera", {"seed": -1}), "seed=-1 must be a whole number, from 0 to 4294967295"),
         (("dense", "vera", {"dropout": 1.0}), "dropout=1.0 must be at least 0 and below 1"),
@@ -148,7 +146,7 @@ def refused(says, sites, variables, *rows):
         (("embed", "fourierft", {}), "no frequencies"),
         (
             ("dense", "oft", {"block_size": 3}),
-            "block_size=3 does not divide the 8 numbers that dense turns; nearest: 2",
+            "3 does not divide the 8 numbers that dense turns; nearest: 2, 4, 8",
         ),
         (("dense", "oft", {"neumann_terms": 1}), "neumann_terms=1 must be a whole number, at least 2"),
         (("dense", "boft", {"factors": 3, "block_size": 4}), "factors=3 of blocks of 4 can't turn the 8 inputs"),
@@ -175,3 +173,66 @@ def test_a_shift_needs_a_bias_and_a_factor_of_zero_has_no_way_back(plain):
     ia3 = {"dense": {"ia3": {"output": jnp.zeros(6)}}}
     with pytest.raises(InputError, match="no way back"):
         peft.unmerge(variables["params"], ia3)
+
+
+class Scanned(nn.Module):
+    """Layers in a scan, each computed again for the gradient."""
+
+    @nn.compact
+    def __call__(self, x):
+        class Layer(nn.Module):
+            @nn.compact
+            def __call__(self, x, _):
+                x = nn.LayerNorm(name="norm")(nn.Dense(8, name="dense")(x))
+                return nn.tanh(x), None
+
+        axes = {"params": 0, "adapters": 0}
+        layers = nn.scan(nn.remat(Layer), variable_axes=axes, split_rngs={"params": True}, length=3)
+        return layers(name="layers")(x, None)[0]
+
+
+def test_all_methods_at_once_in_a_scan_train_their_own_leaves_and_merge():
+    model, x = Scanned(), jax.random.normal(jax.random.key(0), (2, 8))
+    params = model.init(jax.random.key(1), x)["params"]
+    rows = [("layers/dense", name, fields) for name, fields in METHODS.items()] + [("layers/norm", "ssf", {})]
+    sites = peft.sites(model, {"params": params}, x)
+    adapters = jax.jit(lambda params: peft.init(jax.random.key(2), rows, sites, params))(params)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(adapters)} == {3}
+    flat = trees.flatten(moved(adapters, 0.1))
+    fixed = {path: leaf for path, leaf in flat.items() if "/fixed/" in path}
+    begun = {path: leaf for path, leaf in flat.items() if path not in fixed}
+
+    @jax.jit
+    def compute(params, trained):
+        def run(trained):
+            variables = {"params": params, "adapters": trees.unflatten(fixed | trained)}
+            return forward.apply(model, variables, x)[0]
+
+        grads = jax.grad(lambda trained: jnp.square(run(trained) - 1).mean())(trained)
+        tree = trees.unflatten(fixed | trained)
+        merged = peft.merge(params, tree)
+        plain = forward.apply(model, {"params": merged}, x)[0]
+        return run(trained), plain, peft.unmerge(merged, tree), grads
+
+    y, plain, unmerged, grads = compute(params, begun)
+    assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in grads.values())
+    close(plain, y, 1e-5)
+    close(unmerged, params, 1e-4)
+
+
+def test_a_layer_in_bfloat16_stays_one():
+    class Low(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(4, (3, 3), dtype=jnp.bfloat16, name="conv")(x)
+            return nn.Dense(4, dtype=jnp.bfloat16, name="dense")(x)
+
+    model, x = Low(), jnp.ones((1, 4, 4, 4), jnp.bfloat16)
+    params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    sites = peft.sites(model, {"params": params}, x)
+    for name, fields in METHODS.items():
+        rows = [("conv|dense", name, fields)]
+        begun = jax.eval_shape(lambda params, rows=rows: peft.init(jax.random.key(1), rows, sites, params), params)
+        y = jax.eval_shape(lambda v: forward.apply(model, v, x)[0], {"params": params, "adapters": begun})
+        trained = {leaf.dtype for path, leaf in trees.flatten(begun).items() if "/fixed/" not in path}
+        assert (y.dtype, trained) == (jnp.bfloat16, {jnp.dtype(jnp.float32)}), name

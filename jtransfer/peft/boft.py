@@ -15,7 +15,7 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
 from jtransfer.peft import features, fields, layer, matrix, rotation, torch_form
-from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
@@ -123,7 +123,7 @@ def unmerge(own: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]
 
 def serves(site: Site) -> str:
     """Why a module can't be adapted, or ""."""
-    return "the inputs of a table of embeddings are names; use oft" if site.kind == "embed" else linear(site)
+    return "the inputs of a table of embeddings are names; use oft" if site.kind == "embed" else features.ordered(site)
 
 
 PEFT = "BOFT"

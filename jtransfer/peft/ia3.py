@@ -29,8 +29,8 @@ def init(key: jax.Array, site: Site, params: Mapping[str, Any], *, on: str = "ou
         raise InputError(f"adapters: on={on!r} must be 'output' or 'input'")
     if on == "output":
         return {"output": jnp.ones(site.outputs)}
-    if site.kind == "embed":
-        raise InputError(f"adapters: on='input' can't serve {site.path}, whose inputs are names of rows; use 'output'")
+    if why := features.ordered(site) or ("its inputs are names of rows" if site.kind == "embed" else ""):
+        raise InputError(f"adapters: on='input' can't serve {site.path}: {why}")
     return (
         {"channels": jnp.ones(site.inputs[-1] * site.groups)}
         if site.kind == "conv"

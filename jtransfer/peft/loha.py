@@ -25,7 +25,7 @@ def init(
       alpha: the change is scaled by alpha / rank; None means alpha = rank.
     """
     del params
-    fields.whole("rank", rank)
+    fields.whole("rank", rank, 1, 1 << 16)
     scale = fields.scale(alpha, rank)
     key1, key2, key3 = jax.random.split(key, 3)
     ins, outs = (*site.inputs, rank), (rank, *site.outputs)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.peft import features, fields, layer, torch_form
-from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
@@ -38,7 +38,7 @@ def init(
       decompose_factor: the sizes m and l, as far as they divide; -1 means near the square roots.
     """
     del params
-    fields.whole("rank", rank)
+    fields.whole("rank", rank, 1, 1 << 16)
     if decompose_factor != -1:
         fields.whole("decompose_factor", decompose_factor)
     scale = fields.scale(alpha, rank)
@@ -182,4 +182,4 @@ def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any
     return own
 
 
-METHOD = Method(init, apply, linear, *features.added(delta))
+METHOD = Method(init, apply, features.ordered, *features.added(delta))

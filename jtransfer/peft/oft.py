@@ -14,7 +14,7 @@ import numpy as np
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
 from jtransfer.peft import features, fields, layer, matrix, rotation, torch_form
-from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
@@ -167,4 +167,4 @@ def _tensor(site: Site) -> str:
     return "oft_embedding_R.weight" if site.kind == "embed" else "oft_R.weight"
 
 
-METHOD = Method(init, apply, linear, merge, unmerge, alone=features.has_window)
+METHOD = Method(init, apply, features.ordered, merge, unmerge, alone=features.has_window)

@@ -41,7 +41,7 @@ def init(
       dropout: the rate at which the input is dropped in training.
     """
     del key, params
-    fields.whole("rank", rank)
+    fields.whole("rank", rank, 1, 1 << 16)
     fields.seed(seed)
     fields.rate("dropout", dropout)
     small = min(math.prod(site.inputs), math.prod(site.outputs))

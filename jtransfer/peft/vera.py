@@ -38,7 +38,7 @@ def init(
       dropout: the rate at which the input is dropped in training.
     """
     del key, params
-    fields.whole("rank", rank)
+    fields.whole("rank", rank, 1, 1 << 16)
     fields.number("d_initial", d_initial)
     fields.seed(seed)
     fields.rate("dropout", dropout)
