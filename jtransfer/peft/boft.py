@@ -14,8 +14,8 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
-from jtransfer.peft import features, fields, layer, matrix, rotation
-from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft import features, fields, layer, matrix, rotation, torch_form
+from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
@@ -38,13 +38,17 @@ def init(
     fields.whole("factors", factors)
     size = math.prod(site.inputs)
     block_size = fields.block(block_size, 4, size, site.path)
-    if factors > 1 and (block_size % 2 or size % (block_size * 2 ** (factors - 1))):
-        raise InputError(
-            f"adapters: factors={factors} of blocks of {block_size} can't turn the {size} inputs of {site.path}: "
-            "blocks must be even, and block_size · 2^(factors - 1) must divide the inputs"
-        )
+    _check(factors, block_size, size, site.path)
     shape = (factors, size // block_size, block_size, block_size)
     return {"rotation": jnp.zeros(shape), "scale": jnp.ones(site.outputs), FIXED: matrix.marks(site)}
+
+
+def _check(factors: int, block_size: int, size: int, path: str) -> None:
+    if factors > 1 and (block_size % 2 or size % (block_size * 2 ** (factors - 1))):
+        raise InputError(
+            f"adapters: factors={factors} of blocks of {block_size} can't turn the {size} inputs of {path}: blocks "
+            "must be even, and block_size · 2^(factors - 1) must divide the inputs"
+        )
 
 
 def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -119,7 +123,44 @@ def unmerge(own: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]
 
 def serves(site: Site) -> str:
     """Why a module can't be adapted, or ""."""
-    return "the inputs of a table of embeddings are names; use oft" if site.kind == "embed" else linear(site)
+    return "the inputs of a table of embeddings are names; use oft" if site.kind == "embed" else features.ordered(site)
+
+
+PEFT = "BOFT"
+
+
+def to_peft(
+    own: Mapping[str, Any], site: Site, widest: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """PEFT's tensors of the module, and settings."""
+    del widest
+    free, scale = np.asarray(own["rotation"], np.float32), np.asarray(own["scale"], np.float32)
+    settings = {"boft_block_size": free.shape[-1], "boft_block_num": 0, "boft_n_butterfly_factor": len(free)}
+    return {"boft_R": free, "boft_s": scale.reshape(_column(site))}, settings
+
+
+def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter that PEFT's tensors of a module are."""
+    inputs, outputs = torch_form.sizes(site)
+    free = torch_form.take(tensors, "boft_R", None, None, None, None)
+    factors, count, size, other = free.shape
+    if size != other or count * size != inputs:
+        raise InputError(f"boft_R {list(free.shape)} does not fit the {inputs} inputs")
+    _check(factors, size, inputs, site.path)
+    shape = [outputs if n == -1 else n for n in _column(site)]
+    scale = torch_form.take(tensors, "boft_s", *shape).reshape(site.outputs)
+    return {
+        "rotation": free,
+        "scale": scale,
+        FIXED: {key: np.asarray(leaf) for key, leaf in matrix.marks(site).items()},
+    }
+
+
+def _column(site: Site) -> tuple[int, int]:
+    torch_form.check(site, "BOFT", "dense", "conv2")
+    if site.groups > 1:
+        raise InputError(f"{site.path}: Hugging Face's PEFT has no BOFT for a convolution with groups")
+    return (1, -1) if site.kind == "conv" else (-1, 1)
 
 
 METHOD = Method(init, apply, serves, merge, unmerge, alone=features.has_window)

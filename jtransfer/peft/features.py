@@ -21,6 +21,13 @@ def ungrouped(site: Site) -> str:
     return linear(site) or (why if site.groups > 1 else "")
 
 
+def ordered(site: Site) -> str:
+    """Why a method that takes the input of a layer apart, feature by feature, can't serve a module, or ""."""
+    return linear(site) or (
+        "an Einsum has its inputs in an order of its own; use lora" if site.name == "Einsum" else ""
+    )
+
+
 def kernel(module: nn.Module) -> Array:
     """Returns the kernel, or the embeddings, of a bound layer."""
     name = "embedding" if isinstance(module, nn.Embed) else "kernel"

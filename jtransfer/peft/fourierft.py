@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.peft import features, fields, layer, matrix, torch_random
+from jtransfer.peft import features, fields, layer, matrix, torch_form, torch_random
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 
@@ -39,7 +40,7 @@ def init(
     if n_frequency > size:
         raise InputError(f"adapters: n_frequency={n_frequency} is more than the {size} numbers of {site.path}'s kernel")
     places = jnp.asarray(torch_random.permutation(seed, size, n_frequency))
-    fixed = {"places": places, "scale": jnp.float32(scaling), **matrix.marks(site)}
+    fixed = {"places": places, "seed": jnp.uint32(seed), "scale": jnp.float32(scaling), **matrix.marks(site)}
     return {"spectrum": jnp.zeros(n_frequency), FIXED: fixed}
 
 
@@ -62,6 +63,32 @@ def delta(own: Mapping[str, Any], shape: tuple[int, ...]) -> jax.Array:
 def serves(site: Site) -> str:
     """Why a module can't be adapted, or ""."""
     return "a table of embeddings has no frequencies; use lora or vera" if site.kind == "embed" else linear(site)
+
+
+PEFT = "FOURIERFT"
+
+
+def to_peft(
+    own: Mapping[str, Any], site: Site, widest: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """PEFT's tensor of the module, and settings."""
+    del widest
+    torch_form.check(site, "FourierFT", "dense")
+    fixed, spectrum = own[FIXED], np.asarray(own["spectrum"], np.float32)
+    settings = {"scaling": float(fixed["scale"]), "random_loc_seed": int(fixed["seed"])}
+    return {"fourierft_spectrum": spectrum}, {"n_frequency": len(spectrum), **settings}
+
+
+def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter that PEFT's tensor of a module is."""
+    torch_form.check(site, "FourierFT", "dense")
+    count, seed, size = settings["n_frequency"], settings["random_loc_seed"] % 2**32, math.prod(site.shape)
+    if count > size:
+        raise InputError(f"n_frequency={count} is more than the {size} numbers of the layer's kernel")
+    spectrum = torch_form.take(tensors, "fourierft_spectrum", count)
+    fixed = {"seed": np.uint32(seed)[...], "scale": np.float32(settings["scaling"])[...]}
+    fixed |= {name: np.asarray(mark) for name, mark in matrix.marks(site).items()}
+    return {"spectrum": spectrum, FIXED: {**fixed, "places": torch_random.permutation(seed, size, count)}}
 
 
 METHOD = Method(init, apply, serves, *features.added(delta))

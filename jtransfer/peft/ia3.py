@@ -8,10 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
-from jtransfer.peft import features, fields
+from jtransfer.peft import features, fields, torch_form
 from jtransfer.peft.method import Method, Site, linear
 
 
@@ -28,8 +29,8 @@ def init(key: jax.Array, site: Site, params: Mapping[str, Any], *, on: str = "ou
         raise InputError(f"adapters: on={on!r} must be 'output' or 'input'")
     if on == "output":
         return {"output": jnp.ones(site.outputs)}
-    if site.kind == "embed":
-        raise InputError(f"adapters: on='input' can't serve {site.path}, whose inputs are names of rows; use 'output'")
+    if why := features.ordered(site) or ("its inputs are names of rows" if site.kind == "embed" else ""):
+        raise InputError(f"adapters: on='input' can't serve {site.path}: {why}")
     return (
         {"channels": jnp.ones(site.inputs[-1] * site.groups)}
         if site.kind == "conv"
@@ -72,6 +73,34 @@ def _of_kernel(own: Mapping[str, Any], kernel: Array) -> Array:
     *_, channels, outputs = kernel.shape
     by_group = own["channels"].reshape(-1, channels)
     return jnp.repeat(by_group.T, outputs // len(by_group), axis=1)
+
+
+PEFT = "IA3"
+
+
+def to_peft(
+    own: Mapping[str, Any], site: Site, widest: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """PEFT's tensors of the module, and whether it is one of its `feedforward_modules`."""
+    del widest
+    torch_form.check(site, "IA3", "dense", "conv2", "conv3")
+    (factors,) = (np.asarray(leaf, np.float32) for name, leaf in own.items() if name in ("output", "input", "channels"))
+    dense = (-1, 1) if "output" in own else (1, -1)
+    shape = (1, -1, *[1] * (site.contracted - 1)) if site.kind == "conv" else dense
+    return {"ia3_l": factors.reshape(shape)}, {"feedforward": "output" not in own}
+
+
+def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter that PEFT's tensors of a module are."""
+    torch_form.check(site, "IA3", "dense", "conv2", "conv3")
+    inputs, outputs = torch_form.sizes(site)
+    if site.kind == "conv":
+        window = [1] * (site.contracted - 1)
+        name, size = ("channels", site.inputs[-1] * site.groups) if settings["feedforward"] else ("output", outputs)
+        return {name: torch_form.take(tensors, "ia3_l", 1, size, *window).reshape(-1)}
+    if settings["feedforward"]:
+        return {"input": torch_form.take(tensors, "ia3_l", 1, inputs).reshape(site.inputs)}
+    return {"output": torch_form.take(tensors, "ia3_l", outputs, 1).reshape(site.outputs)}
 
 
 METHOD = Method(init, apply, linear, merge, unmerge)

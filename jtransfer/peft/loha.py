@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jtransfer.peft import features, fields, layer
+from jtransfer.peft import features, fields, layer, torch_form
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 
@@ -24,7 +25,7 @@ def init(
       alpha: the change is scaled by alpha / rank; None means alpha = rank.
     """
     del params
-    fields.whole("rank", rank)
+    fields.whole("rank", rank, 1, 1 << 16)
     scale = fields.scale(alpha, rank)
     key1, key2, key3 = jax.random.split(key, 3)
     ins, outs = (*site.inputs, rank), (rank, *site.outputs)
@@ -63,6 +64,38 @@ def delta(own: Mapping[str, Any], shape: tuple[int, ...] = ()) -> jax.Array:
     del shape
     first, second = (jnp.tensordot(own[f"a{i}"], own[f"b{i}"], 1) for i in (1, 2))
     return first * second * own[FIXED]["scale"]
+
+
+PEFT = "LOHA"
+
+
+def to_peft(
+    own: Mapping[str, Any], site: Site, widest: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """PEFT's tensors of the module, and settings."""
+    del widest
+    torch_form.check(site, "LoHa", "dense", "conv1", "conv2")
+    rank, tensors = own["a1"].shape[-1], {}
+    for i in (1, 2):
+        tensors[f"hada_w{i}_a"] = np.asarray(own[f"b{i}"], np.float32).reshape(rank, -1).T
+        tensors[f"hada_w{i}_b"] = torch_form.rows(own[f"a{i}"], site).T
+    alpha = float(own[FIXED]["scale"]) * rank
+    return tensors, {"r": rank, "alpha": alpha, "use_effective_conv2d": False}
+
+
+def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter that PEFT's tensors of a module are."""
+    torch_form.check(site, "LoHa", "dense", "conv1", "conv2")
+    rank, (inputs, outputs), own = settings["r"], torch_form.sizes(site), {}
+    for i in (1, 2):
+        if f"hada_t{i}" in tensors:
+            b = torch_form.take(tensors, f"hada_w{i}_a", rank, outputs)
+            a = torch_form.core_times(tensors, f"hada_t{i}", f"hada_w{i}_b", site, rank, site.shape[-2])
+        else:
+            b = torch_form.take(tensors, f"hada_w{i}_a", outputs, rank).T
+            a = torch_form.unrows(torch_form.take(tensors, f"hada_w{i}_b", rank, inputs).T, site)
+        own |= {f"a{i}": a, f"b{i}": b.reshape(rank, *site.outputs)}
+    return {**own, FIXED: {"scale": torch_form.scale(settings)}}
 
 
 METHOD = Method(init, apply, linear, *features.added(delta))

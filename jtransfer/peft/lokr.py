@@ -6,9 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jtransfer.peft import features, fields, layer
-from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.core.errors import InputError
+from jtransfer.peft import features, fields, layer, torch_form
+from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
@@ -36,7 +38,7 @@ def init(
       decompose_factor: the sizes m and l, as far as they divide; -1 means near the square roots.
     """
     del params
-    fields.whole("rank", rank)
+    fields.whole("rank", rank, 1, 1 << 16)
     if decompose_factor != -1:
         fields.whole("decompose_factor", decompose_factor)
     scale = fields.scale(alpha, rank)
@@ -109,4 +111,75 @@ def _matrices(own: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
     return w1, own["w2"] if "w2" in own else jnp.tensordot(own["w2_a"], own["w2_b"], 1)
 
 
-METHOD = Method(init, apply, linear, *features.added(delta))
+PEFT = "LOKR"
+
+
+def to_peft(
+    own: Mapping[str, Any], site: Site, widest: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """PEFT's tensors of the module, and settings, of which PEFT makes arrays of the same shapes."""
+    del widest
+    _check(site, "w2" in own)
+    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in own.items() if name != FIXED}
+    tensors = {f"lokr_{name}": leaf.T for name, leaf in arrays.items() if leaf.ndim == 2 and name in ("w1", "w2")}
+    if "w2" in arrays and arrays["w2"].ndim > 2:
+        tensors["lokr_w2"] = np.moveaxis(arrays["w2"], (-1, -2), (0, 1))
+    for i in (1, 2):
+        if f"w{i}_a" in arrays:
+            inner = arrays[f"w{i}_a"]
+            inner = np.moveaxis(inner, -2, 0).reshape(-1, inner.shape[-1])
+            tensors |= {f"lokr_w{i}_a": arrays[f"w{i}_b"].T, f"lokr_w{i}_b": inner.T}
+    return tensors, _settings(own, site)
+
+
+def _check(site: Site, is_whole: bool) -> None:
+    torch_form.check(site, "LoKr", "dense", "conv1", "conv2")
+    if is_whole and site.kind == "conv" and site.contracted == 2:
+        raise InputError(
+            f"{site.path}: PEFT's LoKr of a convolution over one axis is no Kronecker product unless w2 has factors"
+        )
+
+
+def _settings(own: Mapping[str, Any], site: Site) -> dict[str, Any]:
+    w1, w2 = jax.eval_shape(_matrices, own)
+    (m, l), (n, k) = w1.shape, w2.shape[-2:]  # noqa: E741
+    sizes = (m * n, l * k)
+    factor = next((f for f in (-1, m, l) if [factorization(size, f)[0] for size in sizes] == [m, l]), None)
+    if factor is None:
+        raise InputError(
+            f"{site.path}: PEFT divides a layer of {sizes[0]} inputs and {sizes[1]} outputs in another way"
+        )
+    ranks = [own[name].shape[-1] for name in ("w1_a", "w2_a") if name in own]
+    rank = ranks[0] if ranks else -(-max(n, k) // 2)
+    settings = {"decompose_factor": factor, "decompose_both": "w1_a" in own, "use_effective_conv2d": False}
+    return {"r": rank, "alpha": float(own[FIXED]["scale"]) * rank, **settings}
+
+
+def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter that PEFT's tensors of a module are."""
+    _check(site, "lokr_w2" in tensors or "lokr_t2" in tensors)
+    window, rank = (site.inputs[:-1] if site.kind == "conv" else ()), settings["r"]
+    own: dict[str, Any] = {FIXED: {"scale": torch_form.scale(settings)}}
+    if "lokr_w1" in tensors:
+        own["w1"] = torch_form.take(tensors, "lokr_w1", None, None).T
+    else:
+        own["w1_a"] = torch_form.take(tensors, "lokr_w1_b", rank, None).T
+        own["w1_b"] = torch_form.take(tensors, "lokr_w1_a", None, rank).T
+    m = len(own["w1"] if "w1" in own else own["w1_a"])
+    n = math.prod(site.inputs) // math.prod(window) // m
+    if "lokr_w2" in tensors:
+        own["w2"] = np.moveaxis(torch_form.take(tensors, "lokr_w2", None, n, *window), (0, 1), (-1, -2))
+    elif "lokr_t2" in tensors:
+        own["w2_a"] = torch_form.core_times(tensors, "lokr_t2", "lokr_w2_b", site, rank, n)
+        own["w2_b"] = torch_form.take(tensors, "lokr_w2_a", rank, None)
+    else:
+        inner = torch_form.take(tensors, "lokr_w2_b", rank, n * math.prod(window))
+        own["w2_a"] = np.moveaxis(inner.T.reshape(n, *window, rank), 0, -2)
+        own["w2_b"] = torch_form.take(tensors, "lokr_w2_a", None, rank).T
+    w1, w2 = jax.eval_shape(_matrices, own)
+    if (m * n * math.prod(window), w1.shape[1] * w2.shape[-1]) != torch_form.sizes(site):
+        raise InputError(f"lokr_w1 and lokr_w2 are factors of other sizes than the layer's {torch_form.sizes(site)}")
+    return own
+
+
+METHOD = Method(init, apply, features.ordered, *features.added(delta))

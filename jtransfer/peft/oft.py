@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
-from jtransfer.peft import features, fields, layer, matrix, rotation
-from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft import features, fields, layer, matrix, rotation, torch_form
+from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
@@ -38,8 +39,18 @@ def init(
       eps: the largest norm of all of Q (COFT); None means any.
     """
     del key, params
-    size = math.prod(site.outputs if site.kind == "embed" else site.inputs)
+    size = _turned_size(site)
     block_size = fields.block(block_size, 32, size, site.path)
+    stored = 1 if block_share else size // block_size
+    fixed = _fixed(site, size // block_size if block_share else 0, neumann_terms, eps)
+    return {"skew": jnp.zeros((stored, block_size * (block_size - 1) // 2)), FIXED: fixed}
+
+
+def _turned_size(site: Site) -> int:
+    return math.prod(site.outputs if site.kind == "embed" else site.inputs)
+
+
+def _fixed(site: Site, shared: int, neumann_terms: int, eps: float | None) -> dict[str, Any]:
     fixed: dict[str, Any] = matrix.marks(site)
     if neumann_terms:
         fields.whole("neumann_terms", neumann_terms, 2)
@@ -47,10 +58,7 @@ def init(
     if eps is not None:
         fields.number("eps", eps)
         fixed["eps"] = jnp.float32(eps)
-    if block_share:
-        fixed["share"] = jnp.zeros(size // block_size)
-    stored = 1 if block_share else size // block_size
-    return {"skew": jnp.zeros((stored, block_size * (block_size - 1) // 2)), FIXED: fixed}
+    return {**fixed, "share": jnp.zeros(shared)} if shared else fixed
 
 
 def coefficients(terms: int) -> jax.Array:
@@ -79,7 +87,7 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **
 def blocks(own: Mapping[str, Any]) -> jax.Array:
     """Returns the matrices [blocks, b, b] by which the inputs are turned."""
     vector, fixed = own["skew"], own[FIXED]
-    size = (1 + math.isqrt(1 + 8 * vector.shape[-1])) // 2
+    size = _block_size(vector)
     rows, columns = np.triu_indices(size, 1)
     upper = jnp.zeros((len(vector), size, size)).at[:, rows, columns].set(vector.astype(jnp.float32))
     skew = upper - rotation.transposed(upper)
@@ -87,6 +95,10 @@ def blocks(own: Mapping[str, Any]) -> jax.Array:
         skew = _within(skew, fixed["eps"] / math.sqrt(len(vector)))
     turns = rotation.series(skew, fixed["neumann"]) if "neumann" in fixed else rotation.cayley(skew)
     return jnp.broadcast_to(turns, (*fixed["share"].shape, size, size)) if "share" in fixed else turns
+
+
+def _block_size(vector: Any) -> int:
+    return (1 + math.isqrt(1 + 8 * vector.shape[-1])) // 2
 
 
 def _within(skew: Array, most: Array) -> Array:
@@ -116,4 +128,43 @@ def _turned(own: Mapping[str, Any], kernel: Array, turns: Array) -> Array:
     return matrix.back(rotation.turned(matrix.of(kernel, fixed).T, turns).T, fixed, kernel.shape)
 
 
-METHOD = Method(init, apply, linear, merge, unmerge, alone=features.has_window)
+PEFT = "OFT"
+
+
+def to_peft(
+    own: Mapping[str, Any], site: Site, widest: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """PEFT's tensor of the module, and settings."""
+    del widest
+    skew, fixed = np.asarray(own["skew"], np.float32), own[FIXED]
+    settings: dict[str, Any] = {"r": 0, "oft_block_size": _block_size(skew), "block_share": "share" in fixed}
+    settings["use_cayley_neumann"] = "neumann" in fixed
+    if "neumann" in fixed:
+        settings["num_cayley_neumann_terms"] = len(fixed["neumann"])
+    settings |= {"coft": True, "eps": float(fixed["eps"])} if "eps" in fixed else {"coft": False}
+    return {_tensor(site): skew}, settings
+
+
+def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter that PEFT's tensor of a module is."""
+    name, size = _tensor(site), _turned_size(site)
+    skew = torch_form.take(tensors, name, None, None)
+    block_size = _block_size(skew)
+    count = size // block_size
+    if (count * block_size, block_size * (block_size - 1) // 2) != (size, skew.shape[1]):
+        raise InputError(f"{name} {list(skew.shape)} does not fit the {size} numbers that are turned")
+    if len(skew) != (1 if settings["block_share"] else count):
+        raise InputError(f"{name} has {len(skew)} blocks; the layer has {count}")
+    terms = settings["num_cayley_neumann_terms"] if settings["use_cayley_neumann"] else 0
+    fixed = _fixed(site, count if settings["block_share"] else 0, terms, settings["eps"] if settings["coft"] else None)
+    return {"skew": skew, FIXED: {key: np.asarray(leaf) for key, leaf in fixed.items()}}
+
+
+def _tensor(site: Site) -> str:
+    torch_form.check(site, "OFT", "dense", "embed", "conv2")
+    if features.has_window(site):
+        raise InputError(f"{site.path}: what PEFT's OFT does before a convolution with a window is not what it merges")
+    return "oft_embedding_R.weight" if site.kind == "embed" else "oft_R.weight"
+
+
+METHOD = Method(init, apply, features.ordered, merge, unmerge, alone=features.has_window)
