@@ -37,11 +37,13 @@ def labelled(given: Sources) -> dict[str, str]:
         return {label: os.fspath(source) for label, source in given.items()}
     names = [os.fspath(source) for source in given]
     if len(names) < 2:
-        return {"": name for name in names}
+        return dict(zip(("",), names, strict=False))
     found: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name.rstrip("/").rpartition("/")[2]).strip("-") or "adapter"
-        label = next(label for label in (stem, *(f"{stem}-{i}" for i in range(2, len(names) + 2))) if label not in found)
+        label = next(
+            label for label in (stem, *(f"{stem}-{i}" for i in range(2, len(names) + 2))) if label not in found
+        )
         found[label] = name
     return found
 

@@ -227,7 +227,9 @@ def read(content: Mapping[str, Any], where: str) -> Config:
     given = checked(content, {key: kind for key, (kind, _) in keys.items()}, where)
     for key, value in content.items():
         if key not in keys and key not in _ABOUT and not _empty(value):
-            raise InputError(f"{where}: {key[:80]}={shown(value)}, which is not done here; adapters with it are refused")
+            raise InputError(
+                f"{where}: {key[:80]}={shown(value)}, which is not done here; adapters with it are refused"
+            )
     fields = {key: given.get(key, usual) for key, (_, usual) in keys.items()}
     begun = str(fields.get("init_lora_weights"))
     if begun.startswith(_BASE_CHANGED):

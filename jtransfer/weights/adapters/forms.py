@@ -103,9 +103,11 @@ def write(
         for kind, array in arrays.items():
             tensors[kind if kind.startswith("base_model.") else f"{PREFIXES[0]}{name}.{kind}"] = array
     fields = {"peft_type": form.PEFT, "target_modules": sorted(located)}
-    fields |= {"feedforward_modules": sorted(n for n, s in settings.items() if s.pop("feedforward", False))} if (
-        method == "ia3"
-    ) else {}
+    fields |= (
+        {"feedforward_modules": sorted(n for n, s in settings.items() if s.pop("feedforward", False))}
+        if (method == "ia3")
+        else {}
+    )
     return fields | _common(settings, method), tensors
 
 

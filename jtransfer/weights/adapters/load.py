@@ -114,7 +114,7 @@ def _adapters(
 def _tree(found: list[tuple[str, str, dict[str, Any]]], label: str) -> dict[str, Any]:
     slot = f".{label}" if label else ""
     flat = {
-        f"{path}/{method}{slot}/{name}": np.ascontiguousarray(leaf)
+        f"{path}/{method}{slot}/{name}": np.asarray(leaf, order="C")
         for path, method, own in found
         for name, leaf in trees.flatten(own).items()
     }

@@ -81,5 +81,3 @@ def _bare(name: str) -> str:
 def written(module: str, kind: str) -> str:
     """Returns the name that a tensor of a module's adapter has in a file."""
     return f"{PREFIXES[0]}{module}.{kind}" + ".weight" * (kind in WEIGHT)
-
-

@@ -10,7 +10,6 @@ import numpy as np
 
 from jtransfer import peft
 from jtransfer.core import rules
-from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, some
 from jtransfer.models.paths import in_head
 from jtransfer.peft import slots
@@ -150,7 +149,7 @@ def _lora(
     for name, module in located.items():
         own = [owns[name].get(part.site.path) for part in module.parts]
         arrays, rank, scale = forms.lora.write(module, own)
-        tensors |= {parts.written(name, kind): np.ascontiguousarray(array) for kind, array in arrays.items()}
+        tensors |= {parts.written(name, kind): np.asarray(array, order="C") for kind, array in arrays.items()}
         ranks[name], alphas[name] = rank, _plain(scale * rank)
     r, alpha = _usual(ranks), _usual(alphas)
     rates = {float(own[peft.FIXED].get("dropout", 0)) for each in owns.values() for own in each.values()}
@@ -181,4 +180,3 @@ def _usual(values: Mapping[str, Any]) -> Any:
 
 def _escaped(name: str) -> str:
     return name.replace(".", r"\.")
-
