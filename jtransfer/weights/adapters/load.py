@@ -101,14 +101,20 @@ def _adapters(
     if parts.KINDS.get(config.type):
         targets.check(config, list(found.modules), list(known), linear, head)
     shared = {name: read(tensor) for name, tensor in found.shared.items()}
+    located = {name: _located(known[name], opened.name) for name in found.modules}
+    widest = forms.largest(located.values())
     adapters = []
     for name, tensors in found.modules.items():
-        module = modules.locate(known[name])
-        if module is None:
-            raise InputError(f"{opened.name}: the kernel of {name} has another form here, and can't be adapted from it")
         arrays = {kind: np.asarray(read(tensor), np.float32) for kind, tensor in tensors.items()}
-        adapters += forms.read(config, module, arrays, shared)
+        adapters += forms.read(config, located[name], arrays, shared, widest)
     return adapters
+
+
+def _located(module: modules.Named, where: str) -> modules.Module:
+    found = modules.locate(module)
+    if found is None:
+        raise InputError(f"{where}: the kernel of {module.name} has another form here, and can't be adapted from it")
+    return found
 
 
 def _tree(found: list[tuple[str, str, dict[str, Any]]], label: str) -> dict[str, Any]:
