@@ -9,6 +9,7 @@ A run's folder, or any checkpoint that is read → the new folder DEST with name
     torch        the same of a model of torch's own layers: torch.nn.Sequential, LSTM, GRU
     safetensors  names of ours, as params/stem/conv/kernel
     npz          the same for numpy
+    orbax        the same as jtransfer.convert writes it
     stablehlo    for jax.export: a program, and its parameters. It takes what the model takes, images as uint8
                  [B, H, W, C], texts as {"input_ids": int32 [B, N], …}, vectors of a run as they are in its data,
                  float32 [B, D], and gives float32 logits

@@ -20,7 +20,7 @@ from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
-from jtransfer.exporting import merging, peft_folder
+from jtransfer.exporting import merging, own, peft_folder
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities import MODALITIES
 from jtransfer.models import forward
@@ -31,7 +31,7 @@ from jtransfer.weights import libraries
 from jtransfer.weights.adapters import attach as attaching
 from jtransfer.weights.adapters.load import Loaded
 from jtransfer.weights.identify import manifest, sentence_transformers
-from jtransfer.weights.save import OWN, WRITERS, to_tensors
+from jtransfer.weights.save import WRITERS
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 FILES = tuple(name for known in MODALITIES.values() for name in known.files)
@@ -78,8 +78,8 @@ def export(
     Args:
       source: the folder of a run, or an address of a checkpoint (see `weights.open`).
       dest: a local folder that is new or empty.
-      format: "hf", "timm", "torch", "torchvision", "safetensors", "npz" or "stablehlo"; or one of `peft.FORMATS`, which
-        writes the adapters alone.
+      format: "hf", "timm", "torch", "torchvision", "safetensors", "npz", "orbax" or "stablehlo"; or one of
+        `peft_folder.FORMATS`, which writes the adapters alone.
       step: of a run, as `StoredRun.variables` takes it.
       adapters: of the base, as `weights.restore` takes them.
 
@@ -215,16 +215,6 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
     return write
 
 
-def _own(suffix: str) -> Callable[[Trained, Path], None]:
-    """Tensors under our own names."""
-
-    def write(trained: Trained, dest: Path) -> None:
-        tensors = to_tensors(trained.variables, trained.spec.model, scheme=OWN)
-        WRITERS[suffix](tensors, dest / f"model.{suffix}")
-
-    return write
-
-
 def _stablehlo(trained: Trained, dest: Path) -> None:
     """A program for any batch size and any length of texts on any of `PLATFORMS`, which does the preprocessing itself:
     it takes pixels as they are, and vectors of a run as they are in the data.
@@ -299,7 +289,8 @@ FORMATS: dict[str, Callable[[Trained, Path], None]] = {
     "timm": _library("timm"),
     "torch": _library("torch"),
     "torchvision": _library("torchvision"),
-    "safetensors": _own("safetensors"),
-    "npz": _own("npz"),
+    "safetensors": own.tensors("safetensors"),
+    "npz": own.tensors("npz"),
+    "orbax": own.orbax,
     "stablehlo": _stablehlo,
 }

@@ -160,7 +160,7 @@ def _common(settings: Mapping[str, Mapping[str, Any]], method: str) -> dict[str,
     for key in dict.fromkeys(key for each in settings.values() for key in each):
         values = {name: each.get(key) for name, each in settings.items()}
         fields[key] = Counter(values.values()).most_common(1)[0][0]
-        others = {name.replace(".", r"\."): value for name, value in values.items() if value != fields[key]}
+        others = {name: value for name, value in values.items() if value != fields[key]}
         if others and key not in _PATTERNS:
             raise InputError(f"PEFT has one {key} for all modules of {method!r}; here are several")
         if key in _PATTERNS:

@@ -74,4 +74,4 @@ def tensors(
     kept |= {f"{name.removesuffix('.bias')}.base_layer.bias": named[name] for name in biases}
     fields = {"modules_to_save": sorted(whole) or None} | ({"bias": "lora_only"} if biases else {})
     told = f"; with {some([*whole, *biases])}, which were trained beside them"
-    return Kept({f"{PREFIXES[0]}{name}": np.asarray(a, order="C") for name, a in kept.items()}, fields, along, told)
+    return Kept({f"{PREFIXES[0]}{name}": a for name, a in kept.items()}, fields, along, told)
