@@ -1,4 +1,5 @@
-"""Converts: python -m jtransfer.convert SOURCE DEST [--model=NAME] [--ignore=PATTERN …] [--verify] [--adapters=FOLDER …]
+"""Converts: python -m jtransfer.convert SOURCE DEST [--model=NAME] [--ignore=PATTERN …] [--verify]
+    [--adapters=FOLDER …]
 
 Any checkpoint that is read → an Orbax checkpoint in the new folder DEST, with `source.json` (its origin, digests,
 names, the model and its fields, preprocessing) and the tokenizer's and processor's files. It is streamed: a few

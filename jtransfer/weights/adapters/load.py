@@ -62,7 +62,7 @@ def load(source: str | os.PathLike, model: Any, *, label: str = "", sample: Any 
         from jtransfer.weights.adapters import kerashub
 
         found = kerashub.load(os.fspath(source), model, _sites(model, sample))
-        return Loaded(str(source), _tree(found, label), {}, None, (f"{source}: LoRA of KerasHub, {len(found)} layers",))
+        return Loaded(str(source), _tree(found, label), {}, None, (_guessed(str(source), found),))
     opened = folder.open(source)
     sorted_ = parts.sort(opened.tensors, opened.config.type, opened.name)
     shapes = abstract(model, sample)
@@ -74,6 +74,12 @@ def load(source: str | os.PathLike, model: Any, *, label: str = "", sample: Any 
     _check_finite(opened.name, adapters, params)
     lines = _lines(opened, adapters, params, ignored, scheme)
     return Loaded(opened.name, _tree(adapters, label), params, opened.base, lines)
+
+
+def _guessed(source: str, found: list[tuple[str, str, dict[str, Any]]]) -> str:
+    return (
+        f"{source}: LoRA of KerasHub, taken to be of query and value in order, {len(found)} layers, with alpha = rank"
+    )
 
 
 def _sites(model: Any, sample: Any) -> dict[str, peft.Site]:
