@@ -47,8 +47,8 @@ def load(file: str, sites: Mapping[str, Site]) -> list[tuple[str, str, Own]]:
     targets = _targets(sites)
     if len(found) != len(targets):
         raise InputError(
-            f"{file}: it has factors of {len(found)} layers, and the model has {len(targets)} of query and value, which "
-            "are what KerasHub adapts"
+            f"{file}: it has factors of {len(found)} layers, and the model has {len(targets)} of query and value, "
+            "which are what KerasHub adapts"
         )
     pairs = zip(targets, (found[number] for number in sorted(found)), strict=True)
     return [(site.path, "lora", _own(file, site, pair["a"], pair["b"])) for site, pair in pairs]
