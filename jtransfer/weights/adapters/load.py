@@ -61,7 +61,7 @@ def load(source: str | os.PathLike, model: Any, *, label: str = "", sample: Any 
     if os.fspath(source).endswith(KERASHUB):
         from jtransfer.weights.adapters import kerashub
 
-        found = kerashub.load(os.fspath(source), model, _sites(model, sample))
+        found = kerashub.load(os.fspath(source), _sites(model, sample))
         return Loaded(str(source), _tree(found, label), {}, None, (_guessed(str(source), found),))
     opened = folder.open(source)
     sorted_ = parts.sort(opened.tensors, opened.config.type, opened.name)
