@@ -1,10 +1,12 @@
 """Converts: python -m jtransfer.convert SOURCE DEST [--model=NAME] [--ignore=PATTERN …] [--verify]
+    [--adapters=FOLDER …]
 
 Any checkpoint that is read → an Orbax checkpoint in the new folder DEST, with `source.json` (its origin, digests,
 names, the model and its fields, preprocessing) and the tokenizer's and processor's files. It is streamed: a few
 megabytes are held, however large the checkpoint is. Tensors whose names match a PATTERN whole, a regular expression as
 "queue.*", are not looked at. With --verify it is then compared with its reference (see
-`jtransfer.proof.verify`); the exit code is 1 where they differ by more than 1e-4.
+`jtransfer.proof.verify`); the exit code is 1 where they differ by more than 1e-4. With --adapters, the adapters in
+these folders, of Hugging Face's PEFT, are merged into it; then the whole model is held in memory.
 """
 
 import sys
@@ -24,6 +26,7 @@ def main(argv: list[str]) -> None:
     name = flags.DEFINE_string("model", "", "by default what the source says or fits", flag_values=values)
     ignore = flags.DEFINE_multi_string("ignore", [], "names of tensors that are not looked at", flag_values=values)
     check = flags.DEFINE_boolean("verify", False, "compare with the reference implementation", flag_values=values)
+    adapters = flags.DEFINE_multi_string("adapters", [], "folders of adapters to merge", flag_values=values)
     rest = parse_flags(values, list(argv))
     if len(rest) != 2:
         raise InputError("give a source and a new folder: python -m jtransfer.convert SOURCE DEST [--model=NAME]")
@@ -33,6 +36,15 @@ def main(argv: list[str]) -> None:
     from jtransfer.weights.conversion import convert
     from jtransfer.weights.identify import manifest
 
+    if adapters.value:
+        if name.value or ignore.value or check.value:
+            raise InputError("--adapters merges into what the source says that it is; leave the other flags out")
+        from jtransfer.exporting import export
+
+        tell_leftovers(rest[1])
+        export.export(rest[0], rest[1], "orbax", adapters=adapters.value)
+        say(f"{rest[0]} → {rest[1]}, with {len(adapters.value)} adapters merged")
+        return
     checkpoint, dest = weights.open(rest[0], ignore=ignore.value), rest[1]
     tell_leftovers(dest)
     spec, report = convert(checkpoint, dest, model=name.value or None)

@@ -1,4 +1,4 @@
-"""Exports: python -m jtransfer.export WORKDIR DEST --format=FORMAT [--step=STEP|best|last]
+"""Exports: python -m jtransfer.export WORKDIR DEST --format=FORMAT [--step=STEP|best|last] [--adapters=FOLDER …]
 
 A run's folder, or any checkpoint that is read → the new folder DEST with names and files that another library loads:
 
@@ -9,9 +9,16 @@ A run's folder, or any checkpoint that is read → the new folder DEST with name
     torch        the same of a model of torch's own layers: torch.nn.Sequential, LSTM, GRU
     safetensors  names of ours, as params/stem/conv/kernel
     npz          the same for numpy
+    orbax        the same as jtransfer.convert writes it
     stablehlo    for jax.export: a program, and its parameters. It takes what the model takes, images as uint8
                  [B, H, W, C], texts as {"input_ids": int32 [B, N], …}, vectors of a run as they are in its data,
                  float32 [B, D], and gives float32 logits
+    peft         the adapters alone, for PeftModel.from_pretrained(BASE, DEST), by the names of the modules of the first
+                 of transformers and timm that has the model; peft_timm, peft_torchvision and peft_transformers4, whose
+                 modules are called otherwise than those of version 5, ask for others
+
+Adapters are merged into what all other formats write: those of a run, and those in the folders (of Hugging Face's PEFT)
+that --adapters gives for a base.
 
 The tokenizer's files come along. `source.json` says which model it is; `weights.restore(DEST)` reads all but the last
 back.
@@ -30,17 +37,19 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     format = flags.DEFINE_string("format", "", "see above", flag_values=values)
     step = flags.DEFINE_string("step", "", "of a run: one it kept, best or last; else its model", flag_values=values)
+    adapters = flags.DEFINE_multi_string("adapters", [], "folders of adapters of a base", flag_values=values)
     rest = parse_flags(values, list(argv))
     from jtransfer.exporting.export import FORMATS, export
+    from jtransfer.exporting.peft_folder import FORMATS as PEFT
 
     if len(rest) != 2 or not format.value:
         raise InputError(
             f"give a run or checkpoint, a new folder and a format: python -m jtransfer.export WORKDIR DEST "
-            f"--format={'|'.join(FORMATS)}"
+            f"--format={'|'.join((*FORMATS, *PEFT))}"
         )
     source, dest = rest
     tell_leftovers(dest)
-    export(source, dest, format.value, step=step_of(step.value))
+    export(source, dest, format.value, step=step_of(step.value), adapters=adapters.value)
     say(f"{source} → {dest} ({format.value})")
 
 

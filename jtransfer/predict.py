@@ -1,9 +1,11 @@
-"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best|last] [--save=FILE.npz] EXAMPLE…
+"""Predicts: python -m jtransfer.predict --workdir=DIR [--step=STEP|best|last] [--save=FILE.npz]
+    [--adapters=FOLDER …] EXAMPLE…
 
 One line for each example (an image file, a text, a vector as a .npy file or as numbers 1.5,0.25): what it is, then the
 most probable classes with their probabilities; or the number, the classes of its words, the text that is most like it
 among the others, or the text that the model writes. A pair of texts is given as one argument with a tab in between.
 Where an example begins with a minus, write -- before it. FILE.npz gets the same as arrays: probs, embeddings, ….
+With --adapters the model has the adapters in these folders, of Hugging Face's PEFT, beside its own.
 
 In Python, a model that is loaded and compiled once serves any number of calls:
 
@@ -30,20 +32,23 @@ if TYPE_CHECKING:
     from jtransfer.tasks import Table
 
 
-def load(folder: str | os.PathLike, step: int | str | None = None) -> "Predictor":
+def load(
+    folder: str | os.PathLike, step: int | str | None = None, adapters: Sequence[str | os.PathLike] = ()
+) -> "Predictor":
     """The model of a run, ready to predict: `predictor(examples) -> {name: [N, …]}`.
 
     Args:
       folder: of a run.
       step: a step that was kept, "best" (by the validation split), "last", or None for the run's model, the best
         unless `config.model_selection` says otherwise.
+      adapters: folders of adapters of the run's model, as `weights.restore` takes them.
 
     Raises:
-      InputError: the folder is no run, or has no such step.
+      InputError: the folder is no run, or has no such step, or an adapter does not fit.
     """
     from jtransfer.runs import predictor
 
-    return predictor.load(folder, step)
+    return predictor.load(folder, step, adapters)
 
 
 def table(folder: str | os.PathLike, given: Sequence[str], step: int | str | None = None) -> tuple["Table", list[str]]:
@@ -75,13 +80,14 @@ def main(argv: list[str]) -> None:
     workdir = flags.DEFINE_string("workdir", "", "the folder of a run", flag_values=values)
     step = flags.DEFINE_string("step", "", "a step that was kept, best or last; else the model", flag_values=values)
     save = flags.DEFINE_string("save", "", "a file of arrays, .npz", flag_values=values)
+    adapters = flags.DEFINE_multi_string("adapters", [], "folders of adapters of the model", flag_values=values)
     given = parse_flags(values, argv)
     if not workdir.value or not given:
         raise InputError("give a run's folder and examples: python -m jtransfer.predict --workdir=DIR IMAGE_OR_TEXT…")
     if save.value and not save.value.endswith(".npz"):
         raise InputError(f"--save={save.value}: give a file that ends in .npz")
     cache_compilations()
-    predictor = load(workdir.value, step_of(step.value))
+    predictor = load(workdir.value, step_of(step.value), adapters.value)
     found = predictor(given)
     for line in predictor.lines(given, found):
         say(one_line(line, sys.maxsize))

@@ -19,15 +19,19 @@ from jtransfer import weights
 from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.core.show import say
+from jtransfer.core.show import one_line, say
+from jtransfer.exporting import merging, own, peft_folder
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities import MODALITIES
 from jtransfer.models import forward
 from jtransfer.runs import folder as folders
+from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 from jtransfer.weights import libraries
+from jtransfer.weights.adapters import attach as attaching
+from jtransfer.weights.adapters.load import Loaded
 from jtransfer.weights.identify import manifest, sentence_transformers
-from jtransfer.weights.save import OWN, WRITERS, to_tensors
+from jtransfer.weights.save import WRITERS
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 FILES = tuple(name for known in MODALITIES.values() for name in known.files)
@@ -38,13 +42,15 @@ class Trained(NamedTuple):
 
     Attributes:
       spec: the model.
-      variables: its variables, with arrays on the host.
+      variables: its variables, with arrays on the host; "adapters" are among them where it has any.
       name: where they come from.
       sources: checkpoints or addresses, beside which may lie files that are taken along.
       files: the names of these.
       preprocess: from inputs as a run's transform gives them to the model's, jittable.
       inputs: zeros of the shapes of such inputs, of a model that does not make a sample itself; else None.
       sample: likewise, of the model's input.
+      run: the run that it is of, if it is of one.
+      adapters: those that were put on a base.
     """
 
     spec: weights.ModelSpec
@@ -55,24 +61,61 @@ class Trained(NamedTuple):
     preprocess: Callable[[Any], Any]
     inputs: Any = None
     sample: Any = None
+    run: StoredRun | None = None
+    adapters: tuple[Loaded, ...] = ()
 
 
-def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:
-    """Exports a run or a checkpoint to a new folder, which appears when it is whole.
+def export(
+    source: str | os.PathLike,
+    dest: str | os.PathLike,
+    format: str,
+    *,
+    step: int | str | None = None,
+    adapters: attaching.Sources = (),
+) -> None:
+    """Exports a run or a checkpoint to a new folder, which appears when it is whole. Adapters are merged into it.
 
     Args:
       source: the folder of a run, or an address of a checkpoint (see `weights.open`).
       dest: a local folder that is new or empty.
-      format: "hf", "timm", "torch", "torchvision", "safetensors", "npz" or "stablehlo".
+      format: "hf", "timm", "torch", "torchvision", "safetensors", "npz", "orbax" or "stablehlo"; or one of
+        `peft_folder.FORMATS`, which writes the adapters alone.
       step: of a run, as `StoredRun.variables` takes it.
+      adapters: of the base, as `weights.restore` takes them.
 
     Raises:
-      InputError: an unknown format, a taken folder, no such source, or a model that the library does not have.
+      InputError: an unknown format, a taken folder, no such source, a model that the library does not have, or adapters
+        that do not fit or can't be merged.
     """
-    if format not in FORMATS:
-        raise unknown("format", format, FORMATS)
+    if format not in (*FORMATS, *peft_folder.FORMATS):
+        raise unknown("format", format, (*FORMATS, *peft_folder.FORMATS))
     new_folder.check_new(dest)
-    trained = read(source, step)
+    trained = read(source, step, adapters)
+    if format in peft_folder.FORMATS:
+        with new_folder.new(dest) as partial:
+            for line in peft_folder.write(trained, partial, format):
+                say(line)
+            _copy(_beside(trained.sources, trained.files), partial)
+        return
+    merged = merging.merge(trained.spec.model, trained.variables, sample=trained.sample)
+    write(with_model(trained, merged.model, merged.variables), dest, format)
+
+
+def with_model(trained: Trained, model: Any, variables: dict) -> Trained:
+    """Returns what is exported with another model and its variables."""
+    return trained._replace(spec=trained.spec._replace(model=model), variables=variables)
+
+
+def write(trained: Trained, dest: str | os.PathLike, format: str) -> None:
+    """Writes a model without adapters into a new folder, which appears when it is whole.
+
+    Args:
+      trained: the model.
+      dest, format: as for `export`.
+
+    Raises:
+      InputError: as for `export`.
+    """
     with new_folder.new(dest) as partial:
         FORMATS[format](trained, partial)
         flat = trees.flatten(trained.variables)
@@ -80,24 +123,41 @@ def export(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, s
         report = dataclasses.replace(report, source=trained.name)
         name, model, classes, *_ = trained.spec
         manifest.write(partial, manifest.describe(name, model, report, classes))
-        for file in _beside(trained.sources, trained.files):
-            shutil.copyfile(file, partial / file.name)
+        _copy(_beside(trained.sources, trained.files), partial)
 
 
-def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
-    """Returns the model of a run (`StoredRun.variables`), or that of a checkpoint.
+def _copy(files: Iterable[Path], folder: Path) -> None:
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
+def read(source: str | os.PathLike, step: int | str | None = None, adapters: attaching.Sources = ()) -> Trained:
+    """Returns the model of a run (`StoredRun.variables`), or that of a checkpoint, with its adapters beside it.
 
     Args:
-      source, step: as for `export`.
+      source, step, adapters: as for `export`.
 
     Raises:
-      InputError: there is no such source, step or checkpoint.
+      InputError: there is no such source, step or checkpoint, or an adapter does not fit it.
     """
+    trained = _read(source, step, adapters)
+    if not adapters:
+        return trained
+    model, variables = trained.spec.model, trained.variables
+    variables, found = attaching.attach(model, variables, adapters, sample=trained.sample)
+    for line in attaching.told(found):
+        say(one_line(line))
+    return trained._replace(variables=variables, name=f"{trained.name} with {attaching.names(found)}", adapters=found)
+
+
+def _read(source: str | os.PathLike, step: int | str | None, adapters: attaching.Sources) -> Trained:
     if not folders.is_run(source):
         if step is not None:
             raise InputError(f"{source} is not the folder of a run; leave --step out")
         opened = weights.open(source)
         spec = weights.describe(opened)
+        if adapters and (stated := attaching.fields(spec.model, adapters)):
+            spec = weights.describe(opened, **stated)
         variables, _ = weights.load(opened, spec.model)
         return Trained(spec, variables, opened.name, (opened,), FILES, _preprocess(spec.model))
     run = open_run(source)
@@ -106,13 +166,17 @@ def read(source: str | os.PathLike, step: int | str | None = None) -> Trained:
         for folder in (kept, source):
             whole_file.check_links(folder, dict.fromkeys((*FILES, *run.modality.files)), source)
     model = run.modality.with_preprocessing(run.model)
-    variables = jax.tree.map(lambda x: np.asarray(x, np.float32), run.variables(step))
+    variables = jax.tree.map(_wide, run.variables(step))
     spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))
     preprocess = run.modality.make_preprocess(model, train=False)
     sample = None if run.inputs is None else run.sample
     sources = (kept, source, run.config.init)
     files = tuple(dict.fromkeys((*FILES, *run.modality.files)))
-    return Trained(spec, variables, str(source), sources, files, preprocess, run.inputs, sample)
+    return Trained(spec, variables, str(source), sources, files, preprocess, run.inputs, sample, run)
+
+
+def _wide(leaf: Any) -> np.ndarray:
+    return np.asarray(leaf, np.float32 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)
 
 
 def _preprocess(model: Any) -> Callable[[Any], Any]:
@@ -147,16 +211,6 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
             (dest / file).parent.mkdir(exist_ok=True)
             (dest / file).write_text(json.dumps(content, indent=2) + "\n")
         WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")
-
-    return write
-
-
-def _own(suffix: str) -> Callable[[Trained, Path], None]:
-    """Tensors under our own names."""
-
-    def write(trained: Trained, dest: Path) -> None:
-        tensors = to_tensors(trained.variables, trained.spec.model, scheme=OWN)
-        WRITERS[suffix](tensors, dest / f"model.{suffix}")
 
     return write
 
@@ -235,7 +289,8 @@ FORMATS: dict[str, Callable[[Trained, Path], None]] = {
     "timm": _library("timm"),
     "torch": _library("torch"),
     "torchvision": _library("torchvision"),
-    "safetensors": _own("safetensors"),
-    "npz": _own("npz"),
+    "safetensors": own.tensors("safetensors"),
+    "npz": own.tensors("npz"),
+    "orbax": own.orbax,
     "stablehlo": _stablehlo,
 }

@@ -15,6 +15,7 @@ from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 from jtransfer.tasks import Table
 from jtransfer.training import step as steps
+from jtransfer.weights.adapters import attach as attaching
 
 BATCH = 16  # examples at once, at most
 
@@ -29,19 +30,24 @@ class Predictor:
       class_names: the names of the classes, in order.
     """
 
-    def __init__(self, run: StoredRun, step: int | str | None = None):
+    def __init__(self, run: StoredRun, step: int | str | None = None, adapters: attaching.Sources = ()):
         """A predictor of a run.
 
         Args:
           run: the run.
           step: as `StoredRun.variables` takes it.
+          adapters: of the run's model, as `weights.restore` takes them.
         """
-        self.run, self.class_names, self._step = run, run.class_names, step
+        self.run, self.class_names, self._step, self._adapters = run, run.class_names, step, adapters
         self._make = self._writer() if run.task.generates else self._evaluator()
 
     @functools.cached_property
     def _variables(self) -> dict:
-        return self.run.variables(self._step)
+        variables = self.run.variables(self._step)
+        if not self._adapters:
+            return variables
+        sample = None if self.run.inputs is None else self.run.sample
+        return attaching.attach(self.run.model, variables, self._adapters, sample=sample)[0]
 
     def __call__(self, given: Sequence[str]) -> Table:
         """What the run's task keeps of each example, as arrays [N, …].
@@ -99,9 +105,9 @@ class Predictor:
         return predict
 
 
-def load(folder: str | os.PathLike, step: int | str | None = None) -> Predictor:
+def load(folder: str | os.PathLike, step: int | str | None = None, adapters: attaching.Sources = ()) -> Predictor:
     """The predictor of a run's folder. Arguments and errors as for `Predictor` and `runs.open`."""
-    return Predictor(open_run(folder), step)
+    return Predictor(open_run(folder), step, adapters)
 
 
 def as_arrays(table: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ def labelled(given: Sources) -> dict[str, str]:
         return {label: os.fspath(source) for label, source in given.items()}
     names = [os.fspath(source) for source in given]
     if len(names) < 2:
-        return {"": name for name in names}
+        return dict(zip(("",), names, strict=False))
     found: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name.rstrip("/").rpartition("/")[2]).strip("-") or "adapter"

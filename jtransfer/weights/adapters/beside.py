@@ -1,4 +1,4 @@
-"""The model's own parameters that come with an adapter: heads, biases, norms, as PEFT's `modules_to_save` keeps them."""
+"""The model's own parameters that come with an adapter, as PEFT's `modules_to_save` keeps them: heads, biases."""
 
 import re
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def params(
             raise InputError(f"{config.where}: {name} has the shape {list(tensor.shape)}; the model has {want}")
         arrays = assignment.load(*(read(tensors[other]) for other in assignment.source_names))
         for path, array in zip(assignment.param_paths, arrays, strict=True):
-            used[path] = np.ascontiguousarray(array, shapes[path].dtype)
+            used[path] = np.asarray(array, shapes[path].dtype, order="C")
     _check_whole(used, scheme, shapes, config)
     return used, tuple(ignored)
 

@@ -177,6 +177,7 @@ TYPES: dict[str, dict[str, tuple[Kind, Any]]] = {
         "projection_prng_key": (_SEED, 0),
         "save_projection": (FLAG, True),
         "randlora_dropout": (_DROPOUT, 0.0),
+        **dict.fromkeys(("sparse", "very_sparse"), (FLAG, False)),
     },
     "LN_TUNING": {key: _TARGETS[key] for key in ("target_modules", "exclude_modules", "modules_to_save")},
     "PROMPT_TUNING": {
@@ -237,7 +238,16 @@ def read(content: Mapping[str, Any], where: str) -> Config:
             f"{where}: init_lora_weights={begun!r} changed the base when it began, so this adapter is none of the base "
             "alone; save it with PEFT's path_initial_model_for_weight_conversion, which makes it one"
         )
+    if kind == "OFT" and fields["use_cayley_neumann"] and _version(about.get("peft_version")) < (0, 18):
+        raise InputError(
+            f"{where}: OFT with use_cayley_neumann was computed otherwise before PEFT 0.18, and the file is of "
+            f"{about.get('peft_version') or 'no stated version'}; save it with PEFT 0.18 or later"
+        )
     return Config(kind, fields, about, where)
+
+
+def _version(text: str | None) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text or "")[:2]))
 
 
 def _empty(value: Any) -> bool:

@@ -6,7 +6,7 @@ has `PEFT`, `from_peft` and `to_peft`, which are given modules that are one laye
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -14,20 +14,24 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.peft import METHODS
-from jtransfer.weights.adapters import lora
+from jtransfer.weights.adapters import lora, targets
 from jtransfer.weights.adapters.config import Config, of_module
-from jtransfer.weights.adapters.modules import Module
+from jtransfer.weights.adapters.modules import Module, Part
 from jtransfer.weights.adapters.parts import PREFIXES, WEIGHT
 
 OF_LORA = ("LORA", "ADALORA")
-LORA = ("lora", "dora", "adalora")  # our methods that are written as LoRA
+LORA = ("lora", "dora", "adalora", "lora_fa")  # our methods that are written as LoRA
 _PATTERNS = {"r": "rank_pattern", "alpha": "alpha_pattern", "n_frequency": "n_frequency_pattern"}
 
 Own = dict[str, Any]
 
 
 def read(
-    config: Config, module: Module, tensors: Mapping[str, np.ndarray], shared: Mapping[str, np.ndarray]
+    config: Config,
+    module: Module,
+    tensors: Mapping[str, np.ndarray],
+    shared: Mapping[str, np.ndarray],
+    widest: tuple[int, int],
 ) -> list[tuple[str, str, Own]]:
     """Returns (path, method, arrays) of the adapters that the tensors of one module are.
 
@@ -36,6 +40,7 @@ def read(
       module: the module.
       tensors: of it, by kind.
       shared: those of all modules, by their whole names.
+      widest: the largest numbers of inputs and of outputs of all modules.
 
     Raises:
       InputError: the tensors do not fit, or the method can't be here.
@@ -43,18 +48,38 @@ def read(
     if config.type in OF_LORA:
         return [(part.site.path, method, own) for part, method, own in lora.read(config, module, tensors)]
     name, form = method_of(config.type, config.where)
-    site = _one(module, config.where)
-    settings = {
-        key: of_module(config, _PATTERNS[key], value, module.name)
+    settings = _settings(config, module.name) | {"widest": widest}
+    given = {f"{kind}.weight" if kind in WEIGHT else kind: array for kind, array in tensors.items()}
+    try:
+        if name == "ia3" and not module.whole and not settings["feedforward"]:
+            factors = _rows(given, module)
+            return [(part.site.path, name, form.from_peft(own, part.site, settings)) for part, own in factors]
+        site = _one(module, config.where)
+        return [(site.path, name, form.from_peft({**given, **shared}, site, settings))]
+    except InputError as error:
+        raise InputError(f"{config.where}: {module.name}: {error}") from None
+
+
+def _settings(config: Config, name: str) -> dict[str, Any]:
+    """The values of the config's keys for a module."""
+    found = {
+        key: of_module(config, _PATTERNS[key], value, name)
         if key in _PATTERNS and _PATTERNS[key] in config.fields
         else value
         for key, value in config.fields.items()
     }
-    given = {f"{kind}.weight" if kind in WEIGHT else kind: array for kind, array in tensors.items()}
-    try:
-        return [(site.path, name, form.from_peft({**given, **shared}, site, settings))]
-    except InputError as error:
-        raise InputError(f"{config.where}: {module.name}: {error}") from None
+    if config.type == "IA3":
+        asked = config.fields["feedforward_modules"] or []
+        found["feedforward"] = targets.matcher(asked, f"{config.where}: feedforward_modules")(name)
+    return found
+
+
+def _rows(tensors: Mapping[str, np.ndarray], module: Module) -> list[tuple[Part, dict[str, np.ndarray]]]:
+    """The factors of the outputs of each of the layers that a module is."""
+    factors = tensors.get("ia3_l", np.zeros(0))
+    if factors.shape != (module.outputs, 1):
+        raise InputError(f"ia3_l has the shape {list(factors.shape)}, not {[module.outputs, 1]}")
+    return [(part, {"ia3_l": factors[part.outputs.ravel()]}) for part in module.parts]
 
 
 def method_of(kind: str, where: str) -> tuple[str, ModuleType]:
@@ -68,6 +93,12 @@ def method_of(kind: str, where: str) -> tuple[str, ModuleType]:
     if form is None or getattr(form, "PEFT", None) != kind:
         raise InputError(f"{where}: peft_type={kind!r} is no method here")
     return name, form
+
+
+def largest(located: Iterable[Module]) -> tuple[int, int]:
+    """Returns the largest numbers of inputs and of outputs of modules."""
+    found = list(located)
+    return max((module.inputs for module in found), default=0), max((module.outputs for module in found), default=0)
 
 
 def _one(module: Module, where: str) -> Any:
@@ -94,21 +125,33 @@ def write(
     form = sys.modules[METHODS[method].init.__module__]
     if not hasattr(form, "to_peft"):
         raise InputError(f"PEFT has no method that is {method!r}; export the model merged")
-    widest = (max(module.inputs for module in located.values()), max(module.outputs for module in located.values()))
+    widest = largest(located.values())
     tensors: dict[str, np.ndarray] = {}
     settings: dict[str, dict[str, Any]] = {}
     for name, module in located.items():
-        site = _one(module, f"adapters of {method!r}")
-        arrays, settings[name] = form.to_peft(owns[name][site.path], site, widest)
+        arrays, settings[name] = _written(form, method, module, owns[name], widest)
         for kind, array in arrays.items():
             tensors[kind if kind.startswith("base_model.") else f"{PREFIXES[0]}{name}.{kind}"] = array
     fields = {"peft_type": form.PEFT, "target_modules": sorted(located)}
-    fields |= (
-        {"feedforward_modules": sorted(n for n, s in settings.items() if s.pop("feedforward", False))}
-        if (method == "ia3")
-        else {}
-    )
+    if method == "ia3":
+        fields["feedforward_modules"] = sorted(name for name, each in settings.items() if each.pop("feedforward"))
     return fields | _common(settings, method), tensors
+
+
+def _written(
+    form: ModuleType, method: str, module: Module, owns: Mapping[str, Own], widest: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors of one module, and its settings."""
+    if method != "ia3" or module.whole:
+        site = _one(module, f"adapters of {method!r}")
+        return form.to_peft(owns[site.path], site, widest)
+    factors = np.ones((module.outputs, 1), np.float32)
+    for part in module.parts:
+        if part.site.path in owns:
+            if "output" not in owns[part.site.path]:
+                raise InputError(f"{module.name} is one module in PEFT, and IA3 is on the input of a part of it")
+            factors[part.outputs.ravel(), 0] = np.asarray(owns[part.site.path]["output"]).ravel()
+    return {"ia3_l": factors}, {"feedforward": False}
 
 
 def _common(settings: Mapping[str, Mapping[str, Any]], method: str) -> dict[str, Any]:
@@ -117,7 +160,7 @@ def _common(settings: Mapping[str, Mapping[str, Any]], method: str) -> dict[str,
     for key in dict.fromkeys(key for each in settings.values() for key in each):
         values = {name: each.get(key) for name, each in settings.items()}
         fields[key] = Counter(values.values()).most_common(1)[0][0]
-        others = {name.replace(".", r"\."): value for name, value in values.items() if value != fields[key]}
+        others = {name: value for name, value in values.items() if value != fields[key]}
         if others and key not in _PATTERNS:
             raise InputError(f"PEFT has one {key} for all modules of {method!r}; here are several")
         if key in _PATTERNS:

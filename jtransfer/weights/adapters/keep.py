@@ -58,8 +58,8 @@ def tensors(
             biases.append(name)
         elif not module or any(target == module or target.startswith(f"{module}.") for target in adapted):
             raise InputError(
-                f"{path} was trained beside the adapters, and PEFT keeps whole modules alone, of which {module or name!r} "
-                "has an adapter or is the model; export it merged"
+                f"{path} was trained beside the adapters, and PEFT keeps whole modules alone; {module or name!r} "
+                "has an adapter or is the model, so export it merged"
             )
         else:
             whole[module] = True
@@ -74,4 +74,4 @@ def tensors(
     kept |= {f"{name.removesuffix('.bias')}.base_layer.bias": named[name] for name in biases}
     fields = {"modules_to_save": sorted(whole) or None} | ({"bias": "lora_only"} if biases else {})
     told = f"; with {some([*whole, *biases])}, which were trained beside them"
-    return Kept({f"{PREFIXES[0]}{name}": np.ascontiguousarray(a) for name, a in kept.items()}, fields, along, told)
+    return Kept({f"{PREFIXES[0]}{name}": a for name, a in kept.items()}, fields, along, told)

@@ -61,8 +61,8 @@ def load(source: str | os.PathLike, model: Any, *, label: str = "", sample: Any 
     if os.fspath(source).endswith(KERASHUB):
         from jtransfer.weights.adapters import kerashub
 
-        found = kerashub.load(os.fspath(source), model, _sites(model, sample))
-        return Loaded(str(source), _tree(found, label), {}, None, (f"{source}: LoRA of KerasHub, {len(found)} layers",))
+        found = kerashub.load(os.fspath(source), _sites(model, sample))
+        return Loaded(str(source), _tree(found, label), {}, None, (_guessed(str(source), found),))
     opened = folder.open(source)
     sorted_ = parts.sort(opened.tensors, opened.config.type, opened.name)
     shapes = abstract(model, sample)
@@ -74,6 +74,12 @@ def load(source: str | os.PathLike, model: Any, *, label: str = "", sample: Any 
     _check_finite(opened.name, adapters, params)
     lines = _lines(opened, adapters, params, ignored, scheme)
     return Loaded(opened.name, _tree(adapters, label), params, opened.base, lines)
+
+
+def _guessed(source: str, found: list[tuple[str, str, dict[str, Any]]]) -> str:
+    return (
+        f"{source}: LoRA of KerasHub, taken to be of query and value in order, {len(found)} layers, with alpha = rank"
+    )
 
 
 def _sites(model: Any, sample: Any) -> dict[str, peft.Site]:
@@ -101,20 +107,26 @@ def _adapters(
     if parts.KINDS.get(config.type):
         targets.check(config, list(found.modules), list(known), linear, head)
     shared = {name: read(tensor) for name, tensor in found.shared.items()}
+    located = {name: _located(known[name], opened.name) for name in found.modules}
+    widest = forms.largest(located.values())
     adapters = []
     for name, tensors in found.modules.items():
-        module = modules.locate(known[name])
-        if module is None:
-            raise InputError(f"{opened.name}: the kernel of {name} has another form here, and can't be adapted from it")
         arrays = {kind: np.asarray(read(tensor), np.float32) for kind, tensor in tensors.items()}
-        adapters += forms.read(config, module, arrays, shared)
+        adapters += forms.read(config, located[name], arrays, shared, widest)
     return adapters
+
+
+def _located(module: modules.Named, where: str) -> modules.Module:
+    found = modules.locate(module)
+    if found is None:
+        raise InputError(f"{where}: the kernel of {module.name} has another form here, and can't be adapted from it")
+    return found
 
 
 def _tree(found: list[tuple[str, str, dict[str, Any]]], label: str) -> dict[str, Any]:
     slot = f".{label}" if label else ""
     flat = {
-        f"{path}/{method}{slot}/{name}": np.ascontiguousarray(leaf)
+        f"{path}/{method}{slot}/{name}": np.asarray(leaf, order="C")
         for path, method, own in found
         for name, leaf in trees.flatten(own).items()
     }

@@ -38,17 +38,15 @@ def read(config: Config, module: Module, tensors: Mapping[str, np.ndarray]) -> l
     if tensors.keys() != wanted:
         odd = sorted(tensors.keys() ^ wanted)
         raise InputError(f"{config.where}: {module.name} has {', '.join(sorted(tensors))}; {odd[0]} does not fit that")
-    _check_groups(config, module)
     a, b = tensors[first], tensors[second]
+    if module.parts[0].site.groups > 1 and a.ndim > 2:
+        return [_in_groups(config, module, a, b)]
     rank = a.shape[0] if a.ndim else 0
     stated = rank if ada else of_module(config, "rank_pattern", config.fields["r"], module.name)
     _check(config, module, first, a, (rank, module.inputs), rank == stated, f"rank {stated}")
     _check(config, module, second, b, (module.outputs, rank))
     a, b = a.reshape(rank, module.inputs), b.reshape(module.outputs, rank)
-    fixed = {"scale": np.float32(_scale(config, module.name, rank))}
-    if config.fields["lora_dropout"]:
-        fixed["dropout"] = np.float32(config.fields["lora_dropout"])
-    found = []
+    fixed, found = _fixed(config, module.name, rank), []
     for part in module.parts:
         own: Own = {"a": np.moveaxis(a[:, part.inputs], 0, -1), "b": np.moveaxis(b[part.outputs], -1, 0)}
         own[FIXED] = dict(fixed)
@@ -63,19 +61,30 @@ def read(config: Config, module: Module, tensors: Mapping[str, np.ndarray]) -> l
     return found
 
 
+def _fixed(config: Config, name: str, rank: int) -> dict[str, np.float32]:
+    dropout = config.fields["lora_dropout"]
+    return {"scale": np.float32(_scale(config, name, rank))} | ({"dropout": np.float32(dropout)} if dropout else {})
+
+
+def _in_groups(config: Config, module: Module, a: np.ndarray, b: np.ndarray) -> tuple[Part, str, Own]:
+    """The adapter of a convolution in groups, whose `A` has all input channels in PEFT, and `B` a group's rank."""
+    (part,), rank = module.parts, a.shape[0]
+    groups, stated = part.site.groups, of_module(config, "rank_pattern", config.fields["r"], module.name)
+    if config.type != "LORA" or config.fields["use_dora"]:
+        raise InputError(f"{config.where}: {module.name} is a convolution in groups, for which LoRA alone is read")
+    channels = part.site.inputs[-1] * groups
+    window = math.prod(part.site.inputs[:-1])
+    _check(config, module, "lora_A", a, (rank, channels * window), rank == stated, f"rank {stated}")
+    _check(config, module, "lora_B", b, (module.outputs, rank // groups), rank % groups == 0)
+    own = {"a": np.moveaxis(a, (0, 1), (-1, -2)), "b": b.reshape(module.outputs, -1).T}
+    return part, "lora", {**own, FIXED: _fixed(config, module.name, rank)}
+
+
 def _scale(config: Config, name: str, rank: int) -> float:
     alpha = of_module(config, "alpha_pattern", config.fields["lora_alpha"], name)
     if config.type == "ADALORA":
         return (alpha if alpha > 0 else rank) / (rank + 1e-5)
     return alpha / (math.sqrt(rank) if config.fields["use_rslora"] else rank)
-
-
-def _check_groups(config: Config, module: Module) -> None:
-    if any(part.site.groups > 1 for part in module.parts):
-        raise InputError(
-            f"{config.where}: {module.name} is a convolution in groups, beside which PEFT's adapter is one without "
-            "groups; no change of its kernel is that, so it is not read"
-        )
 
 
 def _check(
@@ -111,8 +120,8 @@ def write(module: Module, owns: Sequence[Own | None]) -> tuple[dict[str, np.ndar
     Raises:
       InputError: PEFT has no such adapter.
     """
-    if any(part.site.groups > 1 for part in module.parts):
-        raise InputError(f"{module.name} is a convolution in groups, of which PEFT's LoRA does not change the kernel")
+    if module.parts[0].site.groups > 1:
+        return _of_groups(module, owns[0] or {})
     pairs = [(part, own) for part, own in zip(module.parts, owns, strict=True) if own is not None]
     factors = [_factors(part, own, module) for part, own in pairs]
     shared = len({a.tobytes() for a, _, _ in factors}) == 1 and len({scale for _, _, scale in factors}) == 1
@@ -136,18 +145,35 @@ def _factors(part: Part, own: Own, module: Module) -> tuple[np.ndarray, np.ndarr
     """A [r, inputs], B [outputs, r] of the module, zeros where other layers are, and the scale."""
     if own[FIXED].get("stacked") is not None:
         raise InputError(f"{part.site.path} is a scan over layers, which is no module of PEFT; adapt its layers apart")
-    a, b = np.asarray(own["a"], np.float32), np.asarray(own["b"], np.float32)
     begun = own[FIXED]
-    if "a0" in begun:  # what is added is a·b less what it was at the start
-        a = np.concatenate([a, begun["a0"]], axis=-1)
-        b = np.concatenate([b, -np.asarray(begun["b0"])], axis=0)
+    a, b = np.asarray(own["a"] if "a" in own else begun["a"], np.float32), np.asarray(own["b"], np.float32)
     if "e" in own:
         a = a * np.asarray(own["e"], np.float32)
+    if "a_start" in begun:  # what is added is a·b less what that was at the start
+        a = np.concatenate([a, begun["a_start"]], axis=-1)
+        b = np.concatenate([b, -np.asarray(begun["b_start"])], axis=0)
     wide = np.zeros((a.shape[-1], module.inputs), np.float32)
     wide[:, part.inputs] = np.moveaxis(a, -1, 0)
     tall = np.zeros((module.outputs, b.shape[0]), np.float32)
     tall[part.outputs] = np.moveaxis(b, 0, -1)
     return wide, tall, float(begun["scale"])
+
+
+def _of_groups(module: Module, own: Own) -> tuple[dict[str, np.ndarray], int, float]:
+    """The tensors of a convolution in groups: `A` over all input channels, zero where they are of another group."""
+    site, fixed = module.parts[0].site, own[FIXED]
+    a, b = np.asarray(own["a"] if "a" in own else fixed["a"], np.float32), np.asarray(own["b"], np.float32)
+    if "e" in own or "magnitude" in own or "a_start" in fixed:
+        raise InputError(f"{site.path} is a convolution in groups, of which plain LoRA alone is written for PEFT")
+    count, groups = len(b), site.groups
+    if a.shape[-2] == site.inputs[-1]:
+        columns = np.broadcast_to(a.reshape(*a.shape[:-1], -1, count), (*a.shape[:-1], groups, count))
+        wide = np.zeros((*a.shape[:-2], groups, a.shape[-2], groups, count), np.float32)
+        for group in range(groups):
+            wide[..., group, :, group, :] = columns[..., group, :]
+        a = wide.reshape(*a.shape[:-2], groups * a.shape[-2], groups * count)
+    tensors = {"lora_A": np.moveaxis(a, (-1, -2), (0, 1)), "lora_B": _as_column(module, b.T, count)}
+    return tensors, a.shape[-1], float(fixed["scale"])
 
 
 def _as_weight(module: Module, a: np.ndarray) -> np.ndarray:

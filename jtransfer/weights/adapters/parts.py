@@ -63,6 +63,8 @@ def sort(tensors: Mapping[str, Any], kind: str, where: str) -> Parts:
             place, key = parts.shared, f"base_model.{bare}"
         elif hit:
             place, key = parts.modules.setdefault(hit[1], {}), hit[2]
+        elif any(bare.endswith(f".{name}") for name in SHARED.get(kind, ())):
+            continue  # each module's copy of what all share
         else:
             place, key = parts.beside, _BETWEEN.sub("", bare)
         if key in place:

@@ -74,7 +74,8 @@ def save(
         kept = keep.tensors(model, own, scheme, along, config["target_modules"], config["peft_type"])
         content = _about(model, source, any(map(in_head, along))) | config | kept.fields
         (place / FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        WRITERS["safetensors"](tensors | kept.tensors, place / TENSORS[0])
+        whole = {name: np.asarray(array, order="C") for name, array in (tensors | kept.tensors).items()}
+        WRITERS["safetensors"](whole, place / TENSORS[0])
         record = record or base.of(own, source, kept.paths)
         base.write(place, record)
         lines.append(f"{config['peft_type']} on {len(adapters)} layers, by the names of {scheme.name}{kept.told}")
@@ -149,7 +150,7 @@ def _lora(
     for name, module in located.items():
         own = [owns[name].get(part.site.path) for part in module.parts]
         arrays, rank, scale = forms.lora.write(module, own)
-        tensors |= {parts.written(name, kind): np.ascontiguousarray(array) for kind, array in arrays.items()}
+        tensors |= {parts.written(name, kind): array for kind, array in arrays.items()}
         ranks[name], alphas[name] = rank, _plain(scale * rank)
     r, alpha = _usual(ranks), _usual(alphas)
     rates = {float(own[peft.FIXED].get("dropout", 0)) for each in owns.values() for own in each.values()}
@@ -159,8 +160,8 @@ def _lora(
         "r": r,
         "lora_alpha": alpha,
         "lora_dropout": round(max(rates), 6),
-        "rank_pattern": {_escaped(name): rank for name, rank in ranks.items() if rank != r},
-        "alpha_pattern": {_escaped(name): a for name, a in alphas.items() if a != alpha},
+        "rank_pattern": {name: rank for name, rank in ranks.items() if rank != r},
+        "alpha_pattern": {name: a for name, a in alphas.items() if a != alpha},
         "use_dora": method == "dora",
         "use_rslora": False,
         "init_lora_weights": True,
@@ -176,7 +177,3 @@ def _plain(alpha: float) -> float | int:
 
 def _usual(values: Mapping[str, Any]) -> Any:
     return Counter(values.values()).most_common(1)[0][0]
-
-
-def _escaped(name: str) -> str:
-    return name.replace(".", r"\.")

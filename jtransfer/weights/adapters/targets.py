@@ -43,8 +43,8 @@ def _meant(config: Config) -> Callable[[str], bool] | None:
     if asked is None:
         return None
     where = config.where
-    matches = _matcher(asked, f"{where}: target_modules")
-    excluded = _matcher(config.fields.get("exclude_modules") or [], f"{where}: exclude_modules")
+    matches = matcher(asked, f"{where}: target_modules")
+    excluded = matcher(config.fields.get("exclude_modules") or [], f"{where}: exclude_modules")
     saved = [
         patterns.compile(rf"(.*\.)?({name})(\..*)?", f"{where}: modules_to_save")
         for name in config.fields.get("modules_to_save") or ()
@@ -57,7 +57,13 @@ def _meant(config: Config) -> Callable[[str], bool] | None:
     return meant
 
 
-def _matcher(asked: Any, where: str) -> Callable[[str], bool]:
+def matcher(asked: Any, where: str) -> Callable[[str], bool]:
+    """Returns whether a module is meant by a regular expression of whole names, or by a list of what names end in.
+
+    Args:
+      asked: of adapter_config.json.
+      where: what it is in an error.
+    """
     if isinstance(asked, str):
         return (lambda name: True) if asked.lower() == ALL_LINEAR else patterns.compile(asked, where)
     names, ends = set(asked), tuple(f".{name}" for name in asked)
