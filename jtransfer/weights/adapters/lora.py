@@ -43,7 +43,7 @@ def read(config: Config, module: Module, tensors: Mapping[str, np.ndarray]) -> l
         return [_in_groups(config, module, a, b)]
     rank = a.shape[0] if a.ndim else 0
     stated = rank if ada else of_module(config, "rank_pattern", config.fields["r"], module.name)
-    _check(config, module, first, a, (rank, module.inputs), rank == stated, f"rank {stated}")
+    _check(config, module, first, a, (rank, *_ins(module)), rank == stated, f"rank {stated}")
     _check(config, module, second, b, (module.outputs, rank))
     a, b = a.reshape(rank, module.inputs), b.reshape(module.outputs, rank)
     fixed, found = _fixed(config, module.name, rank), []
@@ -73,8 +73,7 @@ def _in_groups(config: Config, module: Module, a: np.ndarray, b: np.ndarray) -> 
     if config.type != "LORA" or config.fields["use_dora"]:
         raise InputError(f"{config.where}: {module.name} is a convolution in groups, for which LoRA alone is read")
     channels = part.site.inputs[-1] * groups
-    window = math.prod(part.site.inputs[:-1])
-    _check(config, module, "lora_A", a, (rank, channels * window), rank == stated, f"rank {stated}")
+    _check(config, module, "lora_A", a, (rank, channels, *module.shape[2:]), rank == stated, f"rank {stated}")
     _check(config, module, "lora_B", b, (module.outputs, rank // groups), rank % groups == 0)
     own = {"a": np.moveaxis(a, (0, 1), (-1, -2)), "b": b.reshape(module.outputs, -1).T}
     return part, "lora", {**own, FIXED: _fixed(config, module.name, rank)}
@@ -87,6 +86,10 @@ def _scale(config: Config, name: str, rank: int) -> float:
     return alpha / (math.sqrt(rank) if config.fields["use_rslora"] else rank)
 
 
+def _ins(module: Module) -> tuple[int, ...]:
+    return module.shape[1:] if len(module.shape) > 2 else (module.inputs,)
+
+
 def _check(
     config: Config,
     module: Module,
@@ -96,18 +99,11 @@ def _check(
     fits: bool = True,
     also: str = "",
 ) -> None:
-    if not fits or array.size != math.prod(want) or _squeezed(array.shape, want) != _squeezed(want, want):
+    if not fits or [n for n in array.shape if n > 1] != [n for n in want if n > 1]:
         raise InputError(
             f"{config.where}: {module.name}.{kind} has the shape {list(array.shape)}, where the model and the config "
-            f"have {also or f'{want[0]} by {math.prod(want[1:])}'}"
+            f"have {also or f'{list(want)}'}"
         )
-
-
-def _squeezed(shape: tuple[int, ...], want: tuple[int, ...]) -> tuple[int, ...]:
-    """The first axis and the product of the others; of a vector, its size."""
-    if len(want) == 1:
-        return (math.prod(shape),)
-    return (shape[0] if shape else 1, math.prod(shape[1:]))
 
 
 def write(module: Module, owns: Sequence[Own | None]) -> tuple[dict[str, np.ndarray], int, float]:
