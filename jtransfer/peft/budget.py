@@ -57,7 +57,9 @@ def wrap(tx: optax.GradientTransformation, rows: Sequence[Mapping[str, Any]], to
             raise InputError(f"adapters: all rows of 'adalora' share one budget; give them the same {differing[0]}")
     if first["begin"] + first["end"] >= total_steps:
         steps = f"begin={first['begin']} and end={first['end']}"
-        raise InputError(f"adapters: 'adalora' with {steps} needs more than the {total_steps} steps that train adapters")
+        raise InputError(
+            f"adapters: 'adalora' with {steps} needs more than the {total_steps} steps that train adapters"
+        )
     return spend(tx, total_steps=total_steps, **first)
 
 
@@ -121,7 +123,9 @@ def spend(
 def _leaves(tree: Any) -> dict[str, jax.Array]:
     """The trained leaves of AdaLoRA's adapters by path."""
     found = trees.flatten(tree)
-    return {path: leaf for path, leaf in found.items() if any(key.partition(".")[0] == "adalora" for key in path.split("/"))}
+    return {
+        path: leaf for path, leaf in found.items() if any(key.partition(".")[0] == "adalora" for key in path.split("/"))
+    }
 
 
 def _choose(which: jax.Array, yes: Any, no: Any) -> Any:

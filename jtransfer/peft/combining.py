@@ -55,10 +55,10 @@ def combine(
 ) -> dict[str, Any]:
     """Returns one adapter out of several, by what each of them adds to the parameters.
 
-    "linear" is the weighted sum of the changes, and exact: low-rank ones have their factors side by side, as "cat" demands;
-    others are kept as a whole ("delta"). "svd" is the nearest change of a rank. "ties" and "magnitude" keep the greatest
-    numbers of each change, "dare" and "dare_ties" a random share (`vectors`), each of the product of the factors; their
-    result is kept as a whole, or with `rank` as the nearest change of that rank.
+    "linear" is the weighted sum of the changes, and exact: low-rank ones have their factors side by side, as "cat"
+    demands; others are kept as a whole ("delta"). "svd" is the nearest change of a rank. "ties" and "magnitude" keep
+    the greatest numbers of each change, "dare" and "dare_ties" a random share, each of the product of the factors, not
+    of the factors; their result is kept as a whole, or with `rank` as the nearest change of that rank.
 
     Args:
       adapters: collections. A module that one of them does not adapt is not changed by it.
@@ -88,7 +88,9 @@ def combine(
             raise InputError(f"{module.path}: 'cat' needs low-rank adapters of one form; use 'linear'")
         if exact is None:
             rule = _rule(how, weights, density, convention, None if key is None else jax.random.fold_in(key, number))
-            own = _of_changes(module, rule, _greatest_rank(module) if how == "svd" and not rank else rank, params, sites)
+            own = _of_changes(
+                module, rule, _greatest_rank(module) if how == "svd" and not rank else rank, params, sites
+            )
         else:
             own = {"lora": exact}
         made |= {f"{module.path}/{name}": leaf for name, leaf in trees.flatten(own).items()}
@@ -159,7 +161,9 @@ def _of_changes(module: _Module, rule: Callable, rank: int | None, params: Any, 
             a, b = _of_layers(functools.partial(_nearest, inputs=_inputs(module, sites), rank=rank), module)(change)
             low = {"lora": {"a": a, "b": b, FIXED: module.fixed}}
     if whole and params is None:
-        raise InputError(f"{module.path}: a change that is kept as a whole needs the parameters; give params, or a rank")
+        raise InputError(
+            f"{module.path}: a change that is kept as a whole needs the parameters; give params, or a rank"
+        )
     return low | ({"delta": {**whole, FIXED: module.fixed}} if whole else {})
 
 

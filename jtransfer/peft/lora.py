@@ -78,8 +78,8 @@ def _moved(params: Own, change: jax.Array) -> dict[str, Any]:
     leaf = layer.kernel_of(params)
     if params[leaf].shape != change.shape:
         raise InputError(
-            f"an adapter of shape {change.shape} has no kernel of shape {params[leaf].shape} that does the same, as one of "
-            "PEFT's of a convolution with groups; keep it beside the parameters"
+            f"no kernel of shape {params[leaf].shape} does what an adapter of shape {change.shape} does, as PEFT's of "
+            "a convolution with groups; keep it beside the parameters"
         )
     return {**params, leaf: params[leaf] + change}
 
@@ -106,7 +106,9 @@ def padded(own: Own, rank: int) -> dict[str, Any]:
 def _pad(leaf: jax.Array, axis: int, groups: int, size: int) -> jax.Array:
     if leaf.shape[axis] > size or size % groups:
         kind = f", and divisible by its {groups} groups" if groups > 1 else ""
-        raise InputError(f"an adapter of rank {leaf.shape[axis]} can't be padded to {size}: it must be at least that{kind}")
+        raise InputError(
+            f"an adapter of rank {leaf.shape[axis]} can't be padded to {size}: it must be at least that{kind}"
+        )
     parts = jnp.moveaxis(leaf, axis, -1)
     parts = parts.reshape(*parts.shape[:-1], groups, -1)
     parts = jnp.pad(parts, [(0, 0)] * (parts.ndim - 1) + [(0, size // groups - parts.shape[-1])])

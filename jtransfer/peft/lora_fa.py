@@ -1,4 +1,4 @@
-"""LoRA-FA (Zhang et al. 2023, arXiv:2308.03303): LoRA of which `a` stays as it was drawn, so that less is kept for `b`."""
+"""LoRA-FA (Zhang et al. 2023, arXiv:2308.03303): LoRA of which `a` stays as drawn, so that less is kept for `b`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,9 @@ def init(
 def serves(site: Site) -> str:
     """Why a module can't be adapted so, or ""."""
     if site.kind == "embed":
-        return "of an embedding, LoRA draws b and begins with a as zero, so that a fixed one would never change anything"
+        return (
+            "of an embedding, LoRA draws b and begins with a as zero, so that a fixed one would never change anything"
+        )
     return linear(site)
 
 
