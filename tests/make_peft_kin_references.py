@@ -7,8 +7,8 @@ factors, and the merged weight. Of AdaLoRA, also which triples its allocator lea
 from pathlib import Path
 
 import numpy as np
-import torchvision_stubs  # noqa: F401
 import torch
+import torchvision_stubs  # noqa: F401
 from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from peft.tuners.adalora.layer import RankAllocator
 from torch import nn
