@@ -10,28 +10,20 @@ from jtransfer import models, peft
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 
-ROWS = [("layer.*/(query|value)/kernel", "lora", {"rank": 2})]
-
 
 @pytest.fixture(scope="module")
 def bert():
     """(model, variables, input [6, …], adapters of three ranks)."""
-    fields = {"width": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 32, "vocab_size": 40}
+    fields = {"width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32, "vocab_size": 40}
     model = models.create("bert_base", 3, **fields)
     ids = jax.random.randint(jax.random.key(0), (6, 8), 0, 40)
     x = {**model.example_input(6), "input_ids": ids, "attention_mask": jnp.ones_like(ids)}
     x = {name: leaf[:, :8] for name, leaf in x.items()}
     variables = model.init(jax.random.key(1), x)
     sites = peft.sites(model, variables, x)
-    made = [
-        moved(
-            peft.init(
-                jax.random.key(i), [(ROWS[0][0], "lora", {"rank": i, "alpha": 2.0 * i})], sites, variables["params"]
-            )
-        )
-        for i in (1, 2, 3)
-    ]
-    return model, variables, x, made
+    rows = [[(".*(query|value)/kernel", "lora", {"rank": rank, "alpha": 3.0})] for rank in (1, 2, 3)]
+    made = [peft.init(jax.random.key(i), row, sites, variables["params"]) for i, row in enumerate(rows)]
+    return model, variables, x, [moved(tree) for tree in made]
 
 
 def test_each_example_of_a_batch_has_an_adapter_of_its_own(bert):
