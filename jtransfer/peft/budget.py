@@ -19,9 +19,9 @@ class BudgetState(NamedTuple):
 
     Attributes:
       inner: that of the optimizer.
-      own: under the key "optimizer", as what is carried over the border of two phases: `count`, int32 []; by path,
-        `importance` and `variation`, the running means of what a parameter matters and how that varies; and `kept`, by
-        path of `e`, bools, the choice that was made last.
+      own: under the key "optimizer", as what is carried over the border of two phases: `count`, int32 []; like the
+        adapters, `importance` and `variation`, the running means of what a parameter matters and how that varies; and
+        `kept`, like each `e`, bools, the choice that was made last.
     """
 
     inner: Any
@@ -88,36 +88,37 @@ def spend(
     """
 
     def init(params: Any) -> BudgetState:
-        found = _leaves(params)
-        zeros = {path: jnp.zeros(leaf.shape, jnp.float32) for path, leaf in found.items()}
-        kept = {path: jnp.ones(leaf.shape, bool) for path, leaf in found.items() if path.endswith("/e")}
-        own = {"count": jnp.zeros((), jnp.int32), "importance": zeros, "variation": zeros, "kept": kept}
-        return BudgetState(tx.init(params), {"optimizer": own})
+        zeros = {path: jnp.zeros(leaf.shape, jnp.float32) for path, leaf in _leaves(params).items()}
+        kept = {path: jnp.ones(leaf.shape, bool) for path, leaf in zeros.items() if path.endswith("/e")}
+        own = {"importance": zeros, "variation": zeros, "kept": kept}
+        count = jnp.zeros((), jnp.int32)
+        return BudgetState(tx.init(params), {"optimizer": {"count": count, **_nested(own)}})
 
     def update(grads: Any, state: BudgetState, params: Any = None) -> tuple[Any, BudgetState]:
         updates, inner = tx.update(grads, state.inner, params)
-        own = state.own["optimizer"]
-        if not own["kept"]:
+        count = state.own["optimizer"]["count"] + 1
+        kept, *means = (trees.flatten(state.own["optimizer"][name]) for name in ("kept", "importance", "variation"))
+        if not kept:
             return updates, BudgetState(inner, state.own)
-        count, last = own["count"] + 1, total_steps - end
+        last = total_steps - end
         found = _leaves(optax.apply_updates(params, updates))
-        importance, variation = _means(found, _leaves(grads), own, beta1, beta2)
-        importance, variation = (
-            _choose(count < last, new, own[name])
-            for name, new in (("importance", importance), ("variation", variation))
-        )
-        size = sum(kept.size for kept in own["kept"].values())
-        target = target_rank * sum(kept.size // kept.shape[-1] for kept in own["kept"].values())
+        means = _choose(count < last, _means(found, _leaves(grads), means, beta1, beta2), means)
+        size = sum(e.size for e in kept.values())
+        target = target_rank * sum(e.size // e.shape[-1] for e in kept.values())
         part = jnp.clip(1 - (count - begin) / (last - begin), 0.0, 1.0)
         left = jnp.floor((size - target) * part**3 + target + 1e-4).astype(jnp.int32)
         anew = ((count > begin) & (count % every == 0) & (count < last)) | (count == last)
-        chosen = _most(_scores(own["kept"], importance, variation), size - left)
-        kept = _choose(anew, chosen, own["kept"])
+        kept = _choose(anew, _most(_scores(kept, *means), size - left), kept)
         masks = _choose(anew | (count > last), kept, jax.tree.map(jnp.ones_like, kept))
-        own = {"count": count, "importance": importance, "variation": variation, "kept": kept}
-        return _masked(updates, _leaves(params), masks), BudgetState(inner, {"optimizer": own})
+        own = {"importance": means[0], "variation": means[1], "kept": kept}
+        state = BudgetState(inner, {"optimizer": {"count": count, **_nested(own)}})
+        return _masked(updates, _leaves(params), masks), state
 
     return optax.GradientTransformation(init, update)
+
+
+def _nested(own: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: trees.unflatten(flat) for name, flat in own.items()}
 
 
 def _leaves(tree: Any) -> dict[str, jax.Array]:
@@ -132,14 +133,13 @@ def _choose(which: jax.Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)
 
 
-def _means(params: Any, grads: Any, own: Mapping[str, Any], beta1: float, beta2: float) -> tuple[dict, dict]:
-    importance, variation = {}, {}
+def _means(params: Any, grads: Any, means: list, beta1: float, beta2: float) -> list[dict[str, jax.Array]]:
+    importance, variation = dict(means[0]), dict(means[1])
     for path, leaf in params.items():
         now = jnp.abs(leaf * grads[path]).astype(jnp.float32)
-        importance[path] = beta1 * own["importance"][path] + (1 - beta1) * now
-        varies = jnp.abs(now - importance[path])
-        variation[path] = beta2 * own["variation"][path] + (1 - beta2) * varies
-    return importance, variation
+        importance[path] = beta1 * importance[path] + (1 - beta1) * now
+        variation[path] = beta2 * variation[path] + (1 - beta2) * jnp.abs(now - importance[path])
+    return [importance, variation]
 
 
 def _scores(kept: Mapping[str, jax.Array], importance: Any, variation: Any) -> dict[str, jax.Array]:

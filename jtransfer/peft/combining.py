@@ -55,10 +55,10 @@ def combine(
 ) -> dict[str, Any]:
     """Returns one adapter out of several, by what each of them adds to the parameters.
 
-    "linear" is the weighted sum of the changes, and exact: low-rank ones have their factors side by side, as "cat" demands;
-    others are kept as a whole ("delta"). "svd" is the nearest change of a rank. "ties" and "magnitude" keep the greatest
-    numbers of each change, "dare" and "dare_ties" a random share (`vectors`), each of the product of the factors; their
-    result is kept as a whole, or with `rank` as the nearest change of that rank.
+    "linear" is the weighted sum of the changes, and exact: low-rank ones have their factors side by side, as "cat"
+    demands; others are kept as a whole ("delta"). "svd" is the nearest change of a rank. "ties" and "magnitude" keep
+    the greatest numbers of each change, "dare" and "dare_ties" a random share, each of the product of the factors, not
+    of the factors; their result is kept as a whole, or with `rank` as the nearest change of that rank.
 
     Args:
       adapters: collections. A module that one of them does not adapt is not changed by it.

@@ -1,4 +1,4 @@
-"""EVA (Paischer et al. 2024, arXiv:2410.07170): LoRA whose `a` begins with what varies most in the inputs of a layer."""
+"""EVA (Paischer et al. 2024, arXiv:2410.07170): LoRA that begins with what varies most in the inputs of a layer."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ import numpy as np
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
-from jtransfer.peft import init as beginning
 from jtransfer.peft import layer
-from jtransfer.peft import sites as finding
-from jtransfer.peft.method import FIXED
+from jtransfer.peft.init import Adapter, begin, plan
+from jtransfer.peft.method import FIXED, Site
+from jtransfer.peft.sites import find
 
 METHODS = ("lora", "lora_fa", "dora")
 _COLLECTION = "eva"
@@ -30,11 +30,11 @@ def eva(
     *,
     rho: float = 1.0,
 ) -> dict[str, Any]:
-    """Returns adapters whose `a` has the principal components of the inputs of their layers, and which change nothing yet.
+    """Returns adapters whose `a` has the principal components of their layers' inputs, and which change nothing yet.
 
     As in Hugging Face's PEFT, inputs are centred, and ranks may be spent where they explain most: of all components of
-    all layers, as many as the ranks of the rows allow, and of one layer at most rho · rank. A layer that gets none has no
-    adapter. Places where a batch's "attention_mask" is 0 do not count.
+    all layers, as many as the ranks of the rows allow, and of one layer at most rho · rank. A layer that gets none has
+    no adapter. Places where a batch's "attention_mask" is 0 do not count.
 
     Args:
       model: any Linen module that `models.forward.apply` runs.
@@ -50,12 +50,12 @@ def eva(
     if not rho >= 1:
         raise InputError(f"eva: rho={rho} must be at least 1")
     moments: dict[str, Any] = {}
-    planned: dict[str, beginning.Adapter] = {}
+    planned: dict[str, Adapter] = {}
     observe: Any = None
     for x in batches:
         if observe is None:
-            sites = finding.find(model, variables, x)
-            planned = {f"{a.site.path}/{a.slot}": _checked(a) for a in beginning.plan(rows, sites)}
+            sites = find(model, variables, x)
+            planned = {f"{a.site.path}/{a.slot}": _checked(a) for a in plan(rows, sites)}
             observe = _observer(model, {a.site.path for a in planned.values()})
         found = jax.device_get(observe(dict(variables), x))
         for path, parts in trees.flatten(found).items():
@@ -67,7 +67,7 @@ def eva(
     return _begin(planned, components, ranks, key, variables["params"])
 
 
-def _checked(adapter: beginning.Adapter) -> beginning.Adapter:
+def _checked(adapter: Adapter) -> Adapter:
     if adapter.slot not in METHODS or adapter.fields.get("start", "uniform") not in ("uniform", "gaussian"):
         raise InputError(f"eva: it is a start of {', '.join(METHODS)}, not of {adapter.slot!r} with {adapter.fields}")
     if adapter.site.kind != "dense":
@@ -107,7 +107,7 @@ def _moments(module: nn.Module, mask: Any, *given: Any) -> dict[str, jax.Array]:
     return {"products": weighted.T @ rows, "sums": weighted.sum(0), "count": counts.sum(dtype=jnp.float32)}
 
 
-def _components(site: Any, moments: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _components(site: Site, moments: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(directions [components, inputs], the share of the variance that each explains), the greatest first."""
     if f"{site.path}/count" not in moments:
         raise InputError(f"eva: the inputs of {site.path} can't be seen within a scan")
@@ -119,11 +119,11 @@ def _components(site: Any, moments: Mapping[str, np.ndarray]) -> tuple[np.ndarra
     return directions.T[::-1][:known], shares[:known] / max(shares.sum(), np.finfo(float).tiny)
 
 
-def _rank(adapter: beginning.Adapter) -> int:
+def _rank(adapter: Adapter) -> int:
     return adapter.fields.get("rank", 8)
 
 
-def _ranks(planned: Mapping[str, beginning.Adapter], components: Mapping[str, Any], rho: float) -> dict[str, int]:
+def _ranks(planned: Mapping[str, Adapter], components: Mapping[str, Any], rho: float) -> dict[str, int]:
     """How many components of each layer are taken."""
     most = {name: min(round(_rank(a) * rho), len(components[name][0])) for name, a in planned.items()}
     for name, adapter in planned.items():
@@ -143,7 +143,7 @@ def _begin(planned: Any, components: Any, ranks: Any, key: jax.Array, params: An
         fields, rank = adapter.fields, ranks[name]
         alpha = fields.get("alpha") or _rank(adapter)
         again = adapter._replace(fields={**fields, "rank": rank, "alpha": alpha * rank / _rank(adapter)})
-        own = trees.flatten(beginning.begin(again, key, params))
+        own = trees.flatten(begin(again, key, params))
         a = jnp.asarray(components[name][0][:rank].T, jnp.float32).reshape(*adapter.site.inputs, rank)
         own["a" if "a" in own else f"{FIXED}/a"] = a
         made |= {f"{name}/{leaf}": array for leaf, array in own.items()}

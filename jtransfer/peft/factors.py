@@ -1,9 +1,9 @@
 """The two factors of a low-rank change of a kernel: their product, and the path through them beside a layer.
 
 `a` is [*inputs, rank] and `b` is [rank, *outputs]. Of a convolution with g groups, `a` has the input channels of one
-group and is either of all outputs, with `b` [rank, outputs]; or g times a rank of its own, with `b` [rank / g, outputs],
-whose columns belong to the groups in order. What Hugging Face's PEFT makes of such a convolution has an `a` over all
-input channels instead, and no kernel of the layer does the same.
+group. Either all groups share it, with `b` [rank, outputs]; or each has its columns, with `b` [rank / g, outputs], and
+the columns of both belong to the groups in order. What Hugging Face's PEFT makes of such a convolution has an `a` over
+all input channels instead, and no kernel of the layer does the same.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from jtransfer.peft.method import FIXED
 def pair(own: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
     """Returns the factors of an adapter's change, whatever it holds them as: change = scale · product.
 
-    An adapter that began with factors of the kernel's changes what it has by scale · (a·b − a₀·b₀), which has the factors
+    An adapter that began with factors of the kernel changes it by scale · (a·b − a₀·b₀), of which the factors are
     [a − a₀, a₀] and [b, b − b₀]: twice the rank, and zero where it began.
 
     Args:
@@ -66,3 +66,20 @@ def _by_group(a: jax.Array, b: jax.Array, groups: int) -> jax.Array:
     of_group = a.reshape(*a.shape[:-1], groups, len(b))
     columns = b.reshape(len(b), groups, -1)
     return jnp.einsum("...gr,rgo->...go", of_group, columns).reshape(*a.shape[:-1], *b.shape[1:])
+
+
+def over_all_channels(a: jax.Array, b: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the factors of a convolution with groups in the form of Hugging Face's PEFT, for the same change.
+
+    Args:
+      a: [*window, inputs / groups, rank], shared by all groups or with columns of each.
+      b: [rank, outputs], or [rank / groups, outputs].
+      groups: of the convolution.
+
+    Returns:
+      `a` [*window, inputs, groups · n] and `b` [n, outputs], where n is the length of the `b` that was given.
+    """
+    columns = a.reshape(*a.shape[:-1], -1, len(b))
+    columns = jnp.broadcast_to(columns, (*a.shape[:-1], groups, len(b)))
+    blocks = jnp.einsum("...cgr,gh->...hcgr", columns, jnp.eye(groups, dtype=a.dtype))
+    return blocks.reshape(*a.shape[:-2], groups * a.shape[-2], groups * len(b)), b

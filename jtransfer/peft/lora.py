@@ -78,8 +78,8 @@ def _moved(params: Own, change: jax.Array) -> dict[str, Any]:
     leaf = layer.kernel_of(params)
     if params[leaf].shape != change.shape:
         raise InputError(
-            f"an adapter of shape {change.shape} has no kernel of shape {params[leaf].shape} that does the same, as one of "
-            "PEFT's of a convolution with groups; keep it beside the parameters"
+            f"no kernel of shape {params[leaf].shape} does what an adapter of shape {change.shape} does, as PEFT's of "
+            "a convolution with groups; keep it beside the parameters"
         )
     return {**params, leaf: params[leaf] + change}
 

@@ -1,4 +1,4 @@
-"""LoRA-FA (Zhang et al. 2023, arXiv:2308.03303): LoRA of which `a` stays as it was drawn, so that less is kept for `b`."""
+"""LoRA-FA (Zhang et al. 2023, arXiv:2308.03303): LoRA of which `a` stays as drawn, so that less is kept for `b`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -187,7 +187,7 @@ def _unfit(module: nn.Module, base: type, leaf: str, given: list[Any]) -> str:
         return f"{kind.__name__} computes something else than nn.{base.__name__}, which may not be linear in its kernel"
     if not module.has_variable("params", leaf):
         return f"its {leaf} is not among the parameters"
-    if getattr(module, "batch_dims", ()):
+    if getattr(module, "batch_dims", ()) not in ((), []):
         return "with batch_dims, its kernel is not one matrix"
     if getattr(module, "transpose_kernel", False):
         return "with transpose_kernel=True, the axes of its output are not the last ones of its kernel"

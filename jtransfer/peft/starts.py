@@ -44,8 +44,8 @@ def of_kernel(site: Site, params: Mapping[str, Any], rank: int, start: str, scal
       site: the layer.
       params: of the layer.
       rank: of the part.
-      start: "pissa", the greatest singular values (Meng et al. 2024, arXiv:2404.02948); or "olora", the first columns of
-        the kernel's QR decomposition (Büyükakyüz 2024, arXiv:2406.01775).
+      start: "pissa", the greatest singular values (Meng et al. 2024, arXiv:2404.02948); or "olora", the first columns
+        of the kernel's QR decomposition (Büyükakyüz 2024, arXiv:2406.01775).
       scale: of the change; a·b of "pissa" is the part divided by it.
 
     Raises:

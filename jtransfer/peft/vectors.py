@@ -24,10 +24,10 @@ def ties(changes: jax.Array, weights: Sequence[float], *, density: float, conven
       changes: [n, …].
       weights: n numbers.
       density: the share of the numbers of each change that is kept.
-      convention: "total", the sign of the sum, and "frequency", that of the most, are those of Hugging Face's PEFT: signs
-        are elected without weights, and the weighted sum is divided by the number of those that agree. "weighted" is
-        mergekit's: signs are elected with weights, and the sum is divided by the sum of the weights of those that agree;
-        "weighted_sum" is not divided.
+      convention: "total", the sign of the sum, and "frequency", that of the most, are those of Hugging Face's PEFT:
+        signs are elected without weights, and the weighted sum is divided by the number of those that agree. "weighted"
+        is mergekit's: signs are elected with weights, and the sum is divided by the sum of the weights of those that
+        agree; "weighted_sum" is not divided.
     """
     if convention not in CONVENTIONS:
         raise unknown("convention of TIES:", convention, CONVENTIONS)
