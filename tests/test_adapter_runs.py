@@ -8,11 +8,12 @@ import pytest
 import tiny_adapters as tiny
 
 from jtransfer import config as configs
-from jtransfer import main, predict, runs, train, weights
+from jtransfer import main, peft, predict, runs, train, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
+from jtransfer.reporting import page as report
 from jtransfer.runs import log
 from jtransfer.training import checkpoint
 from jtransfer.weights import formats
@@ -188,3 +189,26 @@ def test_what_is_wrong_is_said_in_one_line(rows, source, tmp_path, capsys):
     assert error.count("\n") == 1, error
     assert WRONG[rows] in error
     assert not (tmp_path / "run").exists()
+
+
+def test_the_report_shows_what_is_adapted_and_how_far(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    page = report.write(tmp_path / "run").read_text()
+    shown = page.split("What is adapted")[1].split("</section>")[0]
+    assert "<code>layer_*/attention/query</code>" in shown
+    assert shown.count("<tr>") == 5
+    assert "layer_1" in shown.split("<svg")[1]
+    stored = runs.open(run)
+    variables = stored.variables()
+    own = variables["adapters"]["layer_1"]["attention"]["query"]["lora"]
+    found = peft.norms(variables["params"], variables["adapters"])["layer_1/attention/query"]
+    kernel = variables["params"]["layer_1"]["attention"]["query"]["kernel"]
+    np.testing.assert_allclose(found.change, np.linalg.norm(own["a"] @ own["b"]), rtol=1e-4)
+    np.testing.assert_allclose(found.before, np.linalg.norm(kernel), rtol=1e-5)
+
+
+def test_a_report_without_the_weights_is_one_without_adapters(moved, capsys):
+    file, folder = moved
+    file.unlink()
+    assert "What is adapted" not in report.write(folder).read_text()
+    assert "no adapters are shown" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from jtransfer.peft.init import init, plan
 from jtransfer.peft.interceptor import enter
 from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft.norms import Norms, norms
 from jtransfer.peft.sites import find as sites
 from jtransfer.peft.slots import METHODS, remember
 from jtransfer.peft.summary import Adapted, adapted, kind
@@ -25,6 +26,7 @@ __all__ = [
     "WORDS",
     "Adapted",
     "Method",
+    "Norms",
     "Site",
     "adapted",
     "enter",
@@ -32,6 +34,7 @@ __all__ = [
     "kind",
     "linear",
     "merge",
+    "norms",
     "plan",
     "remember",
     "sites",
