@@ -94,7 +94,7 @@ def test_it_predicts(run, recordings, capsys):
 
 
 def test_it_is_adapted_by_a_method_of_its_own_which_a_later_process_finds(recordings, tmp_path, monkeypatch, capsys):
-    rows = f"[('all-linear', '{PROJECT}/gain.py:GAIN', {{'start': 0.9}})]"
+    rows = f"[('conv', '{PROJECT}/gain.py:GAIN', {{'start': 0.9}})]"
     phases = ["--config.phases[0].steps=2", "--config.phases[1].steps=2", "--config.phases[1].trainable=adapters/.*"]
     command(tmp_path / "run", f"--config.adapters={rows}", *phases)
     stored = runs.open(tmp_path / "run")
