@@ -1,6 +1,7 @@
 """A project of a user's own, no part of the package: each piece is one short file, which the ordinary commands take."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -98,13 +99,14 @@ def test_it_is_adapted_by_a_method_of_its_own_which_a_later_process_finds(record
     phases = ["--config.phases[0].steps=2", "--config.phases[1].steps=2", "--config.phases[1].trainable=adapters/.*"]
     command(tmp_path / "run", f"--config.adapters={rows}", *phases)
     stored = runs.open(tmp_path / "run")
-    expected = [stored.model.apply(stored.merged(), stored.sample)]
+    expected, adapters = stored.model.apply(stored.merged(), stored.sample), stored.variables()["adapters"]
     monkeypatch.setattr(slots, "_BROUGHT", {})
     with pytest.raises(InputError, match="belongs to no known adapter"):
-        list(slots.split(stored.variables()["adapters"]))
+        list(slots.split(adapters))
     later = runs.open(tmp_path / "run")
     found, _ = forward.apply(later.model, later.variables(), later.sample)
-    np.testing.assert_allclose(found, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert slots.slot_of(os.path.relpath(PROJECT / "gain.py") + ":GAIN") == "GAIN"
     assert predict.table(tmp_path / "run", recordings[0])[0]["logits"].shape == (8, 1)
 
     shutil.copy(PROJECT / "gain.py", tmp_path / "run")
