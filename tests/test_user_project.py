@@ -107,7 +107,7 @@ def test_it_is_adapted_by_a_method_of_its_own_which_a_later_process_finds(record
     found, _ = forward.apply(later.model, later.variables(), later.sample)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert slots.slot_of(os.path.relpath(PROJECT / "gain.py") + ":GAIN") == "GAIN"
-    assert predict.table(tmp_path / "run", recordings[0])[0]["logits"].shape == (8, 1)
+    assert predict.table(tmp_path / "run", recordings[0])[0]["logits"].shape == (8, 2)
 
     shutil.copy(PROJECT / "gain.py", tmp_path / "run")
     config = tmp_path / "run/config.json"

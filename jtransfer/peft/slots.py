@@ -32,7 +32,7 @@ def slot_of(name: str) -> str:
     if name in METHODS:
         return name
     place, _, slot = name.rpartition(":")
-    address = f"{os.path.realpath(place)}:{slot}" if place.endswith(".py") else name
+    address = f"{os.path.realpath(os.path.expanduser(place))}:{slot}" if place.endswith(".py") else name
     if slot in METHODS or _BROUGHT.setdefault(slot, address) != address:
         raise InputError(f"adapter {name!r} has the name of another one; rename {slot!r}")
     return slot
