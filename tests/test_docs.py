@@ -17,6 +17,7 @@ from jtransfer import models, train, weights
 from jtransfer.core.command import run_command
 from jtransfer.exporting import export
 from jtransfer.models import forward
+from jtransfer.peft import slots
 from jtransfer.runs import build, config_file
 from jtransfer.weights import conversion
 
@@ -50,6 +51,7 @@ def folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(models, "create", create_small)
     monkeypatch.setattr(forward, "INTERCEPTORS", dict(forward.INTERCEPTORS))
+    monkeypatch.setattr(slots, "_BROUGHT", {})
     monkeypatch.setattr(train, "run", build.prepare)
     model = models.create("resnet18", num_classes=10)
     variables = jax.jit(model.init)(jax.random.key(0), model.example_input(1))

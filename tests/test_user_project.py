@@ -1,6 +1,7 @@
 """A project of a user's own, no part of the package: each piece is one short file, which the ordinary commands take."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jtransfer import export, main, predict, report, weights
+from jtransfer import export, main, predict, report, runs, weights
 from jtransfer.core.command import run_command
+from jtransfer.core.errors import InputError
 from jtransfer.core.registry import load
+from jtransfer.models import forward
+from jtransfer.peft import slots
 from jtransfer.runs import log
 
 PROJECT = Path(__file__).parent / "user_project"
 CONFIG = f"{PROJECT}/config.py:{PROJECT}/signal_net.pth"
-PIECES = ("signals", "detect", "network", "recordings", "stay", "noise", "balanced")
+PIECES = ("signals", "detect", "network", "recordings", "stay", "noise", "balanced", "gain")
 
 
 def command(folder, *args):
@@ -88,6 +92,28 @@ def test_it_predicts(run, recordings, capsys):
     run_command(predict.main, ["predict", f"--workdir={run}", *paths])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] == "tone" for line in lines] == tones
+
+
+def test_it_is_adapted_by_a_method_of_its_own_which_a_later_process_finds(recordings, tmp_path, monkeypatch, capsys):
+    rows = f"[('conv', '{PROJECT}/gain.py:GAIN', {{'start': 0.9}})]"
+    phases = ["--config.phases[0].steps=2", "--config.phases[1].steps=2", "--config.phases[1].trainable=adapters/.*"]
+    command(tmp_path / "run", f"--config.adapters={rows}", *phases)
+    stored = runs.open(tmp_path / "run")
+    expected, adapters = stored.model.apply(stored.merged(), stored.sample), stored.variables()["adapters"]
+    monkeypatch.setattr(slots, "_BROUGHT", {})
+    with pytest.raises(InputError, match="belongs to no known adapter"):
+        list(slots.split(adapters))
+    later = runs.open(tmp_path / "run")
+    found, _ = forward.apply(later.model, later.variables(), later.sample)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert slots.slot_of(os.path.relpath(PROJECT / "gain.py") + ":GAIN") == "GAIN"
+    assert predict.table(tmp_path / "run", recordings[0])[0]["logits"].shape == (8, 2)
+
+    shutil.copy(PROJECT / "gain.py", tmp_path / "run")
+    config = tmp_path / "run/config.json"
+    config.write_text(config.read_text().replace(f"{PROJECT}/gain.py", f"{tmp_path}/run/gain.py"))
+    with pytest.raises(InputError, match="code that comes with a run is not run"):
+        runs.open(tmp_path / "run")
 
 
 def test_it_is_exported_under_torch_s_names_and_read_back(run, tmp_path):

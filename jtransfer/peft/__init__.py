@@ -20,6 +20,7 @@ from jtransfer.peft.joining import add, disable, label, pad, scale
 from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
 from jtransfer.peft.rates import lora_plus
+from jtransfer.peft.norms import Norms, norms
 from jtransfer.peft.sites import find as sites
 from jtransfer.peft.slots import METHODS, remember
 from jtransfer.peft.summary import Adapted, adapted, kind
@@ -31,6 +32,7 @@ __all__ = [
     "WORDS",
     "Adapted",
     "Method",
+    "Norms",
     "Site",
     "adapted",
     "add",
@@ -45,6 +47,7 @@ __all__ = [
     "linear",
     "lora_plus",
     "merge",
+    "norms",
     "optimizer",
     "pad",
     "per_example",

@@ -4,6 +4,7 @@ A slot is a method's name, such as "lora"; or, where a module has several adapte
 point and a label, such as "lora.french". A method of the user's is named by what its address ends with.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +51,9 @@ def slot_of(name: str) -> str:
     load(name)
     if name in METHODS:
         return name
-    slot = name.rpartition(":")[2]
-    if slot in METHODS or _BROUGHT.setdefault(slot, name) != name:
+    place, _, slot = name.rpartition(":")
+    address = f"{os.path.realpath(os.path.expanduser(place))}:{slot}" if place.endswith(".py") else name
+    if slot in METHODS or _BROUGHT.setdefault(slot, address) != address:
         raise InputError(f"adapter {name!r} has the name of another one; rename {slot!r}")
     return slot
 

@@ -7,7 +7,7 @@ page's light or dark theme.
 import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -120,6 +120,23 @@ def matrix(shares: np.ndarray) -> str:
         axis.set(xlabel="predicted class (number)", ylabel="true class (number)")
         axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(10, integer=True))
+        return _svg(figure)
+
+
+def depths(layers: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> str:
+    """How far each module is moved in each layer, relative to what it held; a line for each module's name."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        axis = figure.subplots()
+        styles = [(colour, dash) for dash in ("-", "--") for colour in (TEST, HELD, TRAIN, BAD)]
+        for (name, values), (colour, dash) in zip(series.items(), styles, strict=False):
+            points = [np.nan if value is None else value for value in values]
+            axis.plot(range(len(layers)), points, dash, label=name, color=colour, marker="o", markersize=3.5)
+        every = max(1, -(-len(layers) // 12))
+        axis.set_xticks(range(0, len(layers), every), layers[::every])
+        axis.set(ylabel="‖ΔW‖ / ‖W‖")
+        axis.set_ylim(bottom=0)
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
         return _svg(figure)
 
 

@@ -22,7 +22,7 @@ from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
 from jtransfer.models.title import title as model_title
-from jtransfer.reporting import errors, figures
+from jtransfer.reporting import adapters, errors, figures
 from jtransfer.runs import log
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -90,6 +90,7 @@ def render(run: StoredRun, *, title: str) -> str:
         curves=Markup(_curves(lines, phases, shown[0])),
         config=_flat(json.loads(run.config.to_json())),
         environment=_flat(run.environment),
+        **adapters.describe(run),
         **errors.describe(run, predictions),
     )
 
