@@ -14,7 +14,23 @@ from jtransfer.peft.init import init, plan
 from jtransfer.peft.interceptor import enter
 from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
+from jtransfer.peft.quantization import dequantize, quantizable, quantize
 from jtransfer.peft.sites import find as sites
 from jtransfer.peft.slots import METHODS
 
-__all__ = ["FIXED", "METHODS", "Method", "Site", "enter", "init", "linear", "merge", "plan", "sites", "unmerge"]
+__all__ = [
+    "FIXED",
+    "METHODS",
+    "Method",
+    "Site",
+    "dequantize",
+    "enter",
+    "init",
+    "linear",
+    "merge",
+    "plan",
+    "quantizable",
+    "quantize",
+    "sites",
+    "unmerge",
+]
