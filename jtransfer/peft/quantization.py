@@ -73,7 +73,7 @@ def dequantize(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Returns variables without the collection "quantized", whose kernels are parameters again, in float32. Pure."""
     rest = {name: tree for name, tree in variables.items() if name != COLLECTION}
     found = {"/".join(path): _decode_stacked(path[-1], entry) for path, entry in entries(variables.get(COLLECTION, {}))}
-    return rest if not found else {**rest, "params": trees.merge(rest["params"], trees.unflatten(found))}
+    return rest if not found else {**rest, "params": trees.merge(rest.get("params", {}), trees.unflatten(found))}
 
 
 def entries(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Entry]]:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from jtransfer import data, metrics, modalities
+from jtransfer import data, metrics, modalities, peft
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
@@ -82,14 +82,15 @@ class StoredRun:
         return self.config.model_selection if step is None else step
 
     def variables(self, step: int | str | None = None) -> dict:
-        """The model's variables as host arrays, merged with what was frozen.
+        """The model's variables as host arrays, merged with what was frozen; kernels that the run holds in fewer bits
+        are float32.
 
         Args:
           step: a step that was kept, "best" or "last", as for `checkpoint.load_params`; None is the run's model, which
             `config.model_selection` names.
         """
         loaded = checkpoint.load_params(self.folder, self.step(step))
-        return {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
+        return _with_kernels({name: tree for name, tree in loaded.items() if name not in AUXILIARY})
 
     @property
     def lines(self) -> list[dict]:
@@ -139,6 +140,12 @@ class StoredRun:
         """
         spec = spec_of(self.config.data, self.config.modality, self.config.task)
         return data.open(spec, self.config.data[split])
+
+
+def _with_kernels(variables: dict) -> dict:
+    if "quantized" not in variables:
+        return variables
+    return jax.tree.map(np.asarray, peft.dequantize(variables))
 
 
 def _none(*_: Any) -> Any:
