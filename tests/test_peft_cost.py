@@ -1,4 +1,4 @@
-"""What a step costs: an adapter is a path beside the kernel, never a merged kernel, so that no kernel has a gradient."""
+"""What a step costs: an adapter is a path beside the kernel, never a merged kernel, so no kernel has a gradient."""
 
 from functools import partial
 
