@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from jtransfer import peft
 from jtransfer.core import cluster, sharding, stopping
 from jtransfer.core import tree as trees
 from jtransfer.core.show import say
@@ -132,7 +133,8 @@ def _enter(
 
 def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told: Mapping[str, Any]):
     phase, step = run.phases[number], int(state.step)
-    variables = {name: tree for name, tree in state.variables().items() if name in phase.trainable}
+    whole = jax.eval_shape(peft.dequantize, state.variables())
+    variables = {name: tree for name, tree in whole.items() if name in phase.trainable}
     rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
     source = checkpoint.from_init(run.config.init, state.frozen, frozen.absent(run, number, told))
     base = checkpoint.write_base(run.folder, phase.name, state.frozen, source)
@@ -141,7 +143,10 @@ def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told:
         say("\n".join([summary.render(phase.name, rows), *lines]))
     position = Position(number, phase.name, step, base, source=source)
     writer.expect(_end(run, position, step))
-    sizes = {"trainable": trees.count(state.trainable), "frozen": summary.frozen(state.frozen)}
+    sizes = {
+        "trainable": trees.count(state.trainable),
+        "frozen": summary.frozen(jax.eval_shape(peft.dequantize, state.frozen)),
+    }
     writer.event(step, phase.name, "phase_start", **sizes, table=rows)
     return state, position
 

@@ -17,9 +17,13 @@ OUTPUT = "head"  # the name of what a model returns
 TRAIN = {"train": False, "training": False, "is_training": False, "deterministic": True}  # → off
 Interceptor = Callable[[Any], contextlib.AbstractContextManager]
 
-INTERCEPTORS: dict[str, Interceptor | str] = {"adapters": "jtransfer.peft:enter"}
+INTERCEPTORS: dict[str, Interceptor | str] = {
+    "quantized": "jtransfer.peft.dequantized:enter",
+    "adapters": "jtransfer.peft:enter",
+}
 """Collection of variables → `enter(variables of the collection)`, or its address; a context in which the model is run.
-Adapters are such a collection: what they add to a module's output is told by their variables alone."""
+Adapters are such a collection: what they add to a module's output is told by their variables alone. The first here is
+the outermost."""
 
 
 def stages(model: nn.Module) -> tuple[str, ...]:
@@ -65,7 +69,7 @@ def apply(
     with contextlib.ExitStack() as stack:
         if is_frozen is not None:
             stack.enter_context(freeze(is_frozen))
-        for name in INTERCEPTORS.keys() & variables.keys():
+        for name in filter(variables.__contains__, INTERCEPTORS):
             enter = INTERCEPTORS[name]
             stack.enter_context((registry.load(enter) if isinstance(enter, str) else enter)(variables[name]))
         changes = list(mutable) + ["intermediates"] * bool(asked)

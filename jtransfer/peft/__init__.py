@@ -19,8 +19,9 @@ from jtransfer.peft.interceptor import enter
 from jtransfer.peft.joining import add, disable, label, pad, scale
 from jtransfer.peft.merging import merge, unmerge
 from jtransfer.peft.method import FIXED, Method, Site, linear
-from jtransfer.peft.rates import lora_plus
 from jtransfer.peft.norms import Norms, norms
+from jtransfer.peft.quantization import dequantize, quantizable, quantize
+from jtransfer.peft.rates import lora_plus
 from jtransfer.peft.sites import find as sites
 from jtransfer.peft.slots import METHODS, remember
 from jtransfer.peft.summary import Adapted, adapted, kind
@@ -37,6 +38,7 @@ __all__ = [
     "adapted",
     "add",
     "combine",
+    "dequantize",
     "disable",
     "enter",
     "eva",
@@ -52,6 +54,8 @@ __all__ = [
     "pad",
     "per_example",
     "plan",
+    "quantizable",
+    "quantize",
     "remember",
     "scale",
     "sites",

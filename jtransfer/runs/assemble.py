@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
+from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
@@ -97,10 +98,10 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
 
 def optimizer(run: Run, number: int, variables: Any) -> Any:
     """The transform of a phase, over the collections of a `TrainState`'s `trainable`."""
-    phase = run.phases[number]
+    phase, whole = run.phases[number], jax.eval_shape(peft.dequantize, variables)
     tx = optim.make(
         phase.optim,
-        {name: variables[name] for name in phase.trainable},
+        {name: whole[name] for name in phase.trainable},
         total_steps=phase.steps,
         trainable=phase.trainable,
         stages=forward.stages(run.model),
@@ -125,6 +126,22 @@ def with_auxiliary(run: Run, variables: dict) -> dict:
     if run.phases and "initial" in objective(run).needs:
         kept = {states.INITIAL: jax.tree.map(jnp.copy, variables["params"])}
     return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
+
+
+def quantized(run: Run, variables: dict) -> dict:
+    """The variables, with the kernels that `config.quantize` names in fewer bits. Pure.
+
+    Raises:
+      InputError: as of `peft.quantizable`.
+    """
+    if not run.config.quantize:
+        return variables
+    sites = peft.sites(run.model, variables, run.sample)
+    trained = {path for path, moves in trees.flatten(run.phases[0].trained_later["params"]).items() if moves}
+    formats = peft.quantizable(run.config.quantize, sites, trained)
+    params, stored = peft.quantize(variables["params"], formats, sites)
+    kept = {states.INITIAL: trees.select(variables[states.INITIAL], params)} if states.INITIAL in variables else {}
+    return {**variables, "params": params, **stored, **kept}
 
 
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
@@ -153,7 +170,7 @@ def _outputs(run: Run, variables: dict) -> dict[str, Any]:
 
 def begin(run: Run, number: int, variables: dict) -> states.TrainState:
     """Variables → the state that a phase would begin with if it were the first. Pure."""
-    phase, variables = run.phases[number], with_auxiliary(run, variables)
+    phase, variables = run.phases[number], quantized(run, with_auxiliary(run, variables))
     tx = optimizer(run, number, variables)
     state = states.create(variables, phase.trainable, tx, seed=run.config.seed, ema=run.config.optim.ema > 0)
     return states.cast_frozen(state, phase.trained_later, _dtype(run))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from jtransfer import weights
+from jtransfer import peft, weights
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
@@ -137,7 +138,10 @@ def _of_weights(source: weights.Source) -> tuple[weights.Checkpoint, tuple[str, 
 
 def _parameters(held: Mapping[str, Any]) -> dict[str, Any]:
     parts = {tuple(path.split("/", 1)): tensor for path, tensor in held.items()}
-    return {path: tensor for (collection, path), tensor in parts.items() if collection not in AUXILIARY}
+    stored = {path: tensor.read() for (collection, path), tensor in parts.items() if collection == "quantized"}
+    kernels = peft.dequantize({"quantized": trees.unflatten(stored)}).get("params", {})
+    own = {path: tensor for (collection, path), tensor in parts.items() if collection not in (*AUXILIARY, "quantized")}
+    return own | trees.flatten(jax.tree.map(np.asarray, kernels))
 
 
 def counts(report: Report | None, loaded: Collection[str] = ()) -> dict[str, Any]:

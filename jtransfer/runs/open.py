@@ -83,7 +83,8 @@ class StoredRun:
 
     def variables(self, step: int | str | None = None) -> dict:
         """The model's variables as host arrays, merged with what was frozen. Adapters are a collection among them,
-        "adapters", which `models.forward.apply` applies, and the model's own `apply` does not.
+        "adapters", which `models.forward.apply` applies, and the model's own `apply` does not. Kernels that the
+        run holds in fewer bits are float32.
 
         Args:
           step: a step that was kept, "best" or "last", as for `checkpoint.load_params`; None is the run's model, which
@@ -94,7 +95,7 @@ class StoredRun:
             is gone or is not what it was.
         """
         loaded = checkpoint.load_params(self.folder, self.step(step))
-        return {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
+        return _with_kernels({name: tree for name, tree in loaded.items() if name not in AUXILIARY})
 
     def merged(self, step: int | str | None = None) -> dict:
         """The model's variables with its adapters merged into the parameters, so that the model's own `apply` computes
@@ -161,6 +162,12 @@ class StoredRun:
         """
         spec = spec_of(self.config.data, self.config.modality, self.config.task)
         return data.open(spec, self.config.data[split])
+
+
+def _with_kernels(variables: dict) -> dict:
+    if "quantized" not in variables:
+        return variables
+    return jax.tree.map(np.asarray, peft.dequantize(variables))
 
 
 def _none(*_: Any) -> Any:

@@ -12,6 +12,7 @@ from jtransfer.core import tree as trees
 from jtransfer.layers.frozen import frozen_modules
 
 INITIAL = "initial"  # the collection of the parameters that a run began with
+STILL = (INITIAL, "quantized")  # collections that are never trained
 TRAINED = ("adapters", "aux")  # collections that are trained unless a rule says otherwise
 AUXILIARY = ("aux", INITIAL)  # collections that are no part of the model
 
@@ -50,7 +51,7 @@ def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
       variables: `{"params": …, "batch_stats": …}`.
       trainable: bools over the paths of the collections that may be trained (`{"params": …, "aux": …}`), or of the
         parameters alone, in which case all of "adapters" and "aux" is trained. Of all other collections, the statistics
-        of modules whose parameters are all frozen are frozen, and so is "initial".
+        of modules whose parameters are all frozen are frozen, and so are "initial" and "quantized".
     """
     mask = rules.by_collection(trainable)
     more = {name: variables[name] for name in TRAINED if name in variables.keys() - mask}
@@ -65,7 +66,7 @@ def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
 
 def _is_fixed(path: str, is_frozen: Callable[[tuple[str, ...]], bool]) -> bool:
     collection, *module, _ = path.split("/")
-    return collection == INITIAL or is_frozen(tuple(module))
+    return collection in STILL or is_frozen(tuple(module))
 
 
 def create(variables: dict, trainable: trees.Tree, tx, *, seed: int, ema: bool = False) -> TrainState:

@@ -71,9 +71,14 @@ WIDTHS = (9, 9, 7, 13, 6, 9, 8, 6, 7)
 def work(side: str, case: Case) -> None:
     """A worker: for each line on standard input, runs one turn and prints milliseconds per step and peak MB so far."""
     name = "jax_steps" if side == "ours" else "torch_texts" if case.is_text else "torch_models"
-    models = importlib.import_module(name)
+    module = importlib.import_module(name)
+    take_turns(lambda: module.make(case))
+
+
+def take_turns(make) -> None:
+    """A worker's life with the step that `make` makes, a function without arguments."""
     baseline = peak_mb()
-    run = models.make(case)
+    run = make()
     for _ in range(2):
         run()
     start = time.perf_counter()
@@ -100,10 +105,10 @@ def peak_mb() -> float:
 
 
 class Worker:
-    """A process that holds one side of one case."""
+    """A process that holds one side of one case; `script` is run for it."""
 
-    def __init__(self, side: str, case: Case):
-        command = [sys.executable, __file__, "--worker", side, "--cases", f"^{re.escape(case.name)}$"]
+    def __init__(self, side: str, case: Case, script: str = __file__):
+        command = [sys.executable, script, "--worker", side, "--cases", f"^{re.escape(case.name)}$"]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "2"}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
@@ -121,9 +126,9 @@ class Worker:
         self.process.wait()
 
 
-def compare(case: Case, repeats: int) -> str:
+def compare(case: Case, repeats: int, sides=("torch", "ours"), script: str = __file__) -> str:
     """A row of the table."""
-    workers = [Worker("torch", case), Worker("ours", case)]
+    workers = [Worker(side, case, script) for side in sides]
     turns = [[worker.turn() for worker in workers] for _ in range(repeats)]
     for worker in workers:
         worker.close()
