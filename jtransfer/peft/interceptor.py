@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from jtransfer.peft import sites, slots
+from jtransfer.peft import scopes, slots
 
 COLLECTION = "adapters"
 
@@ -29,7 +29,7 @@ def enter(adapters: Mapping[str, Any]) -> contextlib.AbstractContextManager:
         module = context.module
         if context.method_name == "__call__" and module.scope is not None:
             for slot in found.get("/".join(module.path), ()):
-                if module.has_variable(COLLECTION, slot) and sites.holds(module):
+                if module.has_variable(COLLECTION, slot) and scopes.holds(module):
                     own = module.get_variable(COLLECTION, slot)
                     call = functools.partial(slots.method_of(slot).apply, module, own, call)
         return call(*args, **kwargs)

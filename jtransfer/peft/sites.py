@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 
 from jtransfer import layers
-from jtransfer.core import tree as trees
 from jtransfer.models import forward
+from jtransfer.peft import scopes
 from jtransfer.peft.method import Site
 
 _CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, layers.Conv)
@@ -33,7 +33,7 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
             return y
         path = "/".join(module.path)
         inside.update({f"{path}/{name}".lstrip("/"): leaf.ndim for name, leaf in _own(module)})
-        if context.method_name == "__call__" and path and (args or kwargs) and holds(module):
+        if context.method_name == "__call__" and path and (args or kwargs) and scopes.holds(module):
             given = args[0] if args else next(iter(kwargs.values()))
             found.setdefault(path, _site(path, module, given, y))
         elif context.method_name == "attend":
@@ -42,55 +42,17 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
 
     with nn.intercept_methods(record):
         jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], dict(variables), x)
-    stacks = _stacks(variables.get("params", {}), inside)
+    stacks = scopes.stacks(variables.get("params", {}), inside)
     children = {path: tuple(s for p, s in found.items() if p.rpartition("/")[0] == path) for path in found}
     return {
-        path: site._replace(tied=path in others, stack=_nearest(stacks, path), children=children[path])
+        path: site._replace(tied=path in others, stack=scopes.nearest(stacks, path), children=children[path])
         for path, site in found.items()
     }
-
-
-def holds(module: nn.Module) -> bool:
-    """Returns whether the adapters at a module's path are its own, and not those of one that shares its scope.
-
-    Of modules that share a scope (`nn.share_scope`), it is the layer that has the kernel; or else the outermost.
-
-    Args:
-      module: a bound module.
-    """
-    if _kind(module)[1]:
-        return True
-    parent = module.parent
-    shares = isinstance(parent, nn.Module) and parent.scope is not None and parent.path == module.path
-    return not shares and not any(_kind(inner)[1] for inner in _sharing(module))
-
-
-def _sharing(module: nn.Module) -> Iterator[nn.Module]:
-    for inner in vars(module).values():
-        if isinstance(inner, nn.Module) and inner.scope is module.scope:
-            yield inner
-            yield from _sharing(inner)
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, Any]]:
     params = module.variables.get("params", {})
     return ((name, leaf) for name, leaf in params.items() if not isinstance(leaf, Mapping))
-
-
-def _stacks(params: trees.Tree, inside: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """The leading axes that scans add to the parameters of modules, by the paths of the modules."""
-    shapes = ((path, leaf.shape) for path, leaf in trees.flatten(params).items() if path in inside)
-    return {path.rpartition("/")[0]: tuple(shape[: len(shape) - inside[path]]) for path, shape in shapes}
-
-
-def _nearest(stacks: Mapping[str, tuple[int, ...]], path: str) -> tuple[int, ...]:
-    """Those of a module; of one without parameters, those of all parameters inside of it, or of the module around."""
-    if path in stacks:
-        return stacks[path]
-    below = [stack for name, stack in stacks.items() if name.startswith(f"{path}/")]
-    if below:
-        return min(below, key=len)
-    return _nearest(stacks, path.rpartition("/")[0]) if path else ()
 
 
 def _site(path: str, module: nn.Module, x: Any, y: Any) -> Site:
