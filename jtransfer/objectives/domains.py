@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jtransfer.layers.types import Array
-from jtransfer.models import forward
 from jtransfer.objectives import adversarial, confusion
 from jtransfer.objectives.losses import as_sums, mean_of
-from jtransfer.objectives.seen import Domains, domains
+from jtransfer.objectives.seen import HEAD, Domains, domains
 from jtransfer.objectives.sums import Mean
 from jtransfer.objectives.terms import TARGET, Context, Term
 
@@ -111,7 +110,7 @@ def cdan(
         return _told_apart(scores, masks, certainty if entropy else None, "cdan")
 
     def init(key, outputs):
-        width, classes = _width(outputs[source][seen.at]), outputs[source][forward.OUTPUT].shape[-1]
+        width, classes = _width(outputs[source][seen.at]), outputs[source][HEAD].shape[-1]
         drawn = jax.random.split(key, 3)
         shapes = {"features": (width, randomized), "predictions": (classes, randomized)}
         random = {name: jax.random.normal(k, shape) for k, (name, shape) in zip(drawn[1:], shapes.items(), strict=True)}
@@ -202,7 +201,7 @@ def _two_heads(
         return [own, mean_of(apart, masks[1])], {}
 
     def init(key, outputs):
-        return _begin(head(outputs[seen.source][forward.OUTPUT].shape[-1]), key, _width(outputs[seen.source][seen.at]))
+        return _begin(head(outputs[seen.source][HEAD].shape[-1]), key, _width(outputs[seen.source][seen.at]))
 
     return Term(loss, seen.needs, init)
 

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
-from jtransfer.models import forward
 from jtransfer.objectives.losses import mean_of
-from jtransfer.objectives.seen import check_stream
+from jtransfer.objectives.seen import HEAD, check_stream
 from jtransfer.objectives.terms import TARGET, Context, Term
 
 
@@ -50,7 +49,7 @@ def rdrop(context: Context, *, stream: str = TARGET) -> Term:
 
     def loss(view):
         batch = view.batch[stream]
-        first = view.outputs[stream][forward.OUTPUT]
+        first = view.outputs[stream][HEAD]
         second = view.forward(batch["inputs"], view.key)
         log_p, log_q = (jax.nn.log_softmax(x.astype(jnp.float32)) for x in (first, second))
         each = ((jnp.exp(log_p) - jnp.exp(log_q)) * (log_p - log_q)).sum(-1) / 2

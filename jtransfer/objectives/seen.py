@@ -7,8 +7,9 @@ from jaxtyping import Float
 
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
-from jtransfer.models import forward
 from jtransfer.objectives.terms import FEATURES, TARGET, Context, View
+
+HEAD = "head"  # the name of what a model returns
 
 
 class Domains(NamedTuple):
@@ -37,7 +38,7 @@ class Domains(NamedTuple):
 
     def logits(self, view: View) -> tuple[Any, Any]:
         """Returns the model's outputs for source and target."""
-        first, second = (view.outputs[name][forward.OUTPUT] for name in (self.source, self.target))
+        first, second = (view.outputs[name][HEAD] for name in (self.source, self.target))
         return first, second
 
 
@@ -77,7 +78,7 @@ def stage(context: Context, term: str, at: str) -> str:
     Raises:
       InputError: the model has no stages and none is named.
     """
-    known = forward.stages(context.model)
+    known: tuple[str, ...] = tuple(getattr(context.model, "stages", ()))
     if not at and len(known) < 2:
         raise InputError(f"objective: {term!r} needs `at`, the path of a submodule, for a model without stages")
     return at or known[-2]

@@ -1,10 +1,9 @@
 """Terms that look at no label: predictions that are certain, diverse and not confused, features that are longer."""
 
 from jtransfer.core.errors import InputError
-from jtransfer.models import forward
 from jtransfer.objectives import confusion, moments
 from jtransfer.objectives.losses import mean_of
-from jtransfer.objectives.seen import check_stream, stage, vectors
+from jtransfer.objectives.seen import HEAD, check_stream, stage, vectors
 from jtransfer.objectives.terms import FEATURES, TARGET, Context, Term, View
 
 
@@ -102,4 +101,4 @@ def bss(context: Context, *, stream: str = TARGET, at: str = "", k: int = 1) -> 
 def _predicted(view: View, stream: str):
     if stream not in view.outputs:
         raise InputError(f"a term looks at the stream {stream!r} in each step; set mixing.mode='batch'")
-    return view.outputs[stream][forward.OUTPUT], view.batch[stream]["mask"]
+    return view.outputs[stream][HEAD], view.batch[stream]["mask"]

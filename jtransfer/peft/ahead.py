@@ -77,7 +77,7 @@ def shorter(value: Any, count: int) -> Any:
         "mask": lambda x: x[..., count:] if x.shape[2] == 1 else x[:, :, count:, count:],
         "positions": lambda x: x[:, count:],
         "bias": lambda x: x[:, :, count:, count:],
-        "end": lambda x: x - count,
+        "end": lambda x: jnp.maximum(x - count, 0),
     }
     return {name: change[name](x) if name in change else x for name, x in value.items()}
 

@@ -85,6 +85,8 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, *args: Any, **kwargs: 
 
 def serves(site: Site) -> str:
     """Why a module can't be adapted so, or ""."""
+    if isinstance(site.x, int | float):
+        return f"the {site.name} is called with {site.x}, no features"
     return features_of(site.y, f"what the {site.name} returns")
 
 

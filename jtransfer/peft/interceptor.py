@@ -8,7 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from jtransfer.peft import sites, slots
+from jtransfer.peft import scopes, slots
 from jtransfer.peft.sites import COLLECTION
 
 
@@ -29,7 +29,7 @@ def enter(adapters: Mapping[str, Any]) -> contextlib.AbstractContextManager:
     def interceptor(call, args, kwargs, context):
         module = context.module
         if context.method_name == "__call__" and module.scope is not None:
-            for slot, own in known.get("/".join(module.path), {}).items() if sites.holds(module) else ():
+            for slot, own in known.get("/".join(module.path), {}).items() if scopes.holds(module) else ():
                 own = _passed_on(module, slot, own)
                 if own is not None:
                     call = functools.partial(slots.method_of(slot).apply, module, own, call)

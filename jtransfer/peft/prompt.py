@@ -59,22 +59,22 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, *args: Any, **kwargs: 
     if ahead.caching(module):
         raise InputError("an adapter 'prompt' can't be used token by token; 'prefix' can")
     args, kwargs = stream.replaced(args, kwargs, ahead.longer(module, inputs, len(own["tokens"])))
-    with nn.intercept_methods(_embed(own["tokens"], inputs["input_ids"].shape)):
+    with nn.intercept_methods(_embed(module, own["tokens"], inputs["input_ids"].shape[1])):
         return call(*args, **kwargs)
 
 
-def _embed(prompts: jax.Array, shape: tuple[int, ...]):
-    """Puts prompts in place of the embeddings of the tokens ahead of texts of a shape."""
-    count = len(prompts)
+def _embed(module: nn.Module, prompts: jax.Array, tokens: int):
+    """Puts prompts in place of what the first table gives for the places ahead of the tokens of texts."""
+    done: list[nn.Module] = []
 
     def interceptor(call, args, kwargs, context):
         y = call(*args, **kwargs)
-        ids = args[0] if args else None
         is_table = isinstance(context.module, nn.Embed) and context.method_name == "__call__"
-        if not is_table or ids is None or ids.shape != (shape[0], shape[1] + count):
+        if done or not is_table or context.module.path[:-1] != module.path or y.ndim != 3:
             return y
-        first = jnp.broadcast_to(prompts.astype(y.dtype), (len(y), *prompts.shape))
-        return jnp.concatenate([first, y[:, count:]], axis=1)
+        done.append(context.module)
+        first, end = y.shape[1] - tokens - len(prompts), y.shape[1] - tokens
+        return y.at[:, first:end].set(prompts.astype(y.dtype))
 
     return interceptor
 

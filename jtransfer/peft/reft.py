@@ -80,9 +80,4 @@ def _places(y: Any, x: jax.Array, fixed: Mapping[str, Any]) -> jax.Array:
     return real & (chosen | (place > place[:, -1:] - fixed.get("last", 0)))
 
 
-def serves(site: Site) -> str:
-    """Why a module can't be adapted so, or ""."""
-    return bottleneck.features_of(site.y, f"what the {site.name} returns")
-
-
-METHOD = Method(init, apply, serves)
+METHOD = Method(init, apply, bottleneck.serves)

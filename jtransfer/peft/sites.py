@@ -8,11 +8,10 @@ import flax.linen as nn
 import jax
 
 from jtransfer import layers
-from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 from jtransfer.models.paths import HEAD
-from jtransfer.peft import layer
+from jtransfer.peft import layer, scopes
 from jtransfer.peft.method import Site
 
 _LINEAR = {  # class → (kind, name of the kernel)
@@ -46,7 +45,7 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
             return y
         path = "/".join(module.path)
         inside.update({f"{path}/{name}".lstrip("/"): leaf.ndim for name, leaf in _own(module)})
-        if context.method_name == "__call__" and path and (args or kwargs) and holds(module):
+        if context.method_name == "__call__" and path and (args or kwargs) and scopes.holds(module):
             site = _site(path, module, [*args, *kwargs.values()], y)
             found.setdefault(path, site._replace(reached=_reached(module, variables.get("params", {}))))
         elif context.method_name == "attend":
@@ -56,13 +55,13 @@ def find(model: nn.Module, variables: Mapping[str, Any], x: Any) -> dict[str, Si
     with nn.intercept_methods(record):
         empty = {**variables, COLLECTION: _without_leaves(variables.get("params", {}))}
         jax.eval_shape(lambda variables, x: forward.apply(model, variables, x)[0], empty, x)
-    stacks = _stacks(variables.get("params", {}), inside)
+    stacks = scopes.stacks(variables.get("params", {}), inside)
     children = {path: tuple(s for p, s in found.items() if p.rpartition("/")[0] == path) for path in found}
     given, head = [_shape(leaf) for leaf in jax.tree.leaves(x)], _head(model, found)
     return {
         path: site._replace(
             tied=path in others,
-            stack=_nearest(stacks, path),
+            stack=scopes.nearest(stacks, path),
             children=children[path],
             is_first=site.x in given,
             is_head=bool(head) and f"{path}/".startswith(f"{head}/"),
@@ -78,51 +77,9 @@ def _head(model: nn.Module, found: Mapping[str, Site]) -> str:
     return HEAD if HEAD in found else next((path for path, site in reversed(found.items()) if site.leaf), "")
 
 
-def holds(module: nn.Module) -> bool:
-    """Returns whether the adapters at a module's path are its own, and not those of one that shares its scope.
-
-    Of modules that share a scope (`nn.share_scope`), it is the layer that has the kernel; or else the outermost.
-
-    Args:
-      module: a bound module.
-    """
-    if _is_linear(module):
-        return True
-    parent = module.parent
-    shares = isinstance(parent, nn.Module) and parent.scope is not None and parent.path == module.path
-    return not shares and not any(_is_linear(inner) for inner in _sharing(module))
-
-
-def _sharing(module: nn.Module) -> Iterator[nn.Module]:
-    for inner in vars(module).values():
-        if isinstance(inner, nn.Module) and inner.scope is module.scope:
-            yield inner
-            yield from _sharing(inner)
-
-
 def _own(module: nn.Module) -> Iterator[tuple[str, Any]]:
     params = module.variables.get("params", {})
     return ((name, leaf) for name, leaf in params.items() if not isinstance(leaf, Mapping))
-
-
-def _stacks(params: trees.Tree, inside: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """The leading axes that scans add to the parameters of modules, by the paths of the modules."""
-    shapes = ((path, leaf.shape) for path, leaf in trees.flatten(params).items() if path in inside)
-    return {path.rpartition("/")[0]: tuple(shape[: len(shape) - inside[path]]) for path, shape in shapes}
-
-
-def _nearest(stacks: Mapping[str, tuple[int, ...]], path: str) -> tuple[int, ...]:
-    """Those of a module; of one without parameters, those of all parameters inside of it, or of the module around."""
-    if path in stacks:
-        return stacks[path]
-    below = [stack for name, stack in stacks.items() if name.startswith(f"{path}/")]
-    if below:
-        return min(below, key=len)
-    return _nearest(stacks, path.rpartition("/")[0]) if path else ()
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, tuple(_LINEAR))
 
 
 def _without_leaves(tree: Any) -> dict[str, Any]:

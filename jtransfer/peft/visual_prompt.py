@@ -59,7 +59,7 @@ def _embeds(site: Site) -> bool:
 def serves(site: Site) -> str:
     """Why a module can't be adapted so, or ""."""
     layer = ahead.passes_on(site) and not isinstance(site.x, Mapping)
-    if _embeds(site) or (layer and site.kind == "module" and "attention_fn" not in site.fields):
+    if _embeds(site) or (layer and site.children and "attention_fn" not in site.fields):
         return ""
     return (
         f"it is a {site.name}; visual prompts are for the stage that makes a sequence [b, n, d] of an image, or for "
