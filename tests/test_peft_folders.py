@@ -230,12 +230,12 @@ def test_links_and_missing_files_are_refused(tmp_path):
     shutil.copytree(FOLDER / "bert" / "adapter", place)
     model = models.create("bert_tiny", 3)
     (place / "adapter_model.safetensors").rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="has no tensors: adapter_model.safetensors and adapter_model.bin are missing"):
+    with pytest.raises(InputError, match=r"has no tensors: adapter_model\.safetensors and adapter_model\.bin are"):
         load(place, model)
     (place / "adapter_model.safetensors").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="leads out of its folder"):
         load(place, model)
-    with pytest.raises(InputError, match="is no adapter: it has no adapter_config.json"):
+    with pytest.raises(InputError, match=r"is no adapter: it has no adapter_config\.json"):
         load(FOLDER / "bert" / "base", model)
     with pytest.raises(InputError, match="does not exist"):
         load(tmp_path / "nowhere", model)

@@ -1,4 +1,4 @@
-"""Tiny models of transformers and timm, and adapters of Hugging Face's PEFT for them: names → (model, config, inputs)."""
+"""Tiny models of transformers and timm, and adapters of Hugging Face's PEFT for them."""
 
 import json
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import data, peft
@@ -117,4 +118,4 @@ def _batch(run: StoredRun, split: str) -> tuple[Any, str]:
     transform = run.modality.make_transform(run.task, run.model, train=False)
     batch = next(iter(data.eval_batches(source, transform, count, threads=1)))
     preprocess = run.modality.make_preprocess(run.model, train=False)
-    return preprocess(batch["inputs"]), f"{count} examples of {run.config.data[split]!r}"
+    return preprocess(jax.tree.map(jnp.asarray, batch["inputs"])), f"{count} examples of {run.config.data[split]!r}"

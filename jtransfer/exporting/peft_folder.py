@@ -30,8 +30,10 @@ def write(trained: Any, folder: Path, format: str) -> list[str]:
       InputError: there are none; PEFT or the library has no such adapter; or the base is nowhere else.
     """
     model, run = trained.spec.model, trained.run
-    beside, source = [path for one in trained.adapters for path in one.params], trained.sources[0].name
-    if run is not None:
+    beside = [path for one in trained.adapters for path in one.params]
+    if run is None:
+        source = trained.sources[0].name
+    else:
         source, beside = str(run.config.init), [*beside, *trained_beside(run, trained.variables)]
         if source == "scratch":
             raise InputError(f"{trained.name} began with init='scratch', so its base is nowhere else; export it merged")
