@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jtransfer.layers.types import Array
 
-def uniform(seed: jax.Array, stream: int, rows: int, columns: int) -> jax.Array:
+
+def uniform(seed: Array, stream: int, rows: int, columns: int) -> jax.Array:
     """Returns numbers in (-1, 1), float32 [rows, columns], of mean 0 and variance 1/3.
 
     They are odd multiples of 1/256, which bfloat16 holds exactly.
