@@ -21,7 +21,7 @@ def uniform(seed: Array, stream: int, rows: int, columns: int) -> jax.Array:
       stream: which of several matrices of a seed.
       rows, columns: the shape.
     """
-    start = _mixed(seed.astype(jnp.uint32) ^ _mixed(jnp.uint32(stream)))
+    start = _mixed(jnp.asarray(seed, jnp.uint32) ^ _mixed(jnp.uint32(stream)))
     row = _mixed(start + lax.iota(jnp.uint32, rows))
     column = _mixed(~start + lax.iota(jnp.uint32, columns))
     bits = _mixed(row[:, None] ^ column[None, :]) >> 24
