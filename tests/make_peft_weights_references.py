@@ -6,6 +6,7 @@ Of each case there are the tensors as they stand in a file, the settings of its 
 the output for the same input, and the kernel after merging.
 """
 
+import copy
 import json
 import tempfile
 import warnings
@@ -96,7 +97,7 @@ def targets(name):
 def case(name):
     """The arrays of one case, by name."""
     config = CASES[name]
-    boft.get_fbd_cuda = lambda: BlockDiagonal if getattr(config, "boft_n_butterfly_factor", 1) > 1 else None
+    patched(config)
     model = peft.get_peft_model(layers(), config)
     generator = torch.Generator().manual_seed(2)
     for parameter in model.parameters():
@@ -121,6 +122,26 @@ def case(name):
         adapted.merge()
         arrays[f"merged/{layer}"] = adapted.get_base_layer().weight.numpy().copy()
     return arrays
+
+
+def loaded(name, tensors, settings):
+    """The adapted layers of a case, with the tensors and the settings of an adapter of ours."""
+    config = copy.deepcopy(CASES[name])
+    (first, *others) = settings.values()
+    assert all(other == first for other in others)
+    for key in first.keys() - {"feedforward"}:
+        setattr(config, key, first[key])
+    patched(config)
+    model = peft.get_peft_model(layers(), config)
+    names = {key: key if key.startswith("base_model.") else f"base_model.model.{key}" for key in tensors}
+    found = {names[key]: torch.tensor(np.array(array)) for key, array in tensors.items()}
+    result = peft.set_peft_model_state_dict(model, found)
+    assert not result.unexpected_keys, result.unexpected_keys
+    return model.eval().base_model.model
+
+
+def patched(config):
+    boft.get_fbd_cuda = lambda: BlockDiagonal if getattr(config, "boft_n_butterfly_factor", 1) > 1 else None
 
 
 def main():

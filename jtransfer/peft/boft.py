@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +18,7 @@ from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
-    key: jax.Array,
+    key: Array,
     site: Site,
     params: Mapping[str, Any],
     *,
@@ -73,7 +72,7 @@ def _scaled(module: Any, own: Mapping[str, Any], y: Array) -> Array:
     return y * scale + module.get_variable("params", "bias").astype(y.dtype) * (1 - scale)
 
 
-def blocks(own: Mapping[str, Any]) -> jax.Array:
+def blocks(own: Mapping[str, Any]) -> Array:
     """Returns the orthogonal matrices [factors, blocks, b, b] of the butterfly."""
     free = own["rotation"].astype(jnp.float32)
     return rotation.cayley((free - rotation.transposed(free)) / 2)
@@ -141,13 +140,13 @@ def to_peft(
 
 def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The adapter that PEFT's tensors of a module are."""
-    inputs, outputs = torch_form.sizes(site)
+    column, (inputs, outputs) = _column(site), torch_form.sizes(site)
     free = torch_form.take(tensors, "boft_R", None, None, None, None)
     factors, count, size, other = free.shape
     if size != other or count * size != inputs:
         raise InputError(f"boft_R {list(free.shape)} does not fit the {inputs} inputs")
     _check(factors, size, inputs, site.path)
-    shape = [outputs if n == -1 else n for n in _column(site)]
+    shape = [outputs if n == -1 else n for n in column]
     scale = torch_form.take(tensors, "boft_s", *shape).reshape(site.outputs)
     return {
         "rotation": free,

@@ -13,6 +13,7 @@ from jtransfer.peft import layer
 from jtransfer.peft.method import FIXED, Site, linear
 
 Own = Mapping[str, Any]
+Change = Callable[[Own, Own], dict[str, Any]]
 
 
 def ungrouped(site: Site) -> str:
@@ -81,7 +82,7 @@ def dropped(module: nn.Module, x: Array, own: Mapping[str, Any]) -> Array:
     return x if is_lookup(x) else layer.dropped(module, x, own[FIXED].get("dropout"))
 
 
-def added(delta: Callable[[Own, tuple[int, ...]], Array]) -> tuple[Callable[[Own, Own], dict[str, Any]], ...]:
+def added(delta: Callable[[Own, tuple[int, ...]], Array]) -> tuple[Change, Change]:
     """Returns `merge` and `unmerge` of a method that adds something to a kernel.
 
     Args:

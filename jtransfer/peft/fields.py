@@ -7,13 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jtransfer.core.errors import InputError
 
 
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> None:
     """Raises an `InputError` if a field is no whole number, or out of its bounds."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least or (most and value > most):
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or int(value) < least or (most is not None and int(value) > most):
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"adapters: {name}={value!r} must be a whole number, {bounds}")
 
@@ -42,7 +44,7 @@ def divisor(name: str, factors: Any) -> Any:
     Raises:
       InputError: one of them is zero, as far as the values are known.
     """
-    if not isinstance(factors, jax.core.Tracer) and not np.all(factors):
+    if not isinstance(factors, Tracer) and not np.all(factors):
         raise InputError(f"adapters: a {name} of zero was merged, from which there is no way back; keep the parameters")
     return factors
 

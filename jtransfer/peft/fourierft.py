@@ -4,17 +4,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jtransfer.core.errors import InputError
+from jtransfer.layers.types import Array
 from jtransfer.peft import features, fields, layer, matrix, torch_form, torch_random
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 
 def init(
-    key: jax.Array,
+    key: Array,
     site: Site,
     params: Mapping[str, Any],
     *,
@@ -51,7 +51,7 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **
     return y + layer.run(module, change, x, *args, **kwargs).astype(y.dtype)
 
 
-def delta(own: Mapping[str, Any], shape: tuple[int, ...]) -> jax.Array:
+def delta(own: Mapping[str, Any], shape: tuple[int, ...]) -> Array:
     """What the adapter adds to a kernel of a shape."""
     fixed = own[FIXED]
     rows, columns = matrix.size(fixed, shape)
@@ -86,7 +86,7 @@ def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any
     if count > size:
         raise InputError(f"n_frequency={count} is more than the {size} numbers of the layer's kernel")
     spectrum = torch_form.take(tensors, "fourierft_spectrum", count)
-    fixed = {"seed": np.uint32(seed)[...], "scale": np.float32(settings["scaling"])[...]}
+    fixed = {"seed": np.asarray(seed, np.uint32), "scale": np.asarray(settings["scaling"], np.float32)}
     fixed |= {name: np.asarray(mark) for name, mark in matrix.marks(site).items()}
     return {"spectrum": spectrum, FIXED: {**fixed, "places": torch_random.permutation(seed, size, count)}}
 

@@ -58,16 +58,17 @@ def init(
         }
     else:
         second = {"w2": fields.kaiming(keys[1], (*window, n, k), fan)}
-    return {**first, **second, FIXED: {"scale": scale}}
+    fixed = {"scale": scale, **_said(rank, decompose_factor, decompose_both)}
+    return {**first, **second, FIXED: jax.tree.map(jnp.asarray, fixed)}
 
 
 def factorization(size: int, factor: int = -1) -> tuple[int, int]:
-    """Returns two numbers, the smaller first, whose product is a size.
+    """Returns two numbers whose product is a size.
 
     Args:
       size: the product.
-      factor: one of them, if it divides the size; else the smaller one is the largest that is no larger than this.
-        -1 means that both are as near as they can be.
+      factor: the first of them, if it divides the size; else the first one is the smaller, and the largest that is no
+        larger than this. -1 means that both are as near as they can be.
     """
     if factor > 0 and size % factor == 0:
         return factor, size // factor
@@ -129,7 +130,10 @@ def to_peft(
             inner = arrays[f"w{i}_a"]
             inner = np.moveaxis(inner, -2, 0).reshape(-1, inner.shape[-1])
             tensors |= {f"lokr_w{i}_a": arrays[f"w{i}_b"].T, f"lokr_w{i}_b": inner.T}
-    return tensors, _settings(own, site)
+    fixed, names = own[FIXED], ("rank", "decompose_factor", "decompose_both")
+    rank, factor, both = (int(fixed[name]) for name in names)
+    settings = {"decompose_factor": factor, "decompose_both": bool(both), "use_effective_conv2d": False}
+    return tensors, {"r": rank, "alpha": float(fixed["scale"]) * rank, **settings}
 
 
 def _check(site: Site, is_whole: bool) -> None:
@@ -140,26 +144,18 @@ def _check(site: Site, is_whole: bool) -> None:
         )
 
 
-def _settings(own: Mapping[str, Any], site: Site) -> dict[str, Any]:
-    w1, w2 = jax.eval_shape(_matrices, own)
-    (m, l), (n, k) = w1.shape, w2.shape[-2:]  # noqa: E741
-    sizes = (m * n, l * k)
-    factor = next((f for f in (-1, m, l) if [factorization(size, f)[0] for size in sizes] == [m, l]), None)
-    if factor is None:
-        raise InputError(
-            f"{site.path}: PEFT divides a layer of {sizes[0]} inputs and {sizes[1]} outputs in another way"
-        )
-    ranks = [own[name].shape[-1] for name in ("w1_a", "w2_a") if name in own]
-    rank = ranks[0] if ranks else -(-max(n, k) // 2)
-    settings = {"decompose_factor": factor, "decompose_both": "w1_a" in own, "use_effective_conv2d": False}
-    return {"r": rank, "alpha": float(own[FIXED]["scale"]) * rank, **settings}
+def _said(rank: int, decompose_factor: int, decompose_both: bool) -> dict[str, np.ndarray]:
+    """What an adapter keeps of its fields, of which PEFT makes arrays of the same shapes."""
+    said = {"rank": rank, "decompose_factor": decompose_factor, "decompose_both": decompose_both}
+    return {name: np.asarray(value, np.float32) for name, value in said.items()}
 
 
 def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The adapter that PEFT's tensors of a module are."""
     _check(site, "lokr_w2" in tensors or "lokr_t2" in tensors)
     window, rank = (site.inputs[:-1] if site.kind == "conv" else ()), settings["r"]
-    own: dict[str, Any] = {FIXED: {"scale": torch_form.scale(settings)}}
+    said = _said(rank, settings["decompose_factor"], settings["decompose_both"])
+    own: dict[str, Any] = {FIXED: {"scale": torch_form.scale(settings), **said}}
     if "lokr_w1" in tensors:
         own["w1"] = torch_form.take(tensors, "lokr_w1", None, None).T
     else:

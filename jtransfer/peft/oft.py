@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,7 +17,7 @@ from jtransfer.peft.method import FIXED, Method, Site
 
 
 def init(
-    key: jax.Array,
+    key: Array,
     site: Site,
     params: Mapping[str, Any],
     *,
@@ -61,7 +60,7 @@ def _fixed(site: Site, shared: int, neumann_terms: int, eps: float | None) -> di
     return {**fixed, "share": jnp.zeros(shared)} if shared else fixed
 
 
-def coefficients(terms: int) -> jax.Array:
+def coefficients(terms: int) -> Array:
     """Returns those of the powers of Q in the series of a number of terms, as Hugging Face's PEFT counts them."""
     if terms == 2:
         return jnp.array([1.0, 2.0])
@@ -84,7 +83,7 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **
     return y + layer.run(module, change, x, *args, **kwargs).astype(y.dtype)
 
 
-def blocks(own: Mapping[str, Any]) -> jax.Array:
+def blocks(own: Mapping[str, Any]) -> Array:
     """Returns the matrices [blocks, b, b] by which the inputs are turned."""
     vector, fixed = own["skew"], own[FIXED]
     size = _block_size(vector)

@@ -8,11 +8,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jtransfer.core.errors import InputError
+from jtransfer.layers.types import Array
 from jtransfer.peft import features, fields, layer, matrix, random_base, torch_form
 from jtransfer.peft.method import FIXED, Method, Site
 
@@ -20,7 +20,7 @@ UNIT = math.sqrt(3)  # uniform numbers in (-1, 1) times this have the variance 1
 
 
 def init(
-    key: jax.Array,
+    key: Array,
     site: Site,
     params: Mapping[str, Any],
     *,
@@ -64,7 +64,7 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **
     return y + (high * fixed["scale"]).astype(y.dtype)
 
 
-def factors(own: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+def factors(own: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Returns the factors [inputs, rank · n] and [rank · n, outputs] of the change of a kernel of a shape."""
     fixed, (rank, bases) = own[FIXED], own["lambda"].shape
     rows, columns = matrix.size(fixed, shape)
@@ -78,13 +78,13 @@ def factors(own: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[jax.Array, 
     return (weighted, b.T) if rows <= columns else (b, weighted.T)
 
 
-def _drawn(seed: jax.Array, small: int, large: int, rank: int, bases: int) -> tuple[jax.Array, jax.Array]:
+def _drawn(seed: Array, small: int, large: int, rank: int, bases: int) -> tuple[Array, Array]:
     """The bases [rank, small] and [large, n, rank], in (-1, 1)."""
     a = random_base.uniform(seed, 0, small, rank).T
     return a, random_base.uniform(seed, 1, large, bases * rank).reshape(large, bases, rank)
 
 
-def delta(own: Mapping[str, Any], shape: tuple[int, ...]) -> jax.Array:
+def delta(own: Mapping[str, Any], shape: tuple[int, ...]) -> Array:
     """What the adapter adds to a kernel of a shape."""
     a, b = factors(own, shape)
     return matrix.back(a @ b * own[FIXED]["scale"], own[FIXED], shape)

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jtransfer.layers.types import Array
 
-def uniform(seed: jax.Array, stream: int, rows: int, columns: int) -> jax.Array:
+
+def uniform(seed: Array, stream: int, rows: int, columns: int) -> jax.Array:
     """Returns numbers in (-1, 1), float32 [rows, columns], of mean 0 and variance 1/3.
 
     They are odd multiples of 1/256, which bfloat16 holds exactly.
@@ -19,7 +21,7 @@ def uniform(seed: jax.Array, stream: int, rows: int, columns: int) -> jax.Array:
       stream: which of several matrices of a seed.
       rows, columns: the shape.
     """
-    start = _mixed(seed.astype(jnp.uint32) ^ _mixed(jnp.uint32(stream)))
+    start = _mixed(jnp.asarray(seed, jnp.uint32) ^ _mixed(jnp.uint32(stream)))
     row = _mixed(start + lax.iota(jnp.uint32, rows))
     column = _mixed(~start + lax.iota(jnp.uint32, columns))
     bits = _mixed(row[:, None] ^ column[None, :]) >> 24

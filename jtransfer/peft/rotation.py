@@ -1,6 +1,5 @@
 """Orthogonal matrices in blocks, by Cayley's transform, and what they do to the last axis of an array."""
 
-import jax
 import jax.numpy as jnp
 
 from jtransfer.layers.types import Array
@@ -27,6 +26,6 @@ def turned(x: Array, blocks: Array) -> Array:
     return jnp.einsum("...nb,nbc->...nc", split, blocks.astype(x.dtype)).reshape(x.shape)
 
 
-def transposed(blocks: jax.Array) -> jax.Array:
+def transposed(blocks: Array) -> Array:
     """Returns the transpose of each block."""
     return jnp.swapaxes(blocks, -1, -2)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jtransfer.core.errors import InputError
 from jtransfer.peft import fields
@@ -61,7 +62,7 @@ def unmerge(own: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]
 def _with_bias(params: dict[str, Any], own: Mapping[str, Any], changed: Any) -> dict[str, Any]:
     if "bias" in params:
         return {**params, "bias": changed(params["bias"])}
-    if isinstance(own["shift"], jax.core.Tracer) or own["shift"].any():
+    if isinstance(own["shift"], Tracer) or own["shift"].any():
         raise InputError("an adapter 'ssf' can't be merged: its module has no bias for the shift; keep it beside")
     return params
 

@@ -64,12 +64,12 @@ def check(site: Site, method: str, *kinds: str) -> None:
 
 def scale(settings: Mapping[str, Any], alpha: str = "alpha") -> np.ndarray:
     """Returns alpha / r, float32 []."""
-    return np.float32(settings[alpha] / settings["r"])[...]
+    return np.asarray(settings[alpha] / settings["r"], np.float32)
 
 
 def dropout(rate: float) -> dict[str, np.ndarray]:
     """Returns what an adapter keeps of a rate of dropout."""
-    return {"dropout": np.float32(rate)[...]} if rate else {}
+    return {"dropout": np.asarray(rate, np.float32)} if rate else {}
 
 
 def core_times(tensors: Tensors, core: str, factor: str, site: Site, rank: int, channels: int) -> np.ndarray:
