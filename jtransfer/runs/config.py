@@ -99,9 +99,8 @@ def default() -> ConfigDict:
     config.model.fields = ConfigDict()  # any other field, as image_size: 224, or (224, 448); they win over its files
 
     config.adapters = ()  # rows (pattern, method, fields), as (".*/(query|value)/kernel", "lora", {"rank": 8})
-    config.quantize = (
-        ""  # store kernels that no phase trains as "int8", "nf4" or "nf4_double"; or rows (pattern, format)
-    )
+    config.quantize = ""  # how kernels that no phase trains are held: "int8", "nf4" or "nf4_double"; or a table of rows
+    # (pattern, format), as (".*/fc[12]/kernel", "nf4"); "" is float32
 
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
