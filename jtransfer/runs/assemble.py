@@ -8,11 +8,10 @@ import jax.numpy as jnp
 
 from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
-from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
-from jtransfer.runs import adapters
+from jtransfer.runs import adapters, quantized
 from jtransfer.runs.stream import Stream
 from jtransfer.training import mixing, optim
 from jtransfer.training import state as states
@@ -128,22 +127,6 @@ def with_auxiliary(run: Run, variables: dict) -> dict:
     return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
 
 
-def quantized(run: Run, variables: dict) -> dict:
-    """The variables, with the kernels that `config.quantize` names in fewer bits. Pure.
-
-    Raises:
-      InputError: as of `peft.quantizable`.
-    """
-    if not run.config.quantize:
-        return variables
-    sites = peft.sites(run.model, variables, run.sample)
-    trained = {path for path, moves in trees.flatten(run.phases[0].trained_later["params"]).items() if moves}
-    formats = peft.quantizable(run.config.quantize, sites, trained)
-    params, stored = peft.quantize(variables["params"], formats, sites)
-    kept = {states.INITIAL: trees.select(variables[states.INITIAL], params)} if states.INITIAL in variables else {}
-    return {**variables, "params": params, **stored, **kept}
-
-
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
     own, terms = heads(run), {n: t.init for n, t in objective(run).terms.items() if t.init is not None}
     if not own and not terms:
@@ -170,7 +153,7 @@ def _outputs(run: Run, variables: dict) -> dict[str, Any]:
 
 def begin(run: Run, number: int, variables: dict) -> states.TrainState:
     """Variables → the state that a phase would begin with if it were the first. Pure."""
-    phase, variables = run.phases[number], quantized(run, with_auxiliary(run, variables))
+    phase, variables = run.phases[number], quantized.of(run, with_auxiliary(run, variables))
     tx = optimizer(run, number, variables)
     state = states.create(variables, phase.trainable, tx, seed=run.config.seed, ema=run.config.optim.ema > 0)
     return states.cast_frozen(state, phase.trained_later, _dtype(run))

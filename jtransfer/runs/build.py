@@ -6,16 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer import objectives, peft, weights
+from jtransfer import objectives, weights
 from jtransfer.core import rules, sharding
-from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
 from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, split_check
+from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, quantized, split_check
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
@@ -129,7 +128,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
     assemble.heads(run)
     rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], variables["params"], name="reinit")
     sharding.of_params(variables, run.mesh, config.sharding)
-    _check_quantized(run)
+    quantized.check(run, lambda: assemble.abstract(run, 0))
     for number, phase in enumerate(run.phases):
         assemble.optimizer(run, number, variables)
         batches.sizes(run, phase.optim["accumulate"])
@@ -141,20 +140,6 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
         batches.check(run, stream)
-
-
-def _check_quantized(run: Run) -> None:
-    """Makes the shapes of the first state once where kernels are quantised, and prints what that saves."""
-    if not run.config.quantize:
-        return
-    state = assemble.abstract(run, 0)
-    stored = state.frozen.get("quantized", {})
-    kernels = jax.eval_shape(peft.dequantize, {"quantized": stored}).get("params", {})
-    if not kernels:
-        raise InputError(f"quantize={run.config.quantize!r}: no kernel stays frozen through all phases; leave it empty")
-    if jax.process_index() == 0:
-        count, before, after = len(jax.tree.leaves(kernels)), trees.nbytes(kernels), trees.nbytes(stored)
-        say(f"quantised: {count} frozen kernels of {trees.count(kernels):,} parameters, {before:,} → {after:,} bytes")
 
 
 def _check_data(run: Run, stream: Stream, where: str) -> None:

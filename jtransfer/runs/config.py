@@ -101,7 +101,8 @@ def default() -> ConfigDict:
     # "all-linear" and "attention" are patterns, too
     config.base = ""  # what is frozen: "copy", written in the run's folder; "source", what `init` holds is not, and is
     # read from there by whoever reads the run; "" is "source" with adapters. What another run holds is always copied
-    config.quantize = ""  # store kernels that no phase trains as "int8", "nf4", "nf4_double"; or rows (pattern, format)
+    config.quantize = ""  # how kernels that no phase trains are held: "int8", "nf4" or "nf4_double"; or a table of rows
+    # (pattern, format), as (".*/fc[12]/kernel", "nf4"); "" is float32
 
     config.data = ConfigDict()
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
