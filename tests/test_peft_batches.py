@@ -14,12 +14,12 @@ from jtransfer.models import forward
 @pytest.fixture(scope="module")
 def bert():
     """(model, variables, input [6, …], adapters of three ranks)."""
-    fields = {"width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32, "vocab_size": 40}
+    fields = {"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32, "vocab_size": 40}
     model = models.create("bert_base", 3, **fields)
     ids = jax.random.randint(jax.random.key(0), (6, 8), 0, 40)
     x = {**model.example_input(6), "input_ids": ids, "attention_mask": jnp.ones_like(ids)}
     x = {name: leaf[:, :8] for name, leaf in x.items()}
-    variables = model.init(jax.random.key(1), x)
+    variables = jax.jit(model.init)(jax.random.key(1), x)
     sites = peft.sites(model, variables, x)
     rows = [[(".*(query|value)/kernel", "lora", {"rank": rank, "alpha": 3.0})] for rank in (1, 2, 3)]
     made = [peft.init(jax.random.key(i), row, sites, variables["params"]) for i, row in enumerate(rows)]

@@ -107,3 +107,17 @@ def test_embeddings_that_also_give_the_logits_are_refused():
 
     with pytest.raises(InputError, match="untie them"):
         adapted(Tied(), jnp.zeros((2, 3), int), "embed")
+
+
+def test_adapters_of_a_scan_are_padded_and_combined_layer_by_layer():
+    model, x = Scanned(("params", "adapters")), jnp.ones((2, 4))
+    variables, first = adapted(model, x, "layers/dense")
+    second = peft.scale(peft.pad(first, 9), -0.5)
+    for combined in (
+        peft.combine([first, second], [1.0, 3.0]),
+        peft.combine([first, second], [1.0, 3.0], "svd", rank=4),
+        peft.combine([first, second], [1.0, 3.0], params=variables["params"], how="magnitude", density=1.0),
+    ):
+        y, _ = forward.apply(model, {**variables, "adapters": combined}, x)
+        half, _ = forward.apply(model, {**variables, "adapters": peft.scale(first, -0.5)}, x)
+        np.testing.assert_allclose(y, half, atol=1e-5)

@@ -94,7 +94,8 @@ def spend(
         count = jnp.zeros((), jnp.int32)
         return BudgetState(tx.init(params), {"optimizer": {"count": count, **_nested(own)}})
 
-    def update(grads: Any, state: BudgetState, params: Any = None) -> tuple[Any, BudgetState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, BudgetState]:
+        grads = updates
         updates, inner = tx.update(grads, state.inner, params)
         count = state.own["optimizer"]["count"] + 1
         kept, *means = (trees.flatten(state.own["optimizer"][name]) for name in ("kept", "importance", "variation"))

@@ -175,12 +175,14 @@ def _of_layers(change: Callable, module: _Module) -> Callable:
 
 def _changes(module: _Module, tree: dict[str, Any], params: Any) -> Changes:
     """What the adapters of a tree, all together, add to the module's parameters."""
-    if params is None:
-        if not all(slots.method_of(slot).delta for slot in tree):
-            raise InputError(f"{module.path}: the change of {', '.join(tree)} depends on the parameters; give params")
-        deltas = [stacking.of_each(slots.method_of(slot).delta, own)(own) for slot, own in tree.items()]
-        return {"kernel": sum(deltas[1:], deltas[0])} if deltas else {}
-    return merging.changes(module.path, tree, params)
+    if not tree:
+        return {}
+    if params is not None:
+        return merging.changes(module.path, tree, params)
+    change = merging.delta(tree)
+    if change is None:
+        raise InputError(f"{module.path}: the change of {', '.join(tree)} depends on the parameters; give params")
+    return {"kernel": change}
 
 
 def _inputs(module: _Module, sites: Any) -> int:

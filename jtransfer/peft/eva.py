@@ -94,7 +94,7 @@ def _observer(model: nn.Module, paths: set[str]) -> Any:
     return jax.jit(observe)
 
 
-def _moments(module: nn.Module, mask: Any, *given: Any) -> dict[str, jax.Array]:
+def _moments(module: nn.Module, mask: Any, *given: Any) -> dict[str, Any]:
     """The sums of a layer's inputs, of their products, and their number."""
     axes = layer.contracted(module, module.get_variable("params", "kernel").ndim, given[1:])
     x = layer.rows(module, *given).astype(jnp.float32)

@@ -1,5 +1,6 @@
 """Adapters into the parameters, and out of them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,24 +51,42 @@ def _changed(params: trees.Tree, adapters: trees.Tree, what: str) -> dict[str, A
     return trees.unflatten(flat)
 
 
-def changes(path: str, slots_of_module: Own, params: trees.Tree) -> dict[str, jax.Array]:
+def changes(path: str, adapters: Own, params: trees.Tree) -> dict[str, jax.Array]:
     """Returns what adapters of one module, all together, add to its parameters: name → change, float32.
 
     Args:
       path: of the module.
-      slots_of_module: slot → arrays.
+      adapters: slot → arrays.
       params: of the model.
     """
     before = {name: leaf for name, leaf in trees.flatten(params).items() if name.rpartition("/")[0] == path}
-    wide = trees.unflatten(_wide(before))
-    tree = {f"{path}/{slot}": own for slot, own in slots_of_module.items()}
-    methods = [slots.method_of(slot) for slot in slots_of_module]
-    if methods and all(method.delta for method in methods):
-        leaf = layer.kernel_of({name.rpartition("/")[2] for name in before})
-        deltas = [stacking.of_each(m.delta, own)(own) for m, own in zip(methods, slots_of_module.values(), strict=True)]
-        return {leaf: sum(deltas[1:], deltas[0])}
-    after = trees.flatten(merge(wide, trees.unflatten(tree)))
-    return {name.rpartition("/")[2]: after[name] - leaf for name, leaf in _wide(before).items() if name in after}
+    known = delta(adapters)
+    if known is not None:
+        return {layer.kernel_of({name.rpartition("/")[2] for name in before}): known}
+    wide = _wide(before)
+    after = trees.flatten(merge(trees.unflatten(wide), _at(path, adapters)))
+    return {name.rpartition("/")[2]: after[name] - leaf for name, leaf in wide.items()}
+
+
+def delta(adapters: Own) -> jax.Array | None:
+    """Returns what adapters of one module, all together, add to its kernel; None where that depends on more than them.
+
+    Args:
+      adapters: slot → arrays.
+    """
+    found = []
+    for slot, own in adapters.items():
+        change = slots.method_of(slot).delta
+        if change is None:
+            return None
+        found.append(stacking.of_each(change, own)(own))
+    return functools.reduce(jnp.add, found) if found else None
+
+
+def _at(path: str, node: Any) -> Any:
+    for key in reversed(path.split("/")):
+        node = {key: node}
+    return node
 
 
 def _of_base(change: Callable[[Own, Own], dict[str, Any]], own: Own, base: Own, now: Own) -> dict[str, Any]:
