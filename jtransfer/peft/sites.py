@@ -74,7 +74,7 @@ def _head(model: nn.Module, found: Mapping[str, Site]) -> str:
     """The path of the head; "" where there is none."""
     if stages := forward.stages(model):
         return stages[-1]
-    return HEAD if HEAD in found else next((path for path, site in reversed(found.items()) if site.leaf), "")
+    return HEAD if HEAD in found else next((path for path, site in reversed(list(found.items())) if site.leaf), "")
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -31,8 +31,8 @@ def adapted(adapters: trees.Tree) -> Iterator[Adapted]:
     """Yields each adapter of a tree, of arrays or shapes, in the order of the tree."""
     for path, slot, own in slots.split(adapters):
         moving = {name: leaf for name, leaf in own.items() if name != FIXED}
-        first = moving.get("a")
-        yield Adapted(path, slot, first.shape[-1] if hasattr(first, "shape") else None, trees.count(moving))
+        shape = getattr(moving.get("a"), "shape", None)
+        yield Adapted(path, slot, shape[-1] if shape else None, trees.count(moving))
 
 
 def kind(path: str) -> str:
