@@ -146,7 +146,7 @@ def test_a_fusion_is_made_of_bottlenecks_at_the_same_modules():
     lora = begun(Model(), X, [("body/layer/fc1", "lora", {})])[1]
     with pytest.raises(InputError, match="a fusion is made of bottlenecks, and 'lora' is none"):
         peft.fuse(jax.random.key(0), {"a": lora})
-    with pytest.raises(InputError, match="trained, by peft.fuse"):
+    with pytest.raises(InputError, match=r"trained, by peft\.fuse"):
         begun(Model(), X, [("body", "fusion", {})])
 
 

@@ -78,10 +78,10 @@ def stage(context: Context, term: str, at: str) -> str:
     Raises:
       InputError: the model has no stages and none is named.
     """
-    known: tuple[str, ...] = tuple(getattr(context.model, "stages", ()))
-    if not at and len(known) < 2:
+    before = list(getattr(context.model, "stages", ()))[:-1]
+    if not at and not before:
         raise InputError(f"objective: {term!r} needs `at`, the path of a submodule, for a model without stages")
-    return at or known[-2]
+    return at or before[-1]
 
 
 def vectors(view: View, stream: str, at: str) -> Float[Array, "B d"]:

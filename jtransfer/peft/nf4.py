@@ -52,7 +52,7 @@ def encode(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     blocks = padded.reshape(*padded.shape[:axis], -1, BLOCK, *padded.shape[axis + 1 :])
     absmax = jnp.max(jnp.abs(blocks), axis=axis + 1)
     scaled = blocks / jnp.expand_dims(jnp.where(absmax > 0, absmax, 1), axis + 1)
-    codes = sum((scaled > middle).astype(jnp.uint8) for middle in _MIDDLES)
+    codes = sum(((scaled > middle).astype(jnp.uint8) for middle in _MIDDLES), jnp.zeros(scaled.shape, jnp.uint8))
     codes = jax.lax.slice_in_dim(codes.reshape(padded.shape), 0, size, axis=axis)
     high, low = jnp.split(codes, 2, axis=1)
     return (high << 4) | low, absmax

@@ -172,7 +172,7 @@ def _sides(site: Site) -> tuple[int, int]:
 
 
 def _absmax(entry: Entry) -> jax.Array:
-    return nf4.decode_scales(entry) if "offset" in entry else entry["absmax"]
+    return nf4.decode_scales(dict(entry)) if "offset" in entry else entry["absmax"]
 
 
 def _decode_stacked(leaf: str, entry: Entry) -> jax.Array:
