@@ -59,7 +59,7 @@ class Scanned(nn.Module):
         return scan(name="layers")(x, None)[0]
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "adalora", "delta"])
+@pytest.mark.parametrize("method", ["lora", "dora"])
 @pytest.mark.parametrize(
     ("model", "pattern"),
     [(Recurrent(), "LSTMCell_0/hi"), (Remat(), "dense"), (Scanned(("params", "adapters")), "layers/dense")],

@@ -92,6 +92,8 @@ def test_low_rank_adapters_are_combined_exactly_side_by_side(mlp, how):
 def test_an_adapter_is_nearest_at_its_rank(mlp):
     parts = [adapters(mlp, 1, rank=2), adapters(mlp, 2, rank=1)]
     assert_sum(mlp, peft.combine(parts, (1, -2), "svd", rank=3), parts, (1, -2))
+    with pytest.raises(InputError, match="'cat' keeps all ranks side by side; for rank=1 use 'svd'"):
+        peft.combine(parts, (1, -2), "cat", rank=1)
     nearest = change(mlp, peft.combine(parts, (1, -2), "svd", rank=1))
     for path, leaf in change(mlp, peft.combine(parts, (1, -2))).items():
         if leaf.ndim == 2:

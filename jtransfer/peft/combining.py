@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.peft import factors, merging, slots, stacking, vectors
+from jtransfer.peft import bounds, factors, merging, slots, stacking, vectors
 from jtransfer.peft.method import FIXED, Site
 
 WAYS = ("linear", "cat", "svd", "ties", "magnitude", "dare", "dare_ties")
@@ -80,6 +80,10 @@ def combine(
         raise InputError(f"combine: give as many weights as adapters, not {len(weights)} for {len(adapters)}")
     if how.startswith("dare") and key is None:
         raise InputError(f"combine: {how!r} drops at random; give a key")
+    if how == "cat" and rank is not None:
+        raise InputError(f"combine: 'cat' keeps all ranks side by side; for rank={rank} use 'svd'")
+    if rank is not None:
+        bounds.whole("rank", rank)
     vectors.check_density(density)
     made: dict[str, Any] = {}
     for number, module in enumerate(_modules(adapters)):

@@ -29,14 +29,14 @@ def ties(changes: jax.Array, weights: Sequence[float], *, density: float, conven
         is mergekit's: signs are elected with weights, and the sum is divided by the sum of the weights of those that
         agree; "weighted_sum" is not divided.
     """
-    if convention not in CONVENTIONS:
-        raise unknown("convention of TIES:", convention, CONVENTIONS)
     kept = jnp.stack([_greatest(change, density) for change in changes])
     return agreed(kept, weights, convention)
 
 
 def agreed(changes: jax.Array, weights: Sequence[float], convention: str) -> jax.Array:
     """Returns the mean of those numbers at each place that have the elected sign; arguments as of `ties`."""
+    if convention not in CONVENTIONS:
+        raise unknown("convention of TIES:", convention, CONVENTIONS)
     by_change = jnp.asarray(weights, changes.dtype).reshape(-1, *[1] * (changes.ndim - 1))
     weighted = changes * by_change
     votes = {"total": changes, "frequency": jnp.sign(changes)}.get(convention, weighted)
