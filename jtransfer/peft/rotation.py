@@ -1,14 +1,24 @@
 """Orthogonal matrices in blocks, by Cayley's transform, and what they do to the last axis of an array."""
 
+import jax
 import jax.numpy as jnp
 
 from jtransfer.layers.types import Array
 
 
+@jax.custom_jvp
 def cayley(skew: Array) -> Array:
     """Returns the orthogonal matrices (I - Q)(I + Q)⁻¹ [..., b, b] of skew-symmetric Q [..., b, b]."""
     eye = jnp.eye(skew.shape[-1])
-    return jnp.linalg.solve(eye + skew, eye - skew)
+    return 2 * jnp.linalg.inv(eye + skew) - eye
+
+
+@cayley.defjvp
+def _cayley_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (skew,), (change,) = primals, tangents
+    turn = cayley(skew)
+    inverse = (turn + jnp.eye(skew.shape[-1])) / 2
+    return turn, -2 * inverse @ change @ inverse
 
 
 def series(skew: Array, coefficients: Array) -> Array:
