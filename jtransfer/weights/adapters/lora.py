@@ -123,7 +123,7 @@ def write(module: Module, owns: Sequence[Own | None]) -> tuple[dict[str, np.ndar
     shared = len({a.tobytes() for a, _, _ in factors}) == 1 and len({scale for _, _, scale in factors}) == 1
     if shared:
         a, scale = factors[0][0], factors[0][2]
-        b = sum(b for _, b, _ in factors)
+        b = np.sum([b for _, b, _ in factors], axis=0)
     else:
         a = np.concatenate([a for a, _, _ in factors])
         scale = max((scale for _, _, scale in factors), key=abs)
@@ -131,7 +131,7 @@ def write(module: Module, owns: Sequence[Own | None]) -> tuple[dict[str, np.ndar
     rank = len(a)
     embed = module.parts[0].site.kind == "embed"
     kinds = ("lora_embedding_A", "lora_embedding_B") if embed else ("lora_A", "lora_B")
-    tensors = dict(zip(kinds, (_as_weight(module, a), _as_column(module, b, rank)), strict=True))
+    tensors: dict[str, np.ndarray] = {kinds[0]: _as_weight(module, a), kinds[1]: _as_column(module, b, rank)}
     if any("magnitude" in own for _, own in pairs):
         tensors[_DORA] = _magnitude(module, pairs)
     return tensors, rank, scale
