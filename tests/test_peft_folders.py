@@ -295,7 +295,7 @@ def hub_file(tmp_path):
 
 def test_factors_of_kerashub_change_the_kernels_that_they_are_of(hub_file):
     file, factors = hub_file
-    model, variables, report = weights.restore(FOLDER / "llama" / "base", adapters=file)
+    _, variables, report = weights.restore(FOLDER / "llama" / "base", adapters=file)
     after = peft.merge(variables["params"], variables["adapters"])
     for part, (a, b) in zip(("query", "value"), factors, strict=True):
         kernels = [tree["layer_0"]["attention"][part]["kernel"] for tree in (variables["params"], after)]
@@ -304,7 +304,7 @@ def test_factors_of_kerashub_change_the_kernels_that_they_are_of(hub_file):
 
 
 def test_a_file_of_kerashub_for_another_model_is_refused(hub_file):
-    with pytest.raises(InputError, match=r"can't be those of layer_0/attention/query, whose kernel is \[16, 16\]"):
+    with pytest.raises(InputError, match=r"can't be those of layer_0/attention/value, whose kernel is \[16, 16\]"):
         weights.restore(FOLDER / "bert" / "base", adapters=hub_file[0])
 
 
