@@ -277,3 +277,41 @@ def test_labels_of_several_adapters_are_told_apart():
     assert attach.labelled("a/b") == {"": "a/b"}
     assert attach.labelled(["a/b", "c/b", "d/b e"]) == {"b": "a/b", "b-2": "c/b", "b-e": "d/b e"}
     assert attach.labelled({"x": "a"}) == {"x": "a"}
+
+
+@pytest.fixture
+def hub_file(tmp_path):
+    """A file as KerasHub writes it, for a model whose kernels are [inputs, heads, size], and its factors."""
+    import h5py
+
+    draw = np.random.default_rng(0).standard_normal
+    factors = [(draw((16, heads, 3), "f"), draw((3, 8), "f")) for heads in (2, 1)]
+    with h5py.File(tmp_path / "some.lora.h5", "w") as file:
+        file["lora/vars/rank"] = 3
+        for number, (a, b) in zip((4, 11), factors, strict=True):
+            file[f"lora/{number}/vars/lora_kernel_a"], file[f"lora/{number}/vars/lora_kernel_b"] = a, b
+    return tmp_path / "some.lora.h5", factors
+
+
+def test_factors_of_kerashub_change_the_kernels_that_they_are_of(hub_file):
+    file, factors = hub_file
+    _, variables, report = weights.restore(FOLDER / "llama" / "base", adapters=file)
+    after = peft.merge(variables["params"], variables["adapters"])
+    for part, (a, b) in zip(("query", "value"), factors, strict=True):
+        kernels = [tree["layer_0"]["attention"][part]["kernel"] for tree in (variables["params"], after)]
+        np.testing.assert_allclose(kernels[1] - kernels[0], np.einsum("mhr,rk->mhk", a, b).reshape(16, -1), atol=1e-5)
+    assert "taken to be of query and value in order" in report.notes[-1]
+
+
+def test_a_file_of_kerashub_for_another_model_is_refused(hub_file):
+    with pytest.raises(InputError, match=r"can't be those of layer_0/attention/value, whose kernel is \[16, 16\]"):
+        weights.restore(FOLDER / "bert" / "base", adapters=hub_file[0])
+
+
+def test_what_is_no_method_of_peft_is_not_written(tmp_path):
+    model, variables = restore("bert")
+    variables["adapters"]["layer_0"]["fc1"] = {"evil": {"a": np.zeros(1)}}
+    with pytest.raises(InputError, match="belongs to no known adapter"):
+        save.save(tmp_path, model, variables)
+    with pytest.raises(InputError, match="there are no adapters to write"):
+        save.save(tmp_path, model, {"params": variables["params"]})

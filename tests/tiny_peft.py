@@ -101,6 +101,7 @@ def lora(*targets, **fields):
     return peft.LoraConfig(**{"target_modules": list(targets), "r": 4, "lora_alpha": 6, **fields})
 
 
+PROMPT = {"num_virtual_tokens": 4}
 HEAD = {"modules_to_save": ["classifier"]}
 CASES = {
     "bert": (bert, lambda: lora("query", "value", task_type="SEQ_CLS", rank_pattern={"query": 2}), TOKENS),
@@ -150,6 +151,14 @@ CASES = {
     "boft": (bert, lambda: peft.BOFTConfig(target_modules=TARGETS, boft_block_size=4), TOKENS),
     "fourierft": (bert, lambda: peft.FourierFTConfig(target_modules=TARGETS, n_frequency=30), TOKENS),
     "randlora": (bert, lambda: peft.RandLoraConfig(target_modules=TARGETS, r=4), TOKENS),
+    "prompt_gpt2": (gpt2, lambda: peft.PromptTuningConfig(**PROMPT, task_type="CAUSAL_LM"), TOKENS),
+    "prompt_bert": (bert, lambda: peft.PromptTuningConfig(**PROMPT, task_type="SEQ_CLS"), TOKENS),
+    "prompt_encoder": (
+        gpt2,
+        lambda: peft.PromptEncoderConfig(**PROMPT, task_type="CAUSAL_LM", encoder_hidden_size=8),
+        TOKENS,
+    ),
+    "prefix_llama": (llama, lambda: peft.PrefixTuningConfig(**PROMPT, task_type="CAUSAL_LM"), TOKENS),
     "ln_tuning": (bert, lambda: peft.LNTuningConfig(target_modules=["LayerNorm"]), TOKENS),
 }
 

@@ -96,7 +96,7 @@ def fields(model: Any, given: Sources) -> dict[str, Any]:
 
 def _fields(model: Any, opened: folder.Folder) -> dict[str, Any]:
     task = opened.config.about.get("task_type")
-    head = _HEADS.get(str(task)) if isinstance(getattr(model, "head", None), str) else None
+    head = _HEADS.get(task or "") if isinstance(getattr(model, "head", None), str) else None
     changed: dict[str, Any] = {} if head in (None, model.head) else {"head": head}
     headed = model.clone(**changed) if changed else model
     beside = parts.sort(opened.tensors, opened.config.type, opened.name).beside

@@ -81,6 +81,9 @@ _PROMPT = {
 }
 
 
+_ENCODER = {"encoder_hidden_size": (optional(whole(1, 1 << 20)), None)}
+
+
 def _bias(only: str) -> dict[str, tuple[Kind, Any]]:
     return {"bias": (one_of("none", "all", only), "none")}
 
@@ -187,8 +190,16 @@ TYPES: dict[str, dict[str, tuple[Kind, Any]]] = {
     },
     "PREFIX_TUNING": {
         **_PROMPT,
-        "encoder_hidden_size": (optional(whole(1, 1 << 20)), None),
+        **_ENCODER,
         "init_weights": (optional(either(FLAG, TEXT)), None),
+        "prefix_projection": (FLAG, False),  # what it computes is in the file
+    },
+    "P_TUNING": {
+        **_PROMPT,
+        **_ENCODER,
+        "encoder_reparameterization_type": (optional(TEXT), None),
+        "encoder_num_layers": (optional(whole(1, 1000)), None),
+        "encoder_dropout": (_DROPOUT, 0.0),
     },
 }
 _BASE_CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that take from the base what they add

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.peft import METHODS
+from jtransfer.peft import METHODS, slots
 from jtransfer.weights.adapters import lora, targets
 from jtransfer.weights.adapters.config import Config, of_module
 from jtransfer.weights.adapters.modules import Module, Part
@@ -95,6 +95,19 @@ def method_of(kind: str, where: str) -> tuple[str, ModuleType]:
     return name, form
 
 
+def check(method: str) -> None:
+    """Raises InputError where adapters of a method of ours are not written for PEFT."""
+    if method not in LORA:
+        _form(method)
+
+
+def _form(method: str) -> ModuleType:
+    form = sys.modules[slots.method_of(method).init.__module__]
+    if not hasattr(form, "to_peft"):
+        raise InputError(f"adapters of {method!r} are not written for PEFT; export the model merged, if it can be")
+    return form
+
+
 def largest(located: Iterable[Module]) -> tuple[int, int]:
     """Returns the largest numbers of inputs and of outputs of modules."""
     found = list(located)
@@ -122,9 +135,7 @@ def write(
     Raises:
       InputError: PEFT has no such method, or not of such a layer.
     """
-    form = sys.modules[METHODS[method].init.__module__]
-    if not hasattr(form, "to_peft"):
-        raise InputError(f"PEFT has no method that is {method!r}; export the model merged")
+    form = _form(method)
     widest = largest(located.values())
     tensors: dict[str, np.ndarray] = {}
     settings: dict[str, dict[str, Any]] = {}

@@ -12,8 +12,9 @@ from jtransfer import peft
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, some
+from jtransfer.peft import slots
 from jtransfer.weights import maps
-from jtransfer.weights.adapters import base, beside, folder, forms, modules, parts, targets
+from jtransfer.weights.adapters import base, beside, folder, forms, modules, parts, prompts, targets
 from jtransfer.weights.formats.lazy import read
 from jtransfer.weights.mapping import Scheme
 from jtransfer.weights.shapes import abstract, example
@@ -69,6 +70,8 @@ def load(source: str | os.PathLike, model: Any, *, label: str = "", sample: Any 
     names = {path: trees.flatten(shapes)[full] for full, path in rules.names(shapes).items()}
     sites = _sites(model, sample)
     scheme = _scheme(model, sorted_, opened)
+    if opened.config.type in prompts.TYPES:
+        return _prompts(opened, sorted_, sites, shapes, scheme, names, label)
     adapters = _adapters(opened, sorted_, modules.named(scheme, sites))
     params, ignored = beside.params(sorted_.beside, scheme, names, opened.config)
     _check_finite(opened.name, adapters, params)
@@ -86,10 +89,33 @@ def _sites(model: Any, sample: Any) -> dict[str, peft.Site]:
     return peft.sites(model, abstract(model, sample), example(model) if sample is None else sample)
 
 
+def _prompts(
+    opened: folder.Folder,
+    found: parts.Parts,
+    sites: Mapping[str, peft.Site],
+    shapes: trees.Tree,
+    scheme: Scheme,
+    names: Mapping[str, Any],
+    label: str,
+) -> Loaded:
+    """Prompts or prefixes, which are of no module of the library."""
+    tensor = found.beside.pop(prompts.NAME, None)
+    if tensor is None:
+        raise InputError(f"{opened.name}: {prompts.NAME} is missing")
+    if label:
+        raise InputError(f"{opened.name}: {opened.config.type} can't be one of several; give it alone")
+    tree = prompts.load(opened.config, tensor, sites, shapes["params"])
+    params, ignored = beside.params(found.beside, scheme, names, opened.config)
+    adapters = [(path, slot, own) for path, slot, own in slots.split(tree)]
+    _check_finite(opened.name, adapters, params)
+    return Loaded(opened.name, tree, params, opened.base, _lines(opened, adapters, params, ignored, scheme))
+
+
 def _scheme(model: Any, found: parts.Parts, opened: folder.Folder) -> Scheme:
     maps.family(model)
-    wanted = [*found.modules, *(name.rpartition(".")[0] for name in found.beside)]
-    scheme = modules.choose(maps.schemes(model), wanted)
+    wanted = [*found.modules, *(name.rpartition(".")[0] for name in found.beside if "." in name)]
+    known = maps.schemes(model)
+    scheme = modules.choose(known, wanted) if wanted else next(iter(known))
     if scheme is None:
         first = next(iter(opened.tensors))
         raise InputError(f"{opened.name}: {type(model).__name__} has no modules of these names (first {first!r})")

@@ -130,8 +130,8 @@ def write(module: Module, owns: Sequence[Own | None]) -> tuple[dict[str, np.ndar
         b = np.concatenate([b * (own / scale if scale else 1) for _, b, own in factors], axis=1)
     rank = len(a)
     embed = module.parts[0].site.kind == "embed"
-    kinds: tuple[str, str] = ("lora_embedding_A", "lora_embedding_B") if embed else ("lora_A", "lora_B")
-    tensors: dict[str, Any] = dict(zip(kinds, (_as_weight(module, a), _as_column(module, b, rank)), strict=True))
+    kinds = ("lora_embedding_A", "lora_embedding_B") if embed else ("lora_A", "lora_B")
+    tensors: dict[str, np.ndarray] = {kinds[0]: _as_weight(module, a), kinds[1]: _as_column(module, b, rank)}
     if any("magnitude" in own for _, own in pairs):
         tensors[_DORA] = _magnitude(module, pairs)
     return tensors, rank, scale

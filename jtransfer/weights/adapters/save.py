@@ -60,6 +60,8 @@ def save(
         found.setdefault(slot, []).append((path, slot.partition(".")[0], own))
     if not found:
         raise InputError("there are no adapters to write; export the model in another format")
+    for slot in found:
+        forms.check(slot.partition(".")[0])
     scheme = _scheme(model, library)
     sites = peft.sites(model, abstract(model, sample), example(model) if sample is None else sample)
     known = modules.named(scheme, sites)
