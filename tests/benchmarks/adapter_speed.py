@@ -11,6 +11,7 @@ Needs the extra `live` (torch on the CPU, transformers, peft).
 """
 
 import argparse
+import importlib
 import re
 
 import step_speed
@@ -23,6 +24,7 @@ CASES = (
     Case("merged", floor=0.98, dropout=0.0, **SHAPE),
     Case("beside", floor=0.0, dropout=0.0, **SHAPE),
 )
+LIBRARIES = {"torch": ("torch", "torchvision_stubs", "peft", "transformers.models.bert"), "ours": ("jtransfer.peft",)}
 ROWS = [("layer_.*/attention/(query|value)/kernel", "lora", {"rank": 8, "alpha": 16.0})]
 
 
@@ -113,6 +115,8 @@ def main() -> None:
     args = parser.parse_args()
     cases = [case for case in CASES if re.search(args.cases, case.name)]
     if args.worker:
+        for library in LIBRARIES["torch" if args.worker == "torch" else "ours"]:
+            importlib.import_module(library)
         return step_speed.take_turns(lambda: make(args.worker, cases[0]))
     titles = ("first ms", "other ms", "ratio", "min–max", "floor", "first MB", "other MB", "ratio", "beyond")
     print(f"{'case':{NAME}}", *(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 SEEDS, FACTORS = (0, 1, 2), (1 / 3, 1.0, 3.0)
 QUICK = ("head", "lora8", "full")
+LESS = {"tweets": ("train[:640]", "test[:300]"), "fashion": ("stratified(:320)", "test[:300]")}  # of `--quick`
 
 
 class Row(NamedTuple):
@@ -195,8 +196,7 @@ def of_row(folder: Path, name: str, row: str, quick: bool) -> dict[str, Any]:
         )
 
     if quick:
-        less = {"tweets": ("train[:640]", "test[:300]"), "fashion": ("stratified(:320)", "test[:300]")}[name]
-        runs, lr = [run(*less, middle, 0)], middle
+        runs, lr = [run(*LESS[name], middle, 0)], middle
     else:
         tried = {middle * factor: run(data.rest, data.choosing, middle * factor, 0) for factor in FACTORS}
         if refused := [found for found in tried.values() if "refused" in found]:
@@ -242,7 +242,8 @@ def worth(found: dict[str, dict[str, Any]]) -> str:
 
 def main(folder: Path, names: list[str], rows: list[str], quick: bool) -> None:
     for name in names:
-        print(f"\n{name}: {DATA[name].train}, {DATA[name].test}; {os.cpu_count()} cores")
+        train, test = LESS[name] if quick else (DATA[name].train, DATA[name].test)
+        print(f"\n{name}: {train}, {test}; {os.cpu_count()} cores")
         print("row         accuracy             trained  ms/step  peak MB   ckpt MB  rate", flush=True)
         found = {}
         for row in rows or (QUICK if quick else DATA[name].rows):
