@@ -16,7 +16,7 @@ from jtransfer.models import forward
 from jtransfer.reporting import page as report
 from jtransfer.runs import log
 from jtransfer.training import checkpoint
-from jtransfer.weights import formats
+from jtransfer.weights import digests, formats
 
 X = np.linspace(-1, 1, 2 * 16 * 16 * 3, dtype=np.float32).reshape(2, 16, 16, 3)
 
@@ -212,3 +212,8 @@ def test_a_report_without_the_weights_is_one_without_adapters(moved, capsys):
     file.unlink()
     assert "What is adapted" not in report.write(folder).read_text()
     assert "no adapters are shown" in capsys.readouterr().err
+
+
+def test_one_process_reads_it_without_the_others(run, monkeypatch):
+    monkeypatch.setattr(digests, "gather", lambda *_: pytest.fail("this waits for all processes"))
+    assert "params" in runs.open(run).variables()

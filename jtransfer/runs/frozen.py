@@ -89,6 +89,7 @@ def on_host(folder: str | os.PathLike, dtypes: Mapping[str, str]) -> dict[str, n
         reinit=config.reinit,
         class_names=run.class_names,
         seed=config.seed,
+        alone=True,
     )
     flat = trees.flatten(found)
     return {path: np.asarray(flat[path].astype(dtype)) for path, dtype in dtypes.items() if path in flat}

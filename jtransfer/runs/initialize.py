@@ -39,6 +39,7 @@ def variables(
     class_names: Sequence[str] = (),
     wanted: adapters.Wanted | None = None,
     seed: int = 0,
+    alone: bool = False,
 ):
     """Returns a model's variables, each of them made, or read, straight into its sharding.
 
@@ -55,6 +56,7 @@ def variables(
       wanted: the adapters that the model is to have. Those of another run go on if they are the same, and otherwise are
         merged into its parameters.
       seed: of what is drawn.
+      alone: whether one process calls this without the others; then the report has no digest of an address.
 
     Returns:
       The variables, and the report of the load, which is None for "scratch". "adapters" are among the variables where
@@ -85,6 +87,7 @@ def variables(
             source_image_size=own_size,
             rng=rng,
             place=lambda path, param: sharding.place(param, flat[path]),
+            digest=not alone,
         )
 
     if not folders.is_run(source):

@@ -38,6 +38,7 @@ def load(
     sample: Any = None,
     rng: jax.Array | None = None,
     place: Place | None = None,
+    digest: bool = True,
 ) -> tuple[dict, Report]:
     """Returns the variables of a model, filled from a checkpoint, and the report of the load.
 
@@ -72,6 +73,8 @@ def load(
         full path, such as "params/stem/conv/kernel", and with the variable: an array, or a `LazyParam`, which has a
         shape and a dtype and of which `param[index]` reads a part. What it returns is put into the tree. By default,
         variables become arrays on the host.
+      digest: whether the digests of the tensors are computed, which all processes do together; without them, one
+        process may call this function alone.
 
     Returns:
       The variables, {"params": …, "batch_stats": …}, with the model's shapes and dtypes; and a `Report`.
@@ -104,7 +107,7 @@ def load(
         paths, shapes = assignment.param_paths, assignment.shapes(tensors)
         like = [plan.params[path].update(shape=shape) for path, shape in zip(paths, shapes, strict=True)]
         params = lazy_param.lazy_params(assignment, tensors, like)
-        own = not recorded and digests.is_own(number)
+        own = digest and not recorded and digests.is_own(number)
         sums, placed = hashing.submit(_digests, assignment, tensors, params) if own else None, []
         for path, param in zip(paths, params, strict=True):
             if path not in plan.drawn:
@@ -121,12 +124,12 @@ def load(
             sums |= some
             flat |= {full[path]: array for path, _, _, array in placed}
             loaded += [entry[:3] for entry in placed]
-    if not recorded:
+    if digest and not recorded:
         sums = digests.gather(sums, [name for assignment in used for name in assignment.source_names])
     report = Report(
         source=checkpoint.name,
         scheme=plan.match.scheme.name,
-        digest=recorded or digests.combine(sums),
+        digest=recorded or (digests.combine(sums) if digest else ""),
         digests=sums,
         loaded=tuple(loaded),
         adapted=tuple((path, changes[path].what) for path, _, _ in loaded if path in changes),
