@@ -1,8 +1,8 @@
 """Every family of the package × every method: a step trains adapters alone, what is merged computes the same."""
 
 import functools
-import zlib
 
+import adapted
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,9 +51,6 @@ SERVED = {  # method → families that it can serve; all others serve every fami
 FIELDS = {"bottleneck": {"dim": 8, "activation": "silu"}, "parallel": {"dim": 8, "activation": "silu"}}
 
 
-jitted = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiled in half the time
-
-
 ALIKE = {"vgg", "efficientnet", "mobilenet_v2", "mobilenet_v3", "densenet", "gpt2", "roberta", "distilbert"}
 """Families whose layers are those of others, of which a step is traced and not run."""
 
@@ -64,19 +61,11 @@ def small(family):
     name, fields, stop = FAMILIES[family]
     model = models.create(name, 3, **fields)
     x = jax.tree.map(_filled, model.example_input(2))
-    variables = trees.map_with_path(_weight, jax.eval_shape(model.init, jax.random.key(0), x))
+    variables = adapted.variables_of(model, x)
     last = model.stages.index(stop or "head")
     sites = peft.sites(model, variables, x)
     inside = {p: s for p, s in sites.items() if s.name != "Dropout" and model.stages.index(p.split("/")[0]) < last}
     return model, variables, x, stop, inside
-
-
-def _weight(path, shape):
-    drawn = np.random.default_rng(zlib.crc32(path.encode())).normal(size=shape.shape).astype(np.float32)
-    kernel = len(shape.shape) > 1
-    return jnp.asarray(
-        drawn / np.sqrt(np.prod(shape.shape[:-1])) if kernel else np.abs(0.1 * drawn) + ("bias" not in path)
-    )
 
 
 def _filled(x):
@@ -114,18 +103,6 @@ def _why_not(row, family):
     return ""
 
 
-def adapters_of(family, rows):
-    """Adapters in which every trained leaf has moved a little."""
-    _, variables, _, _, sites = small(family)
-    begin = jitted(lambda params: peft.init(jax.random.key(2), list(rows), sites, params))
-
-    def moved(path, leaf):
-        noise = np.random.default_rng(zlib.crc32(path.encode())).normal(size=leaf.shape).astype(np.float32)
-        return leaf if "/fixed/" in path else leaf + 0.05 * noise
-
-    return trees.map_with_path(moved, begin(variables["params"]))
-
-
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_each_method_serves_a_family_or_says_in_one_line_why_not(family):
     _, left = plan(family)
@@ -136,10 +113,15 @@ def test_each_method_serves_a_family_or_says_in_one_line_why_not(family):
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_a_step_moves_every_adapter_and_nothing_else(family):
     for group in plan(family)[0]:
-        adapters = adapters_of(family, group.values())
+        adapters = _adapters(family, group.values())
         jax.eval_shape(functools.partial(_step, family), adapters) if family in ALIKE else _check(
             *_step(family, adapters)
         )
+
+
+def _adapters(family, rows):
+    _, variables, _, _, sites = small(family)
+    return adapted.adapters_of(sites, variables["params"], list(rows))
 
 
 def _step(family, adapters):
@@ -154,7 +136,7 @@ def _step(family, adapters):
         return jnp.square(_floats(y)).mean()
 
     run = jax.value_and_grad(loss)
-    return (run if family in ALIKE else jitted(run))(moving, x)
+    return (run if family in ALIKE else adapted.jitted(run))(moving, x)
 
 
 def _check(value, slopes):
@@ -170,21 +152,21 @@ def test_what_can_be_merged_computes_the_same_without_adapters(family):
     for group in plan(family)[0]:
         rows = [row for row in group.values() if slots.load(row[1]).merge is not None and _merges(family, row)]
         if rows:
-            _merged(family, adapters_of(family, rows))
+            _merged(family, _adapters(family, rows))
 
 
 def _merged(family, adapters):
     model, variables, x, stop, _ = small(family)
-    merged = jitted(peft.merge)(variables["params"], adapters)
+    merged = adapted.jitted(peft.merge)(variables["params"], adapters)
 
-    @jitted
+    @adapted.jitted
     def run(variables, x):
         changed = [{"adapters": adapters}, {"params": merged}]
         return [_floats(forward.apply(model, {**variables, **change}, x, stop=stop)[0]) for change in changed]
 
-    adapted, plain = run(variables, x)
+    beside, plain = run(variables, x)
     size = np.abs(plain).max()
-    np.testing.assert_allclose(adapted / size, plain / size, atol=1e-4)
+    np.testing.assert_allclose(beside / size, plain / size, atol=1e-4)
 
 
 def _merges(family, row):

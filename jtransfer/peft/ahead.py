@@ -45,7 +45,7 @@ def longer(module: Any, inputs: Mapping[str, Array], count: int) -> dict[str, Ar
         )
     change: dict[str, Callable[[Array], Array]] = {
         "input_ids": lambda x: _ahead(x, jnp.full(count, _filler(module), x.dtype)),
-        "attention_mask": lambda x: _mask(jnp.asarray(x).astype(bool), count),
+        "attention_mask": lambda x: _mask(jnp.asarray(x), count),
         "token_type_ids": lambda x: _ahead(x, jnp.zeros(count, x.dtype)),
         "position_ids": lambda x: _ahead(x + count, jnp.arange(count, dtype=x.dtype) + _origin(module)),
     }
@@ -61,11 +61,11 @@ def _ahead(x: Array, first: Array) -> Array:
 
 def _mask(mask: Array, count: int) -> Array:
     """A mask [b, m], or one for each query [b, n, m], where the places ahead attend to each other alone."""
-    wide = jnp.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(count, 0)], constant_values=True)
+    wide = jnp.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(count, 0)], constant_values=1)
     if mask.ndim == 2:
         return wide
     alone = jnp.broadcast_to(jnp.arange(wide.shape[2]) < count, (len(mask), count, wide.shape[2]))
-    return jnp.concatenate([alone, wide], axis=1)
+    return jnp.concatenate([alone.astype(wide.dtype), wide], axis=1)
 
 
 def shorter(value: Any, count: int) -> Any:

@@ -44,8 +44,8 @@ def init(
       start: the name of a module inside whose input the adapter takes; "" is the first dense layer.
     """
     first, last = _ends(site, start)
-    taken, given = (stream.read(value).shape[-1] for value in (first.x, last.y))
-    own = bottleneck.begin(key, taken, given, dim, activation, scale, learned, dropout)
+    inputs, outputs = (stream.read(value).shape[-1] for value in (first.x, last.y))
+    own = bottleneck.begin(key, inputs, outputs, dim, activation, scale, learned, dropout)
     if first is site:
         return own
     for child in (first, last):
