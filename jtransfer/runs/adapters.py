@@ -14,6 +14,7 @@ from jtransfer import peft
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.models import forward
+from jtransfer.runs import adapters_init
 from jtransfer.weights.formats.lazy import Lazy
 
 COLLECTION = "adapters"
@@ -49,17 +50,24 @@ class Begun(NamedTuple):
 def drawn(run: Any, variables: dict, key: jax.Array) -> dict:
     """Returns the collection "adapters" that a run begins with, under its name; {} where it has none, or has them
     already. Pure."""
-    if not run.config.adapters or COLLECTION in variables:
+    if not _any(run.config) or COLLECTION in variables:
         return {}
-    sites = peft.sites(run.model, variables, run.sample)
-    return {COLLECTION: peft.init(key, run.config.adapters, sites, variables["params"])}
+    made = {}
+    if run.config.adapters:
+        sites = peft.sites(run.model, variables, run.sample)
+        made = peft.init(key, run.config.adapters, sites, variables["params"])
+    return {COLLECTION: adapters_init.joined(run, made)}
+
+
+def _any(config: Any) -> bool:
+    return bool(config.adapters or config.adapters_init)
 
 
 def trained(run: Any) -> Any:
     """Returns the config with what its phases train where they do not say it: with adapters, these and the head; but
     these alone where the task generates, with the head that the model was trained with."""
     config = run.config
-    if not config.adapters or all(phase.trainable != "" for phase in config.phases):
+    if not _any(config) or all(phase.trainable != "" for phase in config.phases):
         return config
     parts = [COLLECTION, *(() if run.target.task.generates else map(re.escape, _heads(run)))]
     config = config.copy_and_resolve_references().unlock()

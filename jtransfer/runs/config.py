@@ -99,6 +99,7 @@ def default() -> ConfigDict:
 
     config.adapters = ()  # rows (pattern, method, fields), as (".*/(query|value)/kernel", "lora", {"rank": 8});
     # "all-linear" and "attention" are patterns, too
+    config.adapters_init = ""  # an adapter of `init` to go on from: a folder of Hugging Face's PEFT, hf://…, .lora.h5
     config.base = ""  # what is frozen: "copy", written in the run's folder; "source", what `init` holds is not, and is
     # read from there by whoever reads the run; "" is "source" with adapters. What another run holds is always copied
     config.quantize = ""  # how kernels that no phase trains are held: "int8", "nf4" or "nf4_double"; or a table of rows
@@ -193,14 +194,14 @@ def complete(config: Mapping[str, Any]) -> Any:
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
     filling.check_bounds(full, BOUNDS)
     for p in full.phases:
-        p.trainable = ".*" if p.trainable == "" and not full.adapters else p.trainable
+        p.trainable = ".*" if p.trainable == "" and not (full.adapters or full.adapters_init) else p.trainable
         _check_phase(p, full)
     for split in ("train", "test"):
         if not full.data[split]:
             raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
     if full.early_stop.patience and not full.data.validation:
         raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
-    full.base = full.base or ("source" if full.adapters and full.init != "scratch" else "copy")
+    full.base = full.base or ("source" if (full.adapters or full.adapters_init) and full.init != "scratch" else "copy")
     if full.base not in ("copy", "source"):
         raise unknown("base", full.base, ("copy", "source"))
     if full.mixing.mode not in ("batch", "alternate"):

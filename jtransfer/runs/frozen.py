@@ -1,5 +1,6 @@
 """What is frozen in a phase, made again from a run's init; and what of it need not be written for that."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.rules import OWN
-from jtransfer.runs import adapters, assemble, initialize
+from jtransfer.runs import adapters, adapters_init, assemble, initialize
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
 from jtransfer.runs.position import Position
@@ -22,7 +23,7 @@ def load(run: Run) -> tuple[dict, Any]:
     """Returns the variables that a run begins with, and the report of the load, as `initialize.variables`."""
     config = run.config
     shapes = assemble.abstract(run, 0).variables().get(adapters.COLLECTION, {})
-    return initialize.variables(
+    found, report = initialize.variables(
         run.init,
         run.model,
         run.mesh,
@@ -34,6 +35,8 @@ def load(run: Run) -> tuple[dict, Any]:
         wanted=adapters.Wanted(adapters.rows_of(config), shapes),
         seed=config.seed,
     )
+    found, lines = adapters_init.put(run, found)
+    return found, dataclasses.replace(report, notes=(*report.notes, *lines)) if lines else report
 
 
 def of_phase(run: Run, saved: Mapping[str, Any]) -> dict:
@@ -61,7 +64,7 @@ def absent(run: Run, number: int, told: Mapping[str, Any]) -> set[str]:
     if run.config.base == "copy" or run.config.init == "scratch" or folders.is_run(run.init):
         return set()
     still = (trees.flatten(assemble.abstract(run, n).frozen) for n in range(number + 1))
-    drawn = set(told.get("reinitialised", ()))
+    drawn = {*told.get("reinitialised", ()), *adapters_init.paths(run)}
     return {
         path
         for path in set.intersection(*map(set, still))
