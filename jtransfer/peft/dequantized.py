@@ -50,15 +50,13 @@ def _run(
     if isinstance(module, nn.Embed) and method == "__call__" and not variables:
         rows = quantization.decode_rows(stored["embedding"], *args, **kwargs)
         return rows.astype(module.dtype or module.param_dtype)
-    assert module.scope is not None, "the module is bound"
-    around = module.scope.path
-    keys = {name: module.scope.make_rng(name) for name in module.scope.rngs}
+    keys, path = {name: module.scope.make_rng(name) for name in module.scope.rngs}, module.scope.path
 
     @jax.checkpoint
     def run(stored):
         kernels = {name: quantization.decode(name, entry) for name, entry in stored.items()}
         whole = {**variables, "params": {**variables.get("params", {}), **kernels}}
-        scope = Scope(whole, keys, module.name, path=around)
+        scope = Scope(whole, keys, module.name, path=path)
         return getattr(module.clone(parent=scope), method)(*args, **kwargs)
 
     return run(stored)

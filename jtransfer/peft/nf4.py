@@ -4,6 +4,7 @@ A block is 64 numbers in a row; it is divided by its greatest magnitude, and eac
 values. Two codes share a byte.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -52,7 +53,9 @@ def encode(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     blocks = padded.reshape(*padded.shape[:axis], -1, BLOCK, *padded.shape[axis + 1 :])
     absmax = jnp.max(jnp.abs(blocks), axis=axis + 1)
     scaled = blocks / jnp.expand_dims(jnp.where(absmax > 0, absmax, 1), axis + 1)
-    codes = sum(((scaled > middle).astype(jnp.uint8) for middle in _MIDDLES), jnp.zeros(scaled.shape, jnp.uint8))
+    codes = jnp.zeros(scaled.shape, jnp.uint8)
+    for middle in _MIDDLES:
+        codes += (scaled > middle).astype(jnp.uint8)
     codes = jax.lax.slice_in_dim(codes.reshape(padded.shape), 0, size, axis=axis)
     high, low = jnp.split(codes, 2, axis=1)
     return (high << 4) | low, absmax
@@ -78,7 +81,7 @@ def encode_scales(absmax: jax.Array) -> dict[str, jax.Array]:
     return {"absmax": codes.reshape(-1)[: flat.size].reshape(absmax.shape), "offset": offset, "scale": scale}
 
 
-def decode_scales(stored: dict[str, Any]) -> jax.Array:
+def decode_scales(stored: Mapping[str, Any]) -> jax.Array:
     """Returns what `encode_scales` was given, up to its error."""
     codes = stored["absmax"]
     scale = jnp.repeat(stored["scale"], OUTER)[: codes.size].reshape(codes.shape)

@@ -11,6 +11,7 @@ of a model that is made anew: rules, digests, checkpoints and adapters by path w
 byte each on CPUs, and the gradient keeps the dequantised kernels.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -155,20 +156,11 @@ def _encode_one(kernel: jax.Array, form: str, site: Site) -> dict[str, Any]:
         axes = tuple(range(1, kernel.ndim) if embeds else range(site.contracted))
         scale = jnp.max(jnp.abs(kernel.astype(jnp.float32)), axis=axes, keepdims=True) / 127
         return {"int8": jnp.round(kernel / jnp.where(scale > 0, scale, 1)).astype(jnp.int8), "scale": scale}
-    flat = kernel.reshape(-1, kernel.shape[-1]) if embeds else kernel.reshape(*_sides(site))
+    flat = kernel.reshape(-1, kernel.shape[-1]) if embeds else kernel.reshape(math.prod(site.inputs), -1)
     codes, absmax = nf4.encode(flat, 1 if embeds else 0)
     codes = codes.reshape(*kernel.shape[:-1], -1)
     absmax = absmax if embeds else absmax.reshape(-1, *site.outputs)
     return {"nf4": codes, **({"absmax": absmax} if form == "nf4" else nf4.encode_scales(absmax))}
-
-
-def _sides(site: Site) -> tuple[int, int]:
-    inputs, outputs = 1, 1
-    for size in site.inputs:
-        inputs *= size
-    for size in site.outputs:
-        outputs *= size
-    return inputs, outputs
 
 
 def _absmax(entry: Entry) -> jax.Array:
