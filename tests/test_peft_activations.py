@@ -274,3 +274,20 @@ def test_bitfit_and_norms_are_rules_and_their_counts_are_those_of_the_reference(
 def test_a_row_that_can_not_be_is_one_line(row, says):
     with pytest.raises(InputError, match=says):
         begun(Model(), X, [row])
+
+
+def test_a_module_that_calls_its_base_class_is_adapted_once():
+    class Doubled(nn.Dense):
+        @nn.compact
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Doubled(6, name="dense")(x)
+
+    variables, adapters = begun(Plain(), X, [("dense", "bottleneck", {"dim": 4})])
+    y = Plain().apply(variables, X)
+    expected = y + small(adapters["dense"]["bottleneck"], y)
+    np.testing.assert_allclose(run(Plain(), variables, adapters, X), expected, atol=1e-5)

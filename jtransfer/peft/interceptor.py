@@ -26,15 +26,22 @@ def enter(adapters: Mapping[str, Any]) -> contextlib.AbstractContextManager:
     for path, slot, own in sorted(slots.split(adapters), key=lambda adapter: adapter[1]):
         known.setdefault(path, {})[slot] = own
 
+    running: set[int] = set()  # a module whose __call__ calls that of its base class is adapted once
+
     def interceptor(call, args, kwargs, context):
         module = context.module
-        if context.method_name == "__call__" and module.scope is not None:
-            for slot, own in known.get("/".join(module.path), {}).items() if scopes.holds(module) else ():
-                own = _passed_on(module, slot, own)
-                if own is not None:
-                    call = functools.partial(slots.method_of(slot).apply, module, own, call)
-                    args, kwargs = _positional(module, args, kwargs)
-        return call(*args, **kwargs)
+        if context.method_name != "__call__" or module.scope is None or id(module) in running:
+            return call(*args, **kwargs)
+        for slot, own in known.get("/".join(module.path), {}).items() if scopes.holds(module) else ():
+            own = _passed_on(module, slot, own)
+            if own is not None:
+                call = functools.partial(slots.method_of(slot).apply, module, own, call)
+                args, kwargs = _positional(module, args, kwargs)
+        running.add(id(module))
+        try:
+            return call(*args, **kwargs)
+        finally:
+            running.discard(id(module))
 
     return nn.intercept_methods(interceptor)
 
