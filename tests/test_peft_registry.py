@@ -47,6 +47,7 @@ SERVED = {  # method → families that it can serve; all others serve every fami
     "prefix": ATTENDING,
     "visual_prompt": {"vit", "clip"},
     "fusion": set(),
+    **dict.fromkeys(("boft", "fourierft", "lora_fa", "randlora"), set(models.FAMILIES) - {"recurrent"}),
 }
 FIELDS = {"bottleneck": {"dim": 8, "activation": "silu"}, "parallel": {"dim": 8, "activation": "silu"}}
 

@@ -36,7 +36,9 @@ def serves(site: Site) -> str:
     """Why the output of a module can't be scaled, or ""."""
     if site.leaf:
         return linear(site)
-    y = site.y
+    y, given = site.y, jax.tree.leaves(site.x)
+    if not any(hasattr(leaf, "shape") for leaf in given):
+        return f"it is a {site.name}, which is given numbers, and its output has the axes that they say"
     is_array = hasattr(y, "dtype") and len(y.shape) > 1 and jnp.issubdtype(y.dtype, jnp.floating)
     return "" if is_array else f"it is a {site.name}, which does not return one array of features"
 
