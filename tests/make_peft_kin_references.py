@@ -1,4 +1,4 @@
-"""Makes references/peft_kin.npz with Hugging Face's PEFT: `python tests/make_peft_kin_references.py`.
+"""Makes references/adapters/peft_kin.npz with Hugging Face's PEFT: `python tests/make_peft_kin_references.py`.
 
 For each case: weights and factors in PyTorch's layout, an input, the adapted output, the gradient of sum(y · t) by the
 factors, and the merged weight. Of AdaLoRA, also which triples its allocator leaves at each step.
@@ -13,7 +13,7 @@ from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from peft.tuners.adalora.layer import RankAllocator
 from torch import nn
 
-PATH = Path(__file__).parent / "references" / "peft_kin.npz"
+PATH = Path(__file__).parent / "references" / "adapters" / "peft_kin.npz"
 
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 5), (3, 6)),

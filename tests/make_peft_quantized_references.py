@@ -1,4 +1,4 @@
-"""Writes `references/peft/nf4.npz`: how bitsandbytes stores a matrix in NF4 and in int8 (needs bitsandbytes and torch).
+"""Writes `references/adapters/nf4.npz`: how bitsandbytes stores a matrix in NF4 and in int8 (needs bitsandbytes and torch).
 
 python tests/make_peft_quantized_references.py
 """
@@ -16,7 +16,7 @@ def main() -> None:
     packed, state = functional.quantize_4bit(WEIGHT, blocksize=64, quant_type="nf4")
     int8, rows, _ = functional.int8_vectorwise_quant(WEIGHT.half())
     np.savez(
-        Path(__file__).parent / "references" / "peft" / "nf4.npz",
+        Path(__file__).parent / "references" / "adapters" / "nf4.npz",
         weight=WEIGHT.numpy(),
         absmax=state.absmax.numpy(),
         nf4=functional.dequantize_4bit(packed, state).numpy(),

@@ -16,12 +16,18 @@ ALLOWED = {
     "__init__.py: imports modalities.text": "`from jtransfer import tokenizers` is the public name of a piece",
     "runs/model.py: modality.kind": "compared with what the model says that it takes, whichever these are",
     "weights/maps/clip.py: part == 'text'": "the names of the towers in OpenCLIP's and transformers' config.json",
+    "weights/adapters/save.py: 'text' in getattr(model, 'takes', ())": "PEFT's tasks are of texts alone",
 }
 RECEIVERS = {
     "forward": "`models.forward.apply` itself",
     "reading": "`training.streams.apply`, which calls it for the batches of several streams",
     "head": "`training.streams.Head.apply`, which calls it for a stream's own head",
     "changes[path]": "a change to an array of weights",
+    "slots.method_of(slot)": "an adapter, which is given the call of its module",
+    "lora": "the same, as a part of another adapter",
+    "alone": "one layer, with another kernel than its own",
+    "_alone(module, features=kernel.shape[-1])": "the same",
+    "network": "a module of a term's own",
 }
 
 

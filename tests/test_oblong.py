@@ -15,6 +15,7 @@ from jtransfer.exporting import export
 from jtransfer.modalities.image.modality import Image as Images
 from jtransfer.runs import config_file, initialize
 from jtransfer.runs import model as runs_model
+from jtransfer.training import checkpoint
 from jtransfer.weights import conversion, libraries, surgery
 
 THIN = {"patch": 8, "width": 8, "depth": 1, "num_heads": 2, "mlp_dim": 8}
@@ -86,14 +87,16 @@ def test_exported_and_converted_it_keeps_its_shape(format, run, tmp_path):
         model, variables, report = weights.restore(tmp_path / folder)
         assert model.sides == (16, 32)
         assert (report.adapted, report.reinitialised) == ((), ())
-        np.testing.assert_array_equal(positions(variables), initialize.run_tensors(run)["embed/positions"].read())
+        np.testing.assert_array_equal(
+            positions(variables), checkpoint.lazy_params(run)["params/embed/positions"].read()
+        )
 
 
 def test_the_grid_of_a_run_is_resized_for_another(run):
     mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1])
     variables, report = initialize.variables(str(run), vit((24, 16)), mesh, "replicate")
     assert report.adapted == (("embed/positions", "a grid of 2×4 → 3×2"),)
-    table = initialize.run_tensors(run)["embed/positions"].read()
+    table = checkpoint.lazy_params(run)["params/embed/positions"].read()
     expected = surgery.resize_positions(table, (2, 4), (3, 2), prefix=1)
     np.testing.assert_array_equal(positions(variables), expected)
 

@@ -16,7 +16,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 from jtransfer.peft import budget, factors
 
-PATH = Path(__file__).parent / "references" / "peft_kin.npz"
+PATH = Path(__file__).parent / "references" / "adapters" / "peft_kin.npz"
 SCALES = {"linear_rslora": 6 / 2, "linear_adalora": 3 / (4 + 1e-5)}
 CASES = (
     "linear_lora",

@@ -13,7 +13,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 
-REFERENCE = Path(__file__).parent / "references" / "peft" / "nf4.npz"
+REFERENCE = Path(__file__).parent / "references" / "adapters" / "nf4.npz"
 WORST = {"int8": 0.5 / 127, "nf4": (1 - 0.6961928009986877) / 2, "nf4_double": 0.17}  # of a block's greatest magnitude
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from references import decoders, encoders, fill
 
-FILE = Path(__file__).parent / "prompts.npz"
+FILE = Path(__file__).parent / "adapters" / "prompts.npz"
 LENGTH = 3
 
 

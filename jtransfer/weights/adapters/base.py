@@ -1,7 +1,7 @@
 """The base that an adapter belongs to: what `jtransfer.json` in its folder says, beside PEFT's own files.
 
 The digest is one of the parameters that the adapter leaves as they are, by their paths and in float32, so that it does
-not depend on the file that they came from.
+not depend on the file that they came from. Heads and poolers do not count: with another head, a base is the same one.
 """
 
 import json
@@ -14,6 +14,7 @@ import numpy as np
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.models.paths import POOLER, in_head
 from jtransfer.weights import digests
 from jtransfer.weights.identify import sidecar_files
 from jtransfer.weights.schema import TEXT, check, many, text
@@ -56,8 +57,12 @@ def digest(variables: Mapping[str, Any], without: Collection[str] = ()) -> str:
     own = {name: tree for name, tree in variables.items() if name in rules.OWN}
     flat, names = trees.flatten(own), rules.names(own)
     left = set(without)
-    kept = {full: flat[full] for full, path in names.items() if path not in left}
+    kept = {full: flat[full] for full, path in names.items() if path not in left and not _of_head(path)}
     return digests.combine({full: digests.digest(_plain(leaf)) for full, leaf in kept.items()})
+
+
+def _of_head(path: str) -> bool:
+    return in_head(path) or path.startswith(f"{POOLER}/")
 
 
 def _plain(leaf: Any) -> np.ndarray:

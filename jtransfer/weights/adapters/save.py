@@ -63,6 +63,8 @@ def save(
     for slot in found:
         forms.check(slot.partition(".")[0])
     scheme = _scheme(model, library)
+    if unfit := _other_head(model, scheme):
+        beside = [path for path in beside if not in_head(path)]
     sites = peft.sites(model, abstract(model, sample), example(model) if sample is None else sample)
     known = modules.named(scheme, sites)
     own = {name: tree for name, tree in variables.items() if name in rules.OWN}
@@ -80,6 +82,7 @@ def save(
         WRITERS["safetensors"](whole, place / TENSORS[0])
         record = record or base.of(own, source, kept.paths)
         base.write(place, record)
+        lines += [f"the head is left out: {unfit}"] if unfit and not number else []
         lines.append(f"{config['peft_type']} on {len(adapters)} layers, by the names of {scheme.name}{kept.told}")
     return lines
 
@@ -96,6 +99,21 @@ def _scheme(model: Any, library: str) -> Scheme:
     return libraries.scheme(model, library.split()[0])
 
 
+def _other_head(model: Any, scheme: Scheme) -> str:
+    """Why the classifier of texts that transformers has is not the model's; "" where it is, or for other models."""
+    if not scheme.name.startswith("transformers") or not _takes_texts(model):
+        return ""
+    try:
+        libraries.transformers("", model, ())
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _takes_texts(model: Any) -> bool:
+    return "text" in getattr(model, "takes", ())
+
+
 def _first(model: Any) -> str:
     """The first library that has a model."""
     for library in ("transformers", "timm"):
@@ -110,7 +128,7 @@ def _first(model: Any) -> str:
 
 def _about(model: Any, source: str, headed: bool) -> dict[str, Any]:
     """What says of which base and task it is; PEFT asks for the head of an adapter that is of a task with classes."""
-    head = getattr(model, "head", "") if "text" in getattr(model, "takes", ()) else ""
+    head = getattr(model, "head", "") if _takes_texts(model) else ""
     task = _TASKS.get(head) if headed or head not in libraries.LABELLED else None
     if task == "CAUSAL_LM" and hasattr(model, "decoder_depth"):
         task = "SEQ_2_SEQ_LM"
