@@ -1,4 +1,4 @@
-"""Writes tests/references/adapters/prompts.npz: what tiny models of transformers give with prompts and prefixes of PEFT.
+"""Writes tests/references/adapters/prompts.npz: what tiny models give with prompts and prefixes of PEFT.
 
     python tests/make_peft_prompt_references.py
 

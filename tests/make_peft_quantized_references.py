@@ -1,4 +1,4 @@
-"""Writes `references/adapters/nf4.npz`: how bitsandbytes stores a matrix in NF4 and in int8 (needs bitsandbytes and torch).
+"""Writes `references/adapters/nf4.npz`: a matrix as bitsandbytes stores it in NF4 and in int8; needs torch, too.
 
 python tests/make_peft_quantized_references.py
 """

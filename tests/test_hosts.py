@@ -16,6 +16,7 @@ import pytest
 from jtransfer import weights
 from jtransfer.core import rules, sharding
 from jtransfer.core import tree as trees
+from jtransfer.runs import initialize
 from jtransfer.training import checkpoint, state
 from jtransfer.weights import formats
 

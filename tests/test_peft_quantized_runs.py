@@ -42,7 +42,7 @@ def test_a_run_holds_its_frozen_kernels_in_four_bits_and_is_read_whole(tmp_path,
     np.testing.assert_allclose(table["probs"], run.predictions["probs"], atol=1e-6)
     assert np.mean(right) == pytest.approx(scalars["accuracy"])
     started = next(line for line in log.read(tmp_path / "run") if line.get("event") == "phase_start")
-    assert (started["trainable"], started["frozen"]) == (87, 130)
+    assert (started["trainable"], started["frozen"]) == (87, 128)
 
 
 def test_it_goes_on_bit_for_bit_and_another_run_begins_with_it(tmp_path):
