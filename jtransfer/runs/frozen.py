@@ -36,7 +36,9 @@ def load(run: Run) -> tuple[dict, Any]:
         seed=config.seed,
     )
     found, lines = adapters_init.put(run, found)
-    return found, dataclasses.replace(report, notes=(*report.notes, *lines)) if lines else report
+    if report is not None and lines:
+        report = dataclasses.replace(report, notes=(*report.notes, *lines))
+    return found, report
 
 
 def of_phase(run: Run, saved: Mapping[str, Any]) -> dict:
