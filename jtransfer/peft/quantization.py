@@ -7,8 +7,7 @@ What is stored is a collection of variables, `quantized/<path of the kernel>/…
 parameters. Where a module is called, `dequantized` gives it its kernel for the time of the call.
 
 It is by hand, and not qwix's, because there a quantised kernel is a boxed value in place of the parameter in the class
-of a model that is made anew: rules, digests, checkpoints and adapters by path would not know it, four-bit values take a
-byte each on CPUs, and the gradient keeps the dequantised kernels.
+of a model that is made anew, which rules, digests, checkpoints and adapters by path would not know.
 """
 
 import math
