@@ -173,7 +173,7 @@ WRONG = {
     "[('head/dropout','lora')]": "matches no module",
     "[('layer_0','lora')]": "'lora' can't adapt layer_0",
     "[('all-linear','lora',{'rank':'x'})]": "rank='x' of 'lora' is of no kind that it takes",
-    "[('all-linear','lora',{'rank':0})]": "rank=0 must be at least 1",
+    "[('all-linear','lora',{'rank':0})]": "rank=0 must be a whole number",
     "[('all-linear','nowhere.py:METHOD')]": "there is no file 'nowhere.py'",
     "[5]": "5 is no row",
 }

@@ -70,7 +70,7 @@ def test_an_adapter_begins_as_no_change_and_merges_into_what_it_does():
         (("dence", "lora", {}), "matches no module; nearest: dense"),
         (("dense", "lore", {}), "unknown adapter 'lore'"),
         (("dense", "lora", {"rnak": 8}), "unknown field of the adapter 'lora': 'rnak'; nearest: rank"),
-        (("dense", "lora", {"rank": 0}), "rank=0 must be at least 1"),
+        (("dense", "lora", {"rank": 0}), "rank=0 must be a whole number"),
         (("dense", "lora", {"dropout": 1.0}), "dropout=1.0 must be at least 0 and below 1"),
         (("(", "lora", {}), "not a regular expression"),
         (("dense",), "no row"),

@@ -258,17 +258,17 @@ def test_bitfit_and_norms_are_rules_and_their_counts_are_those_of_the_reference(
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (("body", "bottleneck", {"dim": 0}), "dim=0 must be at least 1"),
+        (("body", "bottleneck", {"dim": 0}), "dim=0 must be a whole number"),
         (("body", "bottleneck", {"activation": "rleu"}), "unknown activation 'rleu'; nearest: relu"),
         (("body", "bottleneck", {"dropout": 1}), "dropout=1 must be at least 0 and below 1"),
         (("body/layer", "parallel", {"start": "nrom"}), "unknown start of the adapter of body/layer: 'nrom'"),
         (("body/layer/norm", "parallel", {"start": "x"}), "unknown start"),
-        (("body", "reft", {"rank": 7}), "rank=7 must be at least 1 and at most 6, the features"),
+        (("body", "reft", {"rank": 7}), "rank=7 must be a whole number, from 1 to 6"),
         (("body", "reft", {"first": -1}), "are no numbers of positions of body"),
         (("body", "prompt", {}), "'prompt' can't adapt body .* which embeds no texts"),
         (("body/layer/fc1", "prefix", {}), "a prefix is for attention"),
         (("body/layer/norm", "visual_prompt", {}), "visual prompts are for"),
-        (("body/layer", "visual_prompt", {"length": 0}), "length=0 must be at least 1"),
+        (("body/layer", "visual_prompt", {"length": 0}), "length=0 must be a whole number"),
     ],
 )
 def test_a_row_that_can_not_be_is_one_line(row, says):

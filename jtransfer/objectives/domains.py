@@ -1,5 +1,6 @@
 """Terms that set features against a discriminator of domains: DANN and CDAN; and against a second head: MDD, MCD."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -215,10 +216,7 @@ def _begin(network: nn.Module, key: jax.Array, width: int) -> Any:
 
 
 def _width(shape: Any) -> int:
-    size = 1
-    for side in shape.shape[1:]:
-        size *= side
-    return size
+    return math.prod(shape.shape[1:])
 
 
 def _told_apart(scores: Sequence[Array], masks: Sequence[Array], weights: Sequence[Array] | None, name: str):

@@ -38,7 +38,7 @@ class Domains(NamedTuple):
 
     def logits(self, view: View) -> tuple[Any, Any]:
         """Returns the model's outputs for source and target."""
-        first, second = (view.outputs[name][HEAD] for name in (self.source, self.target))
+        (first, _), (second, _) = (predicted(view, name) for name in (self.source, self.target))
         return first, second
 
 
@@ -90,9 +90,22 @@ def vectors(view: View, stream: str, at: str) -> Float[Array, "B d"]:
     Raises:
       InputError: the step has no examples of the stream, or the stage returns something else than one array.
     """
-    if stream not in view.outputs:
-        raise InputError(f"a term looks at the stream {stream!r} in each step; set mixing.mode='batch'")
-    x: Any = view.outputs[stream][at]
+    x: Any = _outputs(view, stream)[at]
     if not hasattr(x, "reshape"):
         raise InputError(f"a term needs one array of each example, and the stage {at!r} returns {', '.join(x)}")
     return x.reshape(len(x), -1).astype(jnp.float32)
+
+
+def predicted(view: View, stream: str) -> tuple[Any, Any]:
+    """Returns the model's outputs for a stream's examples, and their mask [B].
+
+    Raises:
+      InputError: the step has no examples of the stream.
+    """
+    return _outputs(view, stream)[HEAD], view.batch[stream]["mask"]
+
+
+def _outputs(view: View, stream: str) -> Any:
+    if stream not in view.outputs:
+        raise InputError(f"a term looks at the stream {stream!r} in each step; set mixing.mode='batch'")
+    return view.outputs[stream]

@@ -1,10 +1,9 @@
 """Terms that look at no label: predictions that are certain, diverse and not confused, features that are longer."""
 
-from jtransfer.core.errors import InputError
 from jtransfer.objectives import confusion, moments
 from jtransfer.objectives.losses import mean_of
-from jtransfer.objectives.seen import HEAD, check_stream, stage, vectors
-from jtransfer.objectives.terms import FEATURES, TARGET, Context, Term, View
+from jtransfer.objectives.seen import check_stream, predicted, stage, vectors
+from jtransfer.objectives.terms import FEATURES, TARGET, Context, Term
 
 
 def mcc(context: Context, *, stream: str = TARGET, temperature: float = 2.5) -> Term:
@@ -18,7 +17,7 @@ def mcc(context: Context, *, stream: str = TARGET, temperature: float = 2.5) -> 
     check_stream(context, "mcc", stream)
 
     def loss(view):
-        logits, mask = _predicted(view, stream)
+        logits, mask = predicted(view, stream)
         return confusion.minimum_class_confusion(logits, mask, temperature=temperature), {}
 
     return Term(loss)
@@ -29,7 +28,7 @@ def entropy(context: Context, *, stream: str = TARGET) -> Term:
     check_stream(context, "entropy", stream)
 
     def loss(view):
-        logits, mask = _predicted(view, stream)
+        logits, mask = predicted(view, stream)
         return mean_of(confusion.entropy(logits), mask), {}
 
     return Term(loss)
@@ -41,7 +40,7 @@ def infomax(context: Context, *, stream: str = TARGET) -> Term:
     check_stream(context, "infomax", stream)
 
     def loss(view):
-        logits, mask = _predicted(view, stream)
+        logits, mask = predicted(view, stream)
         return -confusion.information(logits, mask), {}
 
     return Term(loss)
@@ -52,7 +51,7 @@ def bnm(context: Context, *, stream: str = TARGET) -> Term:
     check_stream(context, "bnm", stream)
 
     def loss(view):
-        logits, mask = _predicted(view, stream)
+        logits, mask = predicted(view, stream)
         return -confusion.nuclear_norm(logits, mask), {}
 
     return Term(loss)
@@ -96,9 +95,3 @@ def bss(context: Context, *, stream: str = TARGET, at: str = "", k: int = 1) -> 
         lambda view: (moments.bss(vectors(view, stream, place), view.batch[stream]["mask"], k=k), {}),
         (f"{FEATURES}{place}",),
     )
-
-
-def _predicted(view: View, stream: str):
-    if stream not in view.outputs:
-        raise InputError(f"a term looks at the stream {stream!r} in each step; set mixing.mode='batch'")
-    return view.outputs[stream][HEAD], view.batch[stream]["mask"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jtransfer.objectives import Context, Term, View
-from jtransfer.peft import bounds, budget, factors, lora, slots, stacking
+from jtransfer.peft import budget, factors, fields, lora, slots, stacking
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 NAME = "adalora"
@@ -52,9 +52,9 @@ def init(
     Raises:
       InputError: there is no such field.
     """
-    bounds.rank(rank, site.inputs, site.outputs)
-    bounds.positive("alpha", rank if alpha is None else alpha)
-    bounds.rate("dropout", dropout)
+    fields.rank(rank, site.inputs, site.outputs)
+    fields.positive("alpha", rank if alpha is None else alpha)
+    fields.rate("dropout", dropout)
     budget.check(rank=rank, target_rank=target_rank, begin=begin, end=end, every=every, beta1=beta1, beta2=beta2)
     first, second = jax.random.split(key)
     scale = (rank if alpha is None else alpha) / (rank + 1e-5)

@@ -4,16 +4,15 @@ After the outputs of attention and of the feed-forward network, with "silu", the
 2019 (arXiv:1902.00751); after the network alone, with "relu", those of Pfeiffer et al. 2020 (arXiv:2005.00247).
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.errors import unknown
 from jtransfer.layers.activation import ACTIVATIONS
-from jtransfer.peft import layer, stream
+from jtransfer.peft import fields, layer, stream
 from jtransfer.peft.method import FIXED, Method, Site
 
 
@@ -48,15 +47,12 @@ def begin(
     key: jax.Array, inputs: int, outputs: int, dim: int, activation: str, scale: float, learned: bool, dropout: float
 ) -> dict[str, Any]:
     """Two dense layers with an activation between, whose name is that of the layers in the tree, and a scale."""
-    if dim < 1:
-        raise InputError(f"adapters: dim={dim} must be at least 1")
+    fields.whole("dim", dim, 1, 1 << 16)
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
-    if not 0 <= dropout < 1:
-        raise InputError(f"adapters: dropout={dropout} must be at least 0 and below 1")
-    bound = 1 / math.sqrt(inputs)
+    fields.rate("dropout", dropout)
     layers = {
-        "down": jax.random.uniform(key, (inputs, dim), jnp.float32, -bound, bound),
+        "down": fields.kaiming(key, (inputs, dim), inputs),
         "down_bias": jnp.zeros(dim),
         "up": jnp.zeros((dim, outputs)),
         "up_bias": jnp.zeros(outputs),

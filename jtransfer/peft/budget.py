@@ -9,7 +9,7 @@ import optax
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
-from jtransfer.peft import bounds
+from jtransfer.peft import fields
 
 FIELDS = ("target_rank", "begin", "end", "every", "beta1", "beta2")  # that all adapters of a run must have alike
 
@@ -30,14 +30,14 @@ class BudgetState(NamedTuple):
 
 def check(*, rank: int, target_rank: int, begin: int, end: int, every: int, beta1: float, beta2: float) -> None:
     """Raises an InputError for fields of AdaLoRA that can't be."""
-    bounds.whole("target_rank", target_rank, rank)
-    bounds.whole("every", every)
+    fields.whole("target_rank", target_rank, 1, rank)
+    fields.whole("every", every)
     for name, steps in (("begin", begin), ("end", end)):
         if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
             raise InputError(f"adapters: {name}={steps!r} must be a number of steps")
     for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        bounds.positive(name, beta)
-        bounds.rate(name, beta)
+        fields.positive(name, beta)
+        fields.rate(name, beta)
 
 
 def wrap(tx: optax.GradientTransformation, rows: Sequence[Mapping[str, Any]], total_steps: int) -> Any:

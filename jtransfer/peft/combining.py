@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.peft import bounds, factors, merging, slots, stacking, vectors
+from jtransfer.peft import factors, fields, merging, slots, stacking, vectors
 from jtransfer.peft.method import FIXED, Site
 
 WAYS = ("linear", "cat", "svd", "ties", "magnitude", "dare", "dare_ties")
@@ -83,7 +83,7 @@ def combine(
     if how == "cat" and rank is not None:
         raise InputError(f"combine: 'cat' keeps all ranks side by side; for rank={rank} use 'svd'")
     if rank is not None:
-        bounds.whole("rank", rank)
+        fields.whole("rank", rank)
     vectors.check_density(density)
     made: dict[str, Any] = {}
     for number, module in enumerate(_modules(adapters)):

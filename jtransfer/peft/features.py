@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jtransfer.layers.types import Array
 from jtransfer.peft import layer
-from jtransfer.peft.method import FIXED, Site, linear
+from jtransfer.peft.method import Site, linear
 
 Own = Mapping[str, Any]
 Change = Callable[[Own, Own], dict[str, Any]]
@@ -31,13 +31,7 @@ def ordered(site: Site) -> str:
 
 def kernel(module: nn.Module) -> Array:
     """Returns the kernel, or the embeddings, of a bound layer."""
-    name = "embedding" if isinstance(module, nn.Embed) else "kernel"
-    return module.get_variable("params", name)
-
-
-def groups(module: nn.Module) -> int:
-    """Returns the number of groups of channels of a layer; 1 if it is no convolution."""
-    return getattr(module, "groups", getattr(module, "feature_group_count", 1))
+    return module.get_variable("params", layer.kernel_of(module.variables["params"]))
 
 
 def axes(module: nn.Module, ndim: int) -> tuple[int, ...]:
@@ -48,9 +42,8 @@ def axes(module: nn.Module, ndim: int) -> tuple[int, ...]:
 
 def rows(module: nn.Module, x: Array) -> Array:
     """Returns the input of a dense layer as [..., all input features]."""
-    summed = axes(module, x.ndim)
-    last = jnp.moveaxis(x, summed, range(-len(summed), 0))
-    return last.reshape(*last.shape[: x.ndim - len(summed)], -1)
+    last = layer.rows(module, x)
+    return last.reshape(*last.shape[: x.ndim - len(axes(module, x.ndim))], -1)
 
 
 def unrows(module: nn.Module, flat: Array, like: Array) -> Array:
@@ -69,17 +62,12 @@ def beside(module: nn.Module, vector: Array, ndim: int) -> Array:
 
 def pointwise(module: nn.Module, shape: tuple[int, ...]) -> bool:
     """Returns whether a convolution of a kernel's shape mixes channels only: a dense layer of each position."""
-    return groups(module) == 1 and math.prod(shape[:-2]) == 1
+    return layer.groups(module) == 1 and math.prod(shape[:-2]) == 1
 
 
 def is_lookup(x: Array) -> bool:
     """Returns whether the input of a layer is names of rows."""
     return jnp.issubdtype(x.dtype, jnp.integer)
-
-
-def dropped(module: nn.Module, x: Array, own: Mapping[str, Any]) -> Array:
-    """Returns an input that is dropped at the rate that an adapter has; names of rows are never dropped."""
-    return x if is_lookup(x) else layer.dropped(module, x, own[FIXED].get("dropout"))
 
 
 def added(delta: Callable[[Own, tuple[int, ...]], Array]) -> tuple[Change, Change]:
@@ -90,7 +78,7 @@ def added(delta: Callable[[Own, tuple[int, ...]], Array]) -> tuple[Change, Chang
     """
 
     def changed(sign: int, own: Own, params: Own) -> dict[str, Any]:
-        leaf = "embedding" if "embedding" in params else "kernel"
+        leaf = layer.kernel_of(params)
         return {**params, leaf: params[leaf] + sign * delta(own, params[leaf].shape)}
 
     return functools.partial(changed, 1), functools.partial(changed, -1)

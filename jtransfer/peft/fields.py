@@ -11,6 +11,8 @@ from jax.core import Tracer
 
 from jtransfer.core.errors import InputError
 
+MOST = 4096  # a greater rank is a slip, unless a kernel has a side as long
+
 
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> None:
     """Raises an `InputError` if a field is no whole number, or out of its bounds."""
@@ -20,10 +22,22 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> Non
         raise InputError(f"adapters: {name}={value!r} must be a whole number, {bounds}")
 
 
+def rank(value: Any, inputs: tuple[int, ...], outputs: tuple[int, ...], name: str = "rank") -> None:
+    """Raises an `InputError` if a field is no rank that a change of a kernel can have."""
+    whole(name, value, 1, max(MOST, math.prod(inputs), math.prod(outputs)))
+
+
 def number(name: str, value: Any) -> None:
     """Raises an `InputError` if a field is no finite number."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise InputError(f"adapters: {name}={value!r} must be a finite number")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raises an `InputError` if a field is no finite number above 0."""
+    number(name, value)
+    if value <= 0:
+        raise InputError(f"adapters: {name}={value!r} must be a number above 0")
 
 
 def rate(name: str, value: Any) -> None:

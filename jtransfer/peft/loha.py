@@ -45,7 +45,7 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **
     is_small = rank * (ins + outs) < ins // rank * outs // rank
     if features.is_lookup(x):
         low = _pairs(*(layer.run(module, own[name], x, *args, **kwargs) for name in ("a1", "a2")))
-    elif is_small and features.groups(module) == 1:
+    elif is_small and layer.groups(module) == 1:
         low = layer.run(module, _pairs(own["a1"], own["a2"]), x, *args, **kwargs)
     else:
         return y + layer.run(module, delta(own), x, *args, **kwargs).astype(y.dtype)

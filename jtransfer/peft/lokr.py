@@ -80,7 +80,7 @@ def factorization(size: int, factor: int = -1) -> tuple[int, int]:
 def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     """What the layer returns, and beside it the path through both matrices, never their product."""
     y, (w1, w2) = call(x, *args, **kwargs), _matrices(own)
-    if features.groups(module) > 1:
+    if layer.groups(module) > 1:
         return y + layer.run(module, delta(own, features.kernel(module).shape), x, *args, **kwargs).astype(y.dtype)
     if features.is_lookup(x):
         change = w1[x // len(w2)][..., :, None] * w2[x % len(w2)][..., None, :]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
-from jtransfer.peft import bounds, factors, layer, starts
+from jtransfer.peft import factors, fields, layer, starts
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 Own = Mapping[str, Any]
@@ -44,9 +44,9 @@ def init(
     Raises:
       InputError: there is no such field.
     """
-    bounds.rank(rank, site.inputs, site.outputs)
-    bounds.positive("alpha", rank if alpha is None else alpha)
-    bounds.rate("dropout", dropout)
+    fields.rank(rank, site.inputs, site.outputs)
+    fields.positive("alpha", rank if alpha is None else alpha)
+    fields.rate("dropout", dropout)
     starts.check(start)
     scale = (rank if alpha is None else alpha) / (math.sqrt(rank) if rslora else rank)
     fixed = {"scale": jnp.float32(scale)} | ({"dropout": jnp.float32(dropout)} if dropout else {})

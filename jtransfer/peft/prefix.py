@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jtransfer.core.errors import InputError
-from jtransfer.peft import ahead, stream
+from jtransfer.peft import ahead, fields, stream
 from jtransfer.peft.method import FIXED, Method, Site
 
 PLACES = "places"  # fixed/places [length]: the module that embeds the tokens leaves as many positions before them
@@ -30,8 +29,7 @@ def init(
       positions: whether the prefix takes up positions as in transformers and Hugging Face's PEFT, so that the first
         token has the position `length`; positions that are relative stay as they are.
     """
-    if length < 1:
-        raise InputError(f"adapters: length={length} must be at least 1")
+    fields.whole("length", length, 1, 1 << 16)
     if not _attends(site):
         return {FIXED: {PLACES: jnp.zeros(length)}} if positions else {}
     shape = (length, *_heads(site))

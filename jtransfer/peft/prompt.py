@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
-from jtransfer.peft import ahead, stream
+from jtransfer.peft import ahead, fields, stream
 from jtransfer.peft.method import FIXED, Method, Site
 
 CUT = "cut"  # fixed/cut [length]: as many places are taken away from what the module is given
@@ -33,8 +33,7 @@ def init(
       pooled: whether what represents a text is taken from the prompts, too, as in Hugging Face's PEFT, where BERT's
         pooler is given the first of them.
     """
-    if length < 1:
-        raise InputError(f"adapters: length={length} must be at least 1")
+    fields.whole("length", length, 1, 1 << 16)
     if ahead.side(site.x) is None:
         return {} if pooled and not _by_token(site) else {FIXED: {CUT: jnp.zeros(length)}}
     features = stream.read(site.y).shape[-1]

@@ -59,7 +59,7 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **
     y, fixed, shape = call(x, *args, **kwargs), own[FIXED], features.kernel(module).shape
     a, b = factors(own, shape)
     kernel = matrix.back(a, fixed, (*matrix.inputs(fixed, shape), a.shape[1]))
-    low = layer.run(module, kernel, features.dropped(module, x, own), *args, **kwargs)
+    low = layer.run(module, kernel, layer.dropped(module, x, own[FIXED].get("dropout")), *args, **kwargs)
     high = (low @ b.astype(low.dtype)).reshape(y.shape)
     return y + (high * fixed["scale"]).astype(y.dtype)
 

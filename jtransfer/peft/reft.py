@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
-from jtransfer.peft import ahead, bottleneck, layer, stream
+from jtransfer.peft import ahead, bottleneck, fields, layer, stream
 from jtransfer.peft.method import FIXED, Method, Site
 
 
@@ -36,10 +36,8 @@ def init(
       dropout: the rate in training of what is added, before R.
     """
     features = stream.read(site.y)
-    if not 1 <= rank <= features.shape[-1]:
-        raise InputError(f"adapters: rank={rank} must be at least 1 and at most {features.shape[-1]}, the features")
-    if not 0 <= dropout < 1:
-        raise InputError(f"adapters: dropout={dropout} must be at least 0 and below 1")
+    fields.whole("rank", rank, 1, features.shape[-1])
+    fields.rate("dropout", dropout)
     places = {name: n for name, n in (("first", first), ("last", last)) if n is not None}
     if places and (len(features.shape) != 3 or min(places.values()) < 0):
         raise InputError(f"adapters: {places} are no numbers of positions of {site.path}, which gives {features.shape}")

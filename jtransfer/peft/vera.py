@@ -50,7 +50,7 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, x: Any, *args: Any, **
     """What the layer returns, and beside it the path through both matrices."""
     y = call(x, *args, **kwargs)
     a, b = matrices(own, features.kernel(module).shape)
-    low = layer.run(module, a, features.dropped(module, x, own), *args, **kwargs)
+    low = layer.run(module, a, layer.dropped(module, x, own[FIXED].get("dropout")), *args, **kwargs)
     high = jnp.tensordot(low * own["lambda_d"].astype(low.dtype), b.astype(low.dtype), 1)
     return y + (high * own["lambda_b"].astype(low.dtype)).astype(y.dtype)
 

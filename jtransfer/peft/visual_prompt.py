@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jtransfer.core.errors import InputError
-from jtransfer.peft import ahead, stream
+from jtransfer.peft import ahead, fields, stream
 from jtransfer.peft.method import FIXED, Method, Site
 
 CUT = "cut"  # fixed/cut [length]: as many tokens are taken away from what the module is given
@@ -26,8 +25,7 @@ def init(key: jax.Array, site: Site, params: Mapping[str, Any], *, length: int =
       params: of the module, not used.
       length: the number of tokens.
     """
-    if length < 1:
-        raise InputError(f"adapters: length={length} must be at least 1")
+    fields.whole("length", length, 1, 1 << 16)
     if not _embeds(site) and not ahead.passes_on(site):
         return {FIXED: {CUT: jnp.zeros(length)}}
     name = "deep" if ahead.passes_on(site) else "shallow"

@@ -9,10 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.peft import FIXED
+from jtransfer.peft.factors import over_all_channels
 from jtransfer.weights.adapters.config import Config, of_module
 from jtransfer.weights.adapters.modules import Module, Part
 
@@ -161,13 +163,9 @@ def _of_groups(module: Module, own: Own) -> tuple[dict[str, np.ndarray], int, fl
     a, b = np.asarray(own["a"] if "a" in own else fixed["a"], np.float32), np.asarray(own["b"], np.float32)
     if "e" in own or "magnitude" in own or "a_start" in fixed:
         raise InputError(f"{site.path} is a convolution in groups, of which plain LoRA alone is written for PEFT")
-    count, groups = len(b), site.groups
     if a.shape[-2] == site.inputs[-1]:
-        columns = np.broadcast_to(a.reshape(*a.shape[:-1], -1, count), (*a.shape[:-1], groups, count))
-        wide = np.zeros((*a.shape[:-2], groups, a.shape[-2], groups, count), np.float32)
-        for group in range(groups):
-            wide[..., group, :, group, :] = columns[..., group, :]
-        a = wide.reshape(*a.shape[:-2], groups * a.shape[-2], groups * count)
+        a, b = map(np.asarray, over_all_channels(jnp.asarray(a), jnp.asarray(b), site.groups))
+    count = len(b)
     tensors = {"lora_A": np.moveaxis(a, (-1, -2), (0, 1)), "lora_B": _as_column(module, b.T, count)}
     return tensors, a.shape[-1], float(fixed["scale"])
 
