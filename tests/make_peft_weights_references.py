@@ -1,6 +1,6 @@
 """Writes references/peft_weights.safetensors and .json: layers with adapters of PEFT, their outputs, merged kernels.
 
-    PYTHONPATH=. python tests/make_peft_weights_references.py
+    python tests/make_peft_weights_references.py
 
 Of each case there are the tensors as they stand in a file, the settings of its adapter_config.json, and of each layer
 the output for the same input, and the kernel after merging.
@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-import tests.torchvision_stubs  # noqa: F401
+import torchvision_stubs  # noqa: F401
 
 warnings.filterwarnings("ignore")
 import peft  # noqa: E402

@@ -138,9 +138,8 @@ def test_an_adapter_of_peft_is_written_as_it_was(plain, case):
     "case", [case for case in SETTINGS if not case.endswith(("core", "both", "series", "three", "inputs"))]
 )
 def test_peft_computes_what_an_adapter_that_was_begun_here_does(plain, case):
+    import make_peft_weights_references as references
     import torch
-
-    import tests.make_peft_weights_references as references
 
     params, x, sites = plain
     method, form, adapters, _ = read(case, sites)
