@@ -279,3 +279,18 @@ def test_derivatives_forward_over_reverse(f):
     step = 1e-2
     expected = (gradient(x + step * direction) - gradient(x - step * direction)) / (2 * step)
     np.testing.assert_allclose(moved, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_the_gradient_of_norms_after_residuals_costs_the_same_in_each_layer():
+    norm = layers.LayerNorm()
+
+    def flops(depth):
+        def loss(kernels, x):
+            for kernel in kernels:
+                x = norm.apply(NORM, x + x @ kernel)
+            return jnp.sum(x**3)
+
+        compiled = jax.jit(jax.grad(loss)).lower([jnp.ones((8, 8))] * depth, jnp.ones((4, 8))).compile()
+        return compiled.cost_analysis()["flops"]
+
+    assert flops(6) < 2.2 * flops(3)

@@ -9,6 +9,7 @@ from flax.linen.dtypes import canonicalize_dtype
 from jax import lax
 from jaxtyping import Float
 
+from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.types import Array
 
 
@@ -49,9 +50,22 @@ def _unit(epsilon: float, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
 @_unit.defjvp
 def _unit_jvp(epsilon, primals, tangents):
     (x,), (dx,) = primals, tangents
-    unit, slope = _unit_and_slope(epsilon, x)
-    across = dx - dx.mean(axis=-1, keepdims=True)
-    return unit, (across - unit * (unit * dx).mean(axis=-1, keepdims=True)) * slope
+
+    def moved(x, dx):
+        unit, slope = _unit_and_slope(epsilon, x)
+        across = dx - dx.mean(axis=-1, keepdims=True)
+        return (across - unit * (unit * dx).mean(axis=-1, keepdims=True)) * slope
+
+    return _unit(epsilon, x), _apart(moved, x, dx)
+
+
+def _apart(moved, x, dx):
+    """`moved(x, dx)`; on a single CPU so that XLA does not fuse it with what follows. It would compute the gradient of
+    each norm in a chain of residual connections anew from the end of the chain, in time that is quadratic in the depth.
+    On several devices a branch may not hold what they exchange."""
+    if x.size and dispatch.on_cpu() and jax.device_count() == 1:
+        return dispatch.fusion_barrier(moved, x, dx)
+    return moved(x, dx)
 
 
 def _unit_and_slope(epsilon, x):
