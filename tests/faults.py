@@ -183,6 +183,7 @@ KINDS: dict[str, Kind] = {
     "full": faults_of_disks.full,
     "full_of_two": faults_of_disks.full_of_two,
     "read_only": faults_of_disks.read_only,
+    "power": faults_of_disks.power,
     "gone": gone,
     **{name: functools.partial(in_folder, kind) for name, kind in faults_of_folders.KINDS.items()},
 }

@@ -1,8 +1,9 @@
-"""Faults of the disk that a run writes to, as kinds of `faults`: it is full, or turns read-only."""
+"""Faults of the disk that a run writes to, as kinds of `faults`: it is full, turns read-only, or loses its power."""
 
 import contextlib
 import random
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -65,6 +66,48 @@ def read_only(tries: int, rng: random.Random) -> Failures:
             yield found or differs(place / "run", devices)
 
 
+def power(tries: int, rng: random.Random) -> Failures:
+    """The power fails at a random moment: no more than the last checkpoint is lost, and the run goes on."""
+    for number in range(tries):
+        image = scratch() / f"power{number}.img"
+        with unsynced(image) as place:
+            if place is None:
+                return
+            process = start(place / "run")
+            wait(process, met(place / "run", rng.uniform(0, whole(1)[2])))
+            process.send_signal(signal.SIGSTOP)
+            had = _steps(place / "run")
+            outage(image)
+        with disk(f"after{number}", str(image), "-o", "loop") as place:
+            has = _steps(place / "run")
+            lost = had[-2:-1] > has[-1:]
+            yield f"of the checkpoints {had}, the disk has {has}" if lost else differs(place / "run")
+
+
+@contextlib.contextmanager
+def unsynced(image: Path) -> Iterator[Path | None]:
+    """A folder on a new disk, which is written to an image when a program asks for it, and otherwise after minutes."""
+    subprocess.run(["truncate", "-s", "64M", str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    live = image.with_suffix(".live")
+    image.rename(live)
+    with disk(image.stem, str(live), "-o", "loop,commit=900") as place:
+        yield place
+
+
+def outage(image: Path) -> None:
+    """Writes the image as the disk is at this moment, once nothing comes from what was asked for before."""
+    live = image.with_suffix(".live")
+    content = live.read_bytes()
+    while (later := live.read_bytes()) != content:
+        content = later
+    image.write_bytes(content)
+
+
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdigit())
+
+
 def _little(number: int, rng: random.Random) -> str:
     return f"nr_inodes={rng.randrange(5, 90)}" if number % 2 else f"size={rng.randrange(8, 400)}k"
 
@@ -115,6 +158,7 @@ def disk(name: str, source: str, *options: str) -> Iterator[Path | None]:
             process.kill()
             process.wait()
         unmount(place)
+        place.rmdir()
 
 
 def mount(source: str | None, place: Path, *options: str) -> bool:

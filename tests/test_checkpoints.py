@@ -29,34 +29,37 @@ def test_many_saves_hold_no_more_threads_and_files_than_a_few(tmp_path):
 
 
 class Failing:
-    """A save that fails after a while, in the background."""
+    """A save that fails when it is told to, in the background."""
 
-    left = 2
+    def __init__(self):
+        self.told = threading.Event()
 
     def result(self, timeout=None):
-        self.left -= 1
-        if self.left and timeout is not None:
-            raise TimeoutError
+        self.told.wait()
         raise OSError(28, "No space left on device")
 
 
 def test_what_fails_in_the_background_ends_the_run_by_the_next_steps(tmp_path, monkeypatch):
-    steps = []
+    steps, failing = [], Failing()
 
     def train():
         with checkpoint.open_checkpoints(tmp_path, every=2) as checkpoints:
             for step in range(2, 9):
                 steps.append(step)
+                if step == 4:
+                    failing.told.set()
                 checkpoint.save(checkpoints, step, tiny.of_step(step), {"phase": "only", "base": ""})
 
-    monkeypatch.setattr(ocp, "save_checkpointables_async", lambda *args, **kwargs: Failing())
+    monkeypatch.setattr(ocp, "save_checkpointables_async", lambda *args, **kwargs: failing)
     with pytest.raises(InputError, match=r"step 2 can't be written: .*No space left"):
         train()
     assert steps == [2, 3, 4]
 
 
 def test_a_save_that_fails_last_is_no_success(tmp_path, monkeypatch):
-    monkeypatch.setattr(ocp, "save_checkpointables_async", lambda *args, **kwargs: Failing())
+    failing = Failing()
+    failing.told.set()
+    monkeypatch.setattr(ocp, "save_checkpointables_async", lambda *args, **kwargs: failing)
     with (
         pytest.raises(InputError, match="No space left"),
         checkpoint.open_checkpoints(tmp_path, every=1) as checkpoints,

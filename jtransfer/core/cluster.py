@@ -2,8 +2,11 @@
 
 A collective operation waits for ever for a process that is gone. So a thread of each process looks twice a second at
 the key-value store of JAX's coordination service, and ends its process at once when another one has failed. A process
-that was killed says nothing: that it is gone is known by its heartbeats, after which JAX aborts; and an abort ends as a
-command does, with one line.
+that was killed says nothing: that it is gone is known by its heartbeats, or as it held the service, after which JAX
+aborts; and an abort ends as a command does, with one line.
+
+Processes leave together, the one that holds the service last. A client of a service that is gone may hang: whoever
+leaves waits for it a few seconds only, and an abort meanwhile ends the process with the same exit code.
 """
 
 import atexit
@@ -25,11 +28,14 @@ from jtransfer.core.show import say
 
 HEARTBEAT = 20  # seconds without one, after which a process counts as gone
 EVERY = 0.5  # seconds between looks at what the others say
+_PATIENCE, _CLOSING = 10.0, 300.0  # seconds in which the others come to leave, too; and after a run that is complete
 _ROOT = "jtransfer/"
-_FAILED = "failed"
+_FAILED, _LEAVES, _LEFT = "failed", "leaves", "left"
 _CONNECTIONS = re.compile(r"[Gg]loo|NCCL|UNAVAILABLE|coordination|heartbeat|[Bb]arrier|DEADLINE_EXCEEDED|by peer")
 
 _leaving = threading.Lock()  # whoever holds it ends the process
+_told = threading.Event()  # whoever leaves has written its line
+_ends: list[tuple[int, str]] = []  # exit codes and lines that this process may end with; the first counts
 _expected, _joined, _failing = threading.Event(), threading.Event(), threading.Event()
 _kept: list[Any] = []  # what C calls must not be collected
 
@@ -46,16 +52,16 @@ def join(listeners: Mapping[str, Callable[[Any], None]]) -> None:
     """
     import jax
 
+    _catch_aborts()
     try:
         jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"--distributed finds no cluster ({error}); leave it out on one machine") from None
     _joined.set()
-    _catch_aborts()
     ended = threading.Event()
     thread = threading.Thread(target=_listen, args=(dict(listeners), ended), daemon=True)
     thread.start()
-    atexit.register(lambda: (ended.set(), thread.join()))  # before JAX closes the connection
+    atexit.register(lambda: (_part(_hear, 0, _CLOSING), ended.set(), thread.join()))  # before JAX closes the connection
 
 
 def expect() -> None:
@@ -79,7 +85,7 @@ def publish(what: str, value: Any) -> None:
         _client().key_value_set(_ROOT + what, json.dumps(value))
 
 
-def exchange(what: str, value: Any, seconds: float = 30.0) -> list[Any]:
+def exchange(what: str, value: Any, seconds: float) -> list[Any]:
     """Returns what each process gave, in their order, when all have called this; it needs no main thread.
 
     Raises:
@@ -87,26 +93,52 @@ def exchange(what: str, value: Any, seconds: float = 30.0) -> list[Any]:
     """
     own, number = _place()
     _client().key_value_set(f"{_ROOT}{what}/{own}", json.dumps(value))
+    return _of_all(_hear, what, number, seconds)
+
+
+def leave(code: int, line: str = "", reason: str = "") -> NoReturn:
+    """Ends this process when the others leave, too, or do not come to in a few seconds.
+
+    Args:
+      code: The exit code, in whatever order the processes leave.
+      line: What is written on standard error.
+      reason: Why this process has failed, which the others end with; "" if it has not.
+    """
+    _leaving.acquire()
+    _ends.insert(0, (code, line))
+    _write(line)
+    _told.set()
+    if joined():
+        with contextlib.suppress(Exception):
+            thread = threading.Thread(target=_part, args=(_said, code, _PATIENCE, reason), daemon=True)
+            thread.start()
+            thread.join(_PATIENCE)
+    os._exit(code)
+
+
+def _part(hear: Callable[[], Mapping[str, Any]], code: int, seconds: float, reason: str = "") -> None:
+    """Waits until all processes leave; process 0, by which they hear of each other, until the others have left."""
+    own, number = _place()
+    with contextlib.suppress(Exception):  # as when the service is gone
+        if reason:
+            failed(reason, code)
+        for word in (_LEAVES, _LEFT):
+            _client().key_value_set(f"{_ROOT}{word}/{own}", json.dumps(code), allow_overwrite=True)
+            if word == _LEAVES or own == 0:
+                _of_all(hear, word, number, seconds)
+
+
+def _of_all(hear: Callable[[], Mapping[str, Any]], what: str, number: int, seconds: float) -> list[Any]:
+    """What each process said, as soon as all have; raises TimeoutError."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        said = _said()
-        if _FAILED in said:
-            _follow(said[_FAILED])
+    while True:
+        said = hear()
         found = [said.get(f"{what}/{rank}") for rank in range(number)]
         if None not in found:
             return found
+        if time.monotonic() >= end:
+            raise TimeoutError(f"not every process said {what!r} in {seconds:.0f} s")
         time.sleep(EVERY / 10)
-    raise TimeoutError(f"not every process said {what!r} in {seconds:.0f} s")
-
-
-def leave(code: int, line: str = "") -> NoReturn:
-    """Ends this process at once, when the others know what it said, with a line on standard error."""
-    _leaving.acquire()
-    _write(line)
-    if joined():
-        with contextlib.suppress(Exception):  # process 0, by which the others hear, is not to be gone before they did
-            _client().wait_at_barrier("jtransfer leaves", 5_000)
-    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -170,25 +202,34 @@ def _tell(error: Exception) -> None:
 
 def failed(reason: str, code: int) -> None:
     """Tells the other processes that this one has failed, and why."""
+    _ends.insert(0, (code, f"error: {reason}"))
     publish(_FAILED, {"process": _place()[0], "reason": reason, "code": code})
 
 
 def _fail(error: BaseException | None, code: int) -> NoReturn:
-    if joined() and not isinstance(error, KeyboardInterrupt):  # by which all stop
-        failed(" ".join(str(error).split()) or type(error).__name__, code)
-    leave(code)
+    stopped = isinstance(error, KeyboardInterrupt)  # as all are
+    leave(code, reason="" if stopped else " ".join(str(error).split()) or type(error).__name__)
 
 
 def _listen(listeners: dict[str, Callable], ended: threading.Event) -> None:
     while not ended.wait(EVERY):
-        try:
-            said = _said()
-        except Exception:  # an abort follows
-            continue
-        if _FAILED in said:
-            _follow(said[_FAILED])
+        said = _hear()
+        left = [code for what, code in said.items() if what.startswith(f"{_LEAVES}/") and code]
+        if left and not _ends:
+            _ends.append((left[0], f"another process has ended with exit code {left[0]}, and this one ends with it"))
         for what in set(said) & set(listeners):
             listeners.pop(what)(said[what])
+
+
+def _hear() -> dict[str, Any]:
+    """What is said; it ends this process where another one has failed."""
+    try:
+        said = _said()
+    except Exception:  # an abort follows
+        return {}
+    if _FAILED in said:
+        _follow(said[_FAILED])
+    return said
 
 
 def _follow(failure: Mapping[str, Any]) -> None:
@@ -227,11 +268,17 @@ def _catch_aborts() -> None:
 
 
 def _gone(number: int) -> None:
+    """Ends the process, of which a thread aborts; that thread may hold what others wait for, and waits for none."""
     own, many = _place()
     who = f"process {1 - own}" if many == 2 else "another process, which is named above,"
-    if _leaving.acquire(timeout=20):  # whoever leaves for a better reason does so within 5 s, or more on a busy machine
-        _write(f"error: {who} is gone, so process {own} stops; the same command goes on from the last checkpoint")
-        os._exit(1)
+    if _leaving.acquire(blocking=False):
+        _ends.append(
+            (1, f"error: {who} is gone, so process {own} stops; the same command goes on from the last checkpoint")
+        )
+        _write(_ends[0][1])
+    else:
+        _told.wait(20)
+    os._exit(_ends[0][0])
 
 
 def _write(line: str) -> None:

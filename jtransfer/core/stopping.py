@@ -22,6 +22,7 @@ from jtransfer.core.show import say
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 CODE, INTERRUPTED = 42, 130  # exit codes
 _JOINING = 20.0  # seconds that a signal waits for the others to come, which are to hear of it
+_ANSWERING = 30.0  # seconds in which each of them says where it is
 _SAME = 0.25  # seconds in which a signal that comes twice is one: as a process and its group are sent it
 
 
@@ -169,8 +170,11 @@ def agree(number: int) -> None:
     with run.lock:  # the main thread passes no further point meanwhile
         run.signal = number
         try:
-            places = cluster.exchange("at", {"points": run.points, "unsaved": run.unsaved, "ended": run.ended})
+            place = {"points": run.points, "unsaved": run.unsaved, "ended": run.ended}
+            places = cluster.exchange("at", place, 0.0 if run.ended else _ANSWERING)
         except TimeoutError as error:
+            if run.ended:  # which others may be, too, and gone
+                return
             cluster.leave(1, f"error: stopping failed: {error}; the last checkpoint stands")
         if any(place["ended"] for place in places):
             return

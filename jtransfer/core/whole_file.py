@@ -1,5 +1,6 @@
 """Files that are read within bounds, because they may be a stranger's, and files that are written as a whole."""
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -8,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from jtransfer.core import durable
 from jtransfer.core.errors import InputError
 
 MOST = 1 << 28  # bytes of a file that is read into memory
@@ -73,7 +75,8 @@ def write(path: str | os.PathLike, content: bytes | Callable[[Any], object]) -> 
             file.flush()
             os.fsync(file.fileno())
         new.replace(place)
-        _reach_disk(place.parent)
+        with contextlib.suppress(OSError):  # the file is whole under either name
+            durable.names(place.parent)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
@@ -92,17 +95,3 @@ def check_links(folder: str | os.PathLike, names: Iterable[str], root: str | os.
 
 def _is_remote(path: str | os.PathLike) -> bool:
     return "://" in os.fspath(path)
-
-
-def _reach_disk(folder: epath.Path) -> None:
-    """The new name of a file reaches the disk, where the file system can say so."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        return
-    finally:
-        os.close(handle)

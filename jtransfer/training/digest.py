@@ -7,9 +7,9 @@ and each process computes it from what it holds. It is computed on the host: not
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -42,22 +42,65 @@ def digests(flat: Mapping[str, Any]) -> dict[str, str]:
     Args:
       flat: path → array; NumPy's, JAX's or a lazy tensor, of which several processes read every n-th.
     """
-    sums = _sums(flat, _mixed)
-    return {path: f"{_form(leaf)} {sums[path][0]:08x}{sums[path][1]:08x}" for path, leaf in flat.items()}
+    found = _sums(flat, _mixed)
+    return {path: _text(_form(leaf), found[path]) for path, leaf in flat.items()}
+
+
+class Held(NamedTuple):
+    """What this process holds of an array, on the host.
+
+    Attributes:
+      form: Dtype and shape, such as "float32[3,4]".
+      shape: Of the whole array.
+      parts: Host arrays and where in the whole array they lie; each part is held once among all processes.
+      shared: Whether other processes hold parts of it.
+    """
+
+    form: str
+    shape: tuple[int, ...]
+    parts: list[tuple[np.ndarray, tuple[slice, ...]]]
+    shared: bool
+
+
+def held(flat: Mapping[str, Any]) -> dict[str, Held]:
+    """Returns what this process holds of each array; it stays what it is if the arrays are donated afterwards."""
+    return {path: Held(_form(leaf), leaf.shape, _parts(leaf), _is_shared(leaf)) for path, leaf in flat.items()}
+
+
+def sums(own: Mapping[str, Held]) -> list[tuple[int, int]]:
+    """Returns two numbers for each array, of which `of_sums` makes checksums; any thread may call this."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(lambda one: _sum(one.parts, one.shape, _mixed), own.values()))
+
+
+def of_sums(own: Mapping[str, Held], of_all: Sequence[Sequence[Sequence[int]]]) -> dict[str, str]:
+    """Returns the checksum of each array, as `digests` does.
+
+    Args:
+      own: What this process holds.
+      of_all: What `sums` gave on each process.
+    """
+    shared = any(one.shared for one in own.values())
+    total = np.array(of_all if shared else of_all[:1], np.uint32).reshape(-1, len(own), 2).sum(0, dtype=np.uint32)
+    return {path: _text(one.form, pair) for (path, one), pair in zip(own.items(), total.tolist(), strict=True)}
 
 
 def matches(flat: Mapping[str, Any], stated: str) -> bool:
     """Returns whether the arrays have a checksum that `digest` gave, in this version or in an earlier one."""
     if stated.startswith("2:"):
         return combine(digests(flat)) == stated
-    sums = _sums(flat, _weighted)
-    text = "\n".join(f"{path} {flat[path].dtype} {list(flat[path].shape)} {sums[path][0]}" for path in sorted(flat))
+    found = _sums(flat, _weighted)
+    text = "\n".join(f"{path} {flat[path].dtype} {list(flat[path].shape)} {found[path][0]}" for path in sorted(flat))
     return hashlib.sha256(text.encode()).hexdigest()[:32] == stated
 
 
 def is_of_nothing(stated: str) -> bool:
     """Returns whether a checksum is that of a tree without arrays."""
     return matches({}, stated)
+
+
+def _text(form: str, pair: Sequence[int]) -> str:
+    return f"{form} {pair[0]:08x}{pair[1]:08x}"
 
 
 def _form(leaf: Any) -> str:
@@ -70,7 +113,7 @@ def _sums(flat: Mapping[str, Any], kind: _Sum) -> dict[str, tuple[int, int]]:
     shared = jax.process_count() > 1 and (lazy or any(_is_shared(leaf) for leaf in flat.values()))
     own = [not (shared and lazy) or i % jax.process_count() == jax.process_index() for i in range(len(flat))]
     with ThreadPoolExecutor(_THREADS) as pool:
-        jobs = [pool.submit(_held, leaf, kind) for leaf, mine in zip(flat.values(), own, strict=True) if mine]
+        jobs = [pool.submit(_summed, leaf, kind) for leaf, mine in zip(flat.values(), own, strict=True) if mine]
     failed = next((error for job in jobs if (error := job.exception())), None)
     found = np.zeros((len(flat) + 1, 2), np.uint32)
     found[-1] = failed is not None
@@ -87,14 +130,21 @@ def _is_shared(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
 
 
-def _held(leaf: Any, kind: _Sum) -> tuple[int, int]:
-    """The sums over what this process holds of an array, each part counted once among all processes."""
+def _parts(leaf: Any) -> list[tuple[np.ndarray, tuple[slice, ...]]]:
+    """What this process holds of an array, each part once among all processes."""
     if isinstance(leaf, jax.Array):
-        parts = [(np.asarray(s.data), s.index) for s in leaf.addressable_shards if s.replica_id == 0]
-    else:
-        parts = [(np.asarray(leaf.read() if hasattr(leaf, "fetch") else leaf), ())]
+        return [(np.asarray(s.data), s.index) for s in leaf.addressable_shards if s.replica_id == 0]
+    return [(np.asarray(leaf.read() if hasattr(leaf, "fetch") else leaf), ())]
+
+
+def _summed(leaf: Any, kind: _Sum) -> tuple[int, int]:
+    return _sum(_parts(leaf), leaf.shape, kind)
+
+
+def _sum(parts: list[tuple[np.ndarray, tuple[slice, ...]]], shape: tuple[int, ...], kind: _Sum) -> tuple[int, int]:
+    """The sums over parts of an array."""
     totals = [0, 0]
-    for words, places in itertools.chain.from_iterable(_blocks(part, index, leaf.shape) for part, index in parts):
+    for words, places in itertools.chain.from_iterable(_blocks(part, index, shape) for part, index in parts):
         totals = [total + more for total, more in zip(totals, kind(words, places), strict=True)]
     return totals[0] % 2**32, totals[1] % 2**32
 

@@ -4,7 +4,8 @@
     checkpoints/<step>.replaced              one of the same step, until the one that replaces it is complete
     checkpoints/<step>.damaged               one that could not be read, set aside and never deleted
     checkpoints/<step>.removed               one that is being deleted
-    checkpoints/<step>.orbax-checkpoint-tmp  one that is being written
+    checkpoints/<step>.new                   one that is written, and may not yet be on the disk
+    checkpoints/<step>.new.orbax-checkpoint-tmp  one that is being written
 
 A folder gets and loses its name at once, so that whoever reads sees a whole one or none. A bucket can't rename: there a
 file is written last, and another one deleted first.
@@ -21,7 +22,7 @@ from jtransfer.core.errors import InputError
 
 METADATA = "_CHECKPOINT_METADATA"  # deleted first
 _COMMITTED = "commit_success.txt"  # written last
-_REPLACED, _DAMAGED, _REMOVED, _WRITING = ".replaced", ".damaged", ".removed", ".orbax-checkpoint-tmp"
+_REPLACED, _DAMAGED, _REMOVED, _NEW, _WRITING = ".replaced", ".damaged", ".removed", ".new", ".orbax-checkpoint-tmp"
 _STEP = re.compile(r"0|[1-9][0-9]{0,8}")
 _PHASE = re.compile(r"\w[\w.-]*")
 
@@ -29,6 +30,11 @@ _PHASE = re.compile(r"\w[\w.-]*")
 def root(workdir: str | os.PathLike) -> epath.Path:
     """Returns the folder of a run's checkpoints."""
     return _absolute(workdir) / "checkpoints"
+
+
+def unnamed(workdir: str | os.PathLike, step: int) -> epath.Path:
+    """Returns the folder of a checkpoint of a step before it has its name."""
+    return root(workdir) / f"{step}{_NEW}"
 
 
 def existing(workdir: str | os.PathLike) -> epath.Path:
@@ -109,7 +115,7 @@ def make_room(workdir: str | os.PathLike, step: int) -> None:
 def tidy(workdir: str | os.PathLike) -> None:
     """Ends what a run that was killed had begun: of writing, replacing and deleting. Only the run itself may do so."""
     for name, path in _named(workdir).items():
-        if _WRITING in name or name.endswith(_REMOVED):
+        if _WRITING in name or name.endswith((_REMOVED, _NEW)):
             path.rmtree()
         elif name.endswith(_REPLACED):
             new = path.with_name(name.removesuffix(_REPLACED))

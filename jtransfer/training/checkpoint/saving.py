@@ -7,13 +7,10 @@ from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
-from orbax.checkpoint import v1 as ocp
 
 from jtransfer.core import refusals
-from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
-from jtransfer.training import digest as digests
-from jtransfer.training.checkpoint import choosing, folders, statement
+from jtransfer.training.checkpoint import choosing, committing, folders
 from jtransfer.training.checkpoint.parts import parts
 from jtransfer.training.checkpoint.statement import Stated
 from jtransfer.training.state import TrainState
@@ -39,14 +36,10 @@ class Checkpoints:
         self.wait()
         if jax.process_index() == 0:
             folders.make_room(self._workdir, step)
-        held = parts(state)
-        score = None if score is None else float(score)
-        stated = Stated(step, dict(position), score, digests.digests(trees.flatten(held)))
-        path = folders.root(self._workdir) / str(step)
+        stated = Stated(step, dict(position), None if score is None else float(score), None)
         with _told(step):
-            response = ocp.save_checkpointables_async(path, held, custom_metadata=statement.metadata(stated))
-        self._pending = (step, response)
-        self._scores[step] = score
+            self._pending = (step, committing.begin(self._workdir, parts(state), stated))
+        self._scores[step] = stated.score
 
     def poll(self) -> None:
         """Raises what went wrong in the background, if it has gone wrong by now."""
