@@ -1,19 +1,27 @@
 """How LoRA's kin are trained: how many numbers, their rates, dropout, AdaLoRA's budget in a run."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny_vectors
+from adapted import adapters_of, jitted, variables_of
 from test_peft import shapes_of, trained
 from test_peft_lora import made, moved
 
 from jtransfer import config as configs
 from jtransfer import models, objectives, optim, peft, runs, train
+from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 from jtransfer.peft import adalora
+from jtransfer.training import state, step
+
+DROP = {"dropout": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +64,30 @@ def test_dropout_is_of_the_side_path_in_training_alone():
         means = drawn(jax.random.split(jax.random.key(1), 2000)).mean(0)
         np.testing.assert_allclose(means, without, atol=0.2)
         assert np.abs(drawn(jax.random.split(jax.random.key(1), 2))[0] - without).max() > 0.01
+
+
+def test_adapters_that_are_frozen_drop_nothing_in_training():
+    dropping = [name for name in peft.METHODS if "dropout" in inspect.signature(peft.METHODS[name].init).parameters]
+    assert {"lora", "dora", "vera", "bottleneck", "parallel", "reft"} < set(dropping)
+    model, x = models.create("mlp", 3, num_features=6, widths=(6,) * (len(dropping) + 1)), jnp.ones((4, 6))
+    variables = variables_of(model, x)
+    sites = peft.sites(model, variables, x)
+    rows = [(f"hidden{i}/dense", name, DROP) for i, name in enumerate(dropping, 1)]
+    fused = adapters_of(sites, {}, [(f"hidden{len(rows) + 1}/dense", "bottleneck", DROP)])
+    adapters = adapters_of(sites, variables["params"], rows) | peft.fuse(jax.random.key(5), {"de": fused, "fr": fused})
+    variables = {**variables, "adapters": adapters}
+    batch = {"inputs": x, "label": jnp.arange(4) % 3, "mask": jnp.ones(4, bool)}
+    loss, tx = objectives.create("softmax"), optax.sgd(0.1)
+    still = loss(jitted(lambda v: forward.apply(model, v, x)[0])(variables), batch["label"], batch["mask"])
+
+    def of_training(spec):
+        mask = rules.trainable(spec, {name: variables[name] for name in ("params", "adapters")}, model.stages)
+        begun = state.create(variables, mask, tx, seed=0)
+        return jitted(step.make_train_step(model, tx, loss, trainable=mask))(begun, batch)[1]["loss"]
+
+    np.testing.assert_allclose(of_training("head/.*"), still, rtol=1e-6)
+    np.testing.assert_allclose(of_training(".*/fusion/value"), still, rtol=1e-6)  # its bottlenecks are frozen
+    assert abs(of_training(".*/lora/b") - still) > 5e-5  # one of its arrays is trained
 
 
 def test_only_b_of_lora_fa_is_differentiated():

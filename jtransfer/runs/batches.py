@@ -4,17 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-from flax.errors import FlaxError
 
 from jtransfer import data
 from jtransfer.core import sharding, stopping
-from jtransfer.core.errors import InputError
 from jtransfer.data import Source, mixture
 from jtransfer.data.loader import Batches
-from jtransfer.models import forward
 from jtransfer.objectives import TARGET
-from jtransfer.runs import assemble
-from jtransfer.runs.stream import Stream
 
 Run = Any  # build.Run
 Sources = Mapping[str, Source]
@@ -110,38 +105,3 @@ def of_evaluation(run: Run, source: Source, transform: Any) -> Iterator[dict]:
     for batch in data.eval_batches(source, transform, eval_batch_size(run.config), **how):
         stopping.check()
         yield sharding.put_batch(batch, run.mesh)
-
-
-def check(run: Run, stream: Stream) -> None:
-    """Makes the first batch of a stream, and traces the model for it.
-
-    Raises:
-      InputError: the batch can't be made, or the model can't take it.
-    """
-    transform = stream.transform(run.model, train=True)
-    how = {"threads": stream.data.threads, "sampling": stream.data.sampling, **processes()}
-    batches = data.train_batches(stream.sources["train"], transform, run.config.batch_size, seed=run.config.seed, **how)
-    inputs = next(batches)["inputs"]
-    batches.close()
-    one = jax.eval_shape(stream.preprocess(run.model, train=True), jax.tree.map(lambda x: x[:1], inputs))
-    _check_model(run, one)
-
-
-def _check_model(run: Run, inputs: Any) -> None:
-    if jax.tree.map(_kind, inputs) == jax.tree.map(_kind, run.sample):
-        return
-    try:
-        variables = jax.eval_shape(lambda: assemble.initial_variables(run))
-        jax.eval_shape(lambda v, x: forward.apply(run.model, v, x)[0], variables, inputs)
-    except InputError:
-        raise
-    except (FlaxError, TypeError, ValueError) as error:
-        shapes = ", ".join(str(list(leaf.shape)) for leaf in jax.tree.leaves(inputs))
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"the model can't take inputs of the shape {shapes}, which the data have when transformed: {reason:.200}"
-        ) from error
-
-
-def _kind(leaf: Any) -> tuple:
-    return tuple(leaf.shape), str(leaf.dtype)

@@ -14,7 +14,17 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, quantized, split_check
+from jtransfer.runs import (
+    adapters,
+    assemble,
+    batches,
+    describe,
+    evaluation,
+    fitting,
+    initialize,
+    quantized,
+    split_check,
+)
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
@@ -139,7 +149,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
     evaluation.check(run)
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
-        batches.check(run, stream)
+        fitting.check(run, stream)
 
 
 def _check_data(run: Run, stream: Stream, where: str) -> None:

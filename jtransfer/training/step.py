@@ -15,6 +15,7 @@ from jtransfer.models import forward
 from jtransfer.objectives.sums import Mean
 from jtransfer.objectives.task import of_loss
 from jtransfer.objectives.terms import TARGET, Objective, View
+from jtransfer.peft import frozen as frozen_adapters
 from jtransfer.training import accumulate as accumulating
 from jtransfer.training import streams as reading
 from jtransfer.training.state import INITIAL, TrainState
@@ -45,7 +46,7 @@ def make_train_step(
       objective: what is minimised: a loss `(logits [B, C], labels, mask [B]) -> float32 []` such as
         `objectives.create("softmax")`, or a sum of terms (`objectives.Objective`).
       trainable: bools over the paths of the variables that may be trained, or of the parameters alone; batch norm and
-        dropout of modules of which all is frozen run as in evaluation.
+        dropout of modules and adapters of which all is frozen run as in evaluation.
       preprocess: the batch's `inputs` → the model's input, on the device.
       mix: `(key, x, labels) -> (x, soft labels)`: mixup or CutMix.
       accuracy: `(logits, labels, mask) -> {name: float32 []}`, or `objectives.Mean`, metrics of a batch where
@@ -70,7 +71,7 @@ def make_train_step(
     def look(trained, state: TrainState, model_state, batches, keys, outputs=None):
         dropout_key, view_key = keys
         batches = reading.prepare(batches, read)
-        variables = trees.merge(trained, state.frozen, model_state)
+        variables = frozen_adapters.still(trees.merge(trained, state.frozen, model_state), mask)
         how = {"is_frozen": is_frozen, "mutable": list(model_state)}
 
         def again(x, key):
