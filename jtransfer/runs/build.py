@@ -14,7 +14,18 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, quantized, split_check
+from jtransfer.runs import (
+    adapters,
+    assemble,
+    batches,
+    describe,
+    evaluation,
+    initialize,
+    protocol,
+    quantized,
+    split_check,
+    trial,
+)
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
@@ -39,6 +50,7 @@ class Run(NamedTuple):
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
       init: `config.init`, opened once.
+      labelled: the streams whose labels are learned from.
     """
 
     config: Any
@@ -51,6 +63,7 @@ class Run(NamedTuple):
     shares: Mapping[str, float]
     phases: list[phases.Phase]
     init: weights.Source
+    labelled: frozenset[str] = frozenset((TARGET,))
 
     @property
     def target(self) -> Stream:
@@ -89,8 +102,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     run, variables = run._replace(config=config), trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
     run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
-    _check(run, variables)
-    return run
+    return run._replace(labelled=_check(run, variables))
 
 
 def described(config: Any, init: weights.Source, target: Stream) -> Any:
@@ -118,8 +130,9 @@ def _shares(config: Any, streams: Mapping[str, Stream]) -> dict[str, float]:
     return mixture.shares(sizes, given, config.mixing.temperature)
 
 
-def _check(run: Run, variables: Mapping[str, Any]) -> None:
-    """Makes once what the phases are going to make, so that a mistake is found now."""
+def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
+    """Makes once what the phases are going to make, so that a mistake is found now; returns the streams whose labels
+    are learned from."""
     config, stages = run.config, forward.stages(run.model)
     objective = assemble.objective(run)
     if jax.process_index() == 0:
@@ -136,10 +149,15 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
         _check_features(objective, stages, start, phase.name)
         for stream in run.streams.values():
             assemble.mixer(config, stream, run.model, phase)
-    evaluation.check(run)
+    first = {}
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
-        batches.check(run, stream)
+        first[name] = batches.check(run, stream)
+    run = run._replace(labelled=trial.of_step(run, first))
+    evaluation.check(run)
+    if jax.process_index() == 0 and (line := protocol.told(run)):
+        say(line)
+    return run.labelled
 
 
 def _check_data(run: Run, stream: Stream, where: str) -> None:
@@ -155,8 +173,6 @@ def _check_data(run: Run, stream: Stream, where: str) -> None:
 
 def _check_features(objective: Any, stages: tuple[str, ...], start: str | None, phase: str) -> None:
     for name in objective.features if stages else ():
-        if name not in stages:
-            raise InputError(f"objective: a term needs the stage {name!r}; the stages are {', '.join(stages)}")
         if start is not None and stages.index(name) < stages.index(start):
             raise InputError(
                 f"phase {phase}: with cache=True the model is not run before {start!r}, but a term of the objective "
