@@ -21,6 +21,7 @@ def config_of(folder, shift=2.0, validation=True, **fields):
         np.savez(folder / f"{name}.npz", **arrays)
     config = configs.default()
     config.data.name = f"npz:{folder}/target.npz"
+    config.data.statistics = "none"  # each domain's own would take the shift away
     config.model.name = "mlp"
     config.model.fields.widths = (8, 8)
     config.streams = {"source": {"data": {"name": f"npz:{folder}/source.npz", "train": "train"}, "share": 0.5}}
