@@ -65,7 +65,7 @@ def make(
             "split, as config.streams.source.data.validation = 'train[90%:]'"
         )
     if asked:
-        _check_library(", ".join(asked))
+        adaptation.logistic_regression()  # or a line that says what to install
     if set(scores) & set(OF_PREDICTIONS) and "class" not in target.task.label_kinds:
         raise InputError(f"{', '.join(scores)} need a task with classes; this is task={target.task.name!r}")
 
@@ -106,10 +106,3 @@ def _of_sources(context: Context, sources: Sequence[Stream], held: Sequence[Tabl
     for name in each[0]:
         if all(name in one for one in each):
             yield f"{SOURCE}/{name}", float(np.mean([one[name] for one in each]))
-
-
-def _check_library(scores: str) -> None:
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise InputError(f"model selection by {scores} needs scikit-learn: pip install scikit-learn") from None

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from jtransfer.core.errors import InputError
+
 _ROWS = 1024  # of a matrix of similarities that are computed at a time
 _FARTHEST = 30.0  # the logit of a domain classifier beyond which weights do not grow
 
@@ -73,7 +75,7 @@ def density_ratios(source: np.ndarray, target: np.ndarray, of: np.ndarray) -> np
       of: features [N, d] to weigh.
 
     Raises:
-      ImportError: scikit-learn is not installed.
+      InputError: scikit-learn is not installed.
     """
     mean, scale, classifier = _classifier(source, target)
     logits = classifier.decision_function((np.asarray(of, np.float64) - mean) / scale)
@@ -92,7 +94,7 @@ def a_distance(source: np.ndarray, target: np.ndarray, *, seed: int = 0) -> floa
       seed: of the halves.
 
     Raises:
-      ImportError: scikit-learn is not installed.
+      InputError: scikit-learn is not installed.
     """
     rng = np.random.default_rng(seed)
     (fit_s, held_s), (fit_t, held_t) = (_halves(np.asarray(x, np.float64), rng) for x in (source, target))
@@ -102,14 +104,25 @@ def a_distance(source: np.ndarray, target: np.ndarray, *, seed: int = 0) -> floa
     return float(max(0.0, 2 * (1 - (wrong_s + wrong_t))))
 
 
-def _classifier(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
-    from sklearn.linear_model import LogisticRegression
+def logistic_regression() -> Any:
+    """Returns scikit-learn's class of the classifiers of domains.
 
+    Raises:
+      InputError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        raise InputError("to tell domains apart, scikit-learn is needed: pip install scikit-learn") from None
+    return LogisticRegression
+
+
+def _classifier(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
     x = np.concatenate([source, target]).astype(np.float64)
     is_target = np.arange(len(x)) >= len(source)
     mean, scale = x.mean(0), x.std(0)
     scale = np.where(scale > 0, scale, 1)
-    return mean, scale, LogisticRegression(max_iter=10_000).fit((x - mean) / scale, is_target)
+    return mean, scale, logistic_regression()(max_iter=10_000).fit((x - mean) / scale, is_target)
 
 
 def _halves(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
