@@ -52,7 +52,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
         logging.getLogger(name).setLevel(logging.CRITICAL)
     from jtransfer import train
     from jtransfer.reporting import page
-    from jtransfer.runs import config_file
+    from jtransfer.runs import config_file, log, protocol
 
     config = config_file.load(file, overrides)
     if distributed and not workdir:
@@ -68,6 +68,8 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
         scalars = train.run(config, folder)
     if jax.process_index() == 0:
         say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
+        if chosen := protocol.told_of(log.read(folder)):
+            say(f"the model is {chosen}")
         say(f"report: {page.write(folder)}")
 
 

@@ -26,6 +26,7 @@ from jtransfer.runs import (
     lock,
     log,
     predictions,
+    protocol,
     selection,
     summary,
 )
@@ -163,7 +164,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
     config, phase = run.config, run.phases[position.number]
     began = time.monotonic() - position.seconds
     fed = feed.of_phase(run, phase, state)
-    evaluators = evaluation.make(fed.context())
+    evaluators = evaluation.make(fed)
     train_step = fed.train_step(state.variables())
     rate = optim.schedule(phase.optim, phase.steps)
     step = int(state.step)
@@ -209,7 +210,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
         position = position._replace(seconds=time.monotonic() - began)
         if position.done:  # before its checkpoint: a run that goes on from there finds the line
             cost = {"seconds": position.seconds, "steps": since, **_memory()}
-            writer.event(step, phase.name, "phase_end", **cost, **scalars)
+            writer.event(step, phase.name, "phase_end", **cost, **scalars, protocol=protocol.of(run))
         best = score if position.selected == step else None
         checkpoint.save(checkpoints, step, state, position._asdict(), score=best, force=forced)
         if stops:
@@ -223,14 +224,15 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
 def _evaluate(
     run: Run, evaluators, due, state: TrainState, step: int, position: Position, writer, checkpoints, *, last: bool
 ):
-    """(position, score, metrics of the test split, state): the validation split decides when to stop, and with which
-    state the phase ends; the test split is only looked at, at the end of a phase in that state."""
+    """(position, score, metrics of the test split, state): the split that decides, by the run's protocol, tells when to
+    stop, and with which state the phase ends; the test split is only looked at, at the end of a phase in that state."""
     variables, stop = state.variables(average=True), run.config.early_stop
-    deciding = [one for one in due if one.split == evaluation.VALIDATION]
+    decides = evaluation.deciding(run)
+    deciding = [one for one in due if one.split == decides]
     score, stopped = None, False
     outcomes = evaluation.ask(deciding, variables)
     if deciding:
-        score = evaluation.score(run, outcomes[evaluation.VALIDATION].scalars, last=last)
+        score = evaluation.score(run, outcomes[decides].scalars, last=last)
     if score is not None:
         better = selection.is_better(score, position.best)
         position = position._replace(best=score if better else position.best, stale=0 if better else position.stale + 1)
@@ -246,7 +248,8 @@ def _evaluate(
     if last or stopped:
         selection.announce(run, writer, position.phase, step, position.selected, position.selected_score)
     for split, outcome in (*outcomes.items(), *others.items()):
-        writer.write(step, position.phase, split, outcome.scalars)
+        chosen = protocol.of(run) if last or stopped else protocol.UNSELECTED
+        writer.write(step, position.phase, split, outcome.scalars, chosen if split == evaluation.TEST else "")
     if stopped:
         writer.event(step, position.phase, "early_stop", metric=evaluation.metric(run), best=position.best)
     tested = others.get(evaluation.TEST)
@@ -257,7 +260,7 @@ def _evaluate(
 
 def _evaluate_again(run: Run, state: TrainState) -> dict[str, float]:
     """The test metrics of a run that had ended before."""
-    evaluators = [one for one in evaluation.make(feed.Feed(run).context()) if one.split == evaluation.TEST]
+    evaluators = [one for one in evaluation.make(feed.Feed(run)) if one.split == evaluation.TEST]
     outcomes = evaluation.ask(evaluators, state.variables(average=True))
     if evaluation.TEST not in outcomes:
         return {}

@@ -220,7 +220,7 @@ def test_stages_that_are_not_run_are_told_before_anything_is_written(terms, tmp_
     config = tiny_vectors.config_of(tmp_path)
     config.model.fields = {"widths": (8,)}
     config.objective = ["task", terms("both")]
-    with pytest.raises(InputError, match="a term needs the stage 'hidden2'; the stages are hidden1, head"):
+    with pytest.raises(InputError, match=r"unknown stage that .* looks at: 'hidden2'; nearest: hidden1"):
         train.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -6,15 +6,16 @@ entry here; a user's is an address.
 """
 
 from jtransfer.core.registry import Registry
-from jtransfer.evaluators.base import Context, Evaluate
+from jtransfer.evaluators.base import Context, Evaluate, Stream
 from jtransfer.evaluators.gather import gather
 
 EVALUATORS = Registry(
     "evaluator",
     {
         "split": "jtransfer.evaluators.split:make",
+        "label_free": "jtransfer.evaluators.label_free:make",
         "generation": "jtransfer.evaluators.generation:make",
     },
 )
 
-__all__ = ["EVALUATORS", "Context", "Evaluate", "gather"]
+__all__ = ["EVALUATORS", "Context", "Evaluate", "Stream", "gather"]

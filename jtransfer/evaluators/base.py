@@ -1,6 +1,7 @@
 """What an evaluator is made from, and what it returns."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,28 @@ from jtransfer.modalities import Modality
 from jtransfer.tasks import Task
 
 Evaluate = Callable[[Mapping[str, Any]], Iterable[tuple[str, float | np.ndarray]]]
+
+
+class Stream(NamedTuple):
+    """What an evaluator may know of a stream of examples.
+
+    Attributes:
+      task: of its examples.
+      source: split → its examples, by name or by an expression of its data's splits.
+      labelled: whether its labels are learned from.
+      validated: whether it has a split called "validation".
+      loss: `(logits, labels) -> float32 [N]`, the loss of each example.
+      seen: `(variables, source, at) -> table`: for every example of a source the model's output, by the stream's own
+        head if it has one, as `logits` [N, …]; what the stage `at` returns, as vectors `features` float32 [N, d],
+        unless it is None; and `label` and `index`. "" is the stage before the head.
+    """
+
+    task: Task
+    source: Callable[[str], Source]
+    labelled: bool
+    validated: bool
+    loss: Callable[[Any, Any], np.ndarray]
+    seen: Callable[[Mapping[str, Any], Source, str | None], dict[str, Any]]
 
 
 class Context(NamedTuple):
@@ -23,6 +46,7 @@ class Context(NamedTuple):
       batches: source → its batches on the devices, every example once, as the host prepares them for evaluation.
       table: `(variables, split) -> {name: [N, …]}`: what the task keeps of the model's outputs for all examples of a
         split (`Task.keep`), with `label` and `index`, in order. It uses cached features where the phase has some.
+      streams: name → stream, the target first; none of a run that is stored.
     """
 
     config: Any
@@ -33,3 +57,4 @@ class Context(NamedTuple):
     source: Callable[[str], Source]
     batches: Callable[[Source], Iterator[dict]]
     table: Callable[[Mapping[str, Any], str], dict[str, Any]]
+    streams: Mapping[str, Stream] = MappingProxyType({})

@@ -53,6 +53,12 @@ DECLARED = {
         Metric("perplexity", "perplexity", NUMBER, True, "perplexity {:.2f}"),
         Metric("bleu", "BLEU", PERCENT, False, "BLEU {:.1f}"),
         Metric("chrf", "chrF", PERCENT, False, "chrF {:.1f}"),
+        Metric("entropy", "mean entropy", NUMBER, True),
+        Metric("infomax", "InfoMax", NUMBER),
+        Metric("bnm", "nuclear norm", NUMBER),
+        Metric("snd", "soft neighbourhood density", NUMBER),
+        Metric("iwv", "importance weighted risk", NUMBER, True),
+        Metric("dev", "deep embedded validation", NUMBER, True),
         Metric("learning_rate", "learning rate", NUMBER, False, "lr {:.2e}"),
         Metric("examples_per_second", "examples a second", NUMBER, False, "{:.0f} examples/s"),
     )

@@ -34,6 +34,12 @@ class Domains(NamedTuple):
     def features(self, view: View) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
         """Returns the features [B, d] of source and target, and their masks [B]."""
         first, second = (vectors(view, name, self.at) for name in (self.source, self.target))
+        if first.shape[1] != second.shape[1]:
+            raise InputError(
+                f"objective: {self.term!r} compares the stage {self.at!r} of the streams {self.source!r} and "
+                f"{self.target!r}, which returns {first.shape[1]} numbers for one and {second.shape[1]} for the other; "
+                "make their inputs of one shape, or name another stage with `at`"
+            )
         return (first, second), (view.batch[self.source]["mask"], view.batch[self.target]["mask"])
 
     def logits(self, view: View) -> tuple[Any, Any]:
@@ -90,7 +96,15 @@ def vectors(view: View, stream: str, at: str) -> Float[Array, "B d"]:
     Raises:
       InputError: the step has no examples of the stream, or the stage returns something else than one array.
     """
-    x: Any = _outputs(view, stream)[at]
+    return flat(_outputs(view, stream)[at], at)
+
+
+def flat(x: Any, at: str) -> Float[Array, "B d"]:
+    """Returns what a stage returned as float32 vectors, one for each example; maps are flattened.
+
+    Raises:
+      InputError: it is something else than one array.
+    """
     if not hasattr(x, "reshape"):
         raise InputError(f"a term needs one array of each example, and the stage {at!r} returns {', '.join(x)}")
     return x.reshape(len(x), -1).astype(jnp.float32)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jtransfer.core import fields
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import Registry
 from jtransfer.objectives.sums import Mean, values
@@ -171,10 +172,10 @@ def make(config: Sequence[Any], context: Context) -> Objective:
     """
     terms, weights = {}, {}
     for entry in config:
-        name, fields = _entry(entry)
+        name, given = _entry(entry)
         key = _unused(name.rpartition(":")[2], terms)
-        weights[key] = _weight(fields.pop("weight", 1.0), name)
-        terms[key] = _make(name, context, fields)
+        weights[key] = _weight(given.pop("weight", 1.0), name)
+        terms[key] = _make(name, context, given)
     if not terms:
         raise InputError('config.objective is empty; give [("task", 1.0)], or other terms')
     return Objective(terms, weights)
@@ -193,13 +194,19 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _make(name: str, context: Context, fields: Mapping[str, Any]) -> Term:
+def _make(name: str, context: Context, given: Mapping[str, Any]) -> Term:
     build = TERMS[name]
-    known = list(inspect.signature(build).parameters)[1:]
-    for field in fields:
-        if field not in known:
-            raise unknown(f"field of the objective term {name!r}:", field, known)
-    return build(context, **fields)
+    fields.check("objective", "objective term", name, build, given, skip=1)
+    term = build(context, **given)
+    for need in term.needs:
+        _check_stage(name, context, need)
+    return term
+
+
+def _check_stage(name: str, context: Context, need: str) -> None:
+    stages, stage = tuple(getattr(context.model, "stages", ())), need.removeprefix(FEATURES)
+    if need.startswith(FEATURES) and stages and stage not in stages:
+        raise unknown(f"stage that the objective term {name!r} looks at:", stage, stages)
 
 
 def _weight(given: Any, name: str) -> optax.Schedule:

@@ -2,24 +2,21 @@
 
 import collections
 import inspect
-import math
 import re
-import types
-import typing
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
+from jtransfer.core import fields as checked
 from jtransfer.core import tree as trees
-from jtransfer.core.errors import InputError, nearest, unknown
+from jtransfer.core.errors import InputError, nearest
 from jtransfer.peft import slots, targets
 from jtransfer.peft.method import FIXED, Method, Site
 from jtransfer.peft.stacking import STACKED
 
 Row = Sequence[Any]
-_PLAIN = (int, float, bool, str, type(None))
 
 
 class Adapter(NamedTuple):
@@ -56,7 +53,7 @@ def plan(rows: Sequence[Row], sites: Mapping[str, Site]) -> list[Adapter]:
     for row in rows:
         pattern, name, fields = _row(row)
         slot, method = slots.slot_of(name), slots.load(name)
-        _check_fields(name, method, fields)
+        checked.check("adapters", "adapter", name, method.init, fields, skip=3)
         for site in _chosen(pattern, name, method, sites):
             found.setdefault((site.path, slot), Adapter(site, slot, method, fields))
             for partner in _partners(method, site, sites):
@@ -150,31 +147,6 @@ def _row(row: Any) -> tuple[re.Pattern, str, dict[str, Any]]:
         return re.compile(row[0]), row[1], dict(fields)
     except re.error as error:
         raise InputError(f"adapters: {row[0]!r} is not a regular expression: {error}") from None
-
-
-def _check_fields(name: str, method: Method, fields: Mapping[str, Any]) -> None:
-    known = {p.name: p for p in inspect.signature(method.init).parameters.values() if p.kind == p.KEYWORD_ONLY}
-    for field, value in fields.items():
-        if field not in known:
-            raise unknown(f"field of the adapter {name!r}:", field, known)
-        if not _is_of(value, known[field].annotation):
-            default = known[field].default
-            raise InputError(
-                f"adapters: {field}={value!r} of {name!r} is of no kind that it takes, such as {default!r}"
-            )
-
-
-def _is_of(value: Any, annotation: Any) -> bool:
-    """Whether a value is of one of the plain types of an annotation; of any other annotation, nothing is known."""
-    kinds = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    plain = tuple(kind for kind in kinds if kind in _PLAIN)
-    if len(plain) < len(kinds):
-        return True
-    if isinstance(value, bool):
-        return bool in plain
-    if isinstance(value, int | float) and float in plain:
-        return math.isfinite(value)
-    return isinstance(value, plain)
 
 
 def _chosen(pattern: re.Pattern, name: str, method: Method, sites: Mapping[str, Site]) -> list[Site]:

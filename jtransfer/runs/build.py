@@ -20,10 +20,12 @@ from jtransfer.runs import (
     batches,
     describe,
     evaluation,
-    fitting,
+    first_batch,
     initialize,
+    protocol,
     quantized,
     split_check,
+    trial,
 )
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
@@ -49,6 +51,7 @@ class Run(NamedTuple):
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
       init: `config.init`, opened once.
+      labelled: the streams whose labels are learned from.
     """
 
     config: Any
@@ -61,6 +64,7 @@ class Run(NamedTuple):
     shares: Mapping[str, float]
     phases: list[phases.Phase]
     init: weights.Source
+    labelled: frozenset[str] = frozenset((TARGET,))
 
     @property
     def target(self) -> Stream:
@@ -99,8 +103,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     run, variables = run._replace(config=config), trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
     run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
-    _check(run, variables)
-    return run
+    return run._replace(labelled=_check(run, variables))
 
 
 def described(config: Any, init: weights.Source, target: Stream) -> Any:
@@ -128,8 +131,9 @@ def _shares(config: Any, streams: Mapping[str, Stream]) -> dict[str, float]:
     return mixture.shares(sizes, given, config.mixing.temperature)
 
 
-def _check(run: Run, variables: Mapping[str, Any]) -> None:
-    """Makes once what the phases are going to make, so that a mistake is found now."""
+def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
+    """Makes once what the phases are going to make, so that a mistake is found now; returns the streams whose labels
+    are learned from."""
     config, stages = run.config, forward.stages(run.model)
     objective = assemble.objective(run)
     if jax.process_index() == 0:
@@ -146,10 +150,15 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
         _check_features(objective, stages, start, phase.name)
         for stream in run.streams.values():
             assemble.mixer(config, stream, run.model, phase)
-    evaluation.check(run)
+    first = {}
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
-        fitting.check(run, stream)
+        first[name] = first_batch.check(run, stream)
+    run = run._replace(labelled=trial.of_step(run, first))
+    evaluation.check(run)
+    if jax.process_index() == 0 and (line := protocol.told(run)):
+        say(line)
+    return run.labelled
 
 
 def _check_data(run: Run, stream: Stream, where: str) -> None:
@@ -165,8 +174,6 @@ def _check_data(run: Run, stream: Stream, where: str) -> None:
 
 def _check_features(objective: Any, stages: tuple[str, ...], start: str | None, phase: str) -> None:
     for name in objective.features if stages else ():
-        if name not in stages:
-            raise InputError(f"objective: a term needs the stage {name!r}; the stages are {', '.join(stages)}")
         if start is not None and stages.index(name) < stages.index(start):
             raise InputError(
                 f"phase {phase}: with cache=True the model is not run before {start!r}, but a term of the objective "

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import is_address
 from jtransfer.modalities import MODALITIES, fields
-from jtransfer.runs import filling
+from jtransfer.runs import filling, protocol
 
 VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions stored
 
@@ -23,7 +23,7 @@ PHASE = {
     "optim": {},  # fields of `optim` that differ in this phase
 }
 EVALUATION = {
-    "name": "split",  # "split": the task's metrics; "generation"; or an address
+    "name": "split",  # "split": the task's metrics; "generation"; "label_free"; or an address
     "split": "test",  # of `data`, by name, or any expression such as "train[:500]"
     "every": 0,  # steps; 0 is as often as `eval_every` says; -1 is at the end of each phase alone
     "fields": {},  # of the evaluator
@@ -109,7 +109,8 @@ def default() -> ConfigDict:
     config.data.name = "embedded:fashion_mnist"  # TFDS name, folder:…, npz:…, csv:…, …; or an address
     config.data.dir = ""  # of TFDS data; "" is $TFDS_DATA_DIR
     config.data.train = "train"  # or a part: "train[:90%]", "stratified(:80%, seed=0)", … (data/splits.py, `take`)
-    config.data.validation = ""  # early stopping and the best checkpoint are decided here, never on the test split
+    config.data.validation = ""  # early stopping and the best checkpoint are decided here, never on the test split;
+    # of a target whose labels are not trained on, see model_selection
     config.data.test = "test"
     config.data.label_key = "label"
     config.data.labels = ""  # what the labels are: "class", "classes", "number"; "" is told by the task or the labels
@@ -167,7 +168,9 @@ def default() -> ConfigDict:
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off
-    config.model_selection = "best"  # checkpoint by early_stop.metric is tested, exported, begins a phase; or "last"
+    config.model_selection = "best"  # checkpoint by early_stop.metric is tested, exported, begins a phase; or "last".
+    # Where labels of the target are not trained on, "best" is "source": by the validation splits of labelled streams;
+    # "entropy", "infomax", "bnm", "snd", "iwv", "dev" look at no label of the target, either, and "oracle" does
     return config
 
 
@@ -199,15 +202,13 @@ def complete(config: Mapping[str, Any]) -> Any:
     for split in ("train", "test"):
         if not full.data[split]:
             raise InputError(f"config.data.{split} is empty; name a split, such as {split!r}")
-    if full.early_stop.patience and not full.data.validation:
-        raise InputError("early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'")
     full.base = full.base or ("source" if (full.adapters or full.adapters_init) and full.init != "scratch" else "copy")
     if full.base not in ("copy", "source"):
         raise unknown("base", full.base, ("copy", "source"))
     if full.mixing.mode not in ("batch", "alternate"):
         raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
-    if full.model_selection not in ("best", "last"):
-        raise unknown("model_selection", full.model_selection, ("best", "last"))
+    if full.model_selection not in protocol.CHOICES:
+        raise unknown("model_selection", full.model_selection, protocol.CHOICES)
     return full.lock()
 
 

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jtransfer import metrics
+from jtransfer.core import fields
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.data import num_steps
-from jtransfer.evaluators import EVALUATORS, Context, Evaluate
+from jtransfer.evaluators import EVALUATORS, Context, Evaluate, label_free
+from jtransfer.runs import protocol
 from jtransfer.runs.feed import Feed, blank_table
 
 Run = Any  # build.Run
 
 VALIDATION, TEST = "validation", "test"
+SELECTION = "selection"  # the "split" of what decides without labels of the target, in the log
 ENDS = -1  # `every`, of evaluators that are asked at the end of each phase alone
 
 
@@ -38,18 +41,19 @@ class Outcome(NamedTuple):
     table: dict[str, np.ndarray]
 
 
-def make(context: Context) -> list[Evaluator]:
+def make(fed: Feed) -> list[Evaluator]:
     """The evaluators of a run, in order.
 
-    They are those of `config.evals` whose splits there are and, for a task that generates what is wanted, the
-    evaluation of that on the same splits.
+    They are those of `config.evals` whose splits there are; for a task that generates what is wanted, the evaluation of
+    that on the same splits; and what decides without labels of the target, where the run's protocol asks for it.
 
     Raises:
       InputError: no such evaluator or field.
     """
-    entries = [entry for entry in context.config.evals if _is_there(context, entry.split)]
+    context, config = fed.context(), fed.run.config
+    entries = [entry for entry in config.evals if _is_there(context, entry.split)]
     made = [_make(context, entry.name, entry.split, entry.every, entry.fields.to_dict()) for entry in entries]
-    if context.task.generates == "targets" and context.config.generate.num_examples:
+    if context.task.generates == "targets" and config.generate.num_examples:
         splits = {entry.split: entry.every for entry in entries if entry.name == "split"}
         asked = {(entry.name, entry.split) for entry in entries}
         made += [
@@ -57,6 +61,9 @@ def make(context: Context) -> list[Evaluator]:
             for split, every in splits.items()
             if ("generation", split) not in asked
         ]
+    if (score := protocol.decides(fed.run)) in label_free.SCORES:
+        split = VALIDATION if VALIDATION in fed.run.target.sources else "train"
+        made.append(Evaluator("label_free", SELECTION, 0, label_free.make(context, split, scores=(score,))))
     return made
 
 
@@ -64,16 +71,12 @@ def _is_there(context: Context, split: str) -> bool:
     return split not in (VALIDATION, TEST) or bool(context.config.data[split])
 
 
-def _make(context: Context, name: str, split: str, every: int, fields: Mapping[str, Any]) -> Evaluator:
+def _make(context: Context, name: str, split: str, every: int, given: Mapping[str, Any]) -> Evaluator:
     if every < ENDS:
         raise InputError(f"evals: every={every} must be a number of steps, 0 for eval_every, or -1 for ends of phases")
     build = EVALUATORS[name]
-    try:
-        return Evaluator(name, split, every, build(context, split, **fields))
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise InputError(f"evals: {name!r}: {error}") from None
+    fields.check("evals", "evaluator", name, build, given, skip=2)
+    return Evaluator(name, split, every, build(context, split, **given))
 
 
 def interval(run: Run) -> int:
@@ -119,7 +122,7 @@ def score(run: Run, scalars: Mapping[str, float], *, last: bool) -> float | None
 
     Args:
       run: the run.
-      scalars: what the validation split's evaluators say.
+      scalars: what the evaluators of the split that decides say.
       last: whether all evaluators were due.
 
     Raises:
@@ -144,11 +147,21 @@ def _sign(run: Run, name: str) -> int:
 
 def metric(run: Run) -> str:
     """The name of the metric that tells a better model."""
-    return run.config.early_stop.metric or run.target.task.metric
+    own, score = run.config.early_stop.metric or run.target.task.metric, protocol.decides(run)
+    if score == label_free.SOURCE:
+        return f"{score}/{own}"
+    return score if score in label_free.SCORES else own
+
+
+def deciding(run: Run) -> str:
+    """The split whose evaluators tell a better model; "" where none does."""
+    score = protocol.decides(run)
+    return SELECTION if score in label_free.SCORES else VALIDATION if score else ""
 
 
 def _declared(run: Run, name: str) -> metrics.Metric:
     own = {found.name: found for found in map(metrics.load, run.config.metrics)}
+    name = name.removeprefix(f"{label_free.SOURCE}/")
     return own.get(name) or metrics.get(name)
 
 
@@ -159,16 +172,18 @@ def check(run: Run) -> None:
       InputError: there is no such evaluator, or `early_stop.metric` is none that an evaluation of the validation split
         gives.
     """
-    context = Feed(run).context()
-    evaluators = [one for one in make(context) if one.split == VALIDATION]
-    wanted, patience = run.config.early_stop.metric, run.config.early_stop.patience
-    if patience and not evaluators:
-        raise InputError("early_stop needs an evaluator of the split 'validation' in config.evals")
-    if not wanted or any(one.name not in EVALUATORS for one in evaluators):
+    protocol.check(run)
+    fed = Feed(run)
+    made, split = make(fed), deciding(run)
+    evaluators = [one for one in made if one.split == split]
+    wanted = run.config.early_stop.metric
+    if run.config.early_stop.patience and not evaluators:
+        raise InputError(f"early_stop needs an evaluator of the split {split!r} in config.evals")
+    if not wanted or split == SELECTION or any(one.name not in EVALUATORS for one in evaluators):
         return
     blank = blank_table(run)
-    split = EVALUATORS["split"](context._replace(table=lambda variables, split: blank), VALIDATION)
-    known = [name for name, value in split({}) if np.ndim(value) == 0]
-    known += ["bleu", "chrf"] if any(one.name == "generation" for one in make(context)) else []
+    context = fed.context()._replace(table=lambda variables, split: blank)
+    known = [name for name, value in EVALUATORS["split"](context, VALIDATION)({}) if np.ndim(value) == 0]
+    known += ["bleu", "chrf"] if any(one.name == "generation" for one in made) else []
     if wanted not in known:
         raise unknown("early_stop.metric", wanted, known)

@@ -12,8 +12,8 @@ from jtransfer.data import Source
 from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
 from jtransfer.models import forward
-from jtransfer.objectives import TARGET
-from jtransfer.runs import assemble, batches
+from jtransfer.objectives import TARGET, Objective
+from jtransfer.runs import assemble, batches, looks
 from jtransfer.runs.stream import spec_of
 from jtransfer.training import step as steps
 from jtransfer.training.phases import Phase
@@ -50,8 +50,9 @@ class Feed(NamedTuple):
             transforms = {name: stream.transform(self.run.model, train=True) for name, stream in streams.items()}
         return batches.of_training(self.run, sources, transforms, self.phase.optim["accumulate"], step)
 
-    def train_step(self, variables: dict) -> Callable:
-        """The jitted step of the phase. `variables` are read for their paths alone."""
+    def train_step(self, variables: dict, objective: Objective | None = None) -> Callable:
+        """The jitted step of the phase. `variables` are read for their paths alone; the objective is the run's by
+        default."""
         run, phase = self.run, self.phase
         assert phase is not None, "nothing is trained"
         number, heads = run.phases.index(phase), assemble.heads(run)
@@ -67,7 +68,7 @@ class Feed(NamedTuple):
         train_step = steps.make_train_step(
             run.model,
             assemble.optimizer(run, number, variables),
-            assemble.objective(run),
+            objective or assemble.objective(run),
             trainable=phase.trainable,
             streams=streams,
             accumulate=phase.optim["accumulate"],
@@ -99,12 +100,17 @@ class Feed(NamedTuple):
             source=self.source,
             batches=of_batches,
             table=table,
+            streams=looks.of_streams(run, self.source_of),
         )
 
     def source(self, split: str) -> Source:
         """The target's examples of a split, by name or as an expression of splits."""
-        target = self.run.target
-        return target.sources[split] if split in target.sources else opened(self.run, split)
+        return self.source_of(TARGET, split)
+
+    def source_of(self, name: str, split: str) -> Source:
+        """A stream's examples of a split, by name or as an expression of splits."""
+        sources = self.run.streams[name].sources
+        return sources[split] if split in sources else opened(self.run, split, name)
 
 
 @functools.lru_cache(8)
@@ -112,11 +118,11 @@ def _packed(source: Source, modality: Any, task: Any) -> Source:
     return modality.pack(source, task)
 
 
-def opened(run: Run, split: str) -> Source:
-    """The target's examples of any split expression, such as "train[:500]"."""
-    target = run.target
-    spec = spec_of(run.config.data, run.config.modality, run.config.task)
-    return _packed(data.open(spec, split), target.modality, target.task)
+def opened(run: Run, split: str, name: str = TARGET) -> Source:
+    """A stream's examples of any split expression, such as "train[:500]"."""
+    stream = run.streams[name]
+    spec = spec_of(stream.data, stream.modality_name, stream.task_name)
+    return _packed(data.open(spec, split), stream.modality, stream.task)
 
 
 def blank_table(run: Run) -> dict[str, np.ndarray]:

@@ -84,12 +84,16 @@ class Writer:
         self._clock = _Clock(total_steps)
         self._screen = _screen(terminal, total_steps)
 
-    def write(self, step: int, phase: str, split: str, scalars: Mapping[str, Any]) -> None:
-        """One line of numbers: `split` is "train" or "test"; the values are numbers or arrays of one element."""
+    def write(self, step: int, phase: str, split: str, scalars: Mapping[str, Any], protocol: str = "") -> None:
+        """One line of numbers: `split` is "train" or "test"; the values are numbers or arrays of one element.
+
+        `protocol` says what has chosen the model that the numbers are of; "" leaves it out.
+        """
         if not self._writes:
             return
         scalars = {name: float(value) for name, value in scalars.items()}
-        self._line({"step": int(step), "phase": phase, "split": split, **scalars})
+        told = {"protocol": protocol} if protocol else {}
+        self._line({"step": int(step), "phase": phase, "split": split, **told, **scalars})
         for name, value in scalars.items():
             self._board.scalar(f"{split}/{name}", value, int(step))
         seconds_left = self._clock.seconds_left(int(step)) if split == "train" else None
@@ -212,7 +216,7 @@ class _Lines(_Dark):
 
     def show(self, step, phase, split, scalars, seconds_left) -> None:
         done = f"{step}/{self.total}" if self.total else str(step)
-        say("  ".join([phase, done, split, *_texts(scalars), *_left(seconds_left)]))
+        say("  ".join([phase, done, split, *_texts(scalars, split), *_left(seconds_left)]))
 
 
 class _Bar(_Dark):
@@ -233,17 +237,19 @@ class _Bar(_Dark):
 
     def show(self, step, phase, split, scalars, seconds_left) -> None:
         if split == "train":
-            rest = "  ".join([*_texts(scalars), *_left(seconds_left)])
+            rest = "  ".join([*_texts(scalars, split), *_left(seconds_left)])
             self._progress.update(self._task, completed=step, total=self.total, description=phase, rest=rest)
         else:
-            line = "  ".join([phase, str(step), split, *_texts(scalars)])
+            line = "  ".join([phase, str(step), split, *_texts(scalars, split)])
             self._progress.console.print(escaped(line), markup=False, highlight=False)
 
     def close(self) -> None:
         self._progress.stop()
 
 
-def _texts(scalars: Mapping[str, float]) -> list[str]:
+def _texts(scalars: Mapping[str, float], split: str) -> list[str]:
+    if split == "selection":
+        return [f"{name} {value:.4f}" for name, value in scalars.items()]
     return [text.format(scalars[name]) for name, text in TEXTS.items() if name in scalars]
 
 

@@ -18,6 +18,7 @@ from jtransfer.runs import json_file
 FILE = "metrics.jsonl"
 _LONGEST = 1 << 26  # bytes of a line
 _STEPS = 2**53
+_WORDS = ("phase", "split", "protocol")  # of a line of numbers, what is none
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -121,11 +122,11 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     step = fields.get("step", 0)
     if type(step) is not int or not 0 <= step < _STEPS:
         raise ValueError("damaged, its step is no number of a step")
-    for name in ("phase", "split", "event"):
+    for name in (*_WORDS, "event"):
         if not isinstance(fields.get(name, ""), str):
             raise ValueError(f"damaged, its {name} is no text")
     if "split" in fields:
-        return {key: value if key in ("phase", "split") else _number(key, value) for key, value in fields.items()}
+        return {key: value if key in _WORDS else _number(key, value) for key, value in fields.items()}
     return fields
 
 

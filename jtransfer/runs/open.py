@@ -79,7 +79,9 @@ class StoredRun:
 
     def step(self, step: int | str | None = None) -> int | str:
         """A step as it is given, or, if it is None, the name of that of the run's model: "best" or "last"."""
-        return self.config.model_selection if step is None else step
+        if step is not None:
+            return step
+        return "last" if self.config.model_selection == "last" else "best"
 
     def variables(self, step: int | str | None = None) -> dict:
         """The model's variables as host arrays, merged with what was frozen. Adapters are a collection among them,
@@ -88,7 +90,7 @@ class StoredRun:
 
         Args:
           step: a step that was kept, "best" or "last", as for `checkpoint.load_params`; None is the run's model, which
-            `config.model_selection` names.
+            `config.model_selection` tells.
 
         Raises:
           InputError: there is no such step, or it is damaged; or the run holds no copy of what was frozen, and its init

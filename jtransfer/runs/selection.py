@@ -1,4 +1,4 @@
-"""Which checkpoint is a run's model: the best by the validation split so far, or the last."""
+"""Which checkpoint is a run's model: the best so far by what decides (`protocol`), or the last."""
 
 import functools
 import math
@@ -9,7 +9,7 @@ import jax
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
-from jtransfer.runs import assemble, evaluation, frozen
+from jtransfer.runs import assemble, evaluation, frozen, protocol
 from jtransfer.runs.position import Position
 from jtransfer.training import checkpoint
 from jtransfer.training.state import TrainState
@@ -60,10 +60,10 @@ def _restored(run: Run, last: TrainState, number: int, step: int) -> TrainState:
 
 
 def announce(run: Run, writer: Any, phase: str, last: int, step: int | None, score: float | None) -> None:
-    """Prints and logs with which model a phase ends, where the validation split decides it."""
+    """Prints and logs with which model a phase ends, where a score decides it."""
     if step is None or score is None or run.config.model_selection == "last":
         return
     name, value = evaluation.metric(run), evaluation.value(run, score)
-    writer.event(last, phase, "best", metric=name, value=value, best_step=step)
+    writer.event(last, phase, "best", metric=name, value=value, best_step=step, protocol=protocol.of(run))
     if jax.process_index() == 0:
-        say(f"phase {phase} ends with the best model: validation {name} {value:.4f} at step {step}")
+        say(f"phase {phase} ends with the best model: {evaluation.deciding(run)} {name} {value:.4f} at step {step}")

@@ -15,9 +15,9 @@ from jtransfer.runs.stream import Stream
 Run = Any  # build.Run
 
 
-def check(run: Run, stream: Stream) -> None:
-    """Makes the first batch of a stream, and traces the model for it; with adapters, which may take places of a text,
-    as for the widest batch.
+def check(run: Run, stream: Stream) -> dict[str, Any]:
+    """Makes the first batch of a stream, traces the model for it, and returns it. With adapters, which may take places
+    of a text, it is the widest that there may be.
 
     Raises:
       InputError: the batch can't be made, or the model can't take it, or can't write as long a text with its adapters.
@@ -28,13 +28,14 @@ def check(run: Run, stream: Stream) -> None:
         transform = transform.of_one_width()
     how = {"threads": stream.data.threads, "sampling": stream.data.sampling, **batches.processes()}
     found = data.train_batches(stream.sources["train"], transform, run.config.batch_size, seed=run.config.seed, **how)
-    inputs = next(found)["inputs"]
+    batch = next(found)
     found.close()
-    one = jax.eval_shape(stream.preprocess(run.model, train=True), jax.tree.map(lambda x: x[:1], inputs))
+    one = jax.eval_shape(stream.preprocess(run.model, train=True), jax.tree.map(lambda x: x[:1], batch["inputs"]))
     if adapted or jax.tree.map(_kind, one) != jax.tree.map(_kind, run.sample):
         _trace(lambda v, x: forward.apply(run.model, v, x)[0], run, one)
     if adapted and stream.task.generates == "targets" and run.config.generate.num_examples:
         _trace(_writing(run, stream), run, {name: one[name] for name in ("input_ids", "attention_mask")})
+    return batch
 
 
 def _writing(run: Run, stream: Stream) -> Callable[[Mapping[str, Any], Any], Any]:

@@ -1,0 +1,87 @@
+"""By what a run's model is chosen: which scores decide, and what a result says of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jtransfer.core.errors import InputError
+from jtransfer.evaluators.label_free import SCORES, SOURCE
+from jtransfer.objectives import TARGET
+
+Run = Any  # build.Run
+
+LAST, VALIDATION, ORACLE, UNSELECTED = "last", "validation", "oracle", "unselected"
+CHOICES = ("best", LAST, ORACLE, *SCORES)
+"""What `config.model_selection` may be."""
+
+TOLD = {
+    LAST: "the last step",
+    VALIDATION: "the best by the validation split",
+    ORACLE: "the best by labels of the target that training does not use (oracle)",
+    SOURCE: "the best by the validation splits of the labelled streams",
+    UNSELECTED: "the model of its step, which nothing has chosen",
+    **{name: f"the best by {name}, without a label of the target" for name in SCORES if name != SOURCE},
+}
+
+
+def decides(run: Run) -> str:
+    """Returns what decides which checkpoint is the best: VALIDATION, the target's validation split; ORACLE, the same
+    where training does not use the target's labels; one of `SCORES`; or "", nothing."""
+    named = run.config.model_selection
+    held = VALIDATION in run.target.sources
+    if named in SCORES:
+        return named
+    if TARGET in run.labelled:
+        return VALIDATION if held else ""
+    if named == ORACLE:
+        return ORACLE
+    return SOURCE if _has_source(run) else ""
+
+
+def of(run: Run) -> str:
+    """Returns the protocol of the run's results: what `decides`, or LAST where the last checkpoint is the model."""
+    return LAST if run.config.model_selection == LAST else decides(run) or LAST
+
+
+def check(run: Run) -> None:
+    """Checks that what is to decide is there.
+
+    Raises:
+      InputError: It is not.
+    """
+    named, patience = run.config.model_selection, run.config.early_stop.patience
+    if named == ORACLE and VALIDATION not in run.target.sources:
+        raise InputError("model_selection='oracle' needs data.validation, whose labels choose the model")
+    if patience and not decides(run):
+        names = ", ".join(name for name in SCORES if name not in (SOURCE, "iwv", "dev"))
+        raise InputError(
+            "early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'"
+            if TARGET in run.labelled
+            else "early_stop needs what decides without labels of the target: a labelled stream with data.validation, "
+            f"or model_selection as one of {names}"
+        )
+
+
+def told(run: Run) -> str:
+    """Returns a line on what chooses the model where labels of the target are not learned from and the config leaves it
+    open; "" elsewhere."""
+    if TARGET in run.labelled or run.config.model_selection != "best":
+        return ""
+    how = TOLD[decides(run) or LAST]
+    others = ", ".join(SCORES[1:])
+    return (
+        f"model_selection: labels of the target are not learned from, and so do not choose the model, which is {how}; "
+        f"choose by {others}, or by the target's labels as 'oracle'"
+    )
+
+
+def told_of(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Returns what chose the model of the last result on the test split in a log, as words; "" in those of earlier
+    versions, which do not say it."""
+    found = (line.get("protocol", "") for line in reversed(lines) if line.get("split") == "test")
+    return TOLD.get(next(found, ""), "")
+
+
+def _has_source(run: Run) -> bool:
+    return any(
+        name in run.labelled and VALIDATION in stream.sources for name, stream in run.streams.items() if name != TARGET
+    )

@@ -1,0 +1,98 @@
+"""A training step traced before a run begins: what the objective can't be computed of, and whose labels it uses."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from jtransfer.core.errors import InputError
+from jtransfer.objectives import TARGET, Term, View
+from jtransfer.runs import assemble, batches, feed
+
+Run = Any  # build.Run
+LABELS = ("label", "target")  # what a batch has of its labels
+
+
+def of_step(run: Run, given: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the streams whose labels the objective depends on. Nothing is computed: shapes are enough.
+
+    Args:
+      run: The run.
+      given: Stream → arrays of the shapes of a batch of it, of any number of examples.
+
+    Raises:
+      InputError: A term can't be computed of the streams' batches, or needs labels that a stream has not.
+    """
+    if _is_plain(run):
+        return frozenset(run.streams)
+    used: set[str] = set()
+    sizes = batches.sizes(run, run.phases[0].optim["accumulate"])
+    shapes = {name: jax.tree.map(lambda x, n=sizes[name]: _shape(x, n), batch) for name, batch in given.items()}
+    objective = assemble.objective(run)
+    noted = objective._replace(terms={name: _noted(name, term, used) for name, term in objective.terms.items()})
+    state = assemble.abstract(run, 0)
+    step = feed.Feed(run, run.phases[0]).train_step(state.variables(), noted)
+    together = len(run.streams) == 1 or run.config.mixing.mode == "batch"
+    for batch in [shapes] if together else [{name: shape} for name, shape in shapes.items()]:
+        jax.eval_shape(step, state, batch[TARGET] if len(run.streams) == 1 else batch)
+    for name in used:
+        _check_labels(run, name)
+    return frozenset(used)
+
+
+def _is_plain(run: Run) -> bool:
+    """Whether nothing is minimised but the task's loss on one stream, of which there is nothing to find out."""
+    return len(run.streams) == 1 and [tuple(entry) for entry in run.config.objective] == [("task", 1.0)]
+
+
+def _shape(x: Any, number: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((number, *x.shape[1:]), x.dtype)
+
+
+def _noted(name: str, term: Term, used: set[str]) -> Term:
+    def loss(view: View) -> Any:
+        try:
+            used.update(_learned_from(lambda view: term.loss(view)[0], view))
+            return term.loss(view)
+        except InputError as error:
+            told = str(error)
+            raise InputError(told if told.startswith("objective") else f"objective: {name!r}: {told}") from error
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"objective: {name!r} can't be computed of the streams {', '.join(view.batch)}: {reason:.300}"
+            ) from error
+
+    return dataclasses.replace(term, loss=loss)
+
+
+def _learned_from(value: Callable[[View], Any], view: View) -> list[str]:
+    """The streams whose labels a value depends on."""
+    labels = {name: {key: batch[key] for key in LABELS if key in batch} for name, batch in view.batch.items()}
+
+    def of_labels(labels: Mapping[str, Any]) -> Any:
+        return value(view._replace(batch={name: {**batch, **labels[name]} for name, batch in view.batch.items()}))
+
+    jaxpr = jax.make_jaxpr(of_labels)(labels).jaxpr
+    leaves = [name for name in sorted(labels) for _ in jax.tree.leaves(labels[name])]
+    return [name for name, x in zip(leaves, jaxpr.invars, strict=True) if _reaches(jaxpr, x)]
+
+
+def _reaches(jaxpr: Any, start: Any) -> bool:
+    """Whether an output depends on an input; a call of a function counts as depending on all that it is given."""
+    reached = {id(start)}
+    for equation in jaxpr.eqns:
+        if any(id(x) in reached for x in equation.invars):
+            reached.update(map(id, equation.outvars))
+    return any(id(x) in reached for x in jaxpr.outvars)
+
+
+def _check_labels(run: Run, name: str) -> None:
+    stream = run.streams[name]
+    if stream.sources["train"].label_kind == "none" and stream.task.label_kinds:
+        where = "data" if name == TARGET else f"streams.{name}.data"
+        raise InputError(
+            f"objective: a term learns from the labels of {name!r}, and {where}.name={stream.data.name!r} has none; "
+            'name the streams whose labels count, as ("task", {"on": ("source",)})'
+        )
