@@ -1,7 +1,7 @@
 """From a config to a `Run`. All that can be wrong is checked here, before anything is written or trained."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from jtransfer.runs import adapters, assemble, batches, describe, evaluation, in
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
+from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, open_stream
 from jtransfer.training import phases
 
@@ -39,6 +40,7 @@ class Run(NamedTuple):
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
       init: `config.init`, opened once.
+      source: tells the task that the init was trained on (`runs.source`).
     """
 
     config: Any
@@ -51,6 +53,7 @@ class Run(NamedTuple):
     shares: Mapping[str, float]
     phases: list[phases.Phase]
     init: weights.Source
+    source: Callable[[], sources.Known]
 
     @property
     def target(self) -> Stream:
@@ -84,7 +87,8 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
         else zero_inputs(target.transform(model, train=False), target.sources["train"])
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
-    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init)
+    known = sources.of(config, init, model, sample, target)
+    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init, known)
     config = adapters.trained(run)
     run, variables = run._replace(config=config), trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
@@ -126,11 +130,13 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
         for line in adapters.told(run, variables):
             say(one_line(line, _LONGEST))
     assemble.heads(run)
+    assemble.multitask(run)
     rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], variables["params"], name="reinit")
     sharding.of_params(variables, run.mesh, config.sharding)
     quantized.check(run, lambda: assemble.abstract(run, 0))
     for number, phase in enumerate(run.phases):
         assemble.optimizer(run, number, variables)
+        assemble.noises(run, phase)
         batches.sizes(run, phase.optim["accumulate"])
         start = prefix.first_trained(phase.trainable, stages) if phase.cache else None
         _check_features(objective, stages, start, phase.name)
