@@ -29,6 +29,7 @@ from jtransfer.runs import (
     protocol,
     selection,
     summary,
+    surveys,
 )
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
@@ -120,7 +121,7 @@ def _begin(run: Run, variables: dict, writer: log.Writer, told: Mapping[str, Any
     writer.event(0, run.phases[0].name, "init", source=run.config.init, **told)
     placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, 0))
     begin = jax.jit(lambda v: assemble.begin(run, 0, v), out_shardings=placed)
-    return _started(run, 0, begin(variables), writer, told)
+    return _started(run, 0, surveys.filled(run, begin(variables)), writer, told)
 
 
 def _enter(

@@ -15,7 +15,7 @@ from jtransfer.objectives.losses import (
 )
 from jtransfer.objectives.regression import huber, mse
 from jtransfer.objectives.sums import Mean
-from jtransfer.objectives.terms import TARGET, TERMS, Context, Objective, Stream, Term, View, make
+from jtransfer.objectives.terms import TARGET, TERMS, Context, Objective, Source, Stream, Survey, Term, View, make
 
 __all__ = [
     "LOSSES",
@@ -25,7 +25,9 @@ __all__ = [
     "Loss",
     "Mean",
     "Objective",
+    "Source",
     "Stream",
+    "Survey",
     "Term",
     "View",
     "as_sums",

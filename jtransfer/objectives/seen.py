@@ -1,5 +1,6 @@
 """What terms look at: features of streams as vectors, and streams that a term can't do without."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ def vectors(view: View, stream: str, at: str) -> Float[Array, "B d"]:
     Raises:
       InputError: the step has no examples of the stream, or the stage returns something else than one array.
     """
-    return flat(_outputs(view, stream)[at], at)
+    return flat(outputs_of(view, stream)[at], at)
 
 
 def flat(x: Any, at: str) -> Float[Array, "B d"]:
@@ -116,10 +117,15 @@ def predicted(view: View, stream: str) -> tuple[Any, Any]:
     Raises:
       InputError: the step has no examples of the stream.
     """
-    return _outputs(view, stream)[HEAD], view.batch[stream]["mask"]
+    return outputs_of(view, stream)[HEAD], view.batch[stream]["mask"]
 
 
-def _outputs(view: View, stream: str) -> Any:
+def outputs_of(view: View, stream: str) -> Mapping[str, Any]:
+    """Returns what the stages returned for a stream's examples.
+
+    Raises:
+      InputError: the step has no examples of the stream.
+    """
     if stream not in view.outputs:
         raise InputError(f"a term looks at the stream {stream!r} in each step; set mixing.mode='batch'")
     return view.outputs[stream]

@@ -31,11 +31,11 @@ def task(context: Context, *, on: Sequence[str] = ()) -> Term:
     def loss(view: View) -> tuple[Any, Metrics]:
         seen = {name: batch for name, batch in view.batch.items() if not on or name in on}
         sizes = {name: len(batch["mask"]) for name, batch in seen.items()}
-        shares, metrics = [], {}
+        shares, metrics = {}, {}
         for name, batch in seen.items():
             stream, logits = context.streams[name], view.outputs[name]["head"]
             value = as_sums(stream.loss)(logits, batch["target"], batch["mask"])
-            shares.append(_times(stream.weight * (sizes[name] / sum(sizes.values())), value))
+            shares[name] = _times(stream.weight * (sizes[name] / sum(sizes.values())), value)
             found = stream.accuracy(logits, batch["label"], batch["mask"])
             if name == TARGET:
                 metrics |= found
@@ -44,7 +44,7 @@ def task(context: Context, *, on: Sequence[str] = ()) -> Term:
                 metrics |= {f"{name}/{metric}": number for metric, number in own.items()}
         return shares, metrics
 
-    return Term(loss)
+    return Term(loss, tasks=tuple(on) or tuple(context.streams))
 
 
 def _times(factor: float, value: Any) -> Any:

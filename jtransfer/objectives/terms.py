@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,21 +24,27 @@ TERMS = Registry(
         "task": "jtransfer.objectives.task:task",
         "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
         "afn": "jtransfer.objectives.unlabelled:afn",
+        "bituning": "jtransfer.objectives.bituning:bituning",
         "bnm": "jtransfer.objectives.unlabelled:bnm",
         "bsp": "jtransfer.objectives.aligning:bsp",
         "bss": "jtransfer.objectives.unlabelled:bss",
         "cdan": "jtransfer.objectives.domains:cdan",
         "coral": "jtransfer.objectives.aligning:coral",
+        "cotuning": "jtransfer.objectives.behaviour:cotuning",
         "dann": "jtransfer.objectives.domains:dann",
+        "delta": "jtransfer.objectives.behaviour:delta",
         "entropy": "jtransfer.objectives.unlabelled:entropy",
+        "ewc": "jtransfer.objectives.ewc:ewc",
         "infomax": "jtransfer.objectives.unlabelled:infomax",
         "jan": "jtransfer.objectives.aligning:jan",
         "l2sp": "jtransfer.objectives.regularizers:l2sp",
+        "lwf": "jtransfer.objectives.behaviour:lwf",
         "mcc": "jtransfer.objectives.unlabelled:mcc",
         "mcd": "jtransfer.objectives.domains:mcd",
         "mdd": "jtransfer.objectives.domains:mdd",
         "mmd": "jtransfer.objectives.aligning:mmd",
         "rdrop": "jtransfer.objectives.regularizers:rdrop",
+        "uncertainty": "jtransfer.objectives.uncertainty:uncertainty",
     },
 )
 """Name → `make(context, **fields) -> Term`."""
@@ -58,6 +64,9 @@ class View(NamedTuple):
       step: int32 [], optimizer steps before this one since the start of the run.
       forward: `forward(x, key) -> output`, one more pass of the model in training.
       own: the variables of the term's own modules, those that its `init` made.
+      constants: what the term's `constants` made and its `measure` measured.
+      initially: `initially(stream, stages) -> {stage: output}`, what the network that the run began with returns for a
+        stream's examples, in evaluation and without a gradient; "head" is its output.
     """
 
     outputs: Mapping[str, Mapping[str, Any]]
@@ -68,6 +77,27 @@ class View(NamedTuple):
     step: jax.Array
     forward: Callable[[Any, jax.Array], Any]
     own: Any = None
+    constants: Any = None
+    initially: Callable[[str, Sequence[str]], Mapping[str, Any]] | None = None
+
+
+class Survey(NamedTuple):
+    """What a term may measure with, once, before the first step.
+
+    Attributes:
+      variables: of the network that the run begins with.
+      apply: `apply(variables, inputs, stages) -> {stage: output}`, the model in evaluation; pure. `inputs` are a
+        batch's.
+      resume: `resume(variables, x, after, stages) -> {stage: output}`, the same from what the stage `after` returned.
+      batches: `batches(name, most) -> batches`, the training examples of the target, or with "source" those of the
+        source task, as the model gets them in evaluation: every one once, or where they are more than `most`, so many,
+        evenly spread; 0 is all.
+    """
+
+    variables: Mapping[str, Any]
+    apply: Callable[..., Mapping[str, Any]]
+    resume: Callable[..., Mapping[str, Any]]
+    batches: Callable[[str, int], Iterator[Mapping[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +106,24 @@ class Term:
 
     Attributes:
       loss: `view -> (value, {metric: number})`, differentiable and jittable. A number is a float32 [] or a `Mean`, and
-        the value is a number or a list of numbers that are added up. Where gradients are accumulated, a term whose
+        the value is a number or a tree of numbers that are added up. Where gradients are accumulated, a term whose
         numbers all are means is computed part by part; any other is given the outputs for the whole batch.
-      needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"initial"`.
+      needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"initial"`, or
+        `"initial_network"` for `initially`.
       init: `(key, outputs) -> variables` of the term's own modules, where it has some; `outputs` are the shapes of
         `View.outputs`.
+      constants: `(variables, outputs) -> tree` of arrays that are kept with the run and never change, from the
+        variables that it begins with. Pure.
+      measure: `(survey, constants) -> tree` of the same shapes, what is known when the network has been looked at.
+      tasks: names of the numbers of the value, where that is a dict of them and each is of a task of its own.
     """
 
     loss: Callable[[View], tuple[Any, Metrics]]
     needs: tuple[str, ...] = ()
     init: Callable[[jax.Array, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    constants: Callable[[Mapping[str, Any], Mapping[str, Any]], Any] | None = None
+    measure: Callable[[Survey, Any], Any] | None = None
+    tasks: tuple[str, ...] = ()
 
 
 class Stream(NamedTuple):
@@ -102,6 +140,24 @@ class Stream(NamedTuple):
     weight: float = 1.0
 
 
+class Source(NamedTuple):
+    """The task that the network was trained to do before the run: what its init had learnt.
+
+    Attributes:
+      classes: the number of outputs of its head.
+      shares: whether its classes are the target's, so that the model's head is its head, too.
+      params: the head's parameters.
+      head: `head(params, x) -> output`, of what the stage before the head returns.
+      loss: `(logits, labels, mask)`, as of a `Stream`; None where the source's data are not named.
+    """
+
+    classes: int
+    shares: bool
+    params: Any
+    head: Callable[[Any, Any], Any]
+    loss: Callable[..., jax.Array | Mean] | None = None
+
+
 class Context(NamedTuple):
     """What a term is made from.
 
@@ -109,11 +165,13 @@ class Context(NamedTuple):
       model: the Linen module.
       streams: name → `Stream`, the target first.
       total_steps: of all phases.
+      source: tells the source task; an InputError where the run's init has none.
     """
 
     model: Any
     streams: Mapping[str, Stream]
     total_steps: int
+    source: Callable[[], Source] | None = None
 
 
 class Objective(NamedTuple):
@@ -122,10 +180,12 @@ class Objective(NamedTuple):
     Attributes:
       terms: name → term.
       weights: name → `step -> weight`.
+      named: whether the value of a term is among the metrics even where there is one term only.
     """
 
     terms: Mapping[str, Term]
     weights: Mapping[str, optax.Schedule]
+    named: bool = False
 
     @property
     def needs(self) -> frozenset[str]:
@@ -143,8 +203,8 @@ class Objective(NamedTuple):
 
     def found(self, view: View, names: Sequence[str]) -> dict[str, tuple[Any, Metrics]]:
         """What some of the terms give, each with the variables of its own."""
-        own = view.variables.get("aux", {})
-        return {name: self.terms[name].loss(view._replace(own=own.get(name))) for name in names}
+        own, kept = (view.variables.get(collection, {}) for collection in ("aux", "constants"))
+        return {n: self.terms[n].loss(view._replace(own=own.get(n), constants=kept.get(n))) for n in names}
 
     def weighted(
         self, found: Mapping[str, tuple[Any, Metrics]], step: jax.Array
@@ -155,7 +215,7 @@ class Objective(NamedTuple):
             value, more = values(found[name])
             value = sum(jax.tree.leaves(value))
             total = total + self.weights[name](step) * value
-            metrics |= {**more, **({name: value} if len(self.terms) > 1 else {})}
+            metrics |= {**more, **({name: value} if len(self.terms) > 1 or self.named else {})}
         return total, {"loss": total, **metrics}
 
 

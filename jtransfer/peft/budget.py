@@ -94,9 +94,9 @@ def spend(
         count = jnp.zeros((), jnp.int32)
         return BudgetState(tx.init(params), {"optimizer": {"count": count, **_nested(own)}})
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, BudgetState]:
+    def update(updates: Any, state: Any, params: Any = None, **more: Any) -> tuple[Any, BudgetState]:
         grads = updates
-        updates, inner = tx.update(grads, state.inner, params)
+        updates, inner = optax.with_extra_args_support(tx).update(grads, state.inner, params, **more)
         count = state.own["optimizer"]["count"] + 1
         kept, *means = (trees.flatten(state.own["optimizer"][name]) for name in ("kept", "importance", "variation"))
         if not kept:
@@ -115,7 +115,7 @@ def spend(
         state = BudgetState(inner, {"optimizer": {"count": count, **_nested(own)}})
         return _masked(updates, _leaves(params), masks), state
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _nested(own: Mapping[str, Any]) -> dict[str, Any]:

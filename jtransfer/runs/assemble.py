@@ -1,6 +1,7 @@
 """What a run's phases are made of: objective, optimizer, heads, mixing, and the states that they begin with."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 
 from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, unknown
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
+from jtransfer.objectives.gradients import METHODS, Method
 from jtransfer.runs import adapters, quantized
 from jtransfer.runs.stream import Stream
-from jtransfer.training import mixing, optim
+from jtransfer.training import mixing, noise, optim
+from jtransfer.training import multitask as tasks
 from jtransfer.training import state as states
 from jtransfer.training.phases import Phase
 from jtransfer.training.streams import HEADS, Head
@@ -31,7 +34,8 @@ def objective(run: Run) -> objectives.Objective:
         name: objectives.Stream(loss(run.config.loss, stream), stream.task.accuracy, stream.weight)
         for name, stream in run.streams.items()
     }
-    context = objectives.Context(run.model, streams, sum(phase.steps for phase in run.phases))
+    steps = sum(phase.steps for phase in run.phases)
+    context = objectives.Context(run.model, streams, steps, lambda: run.source().task)
     return objectives.make(run.config.objective, context)
 
 
@@ -95,6 +99,39 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
     return mixing.mixer(len(stream.class_names), **asked) if asked else None
 
 
+def multitask(run: Run) -> Method | None:
+    """How the gradients of a run's tasks make one, as `config.multitask` asks; None adds them up.
+
+    Raises:
+      InputError: no such method or field, or no several tasks in a step.
+    """
+    asked = run.config.multitask
+    if not asked:
+        return None
+    name, fields = (asked, {}) if isinstance(asked, str) else (*asked, {})[:2]
+    if not isinstance(name, str) or not isinstance(fields, Mapping):
+        raise InputError(f"multitask={asked!r}: give a name, or (name, {{fields}})")
+    if run.config.mixing.mode == "alternate":
+        raise InputError(f"multitask={name!r} compares tasks in each step; set mixing.mode='batch'")
+    tasks.tasks(objective(run))
+    build = METHODS[name]
+    known = list(inspect.signature(build).parameters)
+    for field in fields:
+        if field not in known:
+            raise unknown(f"field of the multi-task method {name!r}:", field, known)
+    return build(**fields)
+
+
+def noises(run: Run, phase: Phase) -> list[noise.Noise]:
+    """The noises of a phase, as `config.noise` asks.
+
+    Raises:
+      InputError: no such noise or field, or nothing of its kind in the model or among what the phase trains.
+    """
+    shapes = jax.eval_shape(lambda: initial_variables(run)) if run.config.noise else {}
+    return noise.make(run.config.noise, run.model, shapes, run.sample, phase.trainable["params"])
+
+
 def optimizer(run: Run, number: int, variables: Any) -> Any:
     """The transform of a phase, over the collections of a `TrainState`'s `trainable`."""
     phase, whole = run.phases[number], jax.eval_shape(peft.dequantize, variables)
@@ -121,10 +158,32 @@ def with_auxiliary(run: Run, variables: dict) -> dict:
     key = jax.random.fold_in(jax.random.key(run.config.seed), 1)
     variables = {**variables, **adapters.drawn(run, variables, jax.random.fold_in(key, 1 << 20))}
     auxiliary = _auxiliary(run, variables, key)
-    kept = {}
-    if run.phases and "initial" in objective(run).needs:
-        kept = {states.INITIAL: jax.tree.map(jnp.copy, variables["params"])}
+    kept = _kept(run, variables) if run.phases else {}
     return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
+
+
+def _kept(run: Run, variables: dict) -> dict:
+    """What is kept of the network that the run begins with, and what a method of multi-task learning begins with."""
+    made, method = objective(run), multitask(run)
+    network = "initial_network" in made.needs
+    wanted = network or "initial" in made.needs or noise.needs_initial(run.config.noise)
+    wanted = wanted or any(phase.optim["l2sp"] for phase in run.phases)
+    beside = {name: tree for name, tree in variables.items() if name != "params"} if network else {}
+    terms = {name: term for name, term in made.terms.items() if term.constants is not None}
+    shapes = _shapes(run, variables) if terms else {}
+    constants = {name: term.constants(variables, shapes) for name, term in terms.items()}
+    found = {
+        states.INITIAL: jax.tree.map(jnp.copy, variables["params"]) if wanted else {},
+        states.INITIAL_STATE: jax.tree.map(jnp.copy, beside),
+        states.CONSTANTS: constants,
+        tasks.STATE: method.begin(len(tasks.tasks(made))) if method is not None else {},
+    }
+    return {name: tree for name, tree in found.items() if tree}
+
+
+def _shapes(run: Run, variables: dict) -> dict[str, Any]:
+    """Stream → what every stage returns, shapes."""
+    return dict.fromkeys(run.streams, jax.eval_shape(lambda: _outputs(run, variables)))
 
 
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
@@ -139,8 +198,8 @@ def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
         found[HEADS] = {
             name: head.initialize(jax.random.fold_in(key, i), trunk) for i, (name, head) in enumerate(own.items())
         }
+    shapes = dict.fromkeys(run.streams, outputs)
     for i, (name, initialize) in enumerate(terms.items()):
-        shapes = dict.fromkeys(run.streams, outputs)
         found[name] = initialize(jax.random.fold_in(key, len(own) + i), shapes)
     return found
 

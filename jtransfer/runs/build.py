@@ -1,7 +1,7 @@
 """From a config to a `Run`. All that can be wrong is checked here, before anything is written or trained."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,7 @@ from jtransfer.runs import (
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
+from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, open_stream
 from jtransfer.training import phases
 
@@ -51,6 +52,7 @@ class Run(NamedTuple):
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
       init: `config.init`, opened once.
+      source: tells the task that the init was trained on (`runs.source`).
       labelled: the streams whose labels are learned from.
     """
 
@@ -64,6 +66,7 @@ class Run(NamedTuple):
     shares: Mapping[str, float]
     phases: list[phases.Phase]
     init: weights.Source
+    source: Callable[[], sources.Known]
     labelled: frozenset[str] = frozenset((TARGET,))
 
     @property
@@ -98,7 +101,8 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
         else zero_inputs(target.transform(model, train=False), target.sources["train"])
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
-    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init)
+    known = sources.of(config, init, model, sample, target)
+    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init, known)
     config = adapters.trained(run)
     run, variables = run._replace(config=config), trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
@@ -140,11 +144,13 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
         for line in adapters.told(run, variables):
             say(one_line(line, _LONGEST))
     assemble.heads(run)
+    assemble.multitask(run)
     rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], variables["params"], name="reinit")
     sharding.of_params(variables, run.mesh, config.sharding)
     quantized.check(run, lambda: assemble.abstract(run, 0))
     for number, phase in enumerate(run.phases):
         assemble.optimizer(run, number, variables)
+        assemble.noises(run, phase)
         batches.sizes(run, phase.optim["accumulate"])
         start = prefix.first_trained(phase.trainable, stages) if phase.cache else None
         _check_features(objective, stages, start, phase.name)

@@ -54,6 +54,8 @@ BOUNDS = {  # of fields: at least the first, below the second
     "optim.warmup": (0, None),
     "optim.weight_decay": (0, None),
     "optim.clip": (0, None),
+    "optim.l2sp": (0, None),
+    "optim.sam": (0, None),
     "optim.accumulate": (1, None),
     "optim.layer_decay": (0, None),
     "optim.ema": (0, 1),
@@ -65,7 +67,7 @@ BOUNDS = {  # of fields: at least the first, below the second
 }
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
-FREE = frozenset(("fields", "kwargs", "mesh", "streams"))  # sections that may have any key
+FREE = frozenset(("alone", "fields", "kwargs", "mesh", "source", "streams"))  # sections that may have any key
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
 
@@ -125,6 +127,12 @@ def default() -> ConfigDict:
     config.mixing.mode = "batch"  # each batch has examples of all streams; "alternate": each step has one stream
     config.mixing.temperature = 1.0  # shares that are told by sizes are proportional to size ** (1 / temperature)
 
+    config.source = (
+        ConfigDict()
+    )  # the data that `init` was trained on, as `data`: its head is kept, and the task looked
+    # at before and after. Empty, terms that need them take those of the run that `init` is
+    config.alone = ConfigDict()  # stream, or "target" → folder of a run on it alone, which the report compares
+
     config.generate = ConfigDict()
     config.generate.num_examples = 200  # of a split, evenly spread, that are generated for in an evaluation; 0 is none
     config.generate.fields = ConfigDict()  # num_beams, length_penalty, …; the others are the weights' own
@@ -137,6 +145,9 @@ def default() -> ConfigDict:
     config.loss.name = ""  # "" is the task's; "softmax", "sigmoid", "focal", "mse", "huber", "contrastive"
     config.loss.fields = ConfigDict()  # label_smoothing, gamma
     config.loss.balanced = False  # class weights by inverse frequency
+    config.multitask = ""  # how the gradients of streams and terms make one: "pcgrad", "cagrad", "gradnorm"; or (name,
+    # fields), as ("cagrad", {"c": 0.4}); "" adds them up
+    config.noise = ()  # in training: "stochnorm", "mixout", "neftune", or (name, fields), as ("mixout", {"p": 0.9})
     config.mixup = 0.0  # alpha of mixup; 0 is off
     config.cutmix = 0.0  # alpha of CutMix; with both, half of the batches get either
 
@@ -147,6 +158,9 @@ def default() -> ConfigDict:
     config.optim.warmup = 0  # steps
     config.optim.weight_decay = 0.0
     config.optim.decay_rules = ((".*/kernel", True), (".*", False))
+    config.optim.l2sp = 0.0  # decoupled decay towards the parameters that the run began with, as weight decay goes to 0
+    config.optim.l2sp_rules = ((r"(?!(head|aux|adapters)/).*", True), (".*", False))
+    config.optim.sam = 0.0  # radius of sharpness-aware minimization, which costs a second gradient; 0 is off
     config.optim.clip = 0.0  # global norm of the gradient; 0 is off
     config.optim.accumulate = 1  # parts in which the model sees a batch, one after the other; the update is the same
     config.optim.layer_decay = 1.0  # factor on the rate, for each layer further from the head
@@ -241,6 +255,8 @@ def fill(config: Any) -> dict[str, Any]:
         one, what = {"phases": ("phase", "a phase")}.get(name, (name, f"an entry of {name}"))
         full[name] = [filling.fill(section, filling.plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
     full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
+    if full["source"]:
+        full["source"] = _data(full["source"], full, "source", full["modality"], test="test")
     return full
 
 
@@ -250,15 +266,19 @@ def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
     if name == "target" or not re.fullmatch(r"[A-Za-z]\w*", name):
         raise InputError(f"{where}: a stream's name is of letters, digits and '_', and not 'target'")
     stream = filling.fill(STREAM, filling.plain(given, where), where, FREE | {"data"})
-    modality = stream["modality"] or full["modality"]
-    own = default().to_dict()["data"] | {"train": "train", "test": ""}
-    if is_address(modality):
-        own |= fields(MODALITIES[modality])
-    inherited = {key: full["data"][key] for key in own if key in full["data"] and key not in _OWN}
-    stream["data"] = filling.fill(own | inherited, stream["data"], f"{where}.data", FREE)
+    stream["data"] = _data(stream["data"], full, f"{where}.data", stream["modality"] or full["modality"])
     if not 0 <= stream["share"] < 1 or stream["weight"] < 0:
         raise InputError(f"{where}: share must be at least 0 and below 1, and weight at least 0")
     return stream
+
+
+def _data(given: Any, full: Mapping[str, Any], where: str, modality: str, *, test: str = "") -> dict[str, Any]:
+    """The fields of other data than the target's, whose fields of the modality they have where they give none."""
+    own = default().to_dict()["data"] | {"train": "train", "test": test}
+    if is_address(modality):
+        own |= fields(MODALITIES[modality])
+    inherited = {key: full["data"][key] for key in own if key in full["data"] and key not in _OWN}
+    return filling.fill(own | inherited, given, where, FREE)
 
 
 _OWN = frozenset(

@@ -73,6 +73,9 @@ class Feed(NamedTuple):
             streams=streams,
             accumulate=phase.optim["accumulate"],
             ema=run.config.optim.ema,
+            sam=phase.optim["sam"],
+            multitask=assemble.multitask(run),
+            noise=assemble.noises(run, phase),
         )
         return jax.jit(train_step, donate_argnums=0)
 

@@ -12,6 +12,7 @@ _EITHER = {  # fields that may be of several types
     "trainable": (str, int, tuple, list),
     "sharding": (str, tuple, list),
     "quantize": (str, tuple, list),
+    "multitask": (str, tuple, list),
 }
 
 

@@ -16,6 +16,7 @@ import optax
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.training import decay
 
 _DEFAULTS = {"sgd": {"momentum": 0.9}}
 
@@ -33,7 +34,8 @@ def make(
 
     Args:
       config: `config.optim`: `name` (any optimizer of optax), `lr`, `schedule`, `warmup`, `weight_decay`,
-        `decay_rules`, `clip` (global norm; 0 is off), `layer_decay`, `rates`, `kwargs`.
+        `decay_rules`, `l2sp` (0 is off; the transform's `update` then wants the keyword `initial`), `l2sp_rules`,
+        `clip` (global norm; 0 is off), `layer_decay`, `rates`, `kwargs`.
       params: the whole tree of parameters, or a dict of collections; only paths are read.
       total_steps: the schedule's length.
       trainable: bools of the same paths; None trains everything.
@@ -53,6 +55,7 @@ def make(
     branch = optax.named_chain(
         ("clip", optax.clip_by_global_norm(config["clip"]) if config["clip"] else optax.identity()),
         ("optimizer", optax.multi_transform(dict.fromkeys(groups.values(), base), lambda t: _by_path(groups.get, t))),
+        *_towards_initial(config, params),
         ("rates", optax.stateless(lambda updates, _: _by_path(lambda p, u: u * rates[p], updates, leaves=True))),
         ("schedule", optax.scale_by_schedule(schedule(config, total_steps))),
     )
@@ -161,6 +164,17 @@ def _base(config: Any, decay_mask) -> optax.GradientTransformation:
         optax.add_decayed_weights(config["weight_decay"], mask=decay_mask),
         constructors[name](learning_rate=1.0, **kwargs),
     )
+
+
+def _towards_initial(config: Any, params: trees.Tree) -> list[tuple[str, optax.GradientTransformation]]:
+    """The decay towards the first parameters that `l2sp` and `l2sp_rules` ask for; none where they ask for none."""
+    if not config.get("l2sp", 0.0):
+        return []
+    decays = rules.match(config["l2sp_rules"], params, name="optim.l2sp_rules")
+    flat, short = {path: bool(moves) for path, moves in trees.flatten(decays).items()}, rules.names(params)
+    if none := [short[path] for path, moves in flat.items() if moves and short[path].startswith(("aux/", "adapters/"))]:
+        raise InputError(f"optim.l2sp_rules: {none[0]} has no value that the run began with; give it False")
+    return [("l2sp", decay.towards_initial(config["l2sp"], flat))]
 
 
 def _takes_rate(f: Any) -> bool:

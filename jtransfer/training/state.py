@@ -12,9 +12,11 @@ from jtransfer.core import tree as trees
 from jtransfer.layers.frozen import frozen_modules
 
 INITIAL = "initial"  # the collection of the parameters that a run began with
-STILL = (INITIAL, "quantized")  # collections that are never trained
+INITIAL_STATE = "initial_state"  # what the network that a run began with has beside them, by collection
+CONSTANTS = "constants"  # what terms keep: arrays of the initial network, or measured with it
+STILL = (INITIAL, INITIAL_STATE, CONSTANTS, "quantized")  # collections that are never trained
 TRAINED = ("adapters", "aux")  # collections that are trained unless a rule says otherwise
-AUXILIARY = ("aux", INITIAL)  # collections that are no part of the model
+AUXILIARY = ("aux", INITIAL, INITIAL_STATE, CONSTANTS, "multitask")  # collections that are no part of the model
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -51,7 +53,7 @@ def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
       variables: `{"params": …, "batch_stats": …}`.
       trainable: bools over the paths of the collections that may be trained (`{"params": …, "aux": …}`), or of the
         parameters alone, in which case all of "adapters" and "aux" is trained. Of all other collections, the statistics
-        of modules whose parameters are all frozen are frozen, and so are "initial" and "quantized".
+        of modules whose parameters are all frozen are frozen, and so are the collections of `STILL`.
     """
     mask = rules.by_collection(trainable)
     more = {name: variables[name] for name in TRAINED if name in variables.keys() - mask}

@@ -1,6 +1,8 @@
 """Pure steps: `(state, batch) → (state, metrics)` and `(variables, batch) → outputs`. Jit them as you like."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,13 +14,17 @@ from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.layers.frozen import frozen_modules
 from jtransfer.models import forward
+from jtransfer.objectives.gradients import Method
 from jtransfer.objectives.sums import Mean
 from jtransfer.objectives.task import of_loss
 from jtransfer.objectives.terms import TARGET, Objective, View
 from jtransfer.peft import frozen as frozen_adapters
 from jtransfer.training import accumulate as accumulating
+from jtransfer.training import multitask as tasks
+from jtransfer.training import sharpness
 from jtransfer.training import streams as reading
-from jtransfer.training.state import INITIAL, TrainState
+from jtransfer.training.noise import Noise, around
+from jtransfer.training.state import INITIAL, INITIAL_STATE, TrainState
 from jtransfer.training.streams import Head, Preprocess, StreamStep, unchanged
 
 Batch = dict[str, Any]
@@ -37,6 +43,9 @@ def make_train_step(
     streams: Mapping[str, StreamStep] | None = None,
     accumulate: int = 1,
     ema: float = 0.0,
+    sam: float = 0.0,
+    multitask: Method | None = None,
+    noise: Sequence[Noise] = (),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """One optimizer step. The gradient is taken over `state.trainable` alone.
 
@@ -57,6 +66,10 @@ def make_train_step(
         gradient as in one pass; B must be divisible by it. Batch norm sees each part by itself, and dropout draws other
         numbers. A loss that is neither a `objectives.Loss` nor gives an `objectives.Mean` costs a second pass forwards.
       ema: decay of the moving average of `state.trainable` (used if the state holds one).
+      sam: the radius of sharpness-aware minimization, which costs a second gradient; 0 is off. Batch norms move by the
+        first pass alone, and so do the metrics.
+      multitask: how the gradients of several tasks make one (`objectives.gradients`); each costs a gradient of its own.
+      noise: on the model in training (`training.noise`).
 
     Returns:
       `train_step(state, batch) -> (state, metrics)`. `batch` is a dict of `inputs` (a pytree of [B, …]), `label`
@@ -67,6 +80,8 @@ def make_train_step(
     is_frozen = frozen_modules(mask["params"])
     total = objective if isinstance(objective, Objective) else of_loss(objective, accuracy or _accuracy)
     read = streams or {TARGET: StreamStep(preprocess, mix, start)}
+    of_tasks = tasks.tasks(total) if multitask is not None else {}
+    optimizer = optax.with_extra_args_support(tx)
 
     def look(trained, state: TrainState, model_state, batches, keys, outputs=None):
         dropout_key, view_key = keys
@@ -75,16 +90,27 @@ def make_train_step(
         how = {"is_frozen": is_frozen, "mutable": list(model_state)}
 
         def again(x, key):
-            return forward.apply(model, variables, x, train=True, rngs={"dropout": key}, **how)[0]
+            with contextlib.ExitStack() as stack:
+                noisy = around(noise, variables, jax.random.fold_in(key, 1), stack)
+                return forward.apply(model, noisy, x, train=True, rngs={"dropout": key}, **how)[0]
+
+        def initially(name, stages):
+            begun = {"params": variables[INITIAL], **variables.get(INITIAL_STATE, {})}
+            begun |= {kind: variables[kind] for kind in ("quantized",) if kind in variables}
+            x, start = batches[name]["inputs"], read[name].start
+            return jax.lax.stop_gradient(forward.apply(model, begun, x, start=start, outputs=tuple(stages))[0])
 
         if outputs is None:
             inputs = {name: part["inputs"] for name, part in batches.items()}
-            outputs, updated = reading.apply(model, variables, inputs, read, total.features, key=dropout_key, **how)
+            with contextlib.ExitStack() as stack:
+                noisy = around(noise, variables, jax.random.fold_in(dropout_key, 1 << 20), stack)
+                outputs, updated = reading.apply(model, noisy, inputs, read, total.features, key=dropout_key, **how)
             model_state = trees.select({**model_state, **updated}, model_state)
-        seen = View(outputs, batches, variables, variables.get(INITIAL), view_key, state.step, again)
+        initial = variables.get(INITIAL)
+        seen = View(outputs, batches, variables, initial, view_key, state.step, again, initially=initially)
         return seen, model_state
 
-    def gradients(state: TrainState, batches: Mapping[str, Mapping[str, Any]], key: jax.Array):
+    def gradients(objective: Objective, state: TrainState, batches: Mapping[str, Mapping[str, Any]], key: jax.Array):
         mix_key, dropout_key = jax.random.split(key)
         keys = dropout_key, jax.random.fold_in(key, 2)
         batches = reading.mixed(batches, read, mix_key)
@@ -94,21 +120,34 @@ def make_train_step(
                 return look(trained, state, *args)
 
             of_all = state.trainable, state.model_state, batches, keys, state.step, accumulate
-            return accumulating.gradients(look_at, total, *of_all)
+            return accumulating.gradients(look_at, objective, *of_all)
 
         def loss_and_rest(trained):
             view, model_state = look(trained, state, state.model_state, batches, keys)
-            loss, metrics = total(view)
+            loss, metrics = objective(view)
             return loss, (metrics, model_state)
 
         grads, (metrics, model_state) = jax.grad(loss_and_rest, has_aux=True)(state.trainable)
         return metrics, model_state, grads
 
+    def slopes(state: TrainState, batches: Mapping[str, Mapping[str, Any]], key: jax.Array):
+        if multitask is None:
+            return gradients(total, state, batches, key)
+        own_heads = any(one.head is not None for one in read.values())
+        own = tasks.of_tasks_alone(state.trainable, own_heads=own_heads, head=forward.OUTPUT)
+        kept = state.model_state.get(tasks.STATE, {})
+        of_task = functools.partial(gradients, state=state, batches=batches, key=key)
+        return tasks.together(multitask, of_tasks, of_task, own, kept, jax.random.fold_in(key, 3))
+
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
         batches = {TARGET: batch} if "inputs" in batch else batch
-        metrics, model_state, grads = gradients(state, batches, key)
-        updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+        metrics, model_state, grads = slopes(state, batches, key)
+        if sam:
+            nearby = state.replace(trainable=sharpness.ascend(state.trainable, grads, sam))
+            _, _, grads = slopes(nearby, batches, key)
+        begun = {"initial": state.frozen[INITIAL]} if INITIAL in state.frozen else {}
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable, **begun)
         trained = optax.apply_updates(state.trainable, updates)
         average = state.ema
         if average is not None:
