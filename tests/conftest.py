@@ -23,8 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 CORE = (
     "cluster",
     "command",
+    "durable",
     "errors",
     "image_size",
+    "meeting",
     "new_folder",
     "place",
     "registry",

@@ -109,8 +109,9 @@ def test_killed_while_a_step_is_saved_again(tmp_path):
     run = tiny.write(tmp_path, [1])
     held = run / "checkpoints"
     (held / "1").rename(held / "1.replaced")
-    (held / "1.orbax-checkpoint-tmp").mkdir()
+    (held / "1.new.orbax-checkpoint-tmp").mkdir()
     (held / "0.removed").mkdir()
+    shutil.copytree(held / "1.replaced", held / "2.new")
     assert tiny.is_of(checkpoint.load_params(run), 1)
     with checkpoint.open_checkpoints(run, every=1):
         assert tiny.kept(run) == ["1"]
@@ -121,7 +122,7 @@ def test_killed_while_a_step_is_saved_again(tmp_path):
 
 def test_readers_write_nothing(tmp_path):
     run = tiny.write(tmp_path, [1, 2], {1: 0.5})
-    for name in ("3.orbax-checkpoint-tmp", "0.removed", "1.replaced"):
+    for name in ("3.orbax-checkpoint-tmp", "4.new", "0.removed", "1.replaced"):
         shutil.copytree(run / "checkpoints/1", run / "checkpoints" / name)
     before = contents(run)
     checkpoint.load_params(run, "best")
