@@ -60,26 +60,29 @@ def changes(path: str, adapters: Own, params: trees.Tree) -> dict[str, jax.Array
       params: of the model.
     """
     before = {name: leaf for name, leaf in trees.flatten(params).items() if name.rpartition("/")[0] == path}
-    known = delta(adapters)
+    kernel = layer.kernel_of({name.rpartition("/")[2] for name in before})
+    shape = before[f"{path}/{kernel}"].shape if f"{path}/{kernel}" in before else ()
+    known = delta(adapters, shape[stacking.axes(next(iter(adapters.values()))) :])
     if known is not None:
-        return {layer.kernel_of({name.rpartition("/")[2] for name in before}): known}
+        return {kernel: known}
     wide = _wide(before)
     after = trees.flatten(merge(trees.unflatten(wide), _at(path, adapters)))
     return {name.rpartition("/")[2]: after[name] - leaf for name, leaf in wide.items()}
 
 
-def delta(adapters: Own) -> jax.Array | None:
+def delta(adapters: Own, shape: tuple[int, ...]) -> jax.Array | None:
     """Returns what adapters of one module, all together, add to its kernel; None where that depends on more than them.
 
     Args:
       adapters: slot → arrays.
+      shape: of the kernel, of a module in a scan that of one layer.
     """
     found = []
     for slot, own in adapters.items():
         change = slots.method_of(slot).delta
         if change is None:
             return None
-        found.append(stacking.of_each(change, own)(own))
+        found.append(stacking.of_each(functools.partial(change, shape=shape), own)(own))
     return functools.reduce(jnp.add, found) if found else None
 
 
