@@ -158,6 +158,12 @@ CASES = {
         lambda: peft.PromptEncoderConfig(**PROMPT, task_type="CAUSAL_LM", encoder_hidden_size=8),
         TOKENS,
     ),
+    "prompt_t5": (
+        t5,
+        lambda: peft.PromptTuningConfig(**PROMPT, task_type="SEQ_2_SEQ_LM"),
+        TOKENS | {"decoder_input_ids": IDS[:, :4]},
+    ),
+    "prefix_gpt2": (gpt2, lambda: peft.PrefixTuningConfig(**PROMPT, task_type="CAUSAL_LM"), TOKENS),
     "prefix_llama": (llama, lambda: peft.PrefixTuningConfig(**PROMPT, task_type="CAUSAL_LM"), TOKENS),
     "ln_tuning": (bert, lambda: peft.LNTuningConfig(target_modules=["LayerNorm"]), TOKENS),
 }

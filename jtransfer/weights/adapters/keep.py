@@ -9,6 +9,7 @@ import numpy as np
 from jtransfer.core.errors import InputError, some
 from jtransfer.weights import libraries
 from jtransfer.weights.adapters.parts import PREFIXES
+from jtransfer.weights.adapters.prompts import TYPES as PROMPTED
 from jtransfer.weights.mapping import Scheme, finder
 from jtransfer.weights.save import to_tensors
 
@@ -74,4 +75,5 @@ def tensors(
     kept |= {f"{name.removesuffix('.bias')}.base_layer.bias": named[name] for name in biases}
     fields = {"modules_to_save": sorted(whole) or None} | ({"bias": "lora_only"} if biases else {})
     told = f"; with {some([*whole, *biases])}, which were trained beside them"
-    return Kept({f"{PREFIXES[0]}{name}": a for name, a in kept.items()}, fields, along, told)
+    prefix = PREFIXES[kind in PROMPTED]
+    return Kept({f"{prefix}{name}": a for name, a in kept.items()}, fields, along, told)
