@@ -14,6 +14,7 @@ import peft as hugging_face
 import tiny_peft
 
 from jtransfer import peft, weights
+from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import merging
 from jtransfer.models import forward
@@ -26,6 +27,10 @@ METHODS |= {"dora": "dora", "depthwise": "lora_fa"}
 KNOWN = [case for case in tiny_peft.CASES if METHODS.get(case.partition("_")[0], "lora") in peft.METHODS]
 ROWS = {
     "bert": [("layer_.*/kernel|pool/.*", {"rank": 2, "alpha": 3.0}), ("embed/tokens", {"rank": 3, "rslora": True})],
+    "roberta": [("layer_.*/kernel", {"rank": 2})],
+    "distilbert": [("layer_.*/kernel", {"rank": 2})],
+    "pissa": [("layer_.*/kernel", {"rank": 2, "alpha": 3.0, "start": "pissa"})],
+    "olora": [("layer_.*/(query|value)", {"rank": 2, "start": "olora"})],
     "gpt2": [(".*/(query|value)", {"rank": 3, "alpha": 5.0}), (".*/(key|fc1|fc2)", {"rank": 2})],
     "llama": [("layer_.*/kernel", {"rank": 3})],
     "t5": [(".*/(attention|cross)/.*/kernel", {"rank": 3, "alpha": 1.0})],
@@ -71,8 +76,9 @@ def test_an_adapter_of_peft_computes_the_same_here_and_goes_back(case, tmp_path)
 
 @pytest.mark.parametrize("case", ROWS)
 def test_an_adapter_of_ours_computes_the_same_in_peft(case, tmp_path):
-    base, _ = tiny_peft.write(case, tmp_path)
-    inputs = tiny_peft.CASES[case][2]
+    made = {"pissa": "bert", "olora": "gpt2"}.get(case, case)
+    base, _ = tiny_peft.write(made, tmp_path)
+    inputs = tiny_peft.CASES[made][2]
     model, variables, _ = weights.restore(tmp_path / "base")
     sites = peft.sites(model, variables, inputs)
     rows = [(pattern, "lora", fields) for pattern, fields in ROWS[case]]
@@ -80,7 +86,8 @@ def test_an_adapter_of_ours_computes_the_same_in_peft(case, tmp_path):
     variables["adapters"] = jax.tree.map(
         lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape) * (x.ndim > 0), adapters
     )
-    head = [path for path in ("head/dense/kernel", "head/dense/bias") if case in ("bert", "vit")]
+    classifiers = ("bert", "pissa", "vit", "roberta", "distilbert")
+    head = [f"head/{path}" for path in trees.flatten(variables["params"].get("head", {})) if case in classifiers]
     if head:
         variables["params"]["head"] = jax.tree.map(lambda x: x + np.float32(0.1), variables["params"]["head"])
     library = "timm" if case.startswith("timm") else ""
