@@ -11,7 +11,9 @@ if live_libraries.MISSING or not importlib.util.find_spec("peft"):
     pytest.skip("the extra `live` and peft are not installed", allow_module_level=True)
 
 import peft as hugging_face
+import safetensors.torch
 import tiny_peft
+import torch
 
 from jtransfer import peft, weights
 from jtransfer.core import tree as trees
@@ -72,6 +74,17 @@ def test_an_adapter_of_peft_computes_the_same_here_and_goes_back(case, tmp_path)
         back = tiny_peft.run(loaded(base, tmp_path / "back"), inputs)
         back = back[:, -logits.shape[1] :] if logits.ndim == 3 else back
         np.testing.assert_allclose(back, logits, atol=1e-5)
+
+
+def test_an_adapter_in_a_pickle_of_torch_is_the_same(tmp_path):
+    tiny_peft.write("roberta", tmp_path)
+    before = load(tmp_path / "adapter", weights.restore(tmp_path / "base")[0])
+    tensors = safetensors.torch.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    torch.save(tensors, tmp_path / "adapter" / "adapter_model.bin")
+    after = load(tmp_path / "adapter", weights.restore(tmp_path / "base")[0])
+    assert before.lines == after.lines
+    jax.tree.map(np.testing.assert_array_equal, (before.adapters, before.params), (after.adapters, after.params))
 
 
 @pytest.mark.parametrize("case", ROWS)
