@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.core import tree as trees
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 from jtransfer.peft import layer, slots, stacking
+from jtransfer.peft.method import Site
 
 Own = Mapping[str, Any]
 
 
-def merge(params: trees.Tree, adapters: trees.Tree) -> dict[str, Any]:
+def merge(params: trees.Tree, adapters: trees.Tree, sites: Mapping[str, Site] | None = None) -> dict[str, Any]:
     """Returns parameters with which the plain model computes what it does with adapters.
 
     It is computed in float32, whatever the dtype of the parameters, which the result has.
@@ -22,11 +23,29 @@ def merge(params: trees.Tree, adapters: trees.Tree) -> dict[str, Any]:
     Args:
       params: of the model.
       adapters: the collection.
+      sites: of the model, from `peft.sites`; without them it is not known which embeddings are also the head's kernel.
 
     Raises:
-      InputError: an adapter can't be merged, or its module has no parameters here.
+      InputError: an adapter can't be merged, or its module has no parameters here; or it is one of embeddings that are
+        also the head's kernel, which the merge would change, too.
     """
+    if found := tied_among(adapters, sites or {}):
+        raise InputError(
+            f"{some(found)}: these embeddings are also the head's kernel, which merging the adapter would change, too; "
+            "make them two with --untie of jtransfer.merge, or keep the adapter beside the model"
+        )
     return _changed(params, adapters, "merge")
+
+
+def tied_among(adapters: trees.Tree, sites: Mapping[str, Site]) -> list[str]:
+    """Returns the paths of embeddings that have an adapter and are also the head's kernel.
+
+    Args:
+      adapters: the collection.
+      sites: of the model.
+    """
+    paths = dict.fromkeys(path for path, _, _ in slots.split(adapters))
+    return [path for path in paths if path in sites and sites[path].tied]
 
 
 def unmerge(params: trees.Tree, adapters: trees.Tree) -> dict[str, Any]:
