@@ -11,7 +11,7 @@ import numpy as np
 import tiny_peft
 
 FOLDER = Path(__file__).parent / "references" / "peft"
-STORED = ("bert", "bert_all", "bert_regex", "gpt2", "gpt2_tied", "llama", "t5", "vit", "timm_vit", "resnet")
+STORED = ("bert", "roberta", "bert_all", "bert_regex", "gpt2", "gpt2_tied", "llama", "t5", "vit", "timm_vit", "resnet")
 KEPT = ("config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors")
 
 

@@ -1,6 +1,7 @@
 """Adapters in runs on texts, task by task: trained, gone on from, read and asked; and texts that leave them no room."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from jtransfer.runs import build
 from jtransfer.runs.measure import measure
 from jtransfer.training import checkpoint
 
+FOLDER = Path(__file__).parent / "references" / "peft"
 tokenizer = texts.tokenizer
 BART = {"vocab_size": 13, "depth": 1, "decoder_depth": 1, "max_length": 16} | texts.TINY
 CASES = {  # task → rows, and what moves
@@ -54,6 +56,20 @@ def test_adapters_are_trained_for_every_task(task, tmp_path, tokenizer):
         assert measure(runs.open(folder)).metrics["loss"] == pytest.approx(scalars["loss"], rel=1e-5)
     found, _ = predict.table(folder, ["the day good", "the day bad"])
     assert {len(array) for array in found.values()} == {2}
+
+
+def test_an_adapter_of_tied_embeddings_is_merged_by_no_way(tmp_path, tokenizer):
+    place, folder = FOLDER / "gpt2_tied", tmp_path / "run"
+    config = texts.config_of("lm", tmp_path, tokenizer)
+    config.init, config.adapters_init, config.evals = str(place / "base"), str(place / "adapter"), []
+    config.model.name, config.model.fields = "", {}
+    config.phases = [configs.phase("adapt", steps=1)]
+    train.run(config, folder)
+    with pytest.raises(InputError, match="embed/tokens: these embeddings are also the head's kernel"):
+        runs.open(folder).merged()
+    config.init, config.adapters_init = str(folder), ""
+    with pytest.raises(InputError, match="embed/tokens: these embeddings are also the head's kernel"):
+        train.run(config, tmp_path / "next")
 
 
 NO_ROOM = {

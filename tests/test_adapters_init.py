@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import tiny_adapters as tiny
+from PIL import Image
 
 from jtransfer import config as configs
-from jtransfer import merge, runs, strip, train, weights
+from jtransfer import merge, predict, runs, strip, train, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
@@ -64,6 +65,34 @@ def test_a_run_goes_on_from_a_folder_with_further_adapters_beside(source, run, a
     assert found["adapters/layer_1/fc1"] == (16, 1)
     assert found["adapters/layer_1/attention/query"][1] == 2
     train.run(config, tmp_path / "new")  # which goes on where it ended
+
+
+def test_a_run_of_the_base_predicts_with_an_adapter_as_the_run_that_made_it(source, run, adapter, tmp_path, capsys):
+    bare, photo = tmp_path / "bare", tmp_path / "photo.png"
+    probe = [configs.phase("probe", trainable="head/.*", steps=1)]
+    train.run(tiny.config_of(source, rows=(), evals=[], phases=probe), bare)
+    Image.fromarray(np.arange(768, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)).save(photo)
+
+    def probs(folder, *flags):
+        save = tmp_path / "said.npz"
+        run_command(predict.main, ["predict", f"--workdir={folder}", f"--save={save}", *flags, str(photo)])
+        with np.load(save) as said:
+            return said["probs"]
+
+    np.testing.assert_allclose(probs(bare, f"--adapters={adapter}"), probs(run), atol=1e-5)
+    assert np.abs(probs(bare) - probs(run)).max() > 1e-3
+    capsys.readouterr()
+    for flags, says in (
+        (f"--adapters={tmp_path}/none", "does not exist"),
+        (f"--adapters={source}", "no adapter"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            run_command(predict.main, ["predict", f"--workdir={bare}", flags, str(photo)])
+        error = capsys.readouterr().err
+        assert (stopped.value.code, error.count("\n")) == (2, 1)
+        assert says in error
+    with pytest.raises(InputError, match=r"there is an adapter at .* already; label them"):
+        predict.load(run, adapters=adapter)([str(photo)])
 
 
 def test_another_base_and_none_are_refused(source, adapter, tmp_path):

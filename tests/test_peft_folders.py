@@ -8,7 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from huggingface_hub import constants, errors
 from safetensors.numpy import load_file, save_file
+from test_hub_requests import Hub, served
 
 from jtransfer import convert, export, inspect, merge, models, peft, strip, weights
 from jtransfer.core import tree as trees
@@ -58,6 +60,8 @@ def test_what_is_written_is_read_as_the_same(case, tmp_path):
     model, variables = restore(case)
     brought = load(FOLDER / case / "adapter", model).params
     save.save(tmp_path, model, variables, beside=brought, source="its base")
+    if case == "roberta":  # whose classifier is two layers
+        assert json.loads((tmp_path / "adapter_config.json").read_text())["modules_to_save"] == ["classifier"]
     again, back = restore(case, tmp_path)
     assert again == model
     inputs, logits = stored(case)
@@ -241,6 +245,22 @@ def test_links_and_missing_files_are_refused(tmp_path):
         load(tmp_path / "nowhere", model)
     with pytest.raises(InputError, match="labelled by letters"):
         load(FOLDER / "bert" / "adapter", model, label="a/b")
+
+
+def test_an_adapter_on_the_hub_is_the_one_in_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub = served(monkeypatch, Hub(FOLDER / "bert" / "adapter", tmp_path / "snapshot"))
+    model, variables = restore("bert", "hf://org/some-adapter")
+    jax.tree.map(np.testing.assert_array_equal, variables, restore("bert")[1])
+    assert {file for file, count in hub.asked.items() if count} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "adapter_model.bin",
+        "jtransfer.json",
+    }
+    hub.failures["adapter_config.json"] = errors.EntryNotFoundError("404")
+    with pytest.raises(InputError, match="hf://org/some-adapter is no adapter: it has no adapter_config"):
+        load("hf://org/some-adapter", model)
 
 
 def test_an_adapter_in_a_folder_of_its_name_is_found(tmp_path):

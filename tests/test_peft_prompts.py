@@ -1,6 +1,7 @@
 """Prompts and prefixes: logits and generated tokens are those of Hugging Face's PEFT, and what takes them is told."""
 
 import functools
+import json
 
 import flax.linen as nn
 import jax
@@ -8,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from references import decoders, prompts
+from safetensors.numpy import load_file
 
 from jtransfer import generate, models, peft, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
+from jtransfer.weights.adapters import save
+from jtransfer.weights.adapters.load import load
 
 PROMPTS = ["gpt2", "llama", "bert_classify", "bert_tag", "roberta_classify", "t5", "bart"]
 
@@ -71,6 +75,59 @@ def test_prefixes_give_the_logits_of_the_reference(open_case, name):
     logits = np.asarray(jax.jit(lambda v: forward.apply(model, v, x)[0])(variables))
     real = slice(None) if name == "bart" else x["attention_mask"].astype(bool)
     np.testing.assert_allclose(logits[real], prompts.load()[f"prefix {name}"][real], atol=1e-5)
+
+
+PROMPTED = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3, "num_transformer_submodules": 1}
+PREFIXED = PROMPTED | {"peft_type": "PREFIX_TUNING", "num_layers": 2, "prefix_projection": False}
+WRITTEN = {  # what PEFT's save_pretrained writes of it, and the shape of its tensor
+    ("prompt", "bert_classify"): (PROMPTED | {"task_type": "SEQ_CLS", "token_dim": 32}, (3, 32)),
+    ("prompt", "t5"): (PROMPTED | {"task_type": "SEQ_2_SEQ_LM", "token_dim": 32}, (3, 32)),
+    ("prefix", "gpt2"): (PREFIXED | {"task_type": "CAUSAL_LM", "token_dim": 32, "num_attention_heads": 4}, (3, 128)),
+    ("prefix", "llama"): (PREFIXED | {"task_type": "CAUSAL_LM", "token_dim": 16, "num_attention_heads": 2}, (3, 64)),
+}
+
+
+@pytest.mark.parametrize(("method", "name"), WRITTEN)
+def test_they_are_written_for_peft_and_come_back(open_case, method, name, tmp_path):
+    model, _, _, _ = case = open_case(name)
+    if method == "prompt":
+        variables = adapted(case, "embed", "prompt", lambda _, shape: prompts.vectors(shape[-1]), pooled=True)
+    else:
+        vectors = functools.partial(prefixes, depth=model.depth, seq2seq=False)
+        variables = adapted(case, "layer_.*/attention", "prefix", vectors)
+    save.save(tmp_path, model, variables, beside=["head/dense/bias"] if name.startswith("bert") else ())
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    told, shape = WRITTEN[method, name]
+    assert {key: config.get(key) for key in told} == told
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    np.testing.assert_array_equal(tensors.pop("prompt_embeddings"), prompts.vectors(shape[1]))
+    assert tensors.keys() == ({f"base_model.classifier.{x}" for x in ("weight", "bias")} if name[0] == "b" else set())
+    back = trees.flatten(load(tmp_path, model).adapters)
+    own = trees.flatten(variables["adapters"])
+    assert back.keys() == own.keys()
+    assert all(np.array_equal(back[path], own[path]) for path in own)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "method", "fields", "says"),
+    [
+        (
+            "bert_classify",
+            "embed",
+            "prompt",
+            {},
+            "'pooled': True.* these differ in pool/prompt/fixed/cut",
+        ),
+        ("gpt2", "layer_0/attention", "prefix", {}, "these differ in layer_1/attention/prefix/keys"),
+        ("gpt2", "layer_.*/attention", "prefix", {"positions": False}, "these differ in embed/prefix/fixed/places"),
+        ("bart", "encoder_0/attention", "prefix", {}, "of a model with an encoder and a decoder"),
+    ],
+)
+def test_what_peft_has_not_of_them_is_one_line(open_case, name, pattern, method, fields, says, tmp_path):
+    case = open_case(name)
+    variables = adapted(case, pattern, method, lambda _, shape: np.ones(shape, np.float32), **fields)
+    with pytest.raises(InputError, match=says):
+        save.save(tmp_path, case[0], variables)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bart"])

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import tiny_vectors
 
+from jtransfer import config as configs
 from jtransfer import train
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.runs import log, predictor
 from jtransfer.runs import open as open_run
+from jtransfer.runs.measure import measure
 from jtransfer.training import checkpoint
 
 HIDDEN = "hidden[12]/dense/kernel"
@@ -60,6 +62,23 @@ def test_it_goes_on_bit_for_bit_and_another_run_begins_with_it(tmp_path):
     train.run(config, after)
     kernels = [open_run(folder).variables()["params"]["hidden1"]["dense"]["kernel"] for folder in (whole, after)]
     np.testing.assert_array_equal(*kernels)
+
+
+def test_sharded_in_half_precision_in_parts_averaged_and_cached_it_is_the_same_model(tmp_path):
+    config = config_of(tmp_path, quantize="nf4", sharding="fsdp", adapters=[("hidden2/.*/kernel", "lora", {"rank": 2})])
+    config.model.dtype, config.optim.ema, config.optim.accumulate = "bfloat16", 0.5, 2
+    config.phases = [configs.phase("above", steps=2, cache=True)]
+    config.eval_every = config.checkpoint_every = 1
+    folder = tmp_path / "run"
+    scalars = train.run(config, folder)
+    ends = [trees.flatten(checkpoint.load_params(folder))]
+    shutil.rmtree(folder / "checkpoints" / "2")
+    train.run(config, folder)
+    ends += [trees.flatten(checkpoint.load_params(folder))]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(np.array_equal(ends[0][path], ends[1][path]) for path in ends[0])
+    assert any(path.endswith("/nf4") for path in ends[0])
+    assert measure(open_run(folder)).metrics["loss"] == pytest.approx(scalars["loss"], rel=2e-2)
 
 
 @pytest.mark.parametrize(

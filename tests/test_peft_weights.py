@@ -71,6 +71,31 @@ def close(a, b, atol):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
 
 
+ADDED = ("vera", "loha", "lokr", "randlora", "fourierft")  # to a kernel
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_what_is_added_to_a_kernel_is_scaled_and_combined(plain, name):
+    run, variables, sites = plain
+    modules = [module for module in MODULES if module not in ELSE.get(name, ())]
+    first, second = (
+        moved(peft.init(jax.random.key(2), [(module, name, METHODS[name]) for module in modules], sites, {}), by)
+        for by in (0.2, -0.1)
+    )
+
+    def change(adapters):
+        return jax.tree.map(jnp.subtract, peft.merge(variables["params"], adapters), variables["params"])
+
+    scaled = peft.scale(first, -1.5)
+    close(change(scaled), jax.tree.map(lambda x: -1.5 * x, change(first)), atol=1e-5)
+    merged = {"params": peft.merge(variables["params"], scaled)}
+    np.testing.assert_allclose(run({**variables, "adapters": scaled}), run(merged), atol=1e-4)
+    assert jax.tree.map(jnp.shape, scaled) == jax.tree.map(jnp.shape, first)
+    wanted = jax.tree.map(lambda x, y: 2 * x - 3 * y, change(first), change(second))
+    close(change(peft.combine([first, second], (2, -3), params=variables["params"])), wanted, atol=1e-5)
+    close(change(peft.combine([first, second], (2, -3), sites=sites, rank=108)), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_begins_as_no_change_and_merges_into_what_it_does(plain, name):
     run, variables, sites = plain

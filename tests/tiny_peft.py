@@ -38,6 +38,17 @@ def bert(**fields):
     return transformers.BertForSequenceClassification(config).eval()
 
 
+def roberta():
+    config = transformers.RobertaConfig(**TEXT, vocab_size=50, num_labels=3, max_position_embeddings=18)
+    return transformers.RobertaForSequenceClassification(config).eval()
+
+
+def distilbert():
+    sizes = {"dim": 16, "hidden_dim": 24, "n_layers": 1, "n_heads": 2}
+    config = transformers.DistilBertConfig(**sizes, vocab_size=50, num_labels=3, max_position_embeddings=16)
+    return transformers.DistilBertForSequenceClassification(config).eval()
+
+
 def gpt2():
     config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=16)
     return transformers.GPT2LMHeadModel(config).eval()
@@ -115,6 +126,12 @@ CASES = {
         lambda: lora(target_modules=r".*\.(query|value|word_embeddings)", bias="all", alpha_pattern={"value": 2}),
         TOKENS,
     ),
+    "roberta": (roberta, lambda: lora("query", "value", task_type="SEQ_CLS"), TOKENS),
+    "distilbert": (
+        distilbert,
+        lambda: lora("q_lin", "v_lin", task_type="SEQ_CLS", modules_to_save=["pre_classifier", "classifier"]),
+        TOKENS,
+    ),
     "gpt2": (gpt2, lambda: lora("c_attn", "c_proj", task_type="CAUSAL_LM", fan_in_fan_out=True), TOKENS),
     "gpt2_tied": (gpt2, lambda: lora("c_attn", "wte", task_type="CAUSAL_LM", fan_in_fan_out=True), TOKENS),
     "llama": (llama, lambda: lora(target_modules="all-linear", task_type="CAUSAL_LM"), TOKENS),
@@ -158,6 +175,12 @@ CASES = {
         lambda: peft.PromptEncoderConfig(**PROMPT, task_type="CAUSAL_LM", encoder_hidden_size=8),
         TOKENS,
     ),
+    "prompt_t5": (
+        t5,
+        lambda: peft.PromptTuningConfig(**PROMPT, task_type="SEQ_2_SEQ_LM"),
+        TOKENS | {"decoder_input_ids": IDS[:, :4]},
+    ),
+    "prefix_gpt2": (gpt2, lambda: peft.PrefixTuningConfig(**PROMPT, task_type="CAUSAL_LM"), TOKENS),
     "prefix_llama": (llama, lambda: peft.PrefixTuningConfig(**PROMPT, task_type="CAUSAL_LM"), TOKENS),
     "ln_tuning": (bert, lambda: peft.LNTuningConfig(target_modules=["LayerNorm"]), TOKENS),
 }

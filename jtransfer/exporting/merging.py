@@ -11,7 +11,7 @@ import numpy as np
 from jtransfer import data, peft
 from jtransfer.core.errors import InputError, some
 from jtransfer.models import forward
-from jtransfer.peft import slots
+from jtransfer.peft.merging import tied_among
 from jtransfer.proof import verify
 from jtransfer.runs.open import StoredRun
 from jtransfer.weights.shapes import abstract, example
@@ -53,18 +53,12 @@ def merge(model: Any, variables: Mapping[str, Any], *, untie: bool = False, samp
     if not adapters:
         return Merged(model, rest)
     sites = peft.sites(model, abstract(model, sample), example(model) if sample is None else sample)
-    paths = [path for path, _, _ in slots.split(adapters)]
-    tied = [path for path in dict.fromkeys(paths) if path in sites and sites[path].tied]
     lines: tuple[str, ...] = ()
-    if tied and not untie:
-        raise InputError(
-            f"{some(tied)}: these embeddings are also the head's kernel, which merging the adapter would change, too; "
-            "give --untie, and they become two, or keep the adapter beside the model"
-        )
-    if tied:
+    if untie and (tied := tied_among(adapters, sites)):
         model, rest = _untied(model, rest, tied)
         lines = (f"{some(tied)} and the head are two arrays now, as only the embeddings had an adapter",)
-    params = jax.tree.map(np.asarray, peft.merge(rest["params"], adapters))
+        sites = {}
+    params = jax.tree.map(np.asarray, peft.merge(rest["params"], adapters, sites))
     return Merged(model, {**rest, "params": params}, lines)
 
 

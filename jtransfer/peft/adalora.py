@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jtransfer.objectives import Context, Term, View
-from jtransfer.peft import budget, factors, fields, lora, slots, stacking
+from jtransfer.peft import budget, factors, features, fields, lora, slots, stacking
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 NAME = "adalora"
@@ -100,7 +100,7 @@ METHOD = Method(
     lora.merge,
     lora.unmerge,
     delta=factors.change,
-    scale=lora.scaled,
+    scale=features.scaled,
     pad=lora.padded,
     optimizer=budget.wrap,
 )

@@ -154,7 +154,7 @@ def _greatest_rank(module: _Module) -> int:
 
 def _of_changes(module: _Module, rule: Callable, rank: int | None, params: Any, sites: Any) -> dict[str, Any]:
     """The adapter of what a rule makes of the changes: of a rank, but for the bias; or whole."""
-    found = [_changes(module, tree, params) for tree in module.trees]
+    found = [_changes(module, tree, params, sites) for tree in module.trees]
     whole, low = {}, {}
     for name, like in {name: leaf for changes in found for name, leaf in changes.items()}.items():
         several = jnp.stack([changes.get(name, jnp.zeros_like(like)) for changes in found], len(module.layers))
@@ -177,16 +177,17 @@ def _of_layers(change: Callable, module: _Module) -> Callable:
     return change
 
 
-def _changes(module: _Module, tree: dict[str, Any], params: Any) -> Changes:
+def _changes(module: _Module, tree: dict[str, Any], params: Any, sites: Any) -> Changes:
     """What the adapters of a tree, all together, add to the module's parameters."""
     if not tree:
         return {}
     if params is not None:
         return merging.changes(module.path, tree, params)
-    change = merging.delta(tree)
+    known = sites is not None or module.low_rank
+    change = merging.delta(tree, sites[module.path].shape if sites else ()) if known else None
     if change is None:
         raise InputError(f"{module.path}: the change of {', '.join(tree)} depends on the parameters; give params")
-    return {"kernel": change}
+    return {sites[module.path].leaf if sites else "kernel": change}
 
 
 def _inputs(module: _Module, sites: Any) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jtransfer.peft import layer
+from jtransfer.peft import features, layer
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 Own = Mapping[str, Any]
@@ -46,9 +46,4 @@ def unmerge(own: Own, params: Own) -> dict[str, Any]:
     return {**params, **{name: params[name] - leaf for name, leaf in change(own).items()}}
 
 
-def scaled(own: Own, factor: Any) -> dict[str, Any]:
-    """The adapter whose change is a multiple of this one's."""
-    return {**own, FIXED: {**own[FIXED], "scale": own[FIXED]["scale"] * factor}}
-
-
-METHOD = Method(init, apply, linear, merge, unmerge, scale=scaled)
+METHOD = Method(init, apply, linear, merge, unmerge, scale=features.scaled)

@@ -43,8 +43,9 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return _by_group(a, b, groups)
 
 
-def change(own: Mapping[str, Any]) -> jax.Array:
-    """Returns what an adapter of LoRA's kin adds to the kernel."""
+def change(own: Mapping[str, Any], shape: tuple[int, ...] = ()) -> jax.Array:
+    """Returns what an adapter of LoRA's kin adds to the kernel, whose shape its factors tell."""
+    del shape
     return own[FIXED]["scale"] * product(*pair(own))
 
 

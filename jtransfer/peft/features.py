@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jtransfer.layers.types import Array
 from jtransfer.peft import layer
-from jtransfer.peft.method import Site, linear
+from jtransfer.peft.method import FIXED, Site, linear
 
 Own = Mapping[str, Any]
 Change = Callable[[Own, Own], dict[str, Any]]
@@ -82,6 +82,11 @@ def added(delta: Callable[[Own, tuple[int, ...]], Array]) -> tuple[Change, Chang
         return {**params, leaf: params[leaf] + sign * delta(own, params[leaf].shape)}
 
     return functools.partial(changed, 1), functools.partial(changed, -1)
+
+
+def scaled(own: Own, factor: Any) -> dict[str, Any]:
+    """The adapter, whose change is multiplied by `fixed/scale`, with a multiple of the change."""
+    return {**own, FIXED: {**own[FIXED], "scale": own[FIXED]["scale"] * factor}}
 
 
 def has_window(site: Site) -> bool:

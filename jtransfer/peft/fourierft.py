@@ -91,4 +91,4 @@ def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any
     return {"spectrum": spectrum, FIXED: {**fixed, "places": torch_random.permutation(seed, size, count)}}
 
 
-METHOD = Method(init, apply, serves, *features.added(delta))
+METHOD = Method(init, apply, serves, *features.added(delta), delta=delta, scale=features.scaled)

@@ -98,4 +98,4 @@ def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any
     return {**own, FIXED: {"scale": torch_form.scale(settings)}}
 
 
-METHOD = Method(init, apply, linear, *features.added(delta))
+METHOD = Method(init, apply, linear, *features.added(delta), delta=delta, scale=features.scaled)

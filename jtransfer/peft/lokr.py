@@ -178,4 +178,4 @@ def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any
     return own
 
 
-METHOD = Method(init, apply, features.ordered, *features.added(delta))
+METHOD = Method(init, apply, features.ordered, *features.added(delta), delta=delta, scale=features.scaled)

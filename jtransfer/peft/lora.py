@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
-from jtransfer.peft import factors, fields, layer, starts
+from jtransfer.peft import factors, features, fields, layer, starts
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 Own = Mapping[str, Any]
@@ -84,11 +84,6 @@ def _moved(params: Own, change: jax.Array) -> dict[str, Any]:
     return {**params, leaf: params[leaf] + change}
 
 
-def scaled(own: Own, factor: Any) -> dict[str, Any]:
-    """The adapter whose change is a multiple of this one's."""
-    return {**own, FIXED: {**own[FIXED], "scale": own[FIXED]["scale"] * factor}}
-
-
 def padded(own: Own, rank: int) -> dict[str, Any]:
     """The adapter with zeros in its factors up to a rank, and the same change."""
     wide = {"a": -1, "a_start": -1, "e": -1, "b": 0, "b_start": 0}
@@ -115,4 +110,4 @@ def _pad(leaf: jax.Array, axis: int, groups: int, size: int) -> jax.Array:
     return jnp.moveaxis(parts.reshape(*parts.shape[:-2], size), -1, axis)
 
 
-METHOD = Method(init, apply, linear, merge, unmerge, delta=factors.change, scale=scaled, pad=padded)
+METHOD = Method(init, apply, linear, merge, unmerge, delta=factors.change, scale=features.scaled, pad=padded)

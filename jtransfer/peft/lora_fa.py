@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jtransfer.peft import factors, lora
+from jtransfer.peft import factors, features, lora
 from jtransfer.peft.method import FIXED, Method, Site, linear
 
 
@@ -38,5 +38,5 @@ def serves(site: Site) -> str:
 
 
 METHOD = Method(
-    init, lora.apply, serves, lora.merge, lora.unmerge, delta=factors.change, scale=lora.scaled, pad=lora.padded
+    init, lora.apply, serves, lora.merge, lora.unmerge, delta=factors.change, scale=features.scaled, pad=lora.padded
 )

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.core import tree as trees
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import InputError, some
 from jtransfer.peft import layer, slots, stacking
+from jtransfer.peft.method import Site
 
 Own = Mapping[str, Any]
 
 
-def merge(params: trees.Tree, adapters: trees.Tree) -> dict[str, Any]:
+def merge(params: trees.Tree, adapters: trees.Tree, sites: Mapping[str, Site] | None = None) -> dict[str, Any]:
     """Returns parameters with which the plain model computes what it does with adapters.
 
     It is computed in float32, whatever the dtype of the parameters, which the result has.
@@ -22,11 +23,29 @@ def merge(params: trees.Tree, adapters: trees.Tree) -> dict[str, Any]:
     Args:
       params: of the model.
       adapters: the collection.
+      sites: of the model, from `peft.sites`; without them it is not known which embeddings are also the head's kernel.
 
     Raises:
-      InputError: an adapter can't be merged, or its module has no parameters here.
+      InputError: an adapter can't be merged, or its module has no parameters here; or it is one of embeddings that are
+        also the head's kernel, which the merge would change, too.
     """
+    if found := tied_among(adapters, sites or {}):
+        raise InputError(
+            f"{some(found)}: these embeddings are also the head's kernel, which merging the adapter would change, too; "
+            "make them two with --untie of jtransfer.merge, or keep the adapter beside the model"
+        )
     return _changed(params, adapters, "merge")
+
+
+def tied_among(adapters: trees.Tree, sites: Mapping[str, Site]) -> list[str]:
+    """Returns the paths of embeddings that have an adapter and are also the head's kernel.
+
+    Args:
+      adapters: the collection.
+      sites: of the model.
+    """
+    paths = dict.fromkeys(path for path, _, _ in slots.split(adapters))
+    return [path for path in paths if path in sites and sites[path].tied]
 
 
 def unmerge(params: trees.Tree, adapters: trees.Tree) -> dict[str, Any]:
@@ -60,26 +79,29 @@ def changes(path: str, adapters: Own, params: trees.Tree) -> dict[str, jax.Array
       params: of the model.
     """
     before = {name: leaf for name, leaf in trees.flatten(params).items() if name.rpartition("/")[0] == path}
-    known = delta(adapters)
+    kernel = layer.kernel_of({name.rpartition("/")[2] for name in before})
+    shape = before[f"{path}/{kernel}"].shape if f"{path}/{kernel}" in before else ()
+    known = delta(adapters, shape[stacking.axes(next(iter(adapters.values()))) :])
     if known is not None:
-        return {layer.kernel_of({name.rpartition("/")[2] for name in before}): known}
+        return {kernel: known}
     wide = _wide(before)
     after = trees.flatten(merge(trees.unflatten(wide), _at(path, adapters)))
     return {name.rpartition("/")[2]: after[name] - leaf for name, leaf in wide.items()}
 
 
-def delta(adapters: Own) -> jax.Array | None:
+def delta(adapters: Own, shape: tuple[int, ...]) -> jax.Array | None:
     """Returns what adapters of one module, all together, add to its kernel; None where that depends on more than them.
 
     Args:
       adapters: slot → arrays.
+      shape: of the kernel, of a module in a scan that of one layer.
     """
     found = []
     for slot, own in adapters.items():
         change = slots.method_of(slot).delta
         if change is None:
             return None
-        found.append(stacking.of_each(change, own)(own))
+        found.append(stacking.of_each(functools.partial(change, shape=shape), own)(own))
     return functools.reduce(jnp.add, found) if found else None
 
 

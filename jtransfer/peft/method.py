@@ -82,7 +82,8 @@ class Method(NamedTuple):
         those for which it returns nothing are left out.
       of_base: whether `merge` must be given the parameters of the model itself. What it makes of them is then a change
         that adds up with those of other adapters; otherwise it is given what the adapters before made of them.
-      delta: `delta(own) -> change`, where all that `merge` does is to add it to the kernel.
+      delta: `delta(own, shape) -> change`, where all that `merge` does is to add it to the kernel, of this
+        shape.
       scale: `scale(own, factor) -> own`, the adapter with a multiple of the change, where there is one.
       pad: `pad(own, rank) -> own`, the adapter with arrays of a greater rank and the same change, where there is one.
       optimizer: `optimizer(transform, rows, total_steps) -> transform`, where the method changes how the adapters are
@@ -99,7 +100,7 @@ class Method(NamedTuple):
     unmerge: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
     partners: Callable[[Site, Mapping[str, Site]], Iterable[Site]] | None = None
     of_base: bool = False
-    delta: Callable[[Mapping[str, Any]], Any] | None = None
+    delta: Callable[[Mapping[str, Any], tuple[int, ...]], Any] | None = None
     scale: Callable[[Mapping[str, Any], Any], dict[str, Any]] | None = None
     pad: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
     optimizer: Callable[[Any, list[dict[str, Any]], int], Any] | None = None

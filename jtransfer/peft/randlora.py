@@ -159,4 +159,4 @@ def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any
     }
 
 
-METHOD = Method(init, apply, serves, *features.added(delta))
+METHOD = Method(init, apply, serves, *features.added(delta), delta=delta, scale=features.scaled)

@@ -143,4 +143,9 @@ def from_peft(tensors: Mapping[str, Any], site: Site, settings: Mapping[str, Any
     }
 
 
-METHOD = Method(init, apply, features.ungrouped, *features.added(delta))
+def scaled(own: Mapping[str, Any], factor: Any) -> dict[str, Any]:
+    """The adapter with a multiple of the change, by the factors of the outputs."""
+    return {**own, "lambda_b": own["lambda_b"] * factor}
+
+
+METHOD = Method(init, apply, features.ungrouped, *features.added(delta), delta=delta, scale=scaled)

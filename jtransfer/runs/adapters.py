@@ -1,7 +1,6 @@
 """The adapters of a run: those that its config asks for, and those that it begins with from another run."""
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from jtransfer.core import tree as trees
 from jtransfer.models import forward
 from jtransfer.runs import adapters_init
 from jtransfer.weights.formats.lazy import Lazy
+from jtransfer.weights.shapes import abstract
 
 COLLECTION = "adapters"
 _PREFIX = f"{COLLECTION}/"
@@ -113,14 +113,11 @@ def rows_of(config: Any) -> list[list[Any]]:
     return [[*row[:2], row[2] if len(row) > 2 else {}] for row in json.loads(json.dumps(config.adapters))]
 
 
-def begun(
-    source: str | os.PathLike, rows: list, held: Mapping[str, Any], wanted: Wanted | None, mesh: Any, table: Any
-) -> Begun:
+def begun(source: Any, held: Mapping[str, Any], wanted: Wanted | None, mesh: Any, table: Any) -> Begun:
     """Returns what a run begins with from another one: adapters go on if they are the same, or else are merged.
 
     Args:
-      source: the folder of the other run.
-      rows: of its config.
+      source: the other run, a `StoredRun`.
       held: path → tensor, of its variables.
       wanted: what the run is to have; None is nothing.
       mesh, table: see `sharding.of_params`.
@@ -132,21 +129,22 @@ def begun(
     rest = {path: tensor for path, tensor in held.items() if not path.startswith(_PREFIX)}
     if not own:
         return Begun(rest, {}, ())
-    shapes = trees.flatten(wanted.shapes) if wanted and wanted.rows == rows else {}
+    shapes = trees.flatten(wanted.shapes) if wanted and wanted.rows == rows_of(source.config) else {}
     if own.keys() == shapes.keys() and all(own[path].shape == shapes[path].shape for path in own):
         placed = trees.flatten(sharding.of_params({COLLECTION: trees.unflatten(shapes)}, mesh, table)[COLLECTION])
         going_on = {path: sharding.place(np.asarray(tensor.read()), placed[path]) for path, tensor in own.items()}
-        return Begun(rest, trees.unflatten(going_on), (f"the adapters of {source} go on",))
-    return Begun(_merged(rest, own), {}, (f"the adapters of {source} are merged into the parameters",))
+        return Begun(rest, trees.unflatten(going_on), (f"the adapters of {source.folder} go on",))
+    merged = _merged(rest, own, peft.sites(source.model, abstract(source.model, source.sample), source.sample))
+    return Begun(merged, {}, (f"the adapters of {source.folder} are merged into the parameters",))
 
 
-def _merged(held: Mapping[str, Any], adapters: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(held: Mapping[str, Any], adapters: Mapping[str, Any], sites: Mapping[str, peft.Site]) -> dict[str, Any]:
     """The tensors of a model, those of adapted modules with their adapters merged, in float32."""
     tree = trees.unflatten({path: np.asarray(tensor.read()) for path, tensor in adapters.items()})
     modules = tuple(f"params/{one.path}/" for one in peft.adapted(tree))
     touched = {path.removeprefix("params/"): held[path] for path in held if path.startswith(modules)}
     wide = {path: np.asarray(tensor.read()).astype(np.float32) for path, tensor in touched.items()}
-    merged = trees.flatten(peft.merge(trees.unflatten(wide), tree))
+    merged = trees.flatten(peft.merge(trees.unflatten(wide), tree, sites))
     return {**held, **{f"params/{path}": _held(np.asarray(array)) for path, array in merged.items()}}
 
 

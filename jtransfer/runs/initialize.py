@@ -118,7 +118,7 @@ def _of_run(folder: str | os.PathLike, load: Callable[..., tuple], begun: Callab
     known = tuple(run.class_names), height_width(size) if size else None
 
     def make(held: Mapping[str, Any]) -> tuple:
-        found = begun(folder, adapters.rows_of(run.config), held)
+        found = begun(run, held)
         made, report = load(_parameters(found.tensors), *known)
         more = {adapters.COLLECTION: found.adapters} if found.adapters else {}
         return {**made, **more}, dataclasses.replace(report, notes=(*report.notes, *found.notes))

@@ -114,7 +114,8 @@ class StoredRun:
         if adapters is None:
             return held
         wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), held["params"])
-        return {**held, "params": jax.tree.map(np.asarray, peft.merge(wide, adapters))}
+        sites = peft.sites(self.model, held, self.sample)
+        return {**held, "params": jax.tree.map(np.asarray, peft.merge(wide, adapters, sites))}
 
     @property
     def lines(self) -> list[dict]:

@@ -9,6 +9,7 @@ import numpy as np
 from jtransfer.core.errors import InputError, some
 from jtransfer.weights import libraries
 from jtransfer.weights.adapters.parts import PREFIXES
+from jtransfer.weights.adapters.prompts import TYPES as PROMPTED
 from jtransfer.weights.mapping import Scheme, finder
 from jtransfer.weights.save import to_tensors
 
@@ -66,6 +67,7 @@ def tensors(
     named = to_tensors(variables, model, scheme=scheme.name)
     for module in dict.fromkeys(name.rpartition(".")[0] for name in named):  # PEFT takes all that end in these names
         whole |= {module: True} if module.endswith(tuple(whole)) and module not in adapted and whole else {}
+    whole = dict.fromkeys(_outermost(module, whole, named) for module in whole)
     inside = tuple(f"{module}." for module in whole)
     kept = {name: array for name, array in named.items() if name.startswith(inside)}
     own = finder(scheme.rows, "source")
@@ -74,4 +76,12 @@ def tensors(
     kept |= {f"{name.removesuffix('.bias')}.base_layer.bias": named[name] for name in biases}
     fields = {"modules_to_save": sorted(whole) or None} | ({"bias": "lora_only"} if biases else {})
     told = f"; with {some([*whole, *biases])}, which were trained beside them"
-    return Kept({f"{PREFIXES[0]}{name}": a for name, a in kept.items()}, fields, along, told)
+    prefix = PREFIXES[kind in PROMPTED]
+    return Kept({f"{prefix}{name}": a for name, a in kept.items()}, fields, along, told)
+
+
+def _outermost(module: str, whole: Collection[str], names: Collection[str]) -> str:
+    """The module of the library that a module is in, if all of that goes along: PEFT keeps a classifier as one."""
+    top = module.partition(".")[0]
+    held = [name.rpartition(".")[0] for name in names if name.startswith(f"{top}.")]
+    return top if all(name in whole for name in held) else module

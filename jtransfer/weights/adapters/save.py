@@ -14,7 +14,7 @@ from jtransfer.core.errors import InputError, some
 from jtransfer.models.paths import in_head
 from jtransfer.peft import slots
 from jtransfer.weights import libraries, maps
-from jtransfer.weights.adapters import base, forms, keep, modules, parts
+from jtransfer.weights.adapters import base, forms, keep, modules, parts, prompts
 from jtransfer.weights.adapters.config import FILE
 from jtransfer.weights.adapters.folder import TENSORS
 from jtransfer.weights.mapping import Scheme
@@ -60,12 +60,14 @@ def save(
         found.setdefault(slot, []).append((path, slot.partition(".")[0], own))
     if not found:
         raise InputError("there are no adapters to write; export the model in another format")
-    for slot in found:
-        forms.check(slot.partition(".")[0])
+    for method in (slot.partition(".")[0] for slot in found):
+        if method not in prompts.METHODS:
+            forms.check(method)
     scheme = _scheme(model, library)
     if unfit := _other_head(model, scheme):
         beside = [path for path in beside if not in_head(path)]
-    sites = peft.sites(model, abstract(model, sample), example(model) if sample is None else sample)
+    shapes = abstract(model, sample)
+    sites = peft.sites(model, shapes, example(model) if sample is None else sample)
     known = modules.named(scheme, sites)
     own = {name: tree for name, tree in variables.items() if name in rules.OWN}
     lines: list[str] = []
@@ -73,10 +75,13 @@ def save(
     for number, (slot, adapters) in enumerate(found.items()):
         place = folder if len(found) == 1 else folder / (slot.partition(".")[2] or slot)
         place.mkdir(exist_ok=True)
-        config, tensors = _adapter(adapters, known)
+        prompted = adapters[0][1] in prompts.METHODS
+        config, tensors = prompts.write(adapters, sites, shapes["params"]) if prompted else _adapter(adapters, known)
         along = () if number else beside
-        kept = keep.tensors(model, own, scheme, along, config["target_modules"], config["peft_type"])
-        content = _about(model, source, any(map(in_head, along))) | config | kept.fields
+        kept = keep.tensors(model, own, scheme, along, config.get("target_modules", ()), config["peft_type"])
+        content = _about(model, source, prompted or any(map(in_head, along))) | config | kept.fields
+        if prompted:
+            del content["bias"]
         (place / FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         whole = {name: np.asarray(array, order="C") for name, array in (tensors | kept.tensors).items()}
         WRITERS["safetensors"](whole, place / TENSORS[0])
