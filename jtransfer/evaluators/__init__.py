@@ -14,6 +14,7 @@ EVALUATORS = Registry(
     {
         "split": "jtransfer.evaluators.split:make",
         "generation": "jtransfer.evaluators.generation:make",
+        "tasks": "jtransfer.evaluators.tasks:make",
     },
 )
 

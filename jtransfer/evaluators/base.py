@@ -23,6 +23,8 @@ class Context(NamedTuple):
       batches: source → its batches on the devices, every example once, as the host prepares them for evaluation.
       table: `(variables, split) -> {name: [N, …]}`: what the task keeps of the model's outputs for all examples of a
         split (`Task.keep`), with `label` and `index`, in order. It uses cached features where the phase has some.
+      others: split → the same of the run's other tasks that have such a split, by name: of its streams, and "source" of
+        the task that its init was trained on, where `config.source` names the data.
     """
 
     config: Any
@@ -33,3 +35,4 @@ class Context(NamedTuple):
     source: Callable[[str], Source]
     batches: Callable[[Source], Iterator[dict]]
     table: Callable[[Mapping[str, Any], str], dict[str, Any]]
+    others: Callable[[str], Mapping[str, "Context"]] = lambda split: {}

@@ -9,6 +9,7 @@ from jtransfer import metrics
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.data import num_steps
 from jtransfer.evaluators import EVALUATORS, Context, Evaluate
+from jtransfer.runs import source as sources
 from jtransfer.runs.feed import Feed, blank_table
 
 Run = Any  # build.Run
@@ -41,8 +42,8 @@ class Outcome(NamedTuple):
 def make(context: Context) -> list[Evaluator]:
     """The evaluators of a run, in order.
 
-    They are those of `config.evals` whose splits there are and, for a task that generates what is wanted, the
-    evaluation of that on the same splits.
+    They are those of `config.evals` whose splits there are; for a task that generates what is wanted, the evaluation
+    of that on the same splits; and, at the end of each phase, that of other tasks that have a test split.
 
     Raises:
       InputError: no such evaluator or field.
@@ -57,7 +58,16 @@ def make(context: Context) -> list[Evaluator]:
             for split, every in splits.items()
             if ("generation", split) not in asked
         ]
+    if TEST in {entry.split for entry in entries} and not any(entry.name == "tasks" for entry in entries):
+        made += [_make(context, "tasks", TEST, ENDS, {})] if context.others(TEST) else []
     return made
+
+
+def before(context: Context, variables: Mapping[str, Any]) -> dict[str, float]:
+    """What the source task's test split says of the network that a run begins with; nothing where it is not named."""
+    if sources.NAME not in context.others(TEST):
+        return {}
+    return ask([_make(context, "tasks", TEST, ENDS, {"only": (sources.NAME,)})], variables)[TEST].scalars
 
 
 def _is_there(context: Context, split: str) -> bool:
