@@ -14,7 +14,7 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, quantized, split_check
+from jtransfer.runs import adapters, alone, assemble, batches, describe, evaluation, initialize, quantized, split_check
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
@@ -70,6 +70,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     config = configs.complete(config)
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
+    alone.check(config)
     init = initialize.open(config.init, config.ignore)
     places = (folder, init)
     streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}
