@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import small
 
+from jtransfer import objectives
+from jtransfer.core import rules
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
-from jtransfer.training import noise
+from jtransfer.training import noise, optim, state, step
 
 KEY = jax.random.key(0)
 
@@ -163,3 +165,23 @@ def test_mixout_of_what_is_frozen_is_refused():
     still = jax.tree.map(lambda _: False, forward.initialize(Plain(), KEY, X)["params"])
     with pytest.raises(InputError, match="no parameter that at='fc/kernel' matches is trained"):
         of([("mixout", {"at": "fc/kernel"})], Plain(), X, still)
+
+
+@pytest.mark.parametrize("family", ["resnet", "lite"])
+def test_a_step_of_each_family_takes_the_noise_and_a_term_of_the_initial_network(family):
+    """Traced alone: values are those of the tests above and of the terms'."""
+    model, variables = small.model_of(family), small.variables_of(family)
+    variables = {
+        **variables,
+        "initial": variables["params"],
+        "initial_state": {"batch_stats": variables["batch_stats"]},
+    }
+    mask = rules.trainable(".*", variables["params"], model.stages)
+    tx = optim.make(small.OPTIM, {"params": variables["params"]}, total_steps=2, stages=model.stages)
+    streams = {"target": objectives.Stream(small.OBJECTIVE, lambda *_: {})}
+    total = objectives.make(["task", "delta", "bss"], objectives.Context(model, streams, 2))
+    noises = noise.make(["stochnorm", ("mixout", {"p": 0.5})], model, variables, model.example_input(1), mask)
+    made = step.make_train_step(model, tx, total, trainable=mask, accumulate=2, noise=noises)
+    begun = jax.eval_shape(lambda: state.create(variables, mask, tx, seed=0))
+    _, metrics = jax.eval_shape(made, begun, small.batch_of())
+    assert {"delta", "bss", "loss"} <= set(metrics)

@@ -170,9 +170,9 @@ def _kept(run: Run, variables: dict) -> dict:
     wanted = network or "initial" in made.needs or noise.needs_initial(run.config.noise)
     wanted = wanted or any(phase.optim["l2sp"] for phase in run.phases)
     beside = {name: tree for name, tree in variables.items() if name != "params"} if network else {}
-    terms = {name: term for name, term in made.terms.items() if term.constants is not None}
+    terms = {name: term.constants for name, term in made.terms.items() if term.constants is not None}
     shapes = _shapes(run, variables) if terms else {}
-    constants = {name: term.constants(variables, shapes) for name, term in terms.items()}
+    constants = {name: make(variables, shapes) for name, make in terms.items()}
     found = {
         states.INITIAL: jax.tree.map(jnp.copy, variables["params"]) if wanted else {},
         states.INITIAL_STATE: jax.tree.map(jnp.copy, beside),
