@@ -121,7 +121,10 @@ def _begin(run: Run, variables: dict, writer: log.Writer, told: Mapping[str, Any
     writer.event(0, run.phases[0].name, "init", source=run.config.init, **told)
     placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, 0))
     begin = jax.jit(lambda v: assemble.begin(run, 0, v), out_shardings=placed)
-    return _started(run, 0, surveys.filled(run, begin(variables)), writer, told)
+    state = surveys.filled(run, begin(variables))
+    if known := evaluation.before(feed.Feed(run).context(), state.variables()):
+        writer.event(0, run.phases[0].name, "source", **known)
+    return _started(run, 0, state, writer, told)
 
 
 def _enter(

@@ -15,6 +15,7 @@ EVALUATORS = Registry(
         "split": "jtransfer.evaluators.split:make",
         "label_free": "jtransfer.evaluators.label_free:make",
         "generation": "jtransfer.evaluators.generation:make",
+        "tasks": "jtransfer.evaluators.tasks:make",
     },
 )
 

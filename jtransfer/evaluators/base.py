@@ -47,6 +47,8 @@ class Context(NamedTuple):
       table: `(variables, split) -> {name: [N, …]}`: what the task keeps of the model's outputs for all examples of a
         split (`Task.keep`), with `label` and `index`, in order. It uses cached features where the phase has some.
       streams: name → stream, the target first; none of a run that is stored.
+      others: split → the same of the run's other tasks that have such a split, by name: of its streams, and "source" of
+        the task that its init was trained on, where `config.source` names the data.
     """
 
     config: Any
@@ -58,3 +60,4 @@ class Context(NamedTuple):
     batches: Callable[[Source], Iterator[dict]]
     table: Callable[[Mapping[str, Any], str], dict[str, Any]]
     streams: Mapping[str, Stream] = MappingProxyType({})
+    others: Callable[[str], Mapping[str, "Context"]] = lambda split: {}

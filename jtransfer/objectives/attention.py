@@ -36,7 +36,7 @@ def measure(survey: Survey, places: Sequence[str], trunk: str, *, examples: int,
       examples: how many.
       alpha: as of `weights_of`.
     """
-    seen: list[tuple[dict[str, Any], Any, Any]] = []
+    seen: list[tuple[Any, Any, Any]] = []
     look = jax.jit(lambda x: survey.apply(survey.variables, x, tuple(dict.fromkeys((*places, trunk)))))
     for batch in survey.batches(TARGET, examples):
         seen.append((look(batch["inputs"]), batch["label"], batch["mask"]))
@@ -48,9 +48,7 @@ def measure(survey: Survey, places: Sequence[str], trunk: str, *, examples: int,
     return {place: weights_of(_growth(survey, seen, head, place, trunk), alpha=alpha) for place in places}
 
 
-def _growth(
-    survey: Survey, seen: Sequence[tuple[dict[str, Any], Any, Any]], head: Any, place: str, trunk: str
-) -> Array:
+def _growth(survey: Survey, seen: Sequence[tuple[Any, Any, Any]], head: Any, place: str, trunk: str) -> Array:
     """By how much the loss grows without each of the channels of a stage, [c]."""
 
     def without(x, keep, labels, real):

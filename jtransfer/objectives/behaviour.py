@@ -78,8 +78,9 @@ def feature_distance(
     channels = now.shape[-1]
     squares = jnp.square(now.astype(jnp.float32) - jax.lax.stop_gradient(before).astype(jnp.float32))
     squares = squares.reshape(len(now), -1, channels)
-    fits = real is not None and real.shape == squares.shape[:2]
-    counted = real.astype(jnp.float32) if fits else jnp.ones(squares.shape[:2], jnp.float32)
+    counted = jnp.ones(squares.shape[:2], jnp.float32)
+    if real is not None and real.shape == counted.shape:
+        counted = real.astype(jnp.float32)
     of_channel = (squares * counted[..., None]).sum(1) / jnp.maximum(counted.sum(1), 1)[:, None]
     weights = jnp.full(channels, 1 / channels) if weights is None else weights
     return 0.5 * channels * of_channel @ weights

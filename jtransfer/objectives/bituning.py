@@ -1,6 +1,7 @@
 """Bi-Tuning: supervised contrast of features with the head's rows, and of projected features with each other."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -42,7 +43,8 @@ def bituning(
         if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.ndim > 1:
             raise InputError("objective: 'bituning' is for one class of each example")
         features = vectors(view, stream, place)
-        z = l2_normalize(projector.apply({"params": view.own}, features))
+        projected: Any = projector.apply({"params": view.own}, features)
+        z = l2_normalize(projected)
         ones = jnp.ones((len(features), 1))
         h = l2_normalize(jnp.concatenate([features, ones], 1))
         rows = l2_normalize(_rows(view.variables["params"].get("head", {})))

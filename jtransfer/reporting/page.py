@@ -22,7 +22,7 @@ from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
 from jtransfer.models.title import title as model_title
-from jtransfer.reporting import adapters, errors, figures
+from jtransfer.reporting import adapters, errors, figures, other_tasks
 from jtransfer.runs import log
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -90,6 +90,7 @@ def render(run: StoredRun, *, title: str) -> str:
         curves=Markup(_curves(lines, phases, shown[0])),
         config=_flat(json.loads(run.config.to_json())),
         environment=_flat(run.environment),
+        other_tasks=[_other_task(row) for row in other_tasks.rows(run)],
         **adapters.describe(run),
         **errors.describe(run, predictions),
     )
@@ -128,6 +129,11 @@ def _cell(metric: Metric, value: float | None, before: float | None) -> dict:
         "unit": " points" if factor == 100 else "",
         "better": better,
     }
+
+
+def _other_task(row: other_tasks.Row) -> dict:
+    cell, before = _cell(row.metric, row.now, row.before), _written(row.before, row.metric.kind)
+    return {"task": row.task, "metric": row.metric.title, "compared": row.compared, "before": before, "cell": cell}
 
 
 def _written(value: float | None, kind: str) -> str:

@@ -14,6 +14,7 @@ from jtransfer.models import forward
 from jtransfer.objectives import TARGET
 from jtransfer.objectives.gradients import METHODS, Method
 from jtransfer.runs import adapters, quantized
+from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream
 from jtransfer.training import mixing, noise, optim
 from jtransfer.training import multitask as tasks
@@ -169,9 +170,9 @@ def _kept(run: Run, variables: dict) -> dict:
     wanted = network or "initial" in made.needs or noise.needs_initial(run.config.noise)
     wanted = wanted or any(phase.optim["l2sp"] for phase in run.phases)
     beside = {name: tree for name, tree in variables.items() if name != "params"} if network else {}
-    terms = {name: term for name, term in made.terms.items() if term.constants is not None}
+    terms = {name: term.constants for name, term in made.terms.items() if term.constants is not None}
     shapes = _shapes(run, variables) if terms else {}
-    constants = {name: term.constants(variables, shapes) for name, term in terms.items()}
+    constants = {name: make(variables, shapes) for name, make in terms.items()}
     found = {
         states.INITIAL: jax.tree.map(jnp.copy, variables["params"]) if wanted else {},
         states.INITIAL_STATE: jax.tree.map(jnp.copy, beside),
@@ -196,12 +197,24 @@ def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
     if own:
         trunk = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs[stages[-2]])
         found[HEADS] = {
-            name: head.initialize(jax.random.fold_in(key, i), trunk) for i, (name, head) in enumerate(own.items())
+            name: _head(run, name, head.initialize(jax.random.fold_in(key, i), trunk))
+            for i, (name, head) in enumerate(own.items())
         }
     shapes = dict.fromkeys(run.streams, outputs)
     for i, (name, initialize) in enumerate(terms.items()):
         found[name] = initialize(jax.random.fold_in(key, len(own) + i), shapes)
     return found
+
+
+def _head(run: Run, name: str, drawn: dict) -> dict:
+    """The parameters that a stream's own head begins with: of the stream "source", those of the init where
+    `config.source` names the data that it was trained on, so that replay goes on with what is there."""
+    if name != sources.NAME or not run.config.source:
+        return drawn
+    held = jax.tree.map(jnp.asarray, run.source().task.params)
+    if jax.tree.map(jnp.shape, held) != jax.tree.map(jnp.shape, drawn):
+        raise InputError("streams.source has other classes than config.source; name the same data, or another stream")
+    return held
 
 
 def _outputs(run: Run, variables: dict) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
 from jtransfer.runs import (
     adapters,
+    alone,
     assemble,
     batches,
     describe,
@@ -84,6 +85,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     config = configs.complete(config)
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
+    alone.check(config)
     init = initialize.open(config.init, config.ignore)
     places = (folder, init)
     streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}

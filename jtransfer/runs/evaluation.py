@@ -11,6 +11,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.data import num_steps
 from jtransfer.evaluators import EVALUATORS, Context, Evaluate, label_free
 from jtransfer.runs import protocol
+from jtransfer.runs import source as sources
 from jtransfer.runs.feed import Feed, blank_table
 
 Run = Any  # build.Run
@@ -45,7 +46,8 @@ def make(fed: Feed) -> list[Evaluator]:
     """The evaluators of a run, in order.
 
     They are those of `config.evals` whose splits there are; for a task that generates what is wanted, the evaluation of
-    that on the same splits; and what decides without labels of the target, where the run's protocol asks for it.
+    that on the same splits; what decides without labels of the target, where the run's protocol asks for it; and, at
+    the end of each phase, that of other tasks that have a test split.
 
     Raises:
       InputError: no such evaluator or field.
@@ -64,7 +66,16 @@ def make(fed: Feed) -> list[Evaluator]:
     if (score := protocol.decides(fed.run)) in label_free.SCORES:
         split = VALIDATION if VALIDATION in fed.run.target.sources else "train"
         made.append(Evaluator("label_free", SELECTION, 0, label_free.make(context, split, scores=(score,))))
+    if TEST in {entry.split for entry in entries} and not any(entry.name == "tasks" for entry in entries):
+        made += [_make(context, "tasks", TEST, ENDS, {})] if context.others(TEST) else []
     return made
+
+
+def before(context: Context, variables: Mapping[str, Any]) -> dict[str, float]:
+    """What the source task's test split says of the network that a run begins with; nothing where it is not named."""
+    if sources.NAME not in context.others(TEST):
+        return {}
+    return ask([_make(context, "tasks", TEST, ENDS, {"only": (sources.NAME,)})], variables)[TEST].scalars
 
 
 def _is_there(context: Context, split: str) -> bool:

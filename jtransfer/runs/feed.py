@@ -14,11 +14,12 @@ from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET, Objective
 from jtransfer.runs import assemble, batches, looks
-from jtransfer.runs.stream import spec_of
+from jtransfer.runs import source as sources
+from jtransfer.runs.stream import Stream, spec_of
 from jtransfer.training import step as steps
 from jtransfer.training.phases import Phase
 from jtransfer.training.state import TrainState
-from jtransfer.training.streams import StreamStep, unchanged
+from jtransfer.training.streams import Head, StreamStep, unchanged
 
 Run = Any  # build.Run
 
@@ -104,7 +105,38 @@ class Feed(NamedTuple):
             batches=of_batches,
             table=table,
             streams=looks.of_streams(run, self.source_of),
+            others=self._others,
         )
+
+    def _others(self, split: str) -> dict[str, Context]:
+        """The contexts of the other tasks that have a split: of streams, and of the source where its data are named."""
+        run, heads = self.run, assemble.heads(self.run)
+        named = {name: stream for name, stream in run.streams.items() if name != TARGET and split in stream.sources}
+        found = {name: self._other(stream, heads.get(name)) for name, stream in named.items()}
+        if run.config.source and sources.NAME not in found:
+            known = run.source()
+            assert known.stream is not None, "the source's data are named"
+            if split in known.stream.sources:
+                head = None if known.task.shares else known.head
+                found[sources.NAME] = self._other(known.stream, head, known.kept)
+        return found
+
+    def _other(self, stream: Stream, head: Head | None, given: Callable[[Any], Any] = unchanged) -> Context:
+        run, keep = self.run, stream.task.keep
+        transform = stream.transform(run.model, train=False)
+        preprocess = stream.preprocess(run.model, train=False)
+        step = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess, keep=keep, head=head))
+        of_batches = functools.partial(batches.of_evaluation, run, transform=transform)
+
+        def source(split: str) -> Source:
+            return stream.sources[split]
+
+        def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+            held = variables if head is None else given(dict(variables))
+            return gather(step, held, of_batches(source(split)))
+
+        names = stream.class_names
+        return Context(run.config, run.model, stream.task, stream.modality, names, source, of_batches, table)
 
     def source(self, split: str) -> Source:
         """The target's examples of a split, by name or as an expression of splits."""

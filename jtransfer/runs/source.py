@@ -127,8 +127,8 @@ def _classes(model: Any, sample: Any, head: Any) -> int:
 
 def _stream(config: Any, init: Any, target: Stream) -> Stream | None:
     if config.source:
-        return open_stream(config.source, target.modality_name, "", (init,))
+        return open_stream(config.source, target.modality_name, "", (init, init))
     if not folders.is_run(init):
         return None
     stored = open_run(init).config
-    return open_stream(stored.data, stored.modality, stored.task, (init,))
+    return open_stream(stored.data, stored.modality, stored.task, (init, init))

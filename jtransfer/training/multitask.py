@@ -63,7 +63,7 @@ def together(
         metrics |= {**more, **added}
     grads = [grad for _, _, grad in found]
     shared = [trees.partition(grad, own)[1] for grad in grads]
-    gram = jnp.stack([jnp.stack([optax.tree.vdot(a, b).astype(jnp.float32) for b in shared]) for a in shared])
+    gram = jnp.stack([jnp.stack([jnp.asarray(optax.tree.vdot(a, b), jnp.float32) for b in shared]) for a in shared])
     losses = jnp.stack([more["loss"] for more, _, _ in found])
     weights, own_weights, kept = method.combine(Seen(gram, losses, state, key))
     metrics |= {f"multitask/{name}": weights[i] for i, name in enumerate(objectives)}

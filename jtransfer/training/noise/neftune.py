@@ -49,8 +49,9 @@ def make(place: Place, *, alpha: float = 5.0, at: str = TOKENS):
 
 def _uniform(key: jax.Array, embedded: jax.Array, mask: jax.Array | None, alpha: float) -> jax.Array:
     width = embedded.shape[-1]
-    fits = mask is not None and mask.shape == embedded.shape[:-1]
-    real = mask.astype(jnp.float32) if fits else jnp.ones(embedded.shape[:-1], jnp.float32)
+    real = jnp.ones(embedded.shape[:-1], jnp.float32)
+    if mask is not None and mask.shape == real.shape:
+        real = mask.astype(jnp.float32)
     lengths = jnp.maximum(real.sum(-1, keepdims=True), 1)
     size = real * alpha / jnp.sqrt(lengths * width)
     drawn = jax.random.uniform(key, embedded.shape, jnp.float32, -1, 1)
