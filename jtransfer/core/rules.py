@@ -21,7 +21,7 @@ Rule = tuple[str, Any] | list[Any]  # a list where it is read from JSON
 Table = Sequence[Rule]
 OWN = frozenset({"params", "batch_stats"})
 FIXED = re.compile(r"adapters/(.*/)?fixed/.*")  # of adapters, what is never trained: scales, random bases
-COLLECTIONS = OWN | {"adapters", "aux", "initial", "quantized"}
+COLLECTIONS = OWN | {"adapters", "aux", "initial", "initial_state", "quantized", "stream_stats"}
 
 
 def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:

@@ -15,12 +15,15 @@ from jtransfer.objectives.sums import Mean, values
 
 TARGET = "target"  # the stream of `config.data`
 FEATURES = "features:"
+STRONG = "strong:"
+INITIAL_STATE = "initial_state"  # statistics and adapters that the run began with, a collection of collections
 Metrics = Mapping[str, jax.Array | Mean]
 
 TERMS = Registry(
     "objective term",
     {
         "task": "jtransfer.objectives.task:task",
+        "adda": "jtransfer.objectives.adda:adda",
         "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
         "afn": "jtransfer.objectives.unlabelled:afn",
         "bnm": "jtransfer.objectives.unlabelled:bnm",
@@ -30,6 +33,7 @@ TERMS = Registry(
         "coral": "jtransfer.objectives.aligning:coral",
         "dann": "jtransfer.objectives.domains:dann",
         "entropy": "jtransfer.objectives.unlabelled:entropy",
+        "fixmatch": "jtransfer.objectives.self_training:fixmatch",
         "infomax": "jtransfer.objectives.unlabelled:infomax",
         "jan": "jtransfer.objectives.aligning:jan",
         "l2sp": "jtransfer.objectives.regularizers:l2sp",
@@ -37,7 +41,10 @@ TERMS = Registry(
         "mcd": "jtransfer.objectives.domains:mcd",
         "mdd": "jtransfer.objectives.domains:mdd",
         "mmd": "jtransfer.objectives.aligning:mmd",
+        "pseudo": "jtransfer.objectives.self_training:pseudo",
         "rdrop": "jtransfer.objectives.regularizers:rdrop",
+        "shot": "jtransfer.objectives.self_training:shot",
+        "sinkhorn": "jtransfer.objectives.transport:sinkhorn",
     },
 )
 """Name → `make(context, **fields) -> Term`."""
@@ -50,12 +57,14 @@ class View(NamedTuple):
       outputs: stream → stage → what the stage returned. "head" is what the model returned; other stages are there if a
         term needs them.
       batch: stream → the batch, with `inputs` as the model got them, `label` as the data say it, `target` (the same, or
-        soft labels where the inputs were mixed), `index` and `mask`.
+        soft labels where the inputs were mixed), `index` and `mask`; and `strong`, a second view of the inputs, if a
+        term needs it.
       variables: the collections of variables of this step.
       initial: the parameters that the run began with; None unless a term needs "initial".
       key: a random key of this step's, the same for each term.
       step: int32 [], optimizer steps before this one since the start of the run.
-      forward: `forward(x, key) -> output`, one more pass of the model in training.
+      forward: `forward(x, key) -> output`, one more pass of the model in training. `variables` are others than these;
+        `outputs` names stages, of which a dict is returned; and `train=False` runs it as in evaluation.
       own: the variables of the term's own modules, those that its `init` made.
     """
 
@@ -65,7 +74,7 @@ class View(NamedTuple):
     initial: Mapping[str, Any] | None
     key: jax.Array
     step: jax.Array
-    forward: Callable[[Any, jax.Array], Any]
+    forward: Callable[..., Any]
     own: Any = None
 
 
@@ -77,7 +86,8 @@ class Term:
       loss: `view -> (value, {metric: number})`, differentiable and jittable. A number is a float32 [] or a `Mean`, and
         the value is a number or a list of numbers that are added up. Where gradients are accumulated, a term whose
         numbers all are means is computed part by part; any other is given the outputs for the whole batch.
-      needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"initial"`.
+      needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"strong:<stream>"`,
+        `"initial"`, `"initial_state"`.
       init: `(key, outputs) -> variables` of the term's own modules, where it has some; `outputs` are the shapes of
         `View.outputs`.
     """
@@ -135,6 +145,11 @@ class Objective(NamedTuple):
     def features(self) -> tuple[str, ...]:
         """The stages whose outputs the terms need."""
         return tuple(sorted(need.removeprefix(FEATURES) for need in self.needs if need.startswith(FEATURES)))
+
+    @property
+    def strong(self) -> frozenset[str]:
+        """The streams of which the terms need a second view of each example."""
+        return frozenset(need.removeprefix(STRONG) for need in self.needs if need.startswith(STRONG))
 
     def __call__(self, view: View) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted sum, and the metrics: `loss`, those of the terms and, of several terms, the value of each."""

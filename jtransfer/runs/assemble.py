@@ -11,14 +11,16 @@ from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
+from jtransfer.objectives.terms import INITIAL_STATE
 from jtransfer.runs import adapters, quantized
 from jtransfer.runs.stream import Stream
-from jtransfer.training import mixing, optim
+from jtransfer.training import mixing, optim, stream_norms
 from jtransfer.training import state as states
 from jtransfer.training.phases import Phase
 from jtransfer.training.streams import HEADS, Head
 
 Run = Any  # build.Run
+_STATE = ("batch_stats", "adapters")
 
 
 def objective(run: Run) -> objectives.Objective:
@@ -75,6 +77,17 @@ def _has_own_head(run: Run, name: str, stream: Stream) -> bool:
     return stream.head == "own" or not same
 
 
+def own_norms(name: str, stream: Stream) -> bool:
+    """Whether a stream has batch norms of its own.
+
+    Raises:
+      InputError: `norms` is none of its words.
+    """
+    if stream.norms not in ("", "shared", "statistics", "own"):
+        raise InputError(f"streams.{name}.norms={stream.norms!r}: give 'shared', 'statistics' or 'own'")
+    return stream.norms in ("statistics", "own")
+
+
 def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | None:
     """`(key, x, labels) -> (x, soft labels)` by `mixup` and `cutmix`, or None; with both, a batch gets one of them.
 
@@ -122,18 +135,36 @@ def with_auxiliary(run: Run, variables: dict) -> dict:
     variables = {**variables, **adapters.drawn(run, variables, jax.random.fold_in(key, 1 << 20))}
     auxiliary = _auxiliary(run, variables, key)
     kept = {}
-    if run.phases and "initial" in objective(run).needs:
+    needs = objective(run).needs if run.phases else ()
+    if states.INITIAL in needs:
         kept = {states.INITIAL: jax.tree.map(jnp.copy, variables["params"])}
-    return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
+    if INITIAL_STATE in needs:
+        kept[INITIAL_STATE] = {n: jax.tree.map(jnp.copy, variables[n]) for n in _STATE if n in variables}
+    return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept, **_statistics(run, variables)}
+
+
+def _statistics(run: Run, variables: dict) -> dict:
+    names = [name for name, stream in run.streams.items() if own_norms(name, stream)]
+    if not names:
+        return {}
+    if "batch_stats" not in variables:
+        asked = f"streams.{names[0]}.norms={run.streams[names[0]].norms!r}"
+        raise InputError(f"{asked}: the model has no batch norms; leave it empty")
+    return {stream_norms.STATISTICS: {name: jax.tree.map(jnp.copy, variables["batch_stats"]) for name in names}}
 
 
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
     own, terms = heads(run), {n: t.init for n, t in objective(run).terms.items() if t.init is not None}
+    scales = {
+        name: jax.tree.map(jnp.copy, stream_norms.affine(variables))
+        for name, stream in run.streams.items()
+        if stream.norms == "own"
+    }
+    found: dict[str, Any] = {stream_norms.NORMS: scales} if jax.tree.leaves(scales) else {}
     if not own and not terms:
-        return {}
+        return found
     outputs = jax.eval_shape(lambda: _outputs(run, variables))
     stages = forward.stages(run.model)
-    found = {}
     if own:
         trunk = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs[stages[-2]])
         found[HEADS] = {

@@ -14,7 +14,18 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, quantized, split_check
+from jtransfer.runs import (
+    adapters,
+    assemble,
+    batches,
+    describe,
+    evaluation,
+    initialize,
+    norms,
+    quantized,
+    split_check,
+    views,
+)
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
@@ -71,7 +82,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     places = (folder, init)
     streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}
     for name, section in config.streams.items():
-        given = {key: section[key] for key in ("share", "weight", "head")}
+        given = {key: section[key] for key in ("share", "weight", "head", "norms")}
         streams[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
     target = streams[TARGET]
     config, stays = folders.model_as_begun(folder, described(config, init, target), config.model.fields.keys())
@@ -85,8 +96,9 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
     run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init)
-    config = adapters.trained(run)
-    run, variables = run._replace(config=config), trained_shapes(run)
+    run = run._replace(config=adapters.trained(run))
+    run = run._replace(config=norms.named(run))
+    config, variables = run.config, trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
     run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
     _check(run, variables)
@@ -136,7 +148,9 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
         _check_features(objective, stages, start, phase.name)
         for stream in run.streams.values():
             assemble.mixer(config, stream, run.model, phase)
+    norms.check(run)
     evaluation.check(run)
+    views.check(run, objective)
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
         batches.check(run, stream)

@@ -21,7 +21,7 @@ class Stream(NamedTuple):
       sources: split → examples, as they are trained and evaluated on.
       modality, task: of the examples.
       modality_name, task_name: their names or addresses in a config.
-      share, weight, head: see `config.STREAM`; those of the target are 0, 1 and "".
+      share, weight, head, norms: see `config.STREAM`; those of the target are 0, 1, "" and "".
     """
 
     data: Any
@@ -34,15 +34,20 @@ class Stream(NamedTuple):
     share: float = 0.0
     weight: float = 1.0
     head: str = ""
+    norms: str = ""
 
     @property
     def class_names(self) -> list[str]:
         """The names of the classes, in order."""
         return self.sources["train"].class_names
 
-    def transform(self, model: Any, *, train: bool) -> Callable[..., dict]:
-        """What the host does to an example; see `Modality.make_transform`."""
-        return self.modality.make_transform(self.task, model, train=train)
+    def transform(self, model: Any, *, train: bool, strong: bool = False) -> Callable[..., dict]:
+        """What the host does to an example; see `Modality.make_transform`. With `strong`, there is a second view."""
+        usual = self.modality.make_transform(self.task, model, train=train)
+        if not strong:
+            return usual
+        _, second = self.modality.make_strong(self.task, model)
+        return lambda example, rng: {**usual(example, rng), "strong": second(example, rng)["inputs"]}
 
     def preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         """What the device does to a batch's inputs; see `Modality.make_preprocess`."""
@@ -56,7 +61,7 @@ def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.So
       spec: the section `data`.
       modality, task: names or addresses; "" is told by the data.
       places: where the modality's files may be, in order (`Modality.open`).
-      **section: `share`, `weight` and `head`, of streams that are not the target.
+      **section: `share`, `weight`, `head` and `norms`, of streams that are not the target.
 
     Raises:
       InputError: the data set, or what is asked of it, is wrong.

@@ -66,6 +66,7 @@ def make_train_step(
     is_frozen = frozen_modules(mask["params"])
     total = objective if isinstance(objective, Objective) else of_loss(objective, accuracy or _accuracy)
     read = streams or {TARGET: StreamStep(preprocess, mix, start)}
+    first = next(iter(read.values())).start
 
     def look(trained, state: TrainState, model_state, batches, keys, outputs=None):
         dropout_key, view_key = keys
@@ -73,8 +74,9 @@ def make_train_step(
         variables = trees.merge(trained, state.frozen, model_state)
         how = {"is_frozen": is_frozen, "mutable": list(model_state)}
 
-        def again(x, key):
-            return forward.apply(model, variables, x, train=True, rngs={"dropout": key}, **how)[0]
+        def again(x, key, *, variables=variables, outputs=None, train=True):
+            more = {"train": train, "start": first, "outputs": outputs, "rngs": {"dropout": key}}
+            return forward.apply(model, variables, x, **more, **how)[0]
 
         if outputs is None:
             inputs = {name: part["inputs"] for name, part in batches.items()}
