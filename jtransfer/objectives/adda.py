@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jtransfer.objectives import adversarial, discriminator
 from jtransfer.objectives.losses import mean_of
-from jtransfer.objectives.seen import domains
+from jtransfer.objectives.seen import domains, vectors
 from jtransfer.objectives.terms import INITIAL_STATE, TARGET, Context, Term
 
 
@@ -40,7 +40,7 @@ def adda(
         inputs = view.batch[source]["inputs"]
         fixed = view.forward(inputs, view.key, variables=began, outputs=(seen.at,), train=False)[seen.at]
         fixed = jax.lax.stop_gradient(fixed.reshape(len(fixed), -1).astype(jnp.float32))
-        (_, moving), masks = seen.features(view)
+        moving, masks = vectors(view, target, seen.at), [view.batch[name]["mask"] for name in (source, target)]
         scores = [discriminator.score(network, view.own, x) for x in (fixed, jax.lax.stop_gradient(moving))]
         parts, metrics = discriminator.told_apart(scores, masks, None, "adda")
         taken = discriminator.score(network, jax.lax.stop_gradient(view.own), moving)

@@ -1,13 +1,16 @@
 """Terms that set features against a discriminator of domains: DANN and CDAN; and against a second head: MDD, MCD."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jtransfer.core.errors import InputError
 from jtransfer.objectives import adversarial, confusion, discriminator
 from jtransfer.objectives.losses import as_sums, mean_of
 from jtransfer.objectives.seen import HEAD, Domains, domains
+from jtransfer.objectives.sums import values
 from jtransfer.objectives.terms import TARGET, Context, Term
 
 
@@ -20,6 +23,7 @@ def dann(
     widths: Sequence[int] = (1024, 1024),
     gamma: float = 10.0,
     highest: float = 1.0,
+    partial: bool = False,
 ) -> Term:
     """Domain-adversarial training (Ganin et al. 2016, arXiv:1505.07818).
 
@@ -32,6 +36,8 @@ def dann(
       at: the stage; "" is the one before the head.
       widths: of the hidden layers of the discriminator.
       gamma, highest: of the factor of the reversed gradient, see `adversarial.warm_up`.
+      partial: whether an example of the source counts by the mean prediction of its class for the target's examples of
+        the batch, so that classes that the target has not are left aside (PADA, Cao et al. 2018, arXiv:1808.04205).
     """
     seen, network = domains(context, "dann", source, target, at), discriminator.Scorer(tuple(widths))
 
@@ -39,13 +45,22 @@ def dann(
         features, masks = seen.features(view)
         factor = adversarial.warm_up(view.step, context.total_steps, gamma=gamma, highest=highest)
         scores = [discriminator.score(network, view.own, adversarial.reverse(x, factor)) for x in features]
-        return discriminator.told_apart(scores, masks, None, "dann")
+        if not partial:
+            return discriminator.told_apart(scores, masks, None, "dann")
+        shares = confusion.class_shares(seen.logits(view)[1], masks[1])
+        weights = [shares[_classes(view.batch[source]["label"])], jnp.ones(len(masks[1]))]
+        return values(discriminator.told_apart(scores, masks, weights, "dann"))  # of the whole batch
 
-    return Term(
-        loss,
-        seen.needs,
-        lambda key, outputs: discriminator.begin(network, key, discriminator.width(outputs[source][seen.at])),
-    )
+    def init(key, outputs):
+        return discriminator.begin(network, key, discriminator.width(outputs[source][seen.at]))
+
+    return Term(loss, seen.needs, init)
+
+
+def _classes(labels: Any) -> Any:
+    if labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise InputError("objective: 'dann' with partial=True needs classes, of which each example has one")
+    return labels
 
 
 def cdan(
