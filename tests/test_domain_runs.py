@@ -1,18 +1,21 @@
 """Runs of domain adaptation from beginning to end: what each trains, what it looks at, and what is refused."""
 
 import shutil
+from pathlib import Path
 
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from test_transfer_terms import context
 from tiny_domains import config_of
 
-from jtransfer import checkpoint, runs, train
+from jtransfer import checkpoint, objectives, runs, train
 from jtransfer import config as configs
+from jtransfer.core import registry
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
-from jtransfer.runs import build, feed, log
+from jtransfer.runs import build, config_file, feed, log
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,36 @@ def test_adda_trains_an_encoder_of_the_target_for_the_head_of_the_source(source,
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
     train.run(config, tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, checkpoint.load_params(tmp_path / "run", 4), ends)
+
+
+CONFIG = str(Path(__file__).parent.parent / "configs/adapt.py")
+ADAPT = registry.load(f"{CONFIG}:METHODS"), registry.load(f"{CONFIG}:SOURCE_FREE")
+
+
+@pytest.mark.parametrize("method", ["source", "adda", *ADAPT[0], *ADAPT[1]])
+def test_the_config_of_each_method_is_whole_and_looks_at_no_label_of_the_target(method):
+    init = "" if method in ADAPT[0] or method == "source" else ",init=RUN"
+    config = configs.complete(config_file.load(f"{CONFIG}:method={method}{init}"))
+    made = objectives.make(config.objective, context(("target", *config.streams)))
+    assert config.model_selection == "last"
+    assert not config.data.validation
+    if method != "source" and config.phases[0].steps:
+        seen = [dict(entry[1])["on"] for entry in config.objective if entry[0] == "task"]
+        assert seen in ([["source"]], [])
+        assert bool(seen) == (method in ADAPT[0])
+    assert len(made.terms) >= 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("method=dan", "unknown method 'dan'; nearest: dann"),
+        ("method=shot", "method=shot begins with a run on the source"),
+    ],
+)
+def test_a_method_that_there_is_not_is_one_line(argument, says):
+    with pytest.raises(InputError, match=says):
+        config_file.load(f"{CONFIG}:{argument}")
 
 
 def images():
