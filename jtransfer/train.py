@@ -170,7 +170,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
     step = int(state.step)
     end = position.start + phase.steps
     step_metrics, last_log, scalars = StepMetrics(phase.name, position.sums), (time.monotonic(), step), {}
-    batches, chosen = fed.train_batches(step), state
+    batches, chosen = fed.train_batches(step), None
 
     while not position.done:
         owed = position.owed or not phase.steps
@@ -218,7 +218,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
             stopping.saved(step)
             raise stopping.stopped()
     batches.close()
-    return chosen, position, scalars
+    return state if chosen is None else chosen, position, scalars
 
 
 def _evaluate(

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from test_transfer_terms import context
-from tiny_domains import config_of
+from tiny_domains import config_of, vectors
 
 from jtransfer import checkpoint, objectives, runs, train
 from jtransfer import config as configs
@@ -161,4 +161,43 @@ def test_a_strong_view_that_does_not_fit_is_told(text, tmp_path):
     config = images()
     config.data.strong = text
     with pytest.raises(InputError, match=r"data\.strong (gives inputs of the shapes|normalises otherwise)"):
+        build.prepare(config, tmp_path / "run")
+
+
+def without_labels(folder, **given):
+    """A config whose target is a table of numbers alone."""
+    config = config_of(folder, **given)
+    np.savetxt(folder / "target.csv", vectors("target")[0], delimiter=",", header="a,b,c,d,e", comments="")
+    config.data.update({"name": f"csv:{folder}/target.csv", "train": "all", "test": "all", "label_key": ""})
+    config.modality = "vector"
+    return config
+
+
+def test_a_target_without_labels_has_the_classes_of_the_source(tmp_path, capsys):
+    objective = [("task", {"on": ["source"]}), ("mmd", {"at": "features"})]
+    config = without_labels(tmp_path, objective=objective, streams=["source"], steps=2)
+    assert train.run(config, tmp_path / "run") == {}
+    run = runs.open(tmp_path / "run")
+    assert (run.config.task, run.class_names) == ("classify", ["0", "1", "2"])
+    assert (
+        "the target's examples have no labels; their classes are those of the stream 'source'"
+        in capsys.readouterr().out
+    )
+    assert not [line for line in run.lines if line.get("split") == "test"]
+    assert train.run(config, tmp_path / "run") == {}
+
+
+def test_without_a_source_they_are_those_of_the_run_that_it_begins_with(source, tmp_path):
+    config = without_labels(tmp_path, objective=["infomax"], trainable="norms", statistics="target", steps=2)
+    config.init = str(source)
+    train.run(config, tmp_path / "run")
+    before, after = runs.open(source).variables(), runs.open(tmp_path / "run").variables()
+    jax.tree.map(np.testing.assert_array_equal, before["params"]["head"], after["params"]["head"])
+    assert (before["params"]["bn"]["scale"] != after["params"]["bn"]["scale"]).any()
+
+
+def test_a_task_on_a_target_without_labels_is_told(tmp_path):
+    config = without_labels(tmp_path, streams=["source"], steps=2)
+    config.task = "classify"
+    with pytest.raises(InputError, match="task='classify' needs labels"):
         build.prepare(config, tmp_path / "run")

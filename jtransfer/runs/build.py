@@ -24,6 +24,7 @@ from jtransfer.runs import (
     norms,
     quantized,
     split_check,
+    target_classes,
     views,
 )
 from jtransfer.runs import config as configs
@@ -80,11 +81,13 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     init = initialize.open(config.init, config.ignore)
     places = (folder, init)
-    streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}
+    others = {}
     for name, section in config.streams.items():
         given = {key: section[key] for key in ("share", "weight", "head", "norms")}
-        streams[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
-    target = streams[TARGET]
+        others[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
+    classes = target_classes.known(config, others)
+    target = open_stream(config.data, config.modality, config.task, places, classes)
+    streams = {TARGET: target, **others}
     config, stays = folders.model_as_begun(folder, described(config, init, target), config.model.fields.keys())
     for line in stays if jax.process_index() == 0 else ():
         say(line)

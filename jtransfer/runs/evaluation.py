@@ -7,7 +7,7 @@ import numpy as np
 
 from jtransfer import metrics
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.data import num_steps
+from jtransfer.data import num_steps, without_labels
 from jtransfer.evaluators import EVALUATORS, Context, Evaluate
 from jtransfer.runs.feed import Feed, blank_table
 
@@ -61,7 +61,8 @@ def make(context: Context) -> list[Evaluator]:
 
 
 def _is_there(context: Context, split: str) -> bool:
-    return split not in (VALIDATION, TEST) or bool(context.config.data[split])
+    there = split not in (VALIDATION, TEST) or bool(context.config.data[split])
+    return there and not without_labels.is_unlabelled(context.source("train"))
 
 
 def _make(context: Context, name: str, split: str, every: int, fields: Mapping[str, Any]) -> Evaluator:

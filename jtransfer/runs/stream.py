@@ -5,11 +5,25 @@ from typing import Any, NamedTuple
 
 from jtransfer import data, modalities, tasks, weights
 from jtransfer.core.errors import InputError
-from jtransfer.data import Source
+from jtransfer.data import Source, without_labels
 from jtransfer.modalities import Modality
 from jtransfer.tasks import TASKS, Task
 
 SPLITS = ("train", "validation", "test")
+
+
+class Classes(NamedTuple):
+    """What the examples of a target without labels may be.
+
+    Attributes:
+      task: the name of the task of which they are classes.
+      names: of the classes, in order.
+      source: where they are from, in words.
+    """
+
+    task: str
+    names: list[str]
+    source: str
 
 
 class Stream(NamedTuple):
@@ -54,13 +68,21 @@ class Stream(NamedTuple):
         return self.modality.make_preprocess(model, train=train)
 
 
-def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.Source], **section: Any) -> Stream:
+def open_stream(
+    spec: Any,
+    modality: str,
+    task: str,
+    places: Sequence[weights.Source],
+    classes: Classes | None = None,
+    **section: Any,
+) -> Stream:
     """The stream of a `config.data`.
 
     Args:
       spec: the section `data`.
       modality, task: names or addresses; "" is told by the data.
       places: where the modality's files may be, in order (`Modality.open`).
+      classes: of the examples, if they have no labels.
       **section: `share`, `weight`, `head` and `norms`, of streams that are not the target.
 
     Raises:
@@ -68,6 +90,11 @@ def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.So
     """
     read = spec_of(spec, modality, task)
     whole = {split: data.open(read, spec[split]) for split in SPLITS if spec[split]}
+    if classes is not None and whole["train"].label_kind == "none" and task in ("", classes.task):
+        whole, task = (
+            {name: without_labels.as_of(one, classes.names, classes.source) for name, one in whole.items()},
+            classes.task,
+        )
     train = whole["train"]
     example = train[0]
     modality, kind = modalities.told(modality, example)
@@ -78,7 +105,8 @@ def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.So
     kind.check(chosen, example)
     if spec.labels and train.label_kind != spec.labels:
         raise InputError(f"data.labels={spec.labels!r}, but {spec.name} has labels of the kind {train.label_kind!r}")
-    tasks.check(task, chosen, train)
+    if not without_labels.is_unlabelled(train):
+        tasks.check(task, chosen, train)
     opened = modalities.of_config(kind, spec).open(places, train)
     sources = {split: opened.pack(source, chosen) for split, source in whole.items()}
     return Stream(spec, whole, sources, opened, modality, chosen, task, **section)

@@ -16,7 +16,7 @@ from jtransfer import data
 
 TRAIN = 1200
 TABLE = domain_rows.Table(
-    "MNIST → digits", str(Path(__file__).resolve()), steps=1000, quick=400, goal=0.5, quick_goal=0.2
+    "MNIST → digits", str(Path(__file__).resolve()), steps=1000, quick=400, goal=0.5, quick_goal=0.1
 )
 
 

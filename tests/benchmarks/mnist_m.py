@@ -21,7 +21,7 @@ from jtransfer import data
 
 SIDE, TRAIN = 28, 10_000
 TABLE = domain_rows.Table(
-    "MNIST → MNIST-M", str(Path(__file__).resolve()), steps=2000, quick=800, goal=0.5, quick_goal=0.2
+    "MNIST → MNIST-M", str(Path(__file__).resolve()), steps=2000, quick=800, goal=0.5, quick_goal=0.1
 )
 
 
