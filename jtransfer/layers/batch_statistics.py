@@ -31,7 +31,7 @@ def observing(mask: Bool[Array, " B"]) -> AbstractContextManager:
                 f"the batch norm {'/'.join(module.path)} sees {len(x)} rows of {len(mask)} examples, so that its "
                 "statistics can't be told; leave `statistics` of the phase empty"
             )
-        told = {"mask": mask.reshape(-1, *(1,) * (x.ndim - 1))}
+        told: dict[str, Any] = {"mask": mask.reshape(-1, *(1,) * (x.ndim - 1))}
         if module.use_running_average is None:
             told["use_running_average"] = False
         kept = {name: value for name, value in kwargs.items() if name not in ("use_running_average", "mask")}

@@ -24,7 +24,7 @@ def known(config: Any, streams: Mapping[str, Any]) -> Classes | None:
             return Classes(stream.task_name, stream.class_names, f"the stream {name!r}")
     if folders.is_run(config.init):
         begun = open_run(config.init)
-        return Classes(begun.config.task, list(begun.class_names), config.init) if begun.class_names else None
+        return Classes(begun.config.task, list(begun.class_names), str(config.init)) if begun.class_names else None
     return None
 
 
