@@ -25,6 +25,7 @@ from jtransfer.runs import (
     initialize,
     lock,
     log,
+    norms,
     predictions,
     protocol,
     selection,
@@ -137,7 +138,7 @@ def _enter(
 
 
 def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told: Mapping[str, Any]):
-    phase, step = run.phases[number], int(state.step)
+    phase, step, state = run.phases[number], int(state.step), norms.estimated(run, number, state)
     whole = jax.eval_shape(peft.dequantize, state.variables())
     variables = {name: tree for name, tree in whole.items() if name in phase.trainable}
     rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
@@ -177,7 +178,7 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
     batches, chosen = fed.train_batches(step), None
 
     while not position.done:
-        owed = position.owed
+        owed = position.owed or not phase.steps
         if not owed:
             stopping.working()
             batch = next(batches)

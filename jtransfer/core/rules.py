@@ -21,7 +21,16 @@ Rule = tuple[str, Any] | list[Any]  # a list where it is read from JSON
 Table = Sequence[Rule]
 OWN = frozenset({"params", "batch_stats"})
 FIXED = re.compile(r"adapters/(.*/)?fixed/.*")  # of adapters, what is never trained: scales, random bases
-COLLECTIONS = OWN | {"adapters", "aux", "constants", "initial", "initial_state", "multitask", "quantized"}
+COLLECTIONS = OWN | {
+    "adapters",
+    "aux",
+    "constants",
+    "initial",
+    "initial_state",
+    "multitask",
+    "quantized",
+    "stream_stats",
+}
 
 
 def match(table: Table, tree: trees.Tree, *, name: str = "rules") -> dict:

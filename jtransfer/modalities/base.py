@@ -144,6 +144,18 @@ class Modality:
         """
         raise NotImplementedError
 
+    def make_strong(self, task: Task, model: Any) -> tuple[str, Transform]:
+        """Returns how a second, strongly changed view of a training example is made: in words, and as a transform.
+
+        Args:
+          task: The task.
+          model: The Linen module.
+
+        Raises:
+          InputError: The modality has none, or a field is wrong.
+        """
+        raise InputError(f"a term needs a strong view of each example, and {self.nouns[1]} have none")
+
     def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         """Returns a jittable function from the `inputs` of a batch to the model's input, which runs inside the step."""
         return lambda inputs: inputs

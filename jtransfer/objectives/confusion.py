@@ -22,6 +22,12 @@ def diversity(logits: Logits, mask: Mask = None) -> Array:
     return -(mean * jnp.log(mean + jnp.finfo(jnp.float32).tiny)).sum()
 
 
+def class_shares(logits: Logits, mask: Mask = None) -> Float[Array, " C"]:
+    """Returns the mean prediction of each class, by the greatest of them, float32; no gradient goes through it."""
+    mean = jax.lax.stop_gradient(_mean(jax.nn.softmax(logits.astype(jnp.float32)), mask))
+    return mean / mean.max()
+
+
 def information(logits: Logits, mask: Mask = None) -> Array:
     """Returns the mutual information of example and prediction, float32 []: `diversity` less the mean `entropy`."""
     return diversity(logits, mask) - _mean(entropy(logits)[:, None], mask)[0]

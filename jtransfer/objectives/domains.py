@@ -1,38 +1,17 @@
 """Terms that set features against a discriminator of domains: DANN and CDAN; and against a second head: MDD, MCD."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
-from jtransfer.layers.types import Array
-from jtransfer.objectives import adversarial, confusion
+from jtransfer.core.errors import InputError
+from jtransfer.objectives import adversarial, confusion, discriminator
 from jtransfer.objectives.losses import as_sums, mean_of
 from jtransfer.objectives.seen import HEAD, Domains, domains
-from jtransfer.objectives.sums import Mean
+from jtransfer.objectives.sums import values
 from jtransfer.objectives.terms import TARGET, Context, Term
-
-
-class Scorer(nn.Module):
-    """A multilayer perceptron.
-
-    Attributes:
-      widths: of the hidden layers.
-      outputs: the number of outputs.
-    """
-
-    widths: tuple[int, ...]
-    outputs: int = 1
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B d"]) -> Float[Array, "B k"]:
-        for i, width in enumerate(self.widths):
-            x = nn.relu(nn.Dense(width, name=f"hidden{i + 1}")(x))
-        return nn.Dense(self.outputs, name="out")(x)
 
 
 def dann(
@@ -44,6 +23,7 @@ def dann(
     widths: Sequence[int] = (1024, 1024),
     gamma: float = 10.0,
     highest: float = 1.0,
+    partial: bool = False,
 ) -> Term:
     """Domain-adversarial training (Ganin et al. 2016, arXiv:1505.07818).
 
@@ -56,16 +36,31 @@ def dann(
       at: the stage; "" is the one before the head.
       widths: of the hidden layers of the discriminator.
       gamma, highest: of the factor of the reversed gradient, see `adversarial.warm_up`.
+      partial: whether an example of the source counts by the mean prediction of its class for the target's examples of
+        the batch, so that classes that the target has not are left aside (PADA, Cao et al. 2018, arXiv:1808.04205).
     """
-    seen, network = domains(context, "dann", source, target, at), Scorer(tuple(widths))
+    seen, network = domains(context, "dann", source, target, at), discriminator.Scorer(tuple(widths))
 
     def loss(view):
         features, masks = seen.features(view)
         factor = adversarial.warm_up(view.step, context.total_steps, gamma=gamma, highest=highest)
-        scores = [_run(network, view.own, adversarial.reverse(x, factor))[:, 0] for x in features]
-        return _told_apart(scores, masks, None, "dann")
+        scores = [discriminator.score(network, view.own, adversarial.reverse(x, factor)) for x in features]
+        if not partial:
+            return discriminator.told_apart(scores, masks, None, "dann")
+        shares = confusion.class_shares(seen.logits(view)[1], masks[1])
+        weights = [shares[_classes(view.batch[source]["label"])], jnp.ones(len(masks[1]))]
+        return values(discriminator.told_apart(scores, masks, weights, "dann"))  # of the whole batch
 
-    return Term(loss, seen.needs, lambda key, outputs: _begin(network, key, _width(outputs[source][seen.at])))
+    def init(key, outputs):
+        return discriminator.begin(network, key, discriminator.width(outputs[source][seen.at]))
+
+    return Term(loss, seen.needs, init)
+
+
+def _classes(labels: Any) -> Any:
+    if labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise InputError("objective: 'dann' with partial=True needs classes, of which each example has one")
+    return labels
 
 
 def cdan(
@@ -90,7 +85,7 @@ def cdan(
       entropy: whether examples count by their certainty, 1 + exp(−entropy): CDAN+E.
       randomized: the width of a random projection in place of the outer product; 0 is the whole product.
     """
-    seen, network = domains(context, "cdan", source, target, at), Scorer(tuple(widths))
+    seen, network = domains(context, "cdan", source, target, at), discriminator.Scorer(tuple(widths))
 
     def joined(own, features, logits):
         p = jax.nn.softmax(jax.lax.stop_gradient(logits).astype(jnp.float32))
@@ -104,18 +99,18 @@ def cdan(
         logits = seen.logits(view)
         factor = adversarial.warm_up(view.step, context.total_steps, gamma=gamma, highest=highest)
         scores = [
-            _run(network, view.own["scorer"], adversarial.reverse(joined(view.own, x, y), factor))[:, 0]
+            discriminator.score(network, view.own["scorer"], adversarial.reverse(joined(view.own, x, y), factor))
             for x, y in zip(features, logits, strict=True)
         ]
         certainty = [jax.lax.stop_gradient(1 + jnp.exp(-confusion.entropy(y))) for y in logits]
-        return _told_apart(scores, masks, certainty if entropy else None, "cdan")
+        return discriminator.told_apart(scores, masks, certainty if entropy else None, "cdan")
 
     def init(key, outputs):
-        width, classes = _width(outputs[source][seen.at]), outputs[source][HEAD].shape[-1]
+        width, classes = discriminator.width(outputs[source][seen.at]), outputs[source][HEAD].shape[-1]
         drawn = jax.random.split(key, 3)
         shapes = {"features": (width, randomized), "predictions": (classes, randomized)}
         random = {name: jax.random.normal(k, shape) for k, (name, shape) in zip(drawn[1:], shapes.items(), strict=True)}
-        scorer = _begin(network, drawn[0], randomized or width * classes)
+        scorer = discriminator.begin(network, drawn[0], randomized or width * classes)
         return {"scorer": scorer, **({"random": random} if randomized else {})}
 
     return Term(loss, seen.needs, init)
@@ -179,8 +174,8 @@ def _two_heads(
     highest: float,
     margin: float | None,
 ) -> Term:
-    def head(outputs: int) -> Scorer:
-        return Scorer(tuple(widths), outputs)
+    def head(outputs: int) -> discriminator.Scorer:
+        return discriminator.Scorer(tuple(widths), outputs)
 
     def loss(view):
         features, masks = seen.features(view)
@@ -189,7 +184,9 @@ def _two_heads(
         factor = adversarial.warm_up(view.step, context.total_steps, gamma=gamma, highest=highest)
 
         def second(x, reversed_by=None):
-            return _run(network, view.own, x if reversed_by is None else adversarial.reverse(x, reversed_by))
+            return discriminator.run(
+                network, view.own, x if reversed_by is None else adversarial.reverse(x, reversed_by)
+            )
 
         if margin is not None:
             agreement = margin * adversarial.disparity(logits[0], second(features[0], factor))
@@ -202,31 +199,8 @@ def _two_heads(
         return [own, mean_of(apart, masks[1])], {}
 
     def init(key, outputs):
-        return _begin(head(outputs[seen.source][HEAD].shape[-1]), key, _width(outputs[seen.source][seen.at]))
+        return discriminator.begin(
+            head(outputs[seen.source][HEAD].shape[-1]), key, discriminator.width(outputs[seen.source][seen.at])
+        )
 
     return Term(loss, seen.needs, init)
-
-
-def _run(network: nn.Module, params: Any, x: Array) -> Any:
-    return network.apply({"params": params}, x)
-
-
-def _begin(network: nn.Module, key: jax.Array, width: int) -> Any:
-    return network.init(key, jnp.zeros((1, width)))["params"]
-
-
-def _width(shape: Any) -> int:
-    return math.prod(shape.shape[1:])
-
-
-def _told_apart(scores: Sequence[Array], masks: Sequence[Array], weights: Sequence[Array] | None, name: str):
-    """The mean over both domains of the discriminator's loss, and how many it tells right."""
-    right: list[Mean] = []
-    parts: list[Mean] = []
-    for i, (score, mask) in enumerate(zip(scores, masks, strict=True)):
-        losses, weight = adversarial.from_source(score, i == 0), None if weights is None else weights[i]
-        found = mean_of(losses if weight is None else losses * weight, mask, weight)
-        parts.append(Mean(0.5 * found.total, found.weight))
-        right.append(mean_of(((score > 0) == (i == 0)).astype(jnp.float32), mask))
-    told = Mean(right[0].total + right[1].total, right[0].weight + right[1].weight)
-    return parts, {f"{name}/told_apart": told}

@@ -16,12 +16,14 @@ from jtransfer.objectives.sums import Mean, values
 
 TARGET = "target"  # the stream of `config.data`
 FEATURES = "features:"
+STRONG = "strong:"
 Metrics = Mapping[str, jax.Array | Mean]
 
 TERMS = Registry(
     "objective term",
     {
         "task": "jtransfer.objectives.task:task",
+        "adda": "jtransfer.objectives.adda:adda",
         "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
         "afn": "jtransfer.objectives.unlabelled:afn",
         "bituning": "jtransfer.objectives.bituning:bituning",
@@ -35,6 +37,7 @@ TERMS = Registry(
         "delta": "jtransfer.objectives.behaviour:delta",
         "entropy": "jtransfer.objectives.unlabelled:entropy",
         "ewc": "jtransfer.objectives.ewc:ewc",
+        "fixmatch": "jtransfer.objectives.self_training:fixmatch",
         "infomax": "jtransfer.objectives.unlabelled:infomax",
         "jan": "jtransfer.objectives.aligning:jan",
         "l2sp": "jtransfer.objectives.regularizers:l2sp",
@@ -43,8 +46,11 @@ TERMS = Registry(
         "mcd": "jtransfer.objectives.domains:mcd",
         "mdd": "jtransfer.objectives.domains:mdd",
         "mmd": "jtransfer.objectives.aligning:mmd",
+        "pseudo": "jtransfer.objectives.self_training:pseudo",
         "rdrop": "jtransfer.objectives.regularizers:rdrop",
         "uncertainty": "jtransfer.objectives.uncertainty:uncertainty",
+        "shot": "jtransfer.objectives.self_training:shot",
+        "sinkhorn": "jtransfer.objectives.transport:sinkhorn",
     },
 )
 """Name → `make(context, **fields) -> Term`."""
@@ -57,7 +63,8 @@ class View(NamedTuple):
       outputs: stream → stage → what the stage returned. "head" is what the model returned; other stages are there if a
         term needs them.
       batch: stream → the batch, with `inputs` as the model got them, `label` as the data say it, `target` (the same, or
-        soft labels where the inputs were mixed), `index` and `mask`.
+        soft labels where the inputs were mixed), `index` and `mask`; and `strong`, a second view of the inputs, if a
+        term needs it.
       variables: the collections of variables of this step.
       initial: the parameters that the run began with; None unless a term needs "initial".
       key: a random key of this step's, the same for each term.
@@ -108,8 +115,8 @@ class Term:
       loss: `view -> (value, {metric: number})`, differentiable and jittable. A number is a float32 [] or a `Mean`, and
         the value is a number or a tree of numbers that are added up. Where gradients are accumulated, a term whose
         numbers all are means is computed part by part; any other is given the outputs for the whole batch.
-      needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"initial"`, or
-        `"initial_network"` for `initially`.
+      needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"strong:<stream>"`,
+        `"initial"`, or `"initial_network"` for `initially`.
       init: `(key, outputs) -> variables` of the term's own modules, where it has some; `outputs` are the shapes of
         `View.outputs`.
       constants: `(variables, outputs) -> tree` of arrays that are kept with the run and never change, from the
@@ -196,6 +203,11 @@ class Objective(NamedTuple):
     def features(self) -> tuple[str, ...]:
         """The stages whose outputs the terms need."""
         return tuple(sorted(need.removeprefix(FEATURES) for need in self.needs if need.startswith(FEATURES)))
+
+    @property
+    def strong(self) -> frozenset[str]:
+        """The streams of which the terms need a second view of each example."""
+        return frozenset(need.removeprefix(STRONG) for need in self.needs if need.startswith(STRONG))
 
     def __call__(self, view: View) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted sum, and the metrics: `loss`, those of the terms and, of several terms, the value of each."""

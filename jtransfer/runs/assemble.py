@@ -16,7 +16,7 @@ from jtransfer.objectives.gradients import METHODS, Method
 from jtransfer.runs import adapters, quantized
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream
-from jtransfer.training import mixing, noise, optim
+from jtransfer.training import mixing, noise, optim, stream_norms
 from jtransfer.training import multitask as tasks
 from jtransfer.training import state as states
 from jtransfer.training.phases import Phase
@@ -78,6 +78,17 @@ def _has_own_head(run: Run, name: str, stream: Stream) -> bool:
         ours, theirs = (", ".join(names[:5]) for names in (run.target.class_names, stream.class_names))
         raise InputError(f"streams.{name}.head='shared' needs the target's task and classes: {ours}; not {theirs}")
     return stream.head == "own" or not same
+
+
+def own_norms(name: str, stream: Stream) -> bool:
+    """Whether a stream has batch norms of its own.
+
+    Raises:
+      InputError: `norms` is none of its words.
+    """
+    if stream.norms not in ("", "shared", "statistics", "own"):
+        raise InputError(f"streams.{name}.norms={stream.norms!r}: give 'shared', 'statistics' or 'own'")
+    return stream.norms in ("statistics", "own")
 
 
 def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | None:
@@ -160,7 +171,17 @@ def with_auxiliary(run: Run, variables: dict) -> dict:
     variables = {**variables, **adapters.drawn(run, variables, jax.random.fold_in(key, 1 << 20))}
     auxiliary = _auxiliary(run, variables, key)
     kept = _kept(run, variables) if run.phases else {}
-    return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept}
+    return {**variables, **({"aux": auxiliary} if auxiliary else {}), **kept, **_statistics(run, variables)}
+
+
+def _statistics(run: Run, variables: dict) -> dict:
+    names = [name for name, stream in run.streams.items() if own_norms(name, stream)]
+    if not names:
+        return {}
+    if "batch_stats" not in variables:
+        asked = f"streams.{names[0]}.norms={run.streams[names[0]].norms!r}"
+        raise InputError(f"{asked}: the model has no batch norms; leave it empty")
+    return {stream_norms.STATISTICS: {name: jax.tree.map(jnp.copy, variables["batch_stats"]) for name in names}}
 
 
 def _kept(run: Run, variables: dict) -> dict:
@@ -189,11 +210,16 @@ def _shapes(run: Run, variables: dict) -> dict[str, Any]:
 
 def _auxiliary(run: Run, variables: dict, key: jax.Array) -> dict:
     own, terms = heads(run), {n: t.init for n, t in objective(run).terms.items() if t.init is not None}
+    scales = {
+        name: jax.tree.map(jnp.copy, stream_norms.affine(variables))
+        for name, stream in run.streams.items()
+        if stream.norms == "own"
+    }
+    found: dict[str, Any] = {stream_norms.NORMS: scales} if jax.tree.leaves(scales) else {}
     if not own and not terms:
-        return {}
+        return found
     outputs = jax.eval_shape(lambda: _outputs(run, variables))
     stages = forward.stages(run.model)
-    found = {}
     if own:
         trunk = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs[stages[-2]])
         found[HEADS] = {

@@ -23,10 +23,13 @@ from jtransfer.runs import (
     evaluation,
     first_batch,
     initialize,
+    norms,
     protocol,
     quantized,
     split_check,
+    target_classes,
     trial,
+    views,
 )
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
@@ -88,11 +91,13 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     alone.check(config)
     init = initialize.open(config.init, config.ignore)
     places = (folder, init)
-    streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}
+    others = {}
     for name, section in config.streams.items():
-        given = {key: section[key] for key in ("share", "weight", "head")}
-        streams[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
-    target = streams[TARGET]
+        given = {key: section[key] for key in ("share", "weight", "head", "norms")}
+        others[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
+    classes = target_classes.known(config, others)
+    target = open_stream(config.data, config.modality, config.task, places, classes)
+    streams = {TARGET: target, **others}
     config, stays = folders.model_as_begun(folder, described(config, init, target), config.model.fields.keys())
     for line in stays if jax.process_index() == 0 else ():
         say(line)
@@ -105,8 +110,9 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
     known = sources.of(config, init, model, sample, target)
     run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init, known)
-    config = adapters.trained(run)
-    run, variables = run._replace(config=config), trained_shapes(run)
+    run = run._replace(config=adapters.trained(run))
+    run = run._replace(config=norms.named(run))
+    config, variables = run.config, trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
     run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
     return run._replace(labelled=_check(run, variables))
@@ -158,6 +164,8 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
         _check_features(objective, stages, start, phase.name)
         for stream in run.streams.values():
             assemble.mixer(config, stream, run.model, phase)
+    norms.check(run)
+    views.check(run, objective)
     first = {}
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")

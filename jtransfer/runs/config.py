@@ -15,10 +15,13 @@ VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions 
 
 PHASE = {
     "name": "finetune",
-    "trainable": "",  # a regular expression over parameter paths; or k, the last k stages; or a table of bools; "" is
-    # everything, or with `adapters` these and the head, or these alone where the task generates
+    "trainable": "",  # a regular expression over parameter paths; or k, the last k stages; or a table of bools; or
+    # "norms", the scales and biases of all norms; "" is everything, or with `adapters` these and the head, or these
+    # alone where the task generates
     "steps": 0,  # either steps
     "epochs": 0.0,  # or epochs
+    "statistics": "",  # of batch norms, taken anew when the phase begins: of the training examples of "target", or of a
+    # stream; then the first phase may have no steps
     "cache": False,  # compute the frozen prefix once, on inputs without random augmentation
     "optim": {},  # fields of `optim` that differ in this phase
 }
@@ -35,6 +38,7 @@ STREAM = {
     "task": "",  # "" is told by its data
     "modality": "",
     "head": "",  # "shared" or "own"; "" is shared where the classes are the target's
+    "norms": "",  # batch norms: "shared" or "" with the target; "statistics" of its own; "own", scales and biases, too
 }
 
 BOUNDS = {  # of fields: at least the first, below the second
@@ -240,7 +244,8 @@ def _check_phase(p: Any, full: Any) -> None:
     filling.check_bounds({"optim": changed}, BOUNDS, f"phase {p.name}: ")
     if changed["ema"] != full.optim.ema:
         raise InputError(f"phase {p.name}: optim.ema is one for the whole run; set it in config.optim")
-    if min(p.steps, p.epochs) < 0 or (p.steps > 0) == (p.epochs > 0):
+    none = p.statistics and p.name == full.phases[0].name and not (p.steps or p.epochs)
+    if min(p.steps, p.epochs) < 0 or ((p.steps > 0) == (p.epochs > 0) and not none):
         raise InputError(f"phase {p.name}: give either steps or epochs, more than 0")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jtransfer import metrics
 from jtransfer.core import fields
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.data import num_steps
+from jtransfer.data import num_steps, without_labels
 from jtransfer.evaluators import EVALUATORS, Context, Evaluate, label_free
 from jtransfer.runs import protocol
 from jtransfer.runs import source as sources
@@ -79,7 +79,8 @@ def before(context: Context, variables: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _is_there(context: Context, split: str) -> bool:
-    return split not in (VALIDATION, TEST) or bool(context.config.data[split])
+    there = split not in (VALIDATION, TEST) or bool(context.config.data[split])
+    return there and not without_labels.is_unlabelled(context.source("train"))
 
 
 def _make(context: Context, name: str, split: str, every: int, given: Mapping[str, Any]) -> Evaluator:

@@ -48,7 +48,8 @@ class Feed(NamedTuple):
             transforms: dict[str, Any] = dict.fromkeys(streams)
         else:
             sources = {name: stream.sources["train"] for name, stream in streams.items()}
-            transforms = {name: stream.transform(self.run.model, train=True) for name, stream in streams.items()}
+            views = assemble.objective(self.run).strong
+            transforms = {n: s.transform(self.run.model, train=True, strong=n in views) for n, s in streams.items()}
         return batches.of_training(self.run, sources, transforms, self.phase.optim["accumulate"], step)
 
     def train_step(self, variables: dict, objective: Objective | None = None) -> Callable:
@@ -63,6 +64,7 @@ class Feed(NamedTuple):
                 mix=assemble.mixer(run.config, stream, run.model, phase),
                 start=self.start,
                 head=heads.get(name),
+                norms=name if assemble.own_norms(name, stream) else None,
             )
             for name, stream in run.streams.items()
         }

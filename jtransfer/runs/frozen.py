@@ -67,10 +67,11 @@ def absent(run: Run, number: int, told: Mapping[str, Any]) -> set[str]:
         return set()
     still = (trees.flatten(assemble.abstract(run, n).frozen) for n in range(number + 1))
     drawn = {*told.get("reinitialised", ()), *adapters_init.paths(run)}
+    own = OWN - {"batch_stats"} if any(phase.statistics for phase in run.phases[: number + 1]) else OWN
     return {
         path
         for path in set.intersection(*map(set, still))
-        if (split := path.partition("/"))[0] in OWN and split[2] not in drawn
+        if (split := path.partition("/"))[0] in own and split[2] not in drawn
     }
 
 

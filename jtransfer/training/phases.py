@@ -21,6 +21,7 @@ class Phase(NamedTuple):
       trained_later: bools: the leaf is trained in this phase or a later one.
       optim: the whole optimizer config.
       cache: compute the frozen prefix once.
+      statistics: the stream of whose examples batch norms have their statistics when it begins; "" leaves them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Phase(NamedTuple):
     trained_later: dict
     optim: dict
     cache: bool
+    statistics: str = ""
 
 
 def plan(config: Any, variables: trees.Tree, stages: Sequence[str], examples: int) -> list[Phase]:
@@ -51,12 +53,13 @@ def plan(config: Any, variables: trees.Tree, stages: Sequence[str], examples: in
     return [
         Phase(
             name=phase.name,
-            steps=phase.steps or num_steps(examples, config.batch_size, phase.epochs),
+            steps=phase.steps or (num_steps(examples, config.batch_size, phase.epochs) if phase.epochs else 0),
             trainable=mask,
             trained_since=since,
             trained_later=_any(masks[i:]),
             optim={**config.optim.to_dict(), **phase.optim.to_dict()},
             cache=phase.cache,
+            statistics=phase.statistics,
         )
         for i, (phase, mask, since) in enumerate(zip(config.phases, masks, optim.trained_since(masks), strict=True))
     ]

@@ -10,13 +10,21 @@ import jax.numpy as jnp
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.layers.frozen import frozen_modules
+from jtransfer.training.stream_norms import STATISTICS
 
 INITIAL = "initial"  # the collection of the parameters that a run began with
 INITIAL_STATE = "initial_state"  # what the network that a run began with has beside them, by collection
 CONSTANTS = "constants"  # what terms keep: arrays of the initial network, or measured with it
 STILL = (INITIAL, INITIAL_STATE, CONSTANTS, "quantized")  # collections that are never trained
 TRAINED = ("adapters", "aux")  # collections that are trained unless a rule says otherwise
-AUXILIARY = ("aux", INITIAL, INITIAL_STATE, CONSTANTS, "multitask")  # collections that are no part of the model
+AUXILIARY = (
+    "aux",
+    INITIAL,
+    INITIAL_STATE,
+    CONSTANTS,
+    STATISTICS,
+    "multitask",
+)  # collections that are no part of the model
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -68,7 +76,7 @@ def split(variables: dict, trainable: trees.Tree) -> tuple[dict, dict, dict]:
 
 def _is_fixed(path: str, is_frozen: Callable[[tuple[str, ...]], bool]) -> bool:
     collection, *module, _ = path.split("/")
-    return collection in STILL or is_frozen(tuple(module))
+    return collection in STILL or is_frozen(tuple(module[collection == STATISTICS :]))
 
 
 def create(variables: dict, trainable: trees.Tree, tx, *, seed: int, ema: bool = False) -> TrainState:

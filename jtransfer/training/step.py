@@ -82,6 +82,7 @@ def make_train_step(
     read = streams or {TARGET: StreamStep(preprocess, mix, start)}
     of_tasks = tasks.tasks(total) if multitask is not None else {}
     optimizer = optax.with_extra_args_support(tx)
+    first = next(iter(read.values())).start
 
     def look(trained, state: TrainState, model_state, batches, keys, outputs=None):
         dropout_key, view_key = keys
@@ -92,7 +93,7 @@ def make_train_step(
         def again(x, key):
             with contextlib.ExitStack() as stack:
                 noisy = around(noise, variables, jax.random.fold_in(key, 1), stack)
-                return forward.apply(model, noisy, x, train=True, rngs={"dropout": key}, **how)[0]
+                return forward.apply(model, noisy, x, train=True, start=first, rngs={"dropout": key}, **how)[0]
 
         def initially(name, stages):
             begun = {"params": variables[INITIAL], **variables.get(INITIAL_STATE, {})}

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.models import forward
+from jtransfer.training import stream_norms
 
 HEADS = "heads"  # in the collection "aux": stream → parameters of a head of its own
 Preprocess = Callable[[Any], Any]
@@ -48,12 +49,14 @@ class StreamStep(NamedTuple):
       mix: `(key, x, labels) -> (x, soft labels)`: mixup or CutMix; None mixes nothing.
       start: the stage that the batch's `inputs` is the input of, if it holds features.
       head: the stream's own head; None for the model's.
+      norms: the stream's name, where it has batch norms of its own; None for the model's.
     """
 
     preprocess: Preprocess = unchanged
     mix: Callable[..., tuple[Any, Any]] | None = None
     start: str | None = None
     head: Head | None = None
+    norms: str | None = None
 
 
 def mixed(
@@ -75,12 +78,13 @@ def prepare(
 ) -> dict[str, Mapping[str, Any]]:
     """The batches with `inputs` preprocessed and with `target`, the labels that the loss is taken of; those that are
     mixed are so already."""
-    return {
-        name: batch
-        if "target" in batch
-        else {**batch, "inputs": streams[name].preprocess(batch["inputs"]), "target": batch["label"]}
-        for name, batch in batches.items()
-    }
+    found = {}
+    for name, batch in batches.items():
+        preprocess = streams[name].preprocess
+        mixed = "target" in batch
+        more = {} if mixed else {"inputs": preprocess(batch["inputs"]), "target": batch["label"]}
+        found[name] = {**batch, **more, **({"strong": preprocess(batch["strong"])} if "strong" in batch else {})}
+    return found
 
 
 def apply(
@@ -96,8 +100,9 @@ def apply(
 ) -> tuple[dict[str, dict[str, Any]], dict]:
     """The model on the inputs of all streams.
 
-    Streams whose inputs have the same shapes share one pass, in which batch norm sees all of them; others have a pass
-    each, one after the other. The trunk runs once, also for streams with a head of their own.
+    Streams whose inputs have the same shapes share one pass, in which batch norm sees all of them; others, and those
+    with batch norms of their own, have a pass each, one after the other. The trunk runs once, also for streams with a
+    head of their own.
 
     Args:
       model: the Linen module.
@@ -119,10 +124,15 @@ def apply(
             "is_frozen": is_frozen,
             "rngs": {"dropout": key if i == 0 else jax.random.fold_in(key, i)},
         }
-        given = {name: inputs[name] for name in group}
-        found, new = _together(model, {**variables, **changed}, given, streams, features, how, mutable)
+        given, norms, current = (
+            {name: inputs[name] for name in group},
+            streams[group[0]].norms,
+            {**variables, **changed},
+        )
+        theirs = stream_norms.entered(current, norms)
+        found, new = _together(model, theirs, given, streams, features, how, mutable)
         outputs |= found
-        changed |= new
+        changed |= new if norms is None else stream_norms.left(current, new, norms)
     return {name: outputs[name] for name in inputs}, changed
 
 
@@ -130,7 +140,12 @@ def _groups(inputs: Mapping[str, Any], streams: Mapping[str, StreamStep]) -> lis
     groups: dict[Any, list[str]] = {}
     for name, x in inputs.items():
         leaves, structure = jax.tree.flatten(x)
-        kind = structure, streams[name].start, tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves)
+        kind = (
+            structure,
+            streams[name].start,
+            streams[name].norms,
+            tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves),
+        )
         groups.setdefault(kind, []).append(name)
     return list(groups.values())
 

@@ -37,6 +37,8 @@ class Image(Modality):
       broken: "stop" refuses a folder with image files that can't be read; "skip" leaves them out.
       transform: of training images (`transforms.parse`); "" is the model's own size with crops and flips.
       eval_transform: of all other images; "" is `transform` without its random parts or, without that, the model's own.
+      strong: of training images, the second view that terms such as "fixmatch" compare with the first; "" is
+        `transform` and RandAugment of two operations.
       image_library: what resizes where a transform does not say it: "pillow", which antialiases and crops as the
         library of the weights does; or "opencv", which does not antialias and is several times faster.
     """
@@ -53,6 +55,7 @@ class Image(Modality):
     broken: str = "stop"
     transform: str = ""
     eval_transform: str = ""
+    strong: str = ""
     image_library: str = "pillow"
 
     @classmethod
@@ -110,6 +113,16 @@ class Image(Modality):
         if task.form == "pair":
             return two_views(pipeline, self.pipeline(model, train=True))
         raise no_form(self, task)
+
+    def make_strong(self, task: Task, model: Any) -> tuple[str, Transform]:
+        if task.form != "single":
+            raise no_form(self, task)
+        usual = self.pipeline(model, train=True)
+        text = self.strong or "|".join(filter(None, (usual.host_text, "randaugment(2, 10)")))
+        strong = transforms.parse(text, transforms.Statistics(usual.mean, usual.std), self._unsaid({}))
+        if (strong.mean, strong.std) != (usual.mean, usual.std):
+            raise InputError("data.strong normalises otherwise than data.transform; leave normalize out of it")
+        return strong.host_text, strong
 
     def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         pipeline = self.pipeline(model, train=train)
