@@ -49,6 +49,10 @@ def check(run: Run) -> None:
       InputError: It is not.
     """
     named, patience = run.config.model_selection, run.config.early_stop.patience
+    if (metric := run.config.early_stop.metric) and named in SCORES and named != SOURCE:
+        raise InputError(
+            f"model_selection={named!r} and early_stop.metric={metric!r} both name what decides; leave out the latter"
+        )
     if named == ORACLE and VALIDATION not in run.target.sources:
         raise InputError("model_selection='oracle' needs data.validation, whose labels choose the model")
     if patience and not decides(run):
@@ -82,6 +86,9 @@ def told_of(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _has_source(run: Run) -> bool:
+    """Whether there is a labelled stream of the target's task that has a validation split."""
     return any(
-        name in run.labelled and VALIDATION in stream.sources for name, stream in run.streams.items() if name != TARGET
+        name in run.labelled and VALIDATION in stream.sources and stream.task_name == run.target.task_name
+        for name, stream in run.streams.items()
+        if name != TARGET
     )
