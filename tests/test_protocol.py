@@ -109,29 +109,31 @@ def test_labels_of_the_target_choose_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("named", "learned", "held", "decides", "of"),
+    ("named", "learned", "held", "decides", "of", "scores"),
     [
-        ("best", ("target",), ("target",), "validation", "validation"),
-        ("best", ("target",), (), "", "last"),
-        ("last", ("target",), ("target",), "validation", "last"),
-        ("oracle", ("target",), ("target",), "validation", "validation"),
-        ("best", ("source",), ("target",), "", "last"),
-        ("best", ("source",), ("target", "source"), "source", "source"),
-        ("best", (), ("target", "source"), "", "last"),
-        ("last", ("source",), ("target", "source"), "source", "last"),
-        ("oracle", ("source",), ("target",), "oracle", "oracle"),
-        ("snd", ("source",), (), "snd", "snd"),
-        ("snd", ("target",), ("target",), "snd", "snd"),
+        ("best", ("target",), ("target",), "validation", "validation", ()),
+        ("best", ("target",), (), "", "last", ()),
+        ("last", ("target",), ("target",), "validation", "last", ()),
+        ("oracle", ("target",), ("target",), "validation", "validation", ()),
+        ("best", ("source",), ("target",), "", "last", ()),
+        ("best", ("source",), ("target", "source"), "source", "source", ("source",)),
+        ("best", (), ("target", "source"), "", "last", ()),
+        ("last", ("source",), ("target", "source"), "source", "last", ("source",)),
+        ("oracle", ("source",), ("target",), "oracle", "oracle", ()),
+        ("oracle", ("source",), ("target", "source"), "oracle", "oracle", ("source",)),
+        ("snd", ("source",), (), "snd", "snd", ("snd",)),
+        ("snd", ("source",), ("source",), "snd", "snd", ("snd", "source")),
+        ("snd", ("target",), ("target",), "snd", "snd", ("snd",)),
     ],
 )
-def test_what_decides(named, learned, held, decides, of):
+def test_what_decides(named, learned, held, decides, of, scores):
     streams = {
         name: SimpleNamespace(sources={"validation": None} if name in held else {}, task_name="classify")
         for name in ("target", "source")
     }
     config = SimpleNamespace(model_selection=named)
     run = SimpleNamespace(config=config, streams=streams, target=streams["target"], labelled=frozenset(learned))
-    assert (protocol.decides(run), protocol.of(run)) == (decides, of)
+    assert (protocol.decides(run), protocol.of(run), protocol.scores(run)) == (decides, of, scores)
     assert bool(protocol.told(run)) == (named == "best" and "target" not in learned)
 
 

@@ -45,7 +45,7 @@ def make(fed: Feed) -> list[Evaluator]:
     """The evaluators of a run, in order.
 
     They are those of `config.evals` whose splits there are; for a task that generates what is wanted, the evaluation of
-    that on the same splits; and what decides without labels of the target, where the run's protocol asks for it.
+    that on the same splits; and where labels of the target are not learned from, what decides without them.
 
     Raises:
       InputError: no such evaluator or field.
@@ -61,9 +61,9 @@ def make(fed: Feed) -> list[Evaluator]:
             for split, every in splits.items()
             if ("generation", split) not in asked
         ]
-    if (score := protocol.decides(fed.run)) in label_free.SCORES:
+    if scores := protocol.scores(fed.run):
         split = VALIDATION if VALIDATION in fed.run.target.sources else "train"
-        made.append(Evaluator("label_free", SELECTION, 0, label_free.make(context, split, scores=(score,))))
+        made.append(Evaluator("label_free", SELECTION, 0, label_free.make(context, split, scores=scores)))
     return made
 
 
