@@ -44,7 +44,8 @@ def evaluate(
       **fields: fields of `config.data` in place of the run's, such as `label_key="species"`.
 
     Returns:
-      A tuple with `metrics`, name → value, and the `step`, `data`, `split` and number of `examples` that they are of.
+      A tuple with `metrics`, name → value, the `step`, `data`, `split` and number of `examples` that they are of, and
+      `protocol`, what chose the step.
 
     Raises:
       InputError: there is no such run, step, data set, split or field, or its classes are not the run's.
@@ -76,6 +77,8 @@ def main(argv: list[str]) -> None:
     if not _is_first():
         return
     say(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
+    if found.protocol:
+        say(f"the model is {found.protocol}")
     width = max(map(len, found.metrics))
     for name, value in found.metrics.items():
         say(f"  {name:<{width}}  {value:.4f}")

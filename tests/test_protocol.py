@@ -1,6 +1,8 @@
 """By what a run's model is chosen where labels of the target are not learned from, and what results say of it."""
 
 import itertools
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,33 +109,64 @@ def test_labels_of_the_target_choose_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("named", "learned", "held", "decides", "of"),
+    ("named", "learned", "held", "decides", "of", "scores"),
     [
-        ("best", ("target",), ("target",), "validation", "validation"),
-        ("best", ("target",), (), "", "last"),
-        ("last", ("target",), ("target",), "validation", "last"),
-        ("oracle", ("target",), ("target",), "validation", "validation"),
-        ("best", ("source",), ("target",), "", "last"),
-        ("best", ("source",), ("target", "source"), "source", "source"),
-        ("best", (), ("target", "source"), "", "last"),
-        ("last", ("source",), ("target", "source"), "source", "last"),
-        ("oracle", ("source",), ("target",), "oracle", "oracle"),
-        ("snd", ("source",), (), "snd", "snd"),
-        ("snd", ("target",), ("target",), "snd", "snd"),
+        ("best", ("target",), ("target",), "validation", "validation", ()),
+        ("best", ("target",), (), "", "last", ()),
+        ("last", ("target",), ("target",), "validation", "last", ()),
+        ("oracle", ("target",), ("target",), "validation", "validation", ()),
+        ("best", ("source",), ("target",), "", "last", ()),
+        ("best", ("source",), ("target", "source"), "source", "source", ("source",)),
+        ("best", (), ("target", "source"), "", "last", ()),
+        ("last", ("source",), ("target", "source"), "source", "last", ("source",)),
+        ("oracle", ("source",), ("target",), "oracle", "oracle", ()),
+        ("oracle", ("source",), ("target", "source"), "oracle", "oracle", ("source",)),
+        ("snd", ("source",), (), "snd", "snd", ("snd",)),
+        ("snd", ("source",), ("source",), "snd", "snd", ("snd", "source")),
+        ("snd", ("target",), ("target",), "snd", "snd", ("snd",)),
     ],
 )
-def test_what_decides(named, learned, held, decides, of):
+def test_what_decides(named, learned, held, decides, of, scores):
     streams = {
-        name: SimpleNamespace(sources={"validation": None} if name in held else {}) for name in ("target", "source")
+        name: SimpleNamespace(sources={"validation": None} if name in held else {}, task_name="classify")
+        for name in ("target", "source")
     }
     config = SimpleNamespace(model_selection=named)
     run = SimpleNamespace(config=config, streams=streams, target=streams["target"], labelled=frozenset(learned))
-    assert (protocol.decides(run), protocol.of(run)) == (decides, of)
+    assert (protocol.decides(run), protocol.of(run), protocol.scores(run)) == (decides, of, scores)
     assert bool(protocol.told(run)) == (named == "best" and "target" not in learned)
+
+
+def copied(run, folder, change):
+    """A copy of a run whose log has another best event."""
+    shutil.copytree(run, folder)
+    lines = [line | (change if line.get("event") == "best" else {}) for line in log.read(run)]
+    (folder / log.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_runs_are_compared_by_what_chose_their_models(by_source, tmp_path):
+    better = copied(by_source, tmp_path / "better", {"value": 1.5})
+    found = runs.compare([by_source, better])
+    assert [one.folder for one in found] == [str(better), str(by_source)]
+    assert (found[0].value, found[0].protocol, found[0].metric) == (1.5, "source", "source/accuracy")
+    assert found[1].test["accuracy"] == lines_of(by_source, "test")[-1]["accuracy"]
+    losses = [copied(by_source, tmp_path / str(v), {"metric": "source/loss", "value": v}) for v in (0.7, 0.2)]
+    assert [one.value for one in runs.compare(losses)] == [0.2, 0.7]
+    other = copied(by_source, tmp_path / "other", {"metric": "snd", "protocol": "snd"})
+    with pytest.raises(InputError, match=r"runs on different scores can't be compared: .* source/accuracy \(source\)"):
+        runs.compare([by_source, other])
+    none = copied(by_source, tmp_path / "none", {"event": "none"})
+    with pytest.raises(InputError, match=r"no score chose the run's model; name one in config"):
+        runs.compare([by_source, none])
 
 
 def with_patience(config):
     config.early_stop.patience = 2
+
+
+def with_metric(config):
+    config.early_stop.metric = "acuracy"
 
 
 def without_source(config):
@@ -145,8 +178,10 @@ def without_source(config):
     [
         ({"model_selection": "sdn"}, None, "unknown model_selection 'sdn'; nearest: snd"),
         ({"model_selection": "oracle", "validation": False}, None, "model_selection='oracle' needs data.validation"),
-        ({"model_selection": "dev", "validation": False}, None, "needs a labelled stream beside the target that has"),
-        ({"model_selection": "source"}, without_source, "needs a labelled stream beside the target that has"),
+        ({"model_selection": "dev", "validation": False}, None, "needs a labelled stream of the target's task"),
+        ({"model_selection": "source"}, without_source, "needs a labelled stream of the target's task"),
+        ({}, with_metric, "unknown early_stop.metric 'acuracy'; nearest: accuracy"),
+        ({"model_selection": "snd"}, with_metric, "both name what decides; leave out the latter"),
         ({"validation": False}, with_patience, "early_stop needs what decides without labels of the target"),
         (
             {"evals": [configs.evaluation("label_free", scores="snd")]},

@@ -37,9 +37,9 @@ def make(
     """Makes an evaluator of scores by which a model for the target can be chosen without a label of the target.
 
     `entropy`, `infomax`, `bnm` and `snd` are of the predictions for the target's split. `source` is the metric of the
-    task on the validation splits of the labelled streams, the mean over these, as `source/accuracy`. `iwv` and `dev`
-    are risks on those splits, weighted to be the target's: the weights are told by a logistic regression on features of
-    the source's and of the target's training examples. See `metrics.adaptation` for each.
+    task on the validation splits of the labelled streams of this task, the mean over these, as `source/accuracy`. `iwv`
+    and `dev` are risks on those splits, weighted to be the target's: the weights are told by a logistic regression on
+    features of the source's and of the target's training examples. See `metrics.adaptation` for each.
 
     Args:
       context: What is known of the run.
@@ -58,11 +58,11 @@ def make(
         raise InputError("evals: 'label_free' needs a run in training, whose streams it looks at")
     target, *others = context.streams.values()
     asked = {name: table for name in scores if (table := OF_RISKS.get(name))}
-    sources = labelled(others)
+    sources = [one for one in others if one.labelled and one.validated and one.task.name == target.task.name]
     if (asked or SOURCE in scores) and not sources:
         raise InputError(
-            f"model selection by {', '.join(scores)} needs a labelled stream beside the target that has a validation "
-            "split, as config.streams.source.data.validation = 'train[90%:]'"
+            f"model selection by {', '.join(scores)} needs a labelled stream of the target's task that has a "
+            "validation split, as config.streams.source.data.validation = 'train[90%:]'"
         )
     if asked:
         adaptation.logistic_regression()  # or a line that says what to install
@@ -89,11 +89,6 @@ def make(
             yield from ((name, score(np.concatenate(losses), weights)) for name, score in asked.items())
 
     return evaluate
-
-
-def labelled(streams: Sequence[Stream]) -> list[Stream]:
-    """Returns the streams whose labels are learned from and that have a validation split."""
-    return [stream for stream in streams if stream.labelled and stream.validated]
 
 
 def _of_sources(context: Context, sources: Sequence[Stream], held: Sequence[Table]) -> Iterator[tuple[str, float]]:

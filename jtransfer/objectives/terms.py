@@ -242,15 +242,30 @@ def make(config: Sequence[Any], context: Context) -> Objective:
     Raises:
       InputError: no such term or field, or a weight that is none.
     """
-    terms, weights = {}, {}
+    entries = _entries(config)
+    if not entries:
+        raise InputError('config.objective is empty; give [("task", 1.0)], or other terms')
+    terms = {key: _make(name, context, given) for key, (name, _, given) in entries.items()}
+    return Objective(terms, {key: weight for key, (_, weight, _) in entries.items()})
+
+
+def weights(config: Sequence[Any]) -> dict[str, optax.Schedule]:
+    """Returns the weight of each term that `config.objective` describes, as a function of the step.
+
+    Raises:
+      InputError: an entry or a weight is none.
+    """
+    return {key: weight for key, (_, weight, _) in _entries(config).items()}
+
+
+def _entries(config: Sequence[Any]) -> dict[str, tuple[str, optax.Schedule, dict[str, Any]]]:
+    """The key of each term in the log → its name, its weight and its fields."""
+    found: dict[str, tuple[str, optax.Schedule, dict[str, Any]]] = {}
     for entry in config:
         name, given = _entry(entry)
-        key = _unused(name.rpartition(":")[2], terms)
-        weights[key] = _weight(given.pop("weight", 1.0), name)
-        terms[key] = _make(name, context, given)
-    if not terms:
-        raise InputError('config.objective is empty; give [("task", 1.0)], or other terms')
-    return Objective(terms, weights)
+        weight = _weight(given.pop("weight", 1.0), name)
+        found[_unused(name.rpartition(":")[2], found)] = name, weight, given
+    return found
 
 
 def _entry(entry: Any) -> tuple[str, dict[str, Any]]:

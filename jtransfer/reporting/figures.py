@@ -140,6 +140,55 @@ def depths(layers: Sequence[str], series: Mapping[str, Sequence[float | None]]) 
         return _svg(figure)
 
 
+def terms(lines: Sequence[dict], weights: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """The value of each term in training, and beneath it its weight where that is not the same at all steps.
+
+    Args:
+      lines: of the log.
+      weights: term → (step, weight)…, one pair of a weight that stays.
+    """
+    with matplotlib.rc_context(STYLE):
+        columns = min(3, len(weights))
+        rows = -(-len(weights) // columns)
+        figure = Figure(figsize=(10, 2.5 * rows), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
+        for axis, (name, points) in zip(axes, weights.items(), strict=False):
+            _series(axis, [line for line in lines if line.get("split") == "train"], name)
+            moves = len(points) > 1
+            axis.set_title(name if moves else f"{name} · weight {points[0][1]:g}")
+            axis.yaxis.set_major_locator(MaxNLocator(4))
+            axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            if moves:
+                other = axis.twinx()
+                other.grid(visible=False)
+                other.plot(*zip(*points, strict=True), color=HELD, linewidth=1.1, linestyle="--")
+                other.set_ylabel("weight", color=HELD)
+                other.tick_params(axis="y", labelcolor=HELD)
+                other.set_ylim(bottom=min(0, *(weight for _, weight in points)))
+        for axis in axes[len(weights) :]:
+            axis.set_axis_off()
+        return _svg(figure)
+
+
+def domains(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """Features of several domains in two dimensions.
+
+    Args:
+      pictures: title → domain → [N, 2].
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.4), layout="constrained")
+        axes = figure.subplots(1, len(pictures), squeeze=False).flat
+        for axis, (title, found) in zip(axes, pictures.items(), strict=True):
+            for (name, points), colour in zip(found.items(), (TEST, HELD, TRAIN, BAD), strict=False):
+                axis.scatter(*points.T, s=7, color=colour, alpha=0.6, linewidths=0, label=name)
+            axis.set_title(title)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[0].legend(loc="best", labelcolor=INK, markerscale=2)
+        return _svg(figure)
+
+
 def _bands(axis, spans: Sequence[Span], *, named: bool) -> None:
     first, last = min((span.start for span in spans), default=0), max((span.end for span in spans), default=0)
     total = last - first

@@ -22,7 +22,7 @@ from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
 from jtransfer.models.title import title as model_title
-from jtransfer.reporting import adapters, errors, figures, other_tasks
+from jtransfer.reporting import adapters, domains, errors, figures, other_tasks, results
 from jtransfer.runs import log
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -70,6 +70,9 @@ def render(run: StoredRun, *, title: str) -> str:
     shown = _shown(run, lines)
     phases = list(_phases(lines, shown))
     headline = _headline(run, phases, shown[0], predictions)
+    found = results.describe(run, lines, shown)
+    for row in found["results"]:
+        row["cells"] = [_cell(metric, row["values"].get(metric.name), None) for metric in shown]
     return environment.get_template("report.html.jinja").render(
         title=title,
         run=run,
@@ -91,6 +94,8 @@ def render(run: StoredRun, *, title: str) -> str:
         config=_flat(json.loads(run.config.to_json())),
         environment=_flat(run.environment),
         other_tasks=[_other_task(row) for row in other_tasks.rows(run)],
+        **found,
+        **domains.describe(run),
         **adapters.describe(run),
         **errors.describe(run, predictions),
     )
@@ -105,8 +110,14 @@ def _best(run: StoredRun, lines: Sequence[dict]) -> dict | None:
     found = next(reversed(_events(lines, "best")), None)
     if found is None:
         return None
-    metric = run.metric(found["metric"])
-    return {"step": found["best_step"], "metric": metric.title, "text": _written(found["value"], metric.kind)}
+    stream, _, name = found["metric"].rpartition("/")
+    metric, told = run.metric(name), found.get("protocol", "validation")
+    where = {"validation": "validation ", "oracle": "validation "}.get(told, f"{stream} validation " if stream else "")
+    return {
+        "step": found["best_step"],
+        "metric": f"{where}{metric.title}",
+        "text": _written(found["value"], metric.kind),
+    }
 
 
 def _shown(run: StoredRun, lines: Sequence[dict]) -> list[Metric]:

@@ -89,6 +89,26 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     alone.check(config)
+    run = opened(config, folder, mesh)
+    run = run._replace(config=adapters.trained(run))
+    run = run._replace(config=norms.named(run))
+    variables = trained_shapes(run)
+    examples = round(len(run.target.sources["train"]) / run.shares[TARGET])
+    run = run._replace(phases=phases.plan(run.config, variables, forward.stages(run.model), examples))
+    return run._replace(labelled=_check(run, variables))
+
+
+def opened(config: Any, folder: str | os.PathLike, mesh: Any) -> Run:
+    """What a config describes, opened and not checked: streams, model and init, without phases.
+
+    Args:
+      config: complete.
+      folder: of the run.
+      mesh: of devices.
+
+    Raises:
+      InputError: a data set or the init is wrong, or they do not fit the config.
+    """
     init = initialize.open(config.init, config.ignore)
     places = (folder, init)
     others = {}
@@ -109,13 +129,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
     known = sources.of(config, init, model, sample, target)
-    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init, known)
-    run = run._replace(config=adapters.trained(run))
-    run = run._replace(config=norms.named(run))
-    config, variables = run.config, trained_shapes(run)
-    examples = round(len(target.sources["train"]) / run.shares[TARGET])
-    run = run._replace(phases=phases.plan(config, variables, forward.stages(model), examples))
-    return run._replace(labelled=_check(run, variables))
+    return Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init, known)
 
 
 def described(config: Any, init: weights.Source, target: Stream) -> Any:

@@ -46,8 +46,8 @@ def make(fed: Feed) -> list[Evaluator]:
     """The evaluators of a run, in order.
 
     They are those of `config.evals` whose splits there are; for a task that generates what is wanted, the evaluation of
-    that on the same splits; what decides without labels of the target, where the run's protocol asks for it; and, at
-    the end of each phase, that of other tasks that have a test split.
+    that on the same splits; where labels of the target are not learned from, what decides without them; and, at the
+    end of each phase, that of other tasks that have a test split.
 
     Raises:
       InputError: no such evaluator or field.
@@ -63,9 +63,9 @@ def make(fed: Feed) -> list[Evaluator]:
             for split, every in splits.items()
             if ("generation", split) not in asked
         ]
-    if (score := protocol.decides(fed.run)) in label_free.SCORES:
+    if scores := protocol.scores(fed.run):
         split = VALIDATION if VALIDATION in fed.run.target.sources else "train"
-        made.append(Evaluator("label_free", SELECTION, 0, label_free.make(context, split, scores=(score,))))
+        made.append(Evaluator("label_free", SELECTION, 0, label_free.make(context, split, scores=scores)))
     if TEST in {entry.split for entry in entries} and not any(entry.name == "tasks" for entry in entries):
         made += [_make(context, "tasks", TEST, ENDS, {})] if context.others(TEST) else []
     return made
@@ -191,7 +191,7 @@ def check(run: Run) -> None:
     wanted = run.config.early_stop.metric
     if run.config.early_stop.patience and not evaluators:
         raise InputError(f"early_stop needs an evaluator of the split {split!r} in config.evals")
-    if not wanted or split == SELECTION or any(one.name not in EVALUATORS for one in evaluators):
+    if not wanted or any(one.name not in EVALUATORS for one in evaluators):
         return
     blank = blank_table(run)
     context = fed.context()._replace(table=lambda variables, split: blank)

@@ -91,11 +91,13 @@ class Feed(NamedTuple):
         rest = jax.jit(make(start=self.start))  # of features, which were made of preprocessed inputs
         of_batches = functools.partial(batches.of_evaluation, run, transform=transform)
         cached = {} if self.cached is None else self.cached[TARGET]
+        source_of = functools.cache(self.source_of)
+        source = functools.partial(source_of, TARGET)
 
         def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
             if split in cached:
                 return gather(rest, variables, batches.of_evaluation(run, cached[split], None))
-            return gather(whole, variables, of_batches(self.source(split)))
+            return gather(whole, variables, of_batches(source(split)))
 
         return Context(
             config=run.config,
@@ -103,10 +105,10 @@ class Feed(NamedTuple):
             task=target.task,
             modality=target.modality,
             class_names=target.class_names,
-            source=self.source,
+            source=source,
             batches=of_batches,
             table=table,
-            streams=looks.of_streams(run, self.source_of),
+            streams=looks.of_streams(run, source_of),
             others=self._others,
         )
 
@@ -140,26 +142,17 @@ class Feed(NamedTuple):
         names = stream.class_names
         return Context(run.config, run.model, stream.task, stream.modality, names, source, of_batches, table)
 
-    def source(self, split: str) -> Source:
-        """The target's examples of a split, by name or as an expression of splits."""
-        return self.source_of(TARGET, split)
-
     def source_of(self, name: str, split: str) -> Source:
         """A stream's examples of a split, by name or as an expression of splits."""
         sources = self.run.streams[name].sources
         return sources[split] if split in sources else opened(self.run, split, name)
 
 
-@functools.lru_cache(8)
-def _packed(source: Source, modality: Any, task: Any) -> Source:
-    return modality.pack(source, task)
-
-
 def opened(run: Run, split: str, name: str = TARGET) -> Source:
     """A stream's examples of any split expression, such as "train[:500]"."""
     stream = run.streams[name]
     spec = spec_of(stream.data, stream.modality_name, stream.task_name)
-    return _packed(data.open(spec, split), stream.modality, stream.task)
+    return stream.modality.pack(data.open(spec, split), stream.task)
 
 
 def blank_table(run: Run) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.rules import OWN
 from jtransfer.runs import adapters, adapters_init, assemble, initialize
 from jtransfer.runs import folder as folders
+from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 from jtransfer.runs.position import Position
 
@@ -85,7 +86,17 @@ def on_host(folder: str | os.PathLike, dtypes: Mapping[str, str]) -> dict[str, n
     Raises:
       InputError: the init is gone, or is not what it was.
     """
-    run, config = open_run(folder), open_run(folder).config
+    flat = trees.flatten(begun(open_run(folder)))
+    return {path: np.asarray(flat[path].astype(dtype)) for path, dtype in dtypes.items() if path in flat}
+
+
+def begun(run: StoredRun) -> dict:
+    """Returns the variables that a stored run began with, without adapters, made again from its init.
+
+    Raises:
+      InputError: the init is gone.
+    """
+    config = run.config
     found, _ = initialize.variables(
         initialize.open(config.init, config.ignore),
         run.model,
@@ -97,5 +108,4 @@ def on_host(folder: str | os.PathLike, dtypes: Mapping[str, str]) -> dict[str, n
         seed=config.seed,
         alone=True,
     )
-    flat = trees.flatten(found)
-    return {path: np.asarray(flat[path].astype(dtype)) for path, dtype in dtypes.items() if path in flat}
+    return found

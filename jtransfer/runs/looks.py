@@ -34,13 +34,15 @@ def of_streams(run: Run, open_split: Callable[[str, str], Source]) -> dict[str, 
             labelled=name in run.labelled,
             validated="validation" in stream.sources,
             loss=_losses(assemble.loss(run.config.loss, stream)),
-            seen=_seen(run, stream, heads.get(name)),
+            seen=seen_of(run, stream, heads.get(name)),
         )
         for name, stream in run.streams.items()
     }
 
 
-def _seen(run: Run, stream: Any, head: Any) -> Callable[[Mapping[str, Any], Source, str | None], dict[str, Any]]:
+def seen_of(run: Run, stream: Any, head: Any) -> Callable[[Mapping[str, Any], Source, str | None], dict[str, Any]]:
+    """Returns what evaluators see of a stream (`evaluators.Stream`), by a head of its own or, if it is None, the
+    model's."""
     transform = stream.transform(run.model, train=False)
     preprocess = stream.preprocess(run.model, train=False)
 

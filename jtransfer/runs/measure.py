@@ -1,5 +1,6 @@
 """The metrics of a stored run's model, by any of its checkpoints, on any data."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from jtransfer.data import Source
 from jtransfer.evaluators import EVALUATORS, Context, gather
 from jtransfer.models import forward
 from jtransfer.runs import config as configs
-from jtransfer.runs import filling, fingerprint
+from jtransfer.runs import filling, fingerprint, protocol
 from jtransfer.runs.batches import processes
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.stream import spec_of
@@ -38,6 +39,7 @@ class Measured(NamedTuple):
       split: the expression of the split.
       examples: how many there are.
       metrics: name → value.
+      protocol: words on what chose the step, where it is the run's model; else "".
     """
 
     step: int
@@ -45,6 +47,7 @@ class Measured(NamedTuple):
     split: str
     examples: int
     metrics: dict[str, float]
+    protocol: str = ""
 
 
 def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", split: str = "test") -> Measured:
@@ -87,7 +90,13 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
     variables = jax.tree.map(sharding.place, variables, sharding.of_params(variables, mesh, "replicate"))
     told = (pair for evaluate in evaluators for pair in evaluate(variables))
     metrics = {name: float(value) for name, value in told if not (isinstance(value, np.ndarray) and value.ndim)}
-    return Measured(found, where, split, len(whole), metrics)
+    return Measured(found, where, split, len(whole), metrics, _chosen(run) if step is None else "")
+
+
+def _chosen(run: StoredRun) -> str:
+    with contextlib.suppress(InputError):  # there is no log, or it is damaged
+        return protocol.told_of(run.lines)
+    return ""
 
 
 def with_data(run: StoredRun, fields: Mapping[str, Any]) -> StoredRun:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jtransfer.core.errors import InputError
-from jtransfer.evaluators.label_free import SCORES, SOURCE
+from jtransfer.evaluators.label_free import OF_RISKS, SCORES, SOURCE
 from jtransfer.objectives import TARGET
 
 Run = Any  # build.Run
@@ -12,6 +12,8 @@ Run = Any  # build.Run
 LAST, VALIDATION, ORACLE, UNSELECTED = "last", "validation", "oracle", "unselected"
 CHOICES = ("best", LAST, ORACLE, *SCORES)
 """What `config.model_selection` may be."""
+
+NEED_SOURCE = (SOURCE, *OF_RISKS)
 
 TOLD = {
     LAST: "the last step",
@@ -37,6 +39,14 @@ def decides(run: Run) -> str:
     return SOURCE if _has_source(run) else ""
 
 
+def scores(run: Run) -> tuple[str, ...]:
+    """Returns the scores without labels of the target that are to be computed: the one that decides, and that of the
+    labelled streams where labels of the target are not learned from."""
+    decided, sources = decides(run), TARGET not in run.labelled and _has_source(run)
+    asked = (decided if decided in SCORES else "", SOURCE if sources else "")
+    return tuple(dict.fromkeys(name for name in asked if name))
+
+
 def of(run: Run) -> str:
     """Returns the protocol of the run's results: what `decides`, or LAST where the last checkpoint is the model."""
     return LAST if run.config.model_selection == LAST else decides(run) or LAST
@@ -49,10 +59,14 @@ def check(run: Run) -> None:
       InputError: It is not.
     """
     named, patience = run.config.model_selection, run.config.early_stop.patience
+    if (metric := run.config.early_stop.metric) and named in SCORES and named != SOURCE:
+        raise InputError(
+            f"model_selection={named!r} and early_stop.metric={metric!r} both name what decides; leave out the latter"
+        )
     if named == ORACLE and VALIDATION not in run.target.sources:
         raise InputError("model_selection='oracle' needs data.validation, whose labels choose the model")
     if patience and not decides(run):
-        names = ", ".join(name for name in SCORES if name not in (SOURCE, "iwv", "dev"))
+        names = ", ".join(name for name in SCORES if name not in NEED_SOURCE)
         raise InputError(
             "early_stop needs data.validation, such as data.train='train[:90%]', validation='train[90%:]'"
             if TARGET in run.labelled
@@ -67,10 +81,11 @@ def told(run: Run) -> str:
     if TARGET in run.labelled or run.config.model_selection != "best":
         return ""
     how = TOLD[decides(run) or LAST]
-    others = ", ".join(SCORES[1:])
+    others = ", ".join(name for name in SCORES[1:] if _has_source(run) or name not in NEED_SOURCE)
+    oracle = ", or by the target's labels as 'oracle'" if VALIDATION in run.target.sources else ""
     return (
         f"model_selection: labels of the target are not learned from, and so do not choose the model, which is {how}; "
-        f"choose by {others}, or by the target's labels as 'oracle'"
+        f"choose by {others}{oracle}"
     )
 
 
@@ -82,6 +97,9 @@ def told_of(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _has_source(run: Run) -> bool:
+    """Whether there is a labelled stream of the target's task that has a validation split."""
     return any(
-        name in run.labelled and VALIDATION in stream.sources for name, stream in run.streams.items() if name != TARGET
+        name in run.labelled and VALIDATION in stream.sources and stream.task_name == run.target.task_name
+        for name, stream in run.streams.items()
+        if name != TARGET
     )
