@@ -22,7 +22,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
 from jtransfer.exporting import merging, own, peft_folder
 from jtransfer.layers.cpu import dispatch
-from jtransfer.modalities import MODALITIES
+from jtransfer.modalities import MODALITIES, faces
 from jtransfer.models import forward
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import StoredRun
@@ -168,7 +168,7 @@ def _read(source: str | os.PathLike, step: int | str | None, adapters: attaching
     model = run.modality.with_preprocessing(run.model)
     variables = jax.tree.map(_wide, run.variables(step))
     spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))
-    preprocess = run.modality.make_preprocess(model, train=False)
+    preprocess = faces.make_preprocess(run.modality, model, train=False)
     sample = None if run.inputs is None else run.sample
     sources = (kept, source, run.config.init)
     files = tuple(dict.fromkeys((*FILES, *run.modality.files)))

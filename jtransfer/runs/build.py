@@ -12,9 +12,20 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
 from jtransfer.data import mixture
 from jtransfer.features import prefix
+from jtransfer.modalities import faces
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, quantized, split_check
+from jtransfer.runs import (
+    adapters,
+    assemble,
+    batches,
+    describe,
+    evaluation,
+    fitting,
+    initialize,
+    quantized,
+    split_check,
+)
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
@@ -39,6 +50,7 @@ class Run(NamedTuple):
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
       init: `config.init`, opened once.
+      init_parts: part of a model that is made of others → its weights, opened once.
     """
 
     config: Any
@@ -51,6 +63,13 @@ class Run(NamedTuple):
     shares: Mapping[str, float]
     phases: list[phases.Phase]
     init: weights.Source
+    init_parts: Mapping[str, weights.Source]
+
+    @property
+    def begins_with(self) -> str:
+        """`config.init`, and what the parts begin with."""
+        parts = [f"{name} {source}" for name, source in self.config.init_parts.items()]
+        return ", ".join([*parts, *([] if parts and self.config.init == "scratch" else [self.config.init])])
 
     @property
     def target(self) -> Stream:
@@ -68,13 +87,14 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     init = initialize.open(config.init, config.ignore)
+    parts = initialize.open_parts(config)
     places = (folder, init)
     streams = {TARGET: open_stream(config.data, config.modality, config.task, places)}
     for name, section in config.streams.items():
         given = {key: section[key] for key in ("share", "weight", "head")}
         streams[name] = open_stream(section.data, section.modality or config.modality, section.task, places, **given)
     target = streams[TARGET]
-    config, stays = folders.model_as_begun(folder, described(config, init, target), config.model.fields.keys())
+    config, stays = folders.model_as_begun(folder, described(config, init, target, parts), config.model.fields.keys())
     for line in stays if jax.process_index() == 0 else ():
         say(line)
     model = models.create(config, target.modality, len(target.class_names))
@@ -84,7 +104,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
         else zero_inputs(target.transform(model, train=False), target.sources["train"])
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
-    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init)
+    run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init, parts)
     config = adapters.trained(run)
     run, variables = run._replace(config=config), trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
@@ -93,9 +113,9 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     return run
 
 
-def described(config: Any, init: weights.Source, target: Stream) -> Any:
+def described(config: Any, init: weights.Source, target: Stream, parts: Mapping[str, weights.Source]) -> Any:
     """The config with the task, the model's name and fields, and the settings of generation filled in."""
-    name, fields = describe.describe(config, init, target.task, target.modality, len(target.class_names))
+    name, fields = describe.describe(config, init, target.task, target.modality, len(target.class_names), parts)
     generation = describe.generation(config, init, target.task, target.task_name) if target.task.generates else {}
     config = config.copy_and_resolve_references().unlock()
     config.modality = target.modality_name
@@ -121,6 +141,7 @@ def _shares(config: Any, streams: Mapping[str, Stream]) -> dict[str, float]:
 def _check(run: Run, variables: Mapping[str, Any]) -> None:
     """Makes once what the phases are going to make, so that a mistake is found now."""
     config, stages = run.config, forward.stages(run.model)
+    fitting.check(run)
     objective = assemble.objective(run)
     if jax.process_index() == 0:
         for line in adapters.told(run, variables):
@@ -145,11 +166,14 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
 def _check_data(run: Run, stream: Stream, where: str) -> None:
     """Checks a stream's examples, and prints what there is to say of them."""
     lines = split_check.check(stream, where)
-    line = stream.modality.describe(stream.whole["train"], stream.task, run.model, len(stream.sources["train"]))
+    size = len(stream.sources["train"])
+    told_of = [
+        stream.modality.describe(stream.whole["train"], stream.task, m, size) for m in faces.of(run.model).values()
+    ]
     if jax.process_index() == 0:
         for told in (*lines, *split_check.overlaps(stream, where)):
             say(one_line(told, _LONGEST))
-        if line:
+        for line in dict.fromkeys(filter(None, told_of)):
             say(line)
 
 

