@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jtransfer import weights
+from jtransfer import models, weights
 from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
@@ -206,6 +206,8 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
 
     def write(trained: Trained, dest: Path) -> None:
         name, model, classes, *_ = trained.spec
+        if name in (*models.MADE, *models.SINGLE):
+            raise InputError(f"no library has the model {name!r}; write safetensors, npz, orbax or stablehlo")
         files = {} if library in ("torch", "torchvision") else _configurations(library, name, model, classes)
         for file, content in files.items():
             (dest / file).parent.mkdir(exist_ok=True)

@@ -94,7 +94,7 @@ class Composed(Chain):
         source, usual = _source_of(self), making.create({"name": self.source})
         own = {field: making.plain(getattr(self, field)) for field in OWN}
         of_source = {
-            field: value
+            field: making.plain(value)
             for field in _field_names(type(source))
             if field != "dtype" and (value := getattr(source, field)) != getattr(usual, field)
         }

@@ -58,7 +58,7 @@ class Trees(nn.Module):
         def moved(nodes: tuple[jax.Array, jax.Array]) -> jax.Array:
             return jnp.any(nodes[0] != nodes[1])
 
-        first = jnp.zeros((len(x), self.trees), jnp.int32)
+        first = jnp.zeros((x.shape[0], self.trees), jnp.int32)
         _, leaves = jax.lax.while_loop(moved, lambda nodes: (nodes[1], following(nodes[1])), (first, following(first)))
         total = jnp.sum(value[tree, leaves], 1) + bias
         return jnp.log(jnp.maximum(total, LEAST)) if self.probabilities else total

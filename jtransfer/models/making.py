@@ -1,5 +1,6 @@
 """Models that are made of other models: how a config describes the parts, and where their stages are in the whole."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from flax.core import FrozenDict
 from jtransfer import models
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.tree import as_tuples
-from jtransfer.models.chain import Chain
+from jtransfer.models.chain import Chain, Pixels
 
 Description = Mapping[str, Any]  # {"name": a model's name, and any of its fields}
 
@@ -82,8 +83,10 @@ def described(given: Any, what: str) -> FrozenDict:
 
 
 def plain(value: Any) -> Any:
-    """Returns a description as plain dicts, as a config holds it."""
-    return {key: plain(one) for key, one in value.items()} if isinstance(value, Mapping) else value
+    """Returns a field, or a description, as plain data, as a config holds it."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    return dataclasses.asdict(value) if isinstance(value, Pixels) else value
 
 
 def create(description: Description, **shared: Any) -> nn.Module:
