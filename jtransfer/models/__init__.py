@@ -47,7 +47,7 @@ FAMILIES = (
 """The modules of this package that have models, and of `weights.maps` that have their names in other libraries."""
 
 MADE = {
-    "compose": "jtransfer.models.compose",
+    "compose": "jtransfer.models.composed",
     "backbones": "jtransfer.models.backbones",
 }
 """Models that are made of other models → the module with `build`, which makes one; `parts`, which tells the names and

@@ -21,6 +21,13 @@ GATES = ("none", "scalar", "softmax")
 STAGE = "backbones"
 
 
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """A model that Linen does not take for a submodule where it is a field."""
+
+    model: Chain
+
+
 class SideBySide(nn.Module):
     """Runs each model up to its head: name → input, to name → features [B, d].
 
@@ -28,13 +35,13 @@ class SideBySide(nn.Module):
       models: Name → model.
     """
 
-    models: Mapping[str, Chain]
+    models: Mapping[str, Hidden]
 
     @nn.compact
     def __call__(self, x: Mapping[str, Any], *, train: bool = False) -> dict[str, jax.Array]:
         return {
-            name: _of(model).clone(parent=self, name=name)(x[name], train=train, stop=HEAD)
-            for name, model in self.models.items()
+            name: held.model.clone(parent=self, name=name)(x[name], train=train, stop=HEAD)
+            for name, held in self.models.items()
         }
 
 
@@ -109,17 +116,6 @@ class Backbones(Chain):
         """The fields as plain data, from which `build` makes the same model."""
         own = {"gates": self.gates, "head": self.head, "normalize": self.normalize, "num_classes": self.num_classes}
         return {"backbones": making.plain(self.backbones), **own}
-
-
-@dataclasses.dataclass(frozen=True)
-class Hidden:
-    """A model that Linen does not take for a submodule where it is a field."""
-
-    model: Chain
-
-
-def _of(held: Any) -> Chain:
-    return held.model
 
 
 def parts(fields: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -74,15 +74,33 @@ def _of_parts(
     """
     found = models.parts(name, fields)
     for part, (one, own) in found.items():
+        if not one and part not in sources:
+            where = "init" if part == part_weights.FIRST else f"init_parts.{part}"
+            raise InputError(f"model.fields.{part} is empty: give the name of a model, or its weights in {where}")
         if (source := sources.get(part)) is not None:
             own = {key: value for key, value in own.items() if key != "head"}
-            told = _of_run(source, one, "", own) if folders.is_run(source) else None
-            told = told or _of_weights(source, one, "", modality, num_classes, own)
-            found[part] = told[0], {key: value for key, value in told[1].items() if key not in ("head", "num_classes")}
+            faces = part != part_weights.LAST
+            told = _of_part(source, one, own) if folders.is_run(source) else None
+            told = told or _of_weights(source, one, "", modality, num_classes, own, faces=faces)
+            left_out = {
+                "head",
+                "num_classes",
+                *(modality.model_fields(manifest.create(*told), source) if faces else ()),
+            }
+            found[part] = told[0], {key: value for key, value in told[1].items() if key not in left_out} | own
     joined = models.join(name, fields, found)
     takes = models.fields_of(models.parts(name, joined)[part_weights.FIRST][0]) if part_weights.FIRST in found else None
     chosen = {"head": head} if head in ("classify", "embed", "tag") and (takes is None or "head" in takes) else {}
     return chosen | joined
+
+
+def _of_part(source: Any, name: str, fields: dict) -> tuple[str, dict[str, Any]]:
+    """The name and all fields of a run's model, with those that its data decided."""
+    stored = open_run(source)
+    own = stored.config.model.name
+    if name in ("", own):
+        return own, manifest.fields(own, stored.model) | fields
+    return _of_run(source, name, "", fields)
 
 
 def _of_run(source: Any, name: str, head: str, fields: dict) -> tuple[str, dict[str, Any]]:
@@ -109,7 +127,14 @@ def _usual(modality: Modality, model: Any, init: weights.Source, given: dict[str
 
 
 def _of_weights(
-    source: weights.Source, name: str, head: str, modality: Modality, num_classes: int, fields: dict
+    source: weights.Source,
+    name: str,
+    head: str,
+    modality: Modality,
+    num_classes: int,
+    fields: dict,
+    *,
+    faces: bool = True,
 ) -> tuple[str, dict[str, Any]]:
     """The name and fields of the model of some weights, with the head that the task needs where it has one to choose.
 
@@ -119,6 +144,7 @@ def _of_weights(
       head: the head that the task needs, or "".
       modality, num_classes: of the target.
       fields: that the config gives; they win over what the source says.
+      faces: whether the model is given the data.
     """
     asked = {"model": name or None, "num_classes": num_classes, **fields}
     described = weights.describe(source, **asked)
@@ -127,14 +153,14 @@ def _of_weights(
         described = weights.describe(source, **({"head": head} | asked))
     if "pixels" in unsure and jax.process_index() == 0:
         say(f"? the preprocessing can't be told from the source; it is that of {described.name}")
-    size = _usual(modality, described.model, source, fields).get("image_size")
+    size = _usual(modality, described.model, source, fields).get("image_size") if faces else None
     if "image_size" not in fields and size is not None and height_width(size) != described.model.sides:
         if jax.process_index() == 0:
             say(f"model.fields.image_size is {size}, to which the weights' files resize and crop images")
         head_fields = {"head": described.model.head} if head and hasattr(described.model, "head") else {}
         described = weights.describe(source, **(head_fields | asked | {"image_size": size}))
     found = manifest.fields(described.name, described.model)
-    decided = {"num_classes", *modality.model_fields(described.model, source)}
+    decided = {"num_classes", *(modality.model_fields(described.model, source) if faces else ())}
     return described.name, {key: value for key, value in found.items() if key not in decided} | fields
 
 

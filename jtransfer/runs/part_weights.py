@@ -14,6 +14,7 @@ from jtransfer.weights import digests
 from jtransfer.weights.report import Report
 
 FIRST = "source"  # the part that `config.init` is of
+LAST = "target"  # the part that is given no data, but what another part gives
 Load = Callable[[weights.Source, Any, str], tuple[dict, Report | None]]
 
 

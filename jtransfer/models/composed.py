@@ -155,7 +155,7 @@ def _fitted(model: Composed, adapter: Any) -> Composed:
     free = "vector" in target.takes and "num_features" not in model.target and wanted.shape == (1, target.num_features)
     width = given.shape[-1] if free and adapter is True else wanted.shape[-1] if adapter is True else int(adapter)
     out = (*given.shape[:-1], width or given.shape[-1])
-    if free:
+    if free and len(out) == 2 and not given.form:
         model = model.clone(target=model.target.copy({"num_features": out[-1]}))
         wanted = making.output(model._target, model.target_start or target.stages[0])
     if len(out) != len(wanted.shape) or out[-1] != wanted.shape[-1] or given.form != wanted.form:
