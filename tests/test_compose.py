@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,20 +23,18 @@ RESNET = {"name": "resnet18", "depths": (1, 1), "image_size": 16}
 MLP = {"name": "mlp", "widths": (8, 6)}
 BERT = {"name": "bert_base", "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 8, "vocab_size": 30, "max_length": 8}
 VIT = {"name": "vit_tiny_patch16_224", "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 8, "image_size": 32}
+
+
+class Plain(nn.Module):
+    """A module without stages."""
+
+
 COMPOSED = {
-    "images and a perceptron": ((RESNET, 12, MLP), {}, "stem stage1 stage2 pool adapter hidden1 hidden2 head"),
-    "without an adapter": ((RESNET, 0, MLP), {}, "stem stage1 stage2 pool hidden1 hidden2 head"),
-    "cut in the middle": (
-        (RESNET, True, RESNET),
-        {"cut": "stage2", "target_start": "stage2"},
-        "stem stage1 adapter stage2 pool head",
-    ),
     "names of both": (
         (RESNET, 64, RESNET),
         {"cut": "stage2", "target_start": "stage1"},
         "stem stage1 adapter target_stage1 stage2 pool head",
     ),
-    "texts and a perceptron": ((BERT, 5, MLP), {}, "embed layer_0 layer_1 pool adapter hidden1 hidden2 head"),
     "texts and texts": (
         (BERT, True, {**BERT, "width": 24, "num_heads": 3}),
         {"cut": "layer_1", "target_start": "layer_1"},
@@ -113,7 +112,7 @@ BAD = {
     "source='': give the name of a model": (("", 0, MLP), {}),
     "adapter=-1: give the width": ((RESNET, -1, MLP), {}),
     "adapter='wide': give the width": ((RESNET, "wide", MLP), {}),
-    "is no chain of stages": ((RESNET, 0, "flax.linen:Sequential"), {}),
+    "is no chain of stages": ((RESNET, 0, f"{__file__}:Plain"), {}),
     "its stage 'head' uses 'embed'": (
         (BERT, 0, {"name": "gpt2", "width": 16, "depth": 1, "num_heads": 2, "vocab_size": 30, "head": "lm"}),
         {"cut": "layer_1", "target_start": "head"},
@@ -239,7 +238,7 @@ WRONG = {
     r"init_parts\.target=3 must be a path": {"init_parts": {"target": 3}},
     "init is of the part 'source'": {"init_parts": {"source": "x"}},
     "init_parts is for models that are made of others": {"model": {"name": "mlp"}},
-    "source is empty: give the name of a model, or its weights in init": {"init": "scratch", "init_parts": {}},
+    "name the model of the part 'source', or give its weights in init": {"init": "scratch", "init_parts": {}},
     "nothing.safetensors": {"init_parts": {"target": "nothing.safetensors"}},
     r"gives \[B, 5\], and mlp takes \[B, 6\] at 'hidden1'; set adapter=6 or adapter=True": made(adapter=5),
     "unknown target_start: stage of mlp 'hidden9'": made(target_start="hidden9"),

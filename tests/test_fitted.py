@@ -41,7 +41,7 @@ def test_probabilities_are_those_of_scikit_learn(name, data):
     x, y = DATA[data](return_X_y=True)
     x = (x - x.mean(0)).astype(np.float32)
     kind, options = THEIRS[name]
-    model, variables = fitted(name, x, y, y.max() + 1, **options)
+    model, variables = fitted(name, x, y, int(y.max()) + 1, **options)
     theirs = kind(**options, random_state=5).fit(x, y).predict_proba(x)
     ours = jax.nn.softmax(jax.jit(model.apply)(variables, x))
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
@@ -154,7 +154,7 @@ WRONG = {
     "is fitted at once; give one phase": {"phases": [configs.phase("fit", trainable="head/.*", steps=2)]},
     "is fitted at once; give one": {"phases": [configs.phase(n, trainable="head/.*", steps=1) for n in "ab"]},
     "takes no mixup and no optim.ema": {"mixup": 0.2, "optim": {"ema": 0.9}},
-    "takes no objective": {"objective": [("task", 1.0), ("l2_sp", 0.1)]},
+    "takes no objective": {"objective": [("task", 1.0), ("l2sp", 0.1)]},
     "takes no loss.name": {"loss": {"name": "focal"}},
     "fits classes; this is task='regress'": {"task": "regress"},
     "has no option 'depth' to set": {"model": {"fields": {"options": {"depth": 3}}}},

@@ -76,17 +76,14 @@ def _of_parts(
     for part, (one, own) in found.items():
         if not one and part not in sources:
             where = "init" if part == part_weights.FIRST else f"init_parts.{part}"
-            raise InputError(f"model.fields.{part} is empty: give the name of a model, or its weights in {where}")
+            raise InputError(f"model {name!r}: name the model of the part {part!r}, or give its weights in {where}")
         if (source := sources.get(part)) is not None:
             own = {key: value for key, value in own.items() if key != "head"}
             faces = part != part_weights.LAST
             told = _of_part(source, one, own) if folders.is_run(source) else None
             told = told or _of_weights(source, one, "", modality, num_classes, own, faces=faces)
-            left_out = {
-                "head",
-                "num_classes",
-                *(modality.model_fields(manifest.create(*told), source) if faces else ()),
-            }
+            decided = modality.model_fields(manifest.create(*told), source) if faces else ()
+            left_out = {"head", "num_classes", *decided}
             found[part] = told[0], {key: value for key, value in told[1].items() if key not in left_out} | own
     joined = models.join(name, fields, found)
     takes = models.fields_of(models.parts(name, joined)[part_weights.FIRST][0]) if part_weights.FIRST in found else None

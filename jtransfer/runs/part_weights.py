@@ -31,9 +31,9 @@ def check(name: str, fields: Mapping[str, Any], init: Any, given: Mapping[str, A
       InputError: The model is not made of others or has no such part, or a part is given two sources.
     """
     found = models.parts(name, fields)
-    if given and not found:
+    if given and name not in models.MADE:
         raise InputError(f"init_parts is for models that are made of others ({', '.join(models.MADE)}), not {name!r}")
-    for part, source in given.items():
+    for part, source in given.items() if found else ():
         if part not in found:
             raise unknown("part in init_parts", part, found)
         if not isinstance(source, str) or not source:
