@@ -65,7 +65,7 @@ class Composed(Chain):
         return {**kept, **between, **{names[name]: _renamed(part, names) for name, part in taken.items()}}
 
     @property
-    def _target(self) -> Chain:
+    def _target(self) -> Any:
         return _target_of(self.target, self.num_classes, self.dtype, getattr(self, "head", None))
 
     @property
@@ -152,7 +152,8 @@ def _fitted(model: Composed, adapter: Any) -> Composed:
         raise InputError(f"adapter={adapter!r}: give the width of the dense layer, True, or 0 for none")
     given = making.output(parts["source"].model, model.cut)
     wanted = making.output(target, model.target_start or target.stages[0])
-    free = "vector" in target.takes and "num_features" not in model.target and wanted.shape == (1, target.num_features)
+    wide = getattr(target, "num_features", None)
+    free = "num_features" not in model.target and wanted.shape == (1, wide)
     width = given.shape[-1] if free and adapter is True else wanted.shape[-1] if adapter is True else int(adapter)
     out = (*given.shape[:-1], width or given.shape[-1])
     if free and len(out) == 2 and not given.form:
@@ -180,10 +181,9 @@ def _class(source: type[Chain]) -> type[Composed]:
 
 
 @functools.lru_cache(64)
-def _target_of(target: FrozenDict, num_classes: int, dtype: DType, head: str | None) -> Chain:
+def _target_of(target: FrozenDict, num_classes: int, dtype: DType, head: str | None) -> Any:
     shared = {"num_classes": num_classes, "dtype": dtype, **({"head": head} if head else {})}
-    found: Any = making.create(target, **shared)
-    return found
+    return making.create(target, **shared)
 
 
 def _source_of(model: Composed) -> Chain:
