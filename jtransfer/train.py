@@ -119,7 +119,7 @@ def _told(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def _begin(run: Run, variables: dict, writer: log.Writer, told: Mapping[str, Any]) -> tuple[TrainState, Position]:
-    writer.event(0, run.phases[0].name, "init", source=run.config.init, **told)
+    writer.event(0, run.phases[0].name, "init", source=run.begins_with, **told)
     placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, 0))
     begin = jax.jit(lambda v: assemble.begin(run, 0, v), out_shardings=placed)
     state = surveys.filled(run, begin(variables))
@@ -141,7 +141,7 @@ def _started(run: Run, number: int, state: TrainState, writer: log.Writer, told:
     phase, step, state = run.phases[number], int(state.step), norms.estimated(run, number, state)
     whole = jax.eval_shape(peft.dequantize, state.variables())
     variables = {name: tree for name, tree in whole.items() if name in phase.trainable}
-    rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.config.init, told)
+    rows = summary.table(variables, phase.trainable, forward.stages(run.model), run.begins_with, told)
     source = checkpoint.from_init(run.config.init, state.frozen, frozen.absent(run, number, told))
     base = checkpoint.write_base(run.folder, phase.name, state.frozen, source)
     if jax.process_index() == 0:

@@ -45,7 +45,18 @@ def unread(name, *args):
 
 
 def test_these_are_the_commands():
-    assert COMMANDS == ["convert", "evaluate", "export", "inspect", "main", "merge", "predict", "report", "strip"]
+    assert COMMANDS == [
+        "convert",
+        "evaluate",
+        "export",
+        "extract",
+        "inspect",
+        "main",
+        "merge",
+        "predict",
+        "report",
+        "strip",
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

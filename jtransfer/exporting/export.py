@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jtransfer import weights
+from jtransfer import models, weights
 from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
 from jtransfer.exporting import merging, own, peft_folder
 from jtransfer.layers.cpu import dispatch
-from jtransfer.modalities import MODALITIES
+from jtransfer.modalities import MODALITIES, faces
 from jtransfer.models import forward
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import StoredRun
@@ -168,7 +168,7 @@ def _read(source: str | os.PathLike, step: int | str | None, adapters: attaching
     model = run.modality.with_preprocessing(run.model)
     variables = jax.tree.map(_wide, run.variables(step))
     spec = weights.ModelSpec(run.config.model.name, model, tuple(run.class_names))
-    preprocess = run.modality.make_preprocess(model, train=False)
+    preprocess = faces.make_preprocess(run.modality, model, train=False)
     sample = None if run.inputs is None else run.sample
     sources = (kept, source, run.config.init)
     files = tuple(dict.fromkeys((*FILES, *run.modality.files)))
@@ -206,6 +206,8 @@ def _library(library: str) -> Callable[[Trained, Path], None]:
 
     def write(trained: Trained, dest: Path) -> None:
         name, model, classes, *_ = trained.spec
+        if name in (*models.MADE, *models.SINGLE):
+            raise InputError(f"no library has the model {name!r}; write safetensors, npz, orbax or stablehlo")
         files = {} if library in ("torch", "torchvision") else _configurations(library, name, model, classes)
         for file, content in files.items():
             (dest / file).parent.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jtransfer import data, peft
 from jtransfer.core.errors import InputError, some
+from jtransfer.modalities import faces
 from jtransfer.models import forward
 from jtransfer.peft.merging import tied_among
 from jtransfer.proof import verify
@@ -109,7 +110,7 @@ def inputs(model: Any, run: StoredRun | None) -> tuple[Any, str]:
 def _batch(run: StoredRun, split: str) -> tuple[Any, str]:
     source = run.modality.pack(run.source(split), run.task)
     count = min(_BATCH, len(source))
-    transform = run.modality.make_transform(run.task, run.model, train=False)
+    transform = faces.make_transform(run.modality, run.task, run.model, train=False)
     batch = next(iter(data.eval_batches(source, transform, count, threads=1)))
-    preprocess = run.modality.make_preprocess(run.model, train=False)
+    preprocess = faces.make_preprocess(run.modality, run.model, train=False)
     return preprocess(jax.tree.map(jnp.asarray, batch["inputs"])), f"{count} examples of {run.config.data[split]!r}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
@@ -99,6 +100,8 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
     """
     asked = {name: config[name] for name in ("mixup", "cutmix") if config[name]}
     for name in asked:
+        if hasattr(model, "faces"):
+            raise InputError(f"{name}={asked[name]} can't be done with models side by side; set {name}=0")
         if name not in stream.modality.mixes:
             raise InputError(f"{name}={asked[name]} can't be done with {stream.modality.nouns[1]}; set {name}=0")
         if stream.task.form != "single":
@@ -146,6 +149,8 @@ def noises(run: Run, phase: Phase) -> list[noise.Noise]:
 
 def optimizer(run: Run, number: int, variables: Any) -> Any:
     """The transform of a phase, over the collections of a `TrainState`'s `trainable`."""
+    if getattr(run.model, "estimator", ""):
+        return optax.identity()
     phase, whole = run.phases[number], jax.eval_shape(peft.dequantize, variables)
     tx = optim.make(
         phase.optim,

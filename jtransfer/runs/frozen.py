@@ -34,6 +34,7 @@ def load(run: Run) -> tuple[dict, Any]:
         ignore=config.ignore,
         class_names=run.target.class_names,
         wanted=adapters.Wanted(adapters.rows_of(config), shapes),
+        parts=run.init_parts,
         seed=config.seed,
     )
     found, lines = adapters_init.put(run, found)
@@ -64,7 +65,8 @@ def absent(run: Run, number: int, told: Mapping[str, Any]) -> set[str]:
       number: of the phase.
       told: what the run began with, as `initialize.counts` gives it.
     """
-    if run.config.base == "copy" or run.config.init == "scratch" or folders.is_run(run.init):
+    inits = (run.init, *run.init_parts.values())
+    if run.config.base == "copy" or run.config.init == "scratch" or any(map(folders.is_run, inits)):
         return set()
     still = (trees.flatten(assemble.abstract(run, n).frozen) for n in range(number + 1))
     drawn = {*told.get("reinitialised", ()), *adapters_init.paths(run)}
@@ -105,6 +107,7 @@ def begun(run: StoredRun) -> dict:
         sample=run.sample,
         reinit=config.reinit,
         class_names=run.class_names,
+        parts=initialize.open_parts(config),
         seed=config.seed,
         alone=True,
     )

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jtransfer import peft, weights
+from jtransfer import models, peft, weights
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width
 from jtransfer.models import forward
-from jtransfer.runs import adapters
+from jtransfer.runs import adapters, part_weights
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import open as open_run
 from jtransfer.training import checkpoint
@@ -38,6 +38,7 @@ def variables(
     ignore: Sequence[str] = (),
     class_names: Sequence[str] = (),
     wanted: adapters.Wanted | None = None,
+    parts: Mapping[str, weights.Source] | None = None,
     seed: int = 0,
     alone: bool = False,
 ):
@@ -55,6 +56,7 @@ def variables(
       class_names: the names of the model's classes, where they are known; the head keeps those that the source has.
       wanted: the adapters that the model is to have. Those of another run go on if they are the same, and otherwise are
         merged into its parameters.
+      parts: of a model that is made of others, part → its source; `source` is that of the part "source" then.
       seed: of what is drawn.
       alone: whether one process calls this without the others; then the report has no digest of an address.
 
@@ -69,6 +71,13 @@ def variables(
     draw = functools.partial(forward.initialize, model)
     shapes = jax.eval_shape(draw, rng, sample)
     shardings = sharding.of_params(shapes, mesh, table)
+    if hasattr(model, "parts_of") and not _is_whole(source) and (found := part_weights.sources(source, parts or {})):
+
+        def part(source: weights.Source, one: Any, name: str) -> tuple[dict, Report | None]:
+            names = class_names if name != part_weights.FIRST else ()
+            return variables(source, one, mesh, "replicate", class_names=names, seed=seed, alone=alone)
+
+        return part_weights.fill(model, found, part, functools.partial(draw, rng, sample), shardings, reinit)
     if source == "scratch":
         return jax.jit(draw, out_shardings=shardings)(rng, sample), None
     flat = trees.flatten(shardings)
@@ -108,6 +117,16 @@ def open(init: str, ignore: Sequence[str] = ()) -> weights.Source:
     if init == "scratch" and ignore:
         raise InputError("config.ignore names tensors of `init`, and init is 'scratch'; leave it empty")
     return init if init == "scratch" or folders.is_run(init) else weights.open(init, ignore=tuple(ignore))
+
+
+def open_parts(config: Any) -> dict[str, weights.Source]:
+    """Returns `config.init_parts`, each opened as `open` does."""
+    return {name: open(source) for name, source in config.init_parts.items() if isinstance(source, str)}
+
+
+def _is_whole(source: weights.Source) -> bool:
+    """Whether a source is a run of such a model itself, not of a part."""
+    return folders.is_run(source) and open_run(source).config.model.name in models.MADE
 
 
 def _of_run(folder: str | os.PathLike, load: Callable[..., tuple], begun: Callable[..., adapters.Begun]) -> tuple:

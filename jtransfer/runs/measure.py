@@ -17,6 +17,7 @@ from jtransfer.core.errors import InputError, some
 from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.evaluators import EVALUATORS, Context, gather
+from jtransfer.modalities import faces
 from jtransfer.models import forward
 from jtransfer.runs import config as configs
 from jtransfer.runs import filling, fingerprint, protocol
@@ -123,8 +124,8 @@ def _context(run: StoredRun, source: Source, mesh: Any) -> Context:
     """What evaluators know of a stored run; every split is the given source."""
     config, task, modality, model = run.config, run.task, run.modality, run.model
     size = -(-(config.eval_batch_size or config.batch_size) // mesh.size) * mesh.size
-    transform = modality.make_transform(task, model, train=False)
-    preprocess = modality.make_preprocess(model, train=False)
+    transform = faces.make_transform(modality, task, model, train=False)
+    preprocess = faces.make_preprocess(modality, model, train=False)
     step = jax.jit(steps.make_eval_step(model, preprocess=preprocess, keep=task.keep))
 
     def batches(source: Source) -> Iterator[dict]:

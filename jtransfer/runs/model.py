@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import shortest
-from jtransfer.modalities import Modality
+from jtransfer.modalities import Modality, faces
 from jtransfer.weights.identify import manifest
 
 
@@ -30,7 +30,9 @@ def create(config: Any, modality: Modality, num_classes: int) -> Any:
     if takes and modality.kind not in takes:
         kinds = " or ".join(takes)
         raise InputError(f"model {name!r} takes {kinds}, and these are {modality.nouns[1]}; name another in model.name")
-    decided = modality.model_fields(usual, config.init)
+    decided: dict[str, Any] = {}
+    for face in faces.of(usual).values():
+        decided |= modality.model_fields(face, config.init)
     _refuse(fields, {field: f"data.{field}" for field in decided})
     return manifest.create(name, fields, num_classes=num_classes, dtype=dtype, **decided)
 

@@ -18,11 +18,12 @@ from typing import Any
 from etils import epath
 from flax import linen as nn
 
+from jtransfer import models
 from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.data.sources import READERS
 
-_SECTIONS = ("modality", "task", "model.name", "loss.name", "early_stop.metric")
+_SECTIONS = ("modality", "task", "loss.name", "early_stop.metric")
 _DATA = frozenset((*READERS, "embedded"))
 
 
@@ -38,6 +39,20 @@ def check(folder: str | os.PathLike, config: Mapping[str, Any]) -> list[str]:
     """
     found = dict.fromkeys(address for address in _named(config) if registry.is_address(address))
     return [f"{address} ({_place(address, epath.Path(folder))})" for address in found]
+
+
+def named_models(section: Any) -> Iterator[str]:
+    """Yields the name of a model, and those of the models that it is made of.
+
+    Args:
+      section: the section `model` of a config, or what stands there.
+    """
+    name, fields = (section.get(key) if isinstance(section, Mapping) else None for key in ("name", "fields"))
+    if not isinstance(name, str):
+        return
+    yield name
+    for part, own in models.parts(name, fields if isinstance(fields, Mapping) else {}).values():
+        yield from named_models({"name": part, "fields": own})
 
 
 def check_model(folder: str | os.PathLike, name: str) -> None:
@@ -65,6 +80,7 @@ def _named(config: Mapping[str, Any]) -> Iterator[str]:
     """All that may be an address."""
     for section in _SECTIONS:
         yield from _at(config, section.split("."))
+    yield from named_models(config.get("model"))
     yield from _data(config)
     for name in _listed(config.get("metrics")):
         yield from _texts(name)

@@ -16,7 +16,7 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.data import Source
-from jtransfer.modalities import Modality
+from jtransfer.modalities import Modality, faces
 from jtransfer.modalities.base import zero_sample
 from jtransfer.runs import fingerprint, json_file, log, named_code, predictions, stored
 from jtransfer.runs import folder as folders
@@ -75,7 +75,7 @@ class StoredRun:
         """Zeros of the shapes of the model's input, a batch of one."""
         if self.inputs is None:
             return self.model.example_input(1)
-        return zero_sample(self.modality.make_preprocess(self.model, train=False), self.inputs)
+        return zero_sample(faces.make_preprocess(self.modality, self.model, train=False), self.inputs)
 
     def step(self, step: int | str | None = None) -> int | str:
         """A step as it is given, or, if it is None, the name of that of the run's model: "best" or "last"."""
@@ -195,6 +195,7 @@ def open(folder: str | os.PathLike) -> StoredRun:
     for line in named_code.check(path, run.config.to_dict()):
         if line not in _TOLD and not _TOLD.add(line) and jax.process_index() == 0:
             say(f"{folder} names code, which is run: {line}", file=sys.stderr)
-    named_code.check_model(path, run.config.model.name)
+    for name in named_code.named_models(run.config.model.to_dict()):
+        named_code.check_model(path, name)
     peft.remember(run.config.adapters)
     return run

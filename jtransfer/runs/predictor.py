@@ -11,6 +11,7 @@ import numpy as np
 from jtransfer import data, generate
 from jtransfer.core.errors import InputError
 from jtransfer.evaluators import gather
+from jtransfer.modalities import faces
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 from jtransfer.tasks import Table
@@ -76,8 +77,8 @@ class Predictor:
     def _evaluator(self) -> Callable[[Sequence[str]], Table]:
         run = self.run
         task, modality, model = run.task, run.modality, run.model
-        transform = modality.make_transform(task, model, train=False)
-        preprocess = modality.make_preprocess(model, train=False)
+        transform = faces.make_transform(modality, task, model, train=False)
+        preprocess = faces.make_preprocess(modality, model, train=False)
         step = jax.jit(steps.make_eval_step(model, preprocess=preprocess, keep=task.keep))
         blank = {"label": task.blank(len(self.class_names))}
 

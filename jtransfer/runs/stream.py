@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jtransfer import data, modalities, tasks, weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source, without_labels
-from jtransfer.modalities import Modality
+from jtransfer.modalities import Modality, faces
 from jtransfer.tasks import TASKS, Task
 
 SPLITS = ("train", "validation", "test")
@@ -57,7 +57,7 @@ class Stream(NamedTuple):
 
     def transform(self, model: Any, *, train: bool, strong: bool = False) -> Callable[..., dict]:
         """What the host does to an example; see `Modality.make_transform`. With `strong`, there is a second view."""
-        usual = self.modality.make_transform(self.task, model, train=train)
+        usual = faces.make_transform(self.modality, self.task, model, train=train)
         if not strong:
             return usual
         _, second = self.modality.make_strong(self.task, model)
@@ -65,7 +65,7 @@ class Stream(NamedTuple):
 
     def preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         """What the device does to a batch's inputs; see `Modality.make_preprocess`."""
-        return self.modality.make_preprocess(model, train=train)
+        return faces.make_preprocess(self.modality, model, train=train)
 
 
 def open_stream(

@@ -197,8 +197,9 @@ def _complaints(
     lines += [f" + {name} {_text(tensors[name])}" for name in match.unexpected]
     for assignment in match.assignments:
         names = assignment.source_names
-        numbers = all(jnp.issubdtype(tensors[name].dtype, jnp.floating) for name in names)
+        kinds = [tensors[name].dtype for name in names]
         for path, shape in zip(assignment.param_paths, assignment.shapes(tensors), strict=True):
+            numbers = all(jnp.issubdtype(kind, jnp.floating) or kind == params[path].dtype for kind in kinds)
             fits = shape == params[path].shape or (adapt and path in changes)
             if path not in settled and not (numbers and fits):
                 given = ", ".join(f"{name} {_text(tensors[name])}" for name in names)

@@ -126,13 +126,21 @@ def fields(name: str, model: Any) -> dict[str, Any]:
       name: the model's name in `models.names()`.
       model: the model.
     """
+    if hasattr(model, "description"):
+        return model.description()
     usual = models.create(name)
     changed = {
         field.name: getattr(model, field.name)
         for field in dataclasses.fields(model)
         if field.name not in ("parent", "name", "dtype") and getattr(model, field.name) != getattr(usual, field.name)
     }
-    return {key: dataclasses.asdict(value) if isinstance(value, Pixels) else value for key, value in changed.items()}
+    return {key: _plain(value) for key, value in changed.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return dataclasses.asdict(value) if isinstance(value, Pixels) else value
 
 
 def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
@@ -146,8 +154,9 @@ def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
     Raises:
       InputError: there is no such model, or no such field.
     """
-    if not registry.is_address(name):
-        model_fields.check(type(models.create(name)), fields, FILE)
+    for one, own in (models.parts(name, fields) or {"": (name, fields)}).values():
+        if one and not registry.is_address(one):
+            model_fields.check(type(models.create(one)), own, FILE)
     known = {key: as_tuples(value) for key, value in models.upgrade_fields(name, fields).items()} | overrides
     if isinstance(known.get("pixels"), Mapping):
         names = {field.name for field in dataclasses.fields(Pixels)}

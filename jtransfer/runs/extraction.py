@@ -1,0 +1,280 @@
+"""The features that a model makes of examples, computed once and written where any library reads them."""
+
+import dataclasses
+import functools
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jtransfer import data
+from jtransfer.core import sharding, whole_file
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.show import say
+from jtransfer.data import Source
+from jtransfer.evaluators import gather
+from jtransfer.modalities import Modality, faces
+from jtransfer.models import forward
+from jtransfer.models.paths import HEAD
+from jtransfer.runs import build, fingerprint, frozen
+from jtransfer.runs.batches import eval_batch_size, processes
+from jtransfer.runs.open import StoredRun
+from jtransfer.runs.stream import SPLITS, spec_of
+from jtransfer.tasks import Task
+from jtransfer.training.state import AUXILIARY
+
+NPZ, PARQUET = ".npz", ".parquet"
+SPLIT = "{split}"  # in the name of a file
+_COMMAS = re.compile(r",(?![^(]*\))")
+
+
+class Table(NamedTuple):
+    """The features of a split.
+
+    Attributes:
+      features: float32 [N, d].
+      labels: int32 [N] of classes, float32 [N] of numbers or [N, C] of several classes; None where there are none.
+      index: int64 [N], the number of each example in its data set.
+      class_names: The names of the classes, in order.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray | None
+    index: np.ndarray
+    class_names: list[str]
+
+
+class Trunk(NamedTuple):
+    """What computes features.
+
+    Attributes:
+      model, variables: The model.
+      modality, task: Of the examples.
+      sample: Zeros of the shapes of the model's input.
+      batch_size, threads: Of the config.
+      open: A function from the name of a split, or an expression, to its examples.
+      named: The names of the splits that the config has.
+    """
+
+    model: Any
+    variables: dict
+    modality: Modality
+    task: Task
+    sample: Any
+    batch_size: int
+    threads: int
+    open: Callable[[str], Source]
+    named: tuple[str, ...]
+
+
+def of_run(run: StoredRun, step: int | str | None = None) -> Trunk:
+    """Returns the model of a run, to be run on its own data.
+
+    Args:
+      run: The run.
+      step: As `StoredRun.variables` takes it.
+    """
+    config = run.config
+
+    def open_split(split: str) -> Source:
+        expression = config.data[split] if split in SPLITS else split
+        whole = data.open(spec_of(config.data, config.modality, config.task), expression)
+        if split in SPLITS and jax.process_index() == 0 and (line := fingerprint.changes(run.folder, split, whole)):
+            say(line, file=sys.stderr)
+        return whole
+
+    named = tuple(split for split in SPLITS if config.data[split])
+    how = eval_batch_size(config), config.data.threads
+    return Trunk(run.model, run.variables(step), run.modality, run.task, run.sample, *how, open_split, named)
+
+
+def of_config(config: Any, folder: str) -> Trunk:
+    """Returns the model that a run of a config would begin with, to be run on the config's data.
+
+    Args:
+      config: The config.
+      folder: The path of a folder that there is not.
+    """
+    run = build.prepare(config, folder)
+    variables = jax.device_get(frozen.load(run)[0])
+    target, spec = run.target, spec_of(run.config.data, run.config.modality, run.config.task)
+
+    def open_split(split: str) -> Source:
+        return target.whole[split] if split in target.whole else data.open(spec, split)
+
+    how = eval_batch_size(run.config), run.config.data.threads
+    return Trunk(run.model, variables, target.modality, target.task, run.sample, *how, open_split, tuple(target.whole))
+
+
+def check_file(to: str, splits: list[str]) -> None:
+    """Checks where features are to be written.
+
+    Args:
+      to: The path of the file.
+      splits: The splits; none are those of the config.
+
+    Raises:
+      InputError: It is no file of a kind that is written, its folder is missing, or it can't hold the splits.
+    """
+    place = whole_file.epath.Path(to)
+    if place.suffix not in (NPZ, PARQUET):
+        raise InputError(f"--to={to}: give a file that ends in {NPZ} or {PARQUET}")
+    if not place.parent.is_dir():
+        raise InputError(f"--to={to}: there is no folder {place.parent}")
+    if place.is_dir():
+        raise InputError(f"--to={to} is a folder; give a file")
+    if place.suffix == PARQUET and len(splits) != 1 and SPLIT not in place.name:
+        raise InputError(
+            f"--to={to}: a {PARQUET} file holds one split; write --to=DIR/{SPLIT}{PARQUET}, or one --split"
+        )
+    others = [split for split in splits if split not in SPLITS]
+    if others and len(splits) > 1:
+        raise InputError(f"--split: {others[0]!r} is an expression; of several splits, each is one of {SPLITS}")
+
+
+def splits_of(text: str) -> list[str]:
+    """Returns the splits that a flag names, separated by commas outside of parentheses."""
+    return [part.strip() for part in _COMMAS.split(text) if part.strip()]
+
+
+def extract(trunk: Trunk, splits: list[str], stage: str = "") -> dict[str, Table]:
+    """Returns the features of splits. With several JAX processes, each calls this function and gets all features.
+
+    Args:
+      trunk: What computes them.
+      splits: Names of splits of the config, or one expression; none are all that the config has.
+      stage: The stage whose output they are, or the path of a submodule; "" is what the head is given.
+
+    Raises:
+      InputError: There is no such split or stage, its output is no vector or map of fixed size, or the examples have
+        several labels each.
+    """
+    for split in splits:
+        if split in SPLITS and split not in trunk.named:
+            raise unknown("split of the config", split, trunk.named)
+    trunk = trunk._replace(task=_alone(trunk.task))
+    transform = faces.make_transform(trunk.modality, trunk.task, trunk.model, train=False)
+    make = _maker(trunk, stage)
+    _check_shape(trunk, make, stage, varies=hasattr(transform, "collate"))
+    mesh = sharding.make_mesh({sharding.DATA: -1})
+    preprocess = faces.make_preprocess(trunk.modality, trunk.model, train=False)
+    held = {name: tree for name, tree in trunk.variables.items() if name not in AUXILIARY}
+    placed = jax.tree.map(sharding.place, held, sharding.of_params(held, mesh, "replicate"))
+    step = jax.jit(lambda variables, batch: {"features": make(variables, preprocess(batch["inputs"]))})
+    opened = {split: trunk.open(split) for split in splits or trunk.named}
+    for source in opened.values():
+        trunk.modality.check(trunk.task, source[0])
+        if source.label_kind == "tags":
+            raise InputError("examples with a label for each word have no label each; features are not for them")
+    return {split: _table(step, placed, trunk, source, transform, mesh) for split, source in opened.items()}
+
+
+def _table(step: Callable, variables: Any, trunk: Trunk, source: Source, transform: Any, mesh: Any) -> Table:
+    size = -(-trunk.batch_size // mesh.size) * mesh.size
+
+    def batches() -> Iterator[dict]:
+        packed = trunk.modality.pack(source, trunk.task)
+        for batch in data.eval_batches(packed, transform, size, **processes(), threads=trunk.threads):
+            yield sharding.put_batch(batch, mesh)
+
+    found = gather(step, variables, batches())
+    features = np.asarray(found["features"], np.float32).reshape(len(found["index"]), -1)
+    if wrong := np.flatnonzero(~np.isfinite(features).all(1)).tolist():
+        raise InputError(f"the features of example {wrong[0]} and {len(wrong) - 1} others are not finite numbers")
+    labels = None if source.label_kind == "none" else source.labels[found["index"]]
+    index = found["index"] if source.numbers is None else source.numbers[found["index"]]
+    return Table(features, labels, np.asarray(index, np.int64), list(source.class_names))
+
+
+def _alone(task: Task) -> Task:
+    if task.form == "pair":
+        return dataclasses.replace(task, form="single")
+    if task.form != "single":
+        raise InputError(f"task={task.name!r} is not of one input for each example, of which there could be features")
+    return task
+
+
+def _maker(trunk: Trunk, stage: str) -> Callable[[Any, Any], Any]:
+    """`(variables, the model's input) -> what the stage gives`."""
+    stages = forward.stages(trunk.model)
+    if not stages:
+        if not stage:
+            raise InputError(f"{type(trunk.model).__name__} has no stages; name the path of a submodule with --stage")
+        return lambda variables, x: forward.apply(trunk.model, variables, x, outputs=(stage,))[0][stage]
+    if stage and stage not in stages:
+        raise unknown("stage", stage, stages)
+    stop = HEAD if not stage else ([*stages, None][stages.index(stage) + 1])
+    return lambda variables, x: forward.apply(trunk.model, variables, x, stop=stop)[0]
+
+
+def _check_shape(trunk: Trunk, make: Callable, stage: str, *, varies: bool) -> None:
+    found = jax.eval_shape(make, trunk.variables, trunk.sample)
+    shape = getattr(found, "shape", None)
+    where = f"the stage {stage!r}" if stage else "the stage before the head"
+    if shape is None or (varies and len(shape) != 2) or len(shape) < 2:
+        given = f"{list(shape)}" if shape is not None else "several arrays"
+        raise InputError(f"{where} gives {given}, not a vector for each example; name another with --stage")
+    if len(shape) > 2 and jax.process_index() == 0:
+        say(
+            f"{where} gives [N, {', '.join(map(str, shape[1:]))}], of which vectors of {np.prod(shape[1:])} are written"
+        )
+
+
+def write(tables: Mapping[str, Table], to: str) -> list[str]:
+    """Writes features, and returns the paths of the files. The first process writes.
+
+    An `.npz` file has `features_train`, `labels_train` and `index_train` for each split, or `features`, `labels` and
+    `index` of an expression, and `class_names`. A Parquet file has columns f0, f1, … and "label", in the order of the
+    split.
+
+    Args:
+      tables: Split → its features.
+      to: The path of the file.
+
+    Raises:
+      InputError: It cannot be written, or has no place for several labels of an example.
+    """
+    suffix = whole_file.epath.Path(to).suffix
+    files = {to: tables} if suffix == NPZ else {to.replace(SPLIT, name): {name: one} for name, one in tables.items()}
+    if suffix == PARQUET and any(one.labels is not None and one.labels.ndim > 1 for one in tables.values()):
+        raise InputError(f"--to={to}: several labels of an example have no column; write {NPZ}")
+    for path, held in files.items() if jax.process_index() == 0 else ():
+        content = _arrays(held) if suffix == NPZ else None
+        save = functools.partial(_save_npz, arrays=content) if content else functools.partial(_save_parquet, held=held)
+        whole_file.write(path, save)
+    return list(files)
+
+
+def _arrays(tables: Mapping[str, Table]) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for split, table in tables.items():
+        end = f"_{split}" if split in SPLITS else ""
+        found |= {f"features{end}": table.features, f"index{end}": table.index}
+        if table.labels is not None:
+            found[f"labels{end}"] = table.labels
+    names = next(iter(tables.values())).class_names
+    return found | ({"class_names": np.array(names)} if names else {})
+
+
+def _save_npz(file: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    np.savez(file, **dict(arrays))
+
+
+def _save_parquet(file: Any, held: Mapping[str, Table]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    (table,) = held.values()
+    columns = {f"f{i}": column for i, column in enumerate(table.features.T)}
+    features: dict[str, Any] = {name: {"dtype": "float32", "_type": "Value"} for name in columns}
+    if table.labels is not None:
+        columns["label"] = table.labels
+        kind = {"names": table.class_names, "_type": "ClassLabel"}
+        features["label"] = kind if table.class_names and table.labels.dtype.kind == "i" else features["f0"]
+    made = pyarrow.table(columns)
+    info = json.dumps({"info": {"features": features}})
+    pyarrow.parquet.write_table(made.replace_schema_metadata({"huggingface": info}), file)

