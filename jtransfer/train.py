@@ -23,6 +23,7 @@ from jtransfer.runs import (
     fingerprint,
     frozen,
     initialize,
+    lessons,
     lock,
     log,
     predictions,
@@ -55,6 +56,7 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
         folders.check(folder, prepared.config)
         data = fingerprint.check(folder, prepared.streams)
         with lock.hold(folder):
+            lessons.check_begun(folder, prepared)
             return _run(prepared, folder, data)
 
 

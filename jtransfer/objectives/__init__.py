@@ -15,7 +15,7 @@ from jtransfer.objectives.losses import (
 )
 from jtransfer.objectives.regression import huber, mse
 from jtransfer.objectives.sums import Mean
-from jtransfer.objectives.terms import TARGET, TERMS, Context, Objective, Stream, Term, View, make
+from jtransfer.objectives.terms import TARGET, TERMS, Context, Objective, Stream, Teacher, Term, View, Wanted, make
 
 __all__ = [
     "LOSSES",
@@ -26,8 +26,10 @@ __all__ = [
     "Mean",
     "Objective",
     "Stream",
+    "Teacher",
     "Term",
     "View",
+    "Wanted",
     "as_sums",
     "contrastive",
     "counted",

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ TERMS = Registry(
         "task": "jtransfer.objectives.task:task",
         "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
         "afn": "jtransfer.objectives.unlabelled:afn",
+        "attention": "jtransfer.objectives.students:attention",
         "bnm": "jtransfer.objectives.unlabelled:bnm",
         "bsp": "jtransfer.objectives.aligning:bsp",
         "bss": "jtransfer.objectives.unlabelled:bss",
@@ -30,14 +32,18 @@ TERMS = Registry(
         "coral": "jtransfer.objectives.aligning:coral",
         "dann": "jtransfer.objectives.domains:dann",
         "entropy": "jtransfer.objectives.unlabelled:entropy",
+        "hint": "jtransfer.objectives.students:hint",
         "infomax": "jtransfer.objectives.unlabelled:infomax",
         "jan": "jtransfer.objectives.aligning:jan",
+        "kd": "jtransfer.objectives.students:kd",
+        "kd_chunks": "jtransfer.objectives.students:kd_chunks",
         "l2sp": "jtransfer.objectives.regularizers:l2sp",
         "mcc": "jtransfer.objectives.unlabelled:mcc",
         "mcd": "jtransfer.objectives.domains:mcd",
         "mdd": "jtransfer.objectives.domains:mdd",
         "mmd": "jtransfer.objectives.aligning:mmd",
         "rdrop": "jtransfer.objectives.regularizers:rdrop",
+        "rkd": "jtransfer.objectives.students:rkd",
     },
 )
 """Name → `make(context, **fields) -> Term`."""
@@ -50,7 +56,8 @@ class View(NamedTuple):
       outputs: stream → stage → what the stage returned. "head" is what the model returned; other stages are there if a
         term needs them.
       batch: stream → the batch, with `inputs` as the model got them, `label` as the data say it, `target` (the same, or
-        soft labels where the inputs were mixed), `index` and `mask`.
+        soft labels where the inputs were mixed), `index` and `mask`; and `teacher`, teacher → `Wanted.key` → what terms
+        asked of it (`taught.found`).
       variables: the collections of variables of this step.
       initial: the parameters that the run began with; None unless a term needs "initial".
       key: a random key of this step's, the same for each term.
@@ -69,6 +76,31 @@ class View(NamedTuple):
     own: Any = None
 
 
+class Wanted(NamedTuple):
+    """What a term asks of a teacher for each example of a stream.
+
+    Attributes:
+      teacher: its name.
+      stream: the stream.
+      output: "head", what the teacher returns; a stage; or "chunks", how probable it takes each chunk of a text whose
+        ends its tokens share with the student's (`chunks.align`).
+      top: of "head", the number of classes of which the log-probabilities are wanted, the most probable ones; 0 is the
+        logits of all.
+      temperature: of these log-probabilities.
+    """
+
+    teacher: str
+    stream: str
+    output: str = "head"
+    top: int = 0
+    temperature: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """The name of what is wanted, whoever the teacher is and whatever the stream."""
+        return f"{self.output} top {self.top} at {self.temperature}" if self.top else self.output
+
+
 @dataclasses.dataclass(frozen=True)
 class Term:
     """One term of the objective.
@@ -80,11 +112,13 @@ class Term:
       needs: what the view must have beyond the model's outputs: `"features:<stage>"`, `"initial"`.
       init: `(key, outputs) -> variables` of the term's own modules, where it has some; `outputs` are the shapes of
         `View.outputs`.
+      teachers: what teachers are to tell of the examples, which then is in the view's batch.
     """
 
     loss: Callable[[View], tuple[Any, Metrics]]
     needs: tuple[str, ...] = ()
     init: Callable[[jax.Array, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    teachers: tuple[Wanted, ...] = ()
 
 
 class Stream(NamedTuple):
@@ -94,11 +128,28 @@ class Stream(NamedTuple):
       loss: `(logits, labels, mask) -> float32 []`, or a `Mean`, the loss of the stream's task.
       accuracy: `(logits, labels, mask) -> {metric: float32 []}`, or means, over a batch.
       weight: of the stream's loss, beside its share of the examples.
+      predicts: what the model's outputs are of: "class", "classes" (yes or no for each), "number", or "" for something
+        else, such as an embedding.
+      by_token: whether there is a prediction for each token with a label (not -1), and not one for each example.
     """
 
     loss: Callable[..., jax.Array | Mean]
     accuracy: Callable[..., Metrics]
     weight: float = 1.0
+    predicts: str = "class"
+    by_token: bool = False
+
+
+class Teacher(NamedTuple):
+    """What a term may know of a teacher.
+
+    Attributes:
+      stages: the names of its stages, in order.
+      shape: from a stage's name to the shape of what it returns for a batch of one.
+    """
+
+    stages: tuple[str, ...]
+    shape: Callable[[str], tuple[int, ...]]
 
 
 class Context(NamedTuple):
@@ -108,11 +159,13 @@ class Context(NamedTuple):
       model: the Linen module.
       streams: name → `Stream`, the target first.
       total_steps: of all phases.
+      teachers: name → `Teacher`.
     """
 
     model: Any
     streams: Mapping[str, Stream]
     total_steps: int
+    teachers: Mapping[str, Teacher] = MappingProxyType({})
 
 
 class Objective(NamedTuple):
@@ -130,6 +183,11 @@ class Objective(NamedTuple):
     def needs(self) -> frozenset[str]:
         """What all terms together need."""
         return frozenset(need for term in self.terms.values() for need in term.needs)
+
+    @property
+    def teachers(self) -> tuple[Wanted, ...]:
+        """What all terms together ask of teachers, each once."""
+        return tuple(dict.fromkeys(wanted for term in self.terms.values() for wanted in term.teachers))
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +15,22 @@ from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities.base import zero_inputs, zero_sample
 from jtransfer.models import forward
-from jtransfer.runs import adapters, assemble, batches, describe, evaluation, initialize, quantized, split_check
+from jtransfer.runs import (
+    adapters,
+    assemble,
+    batches,
+    describe,
+    evaluation,
+    initialize,
+    quantized,
+    split_check,
+    teacher_check,
+)
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
 from jtransfer.runs.stream import Stream, open_stream
+from jtransfer.runs.teachers import Teacher, open_teachers
 from jtransfer.training import phases
 
 TARGET = objectives.TARGET
@@ -39,6 +51,7 @@ class Run(NamedTuple):
       shares: stream → its share of each batch, or of the steps.
       phases: in order.
       init: `config.init`, opened once.
+      teachers: name → teacher.
     """
 
     config: Any
@@ -51,6 +64,7 @@ class Run(NamedTuple):
     shares: Mapping[str, float]
     phases: list[phases.Phase]
     init: weights.Source
+    teachers: Mapping[str, Teacher] = MappingProxyType({})
 
     @property
     def target(self) -> Stream:
@@ -85,6 +99,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     )
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
     run = Run(config, str(folder), mesh, model, sample, inputs, streams, _shares(config, streams), [], init)
+    run = run._replace(teachers=open_teachers(config, streams))
     config = adapters.trained(run)
     run, variables = run._replace(config=config), trained_shapes(run)
     examples = round(len(target.sources["train"]) / run.shares[TARGET])
@@ -123,7 +138,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> None:
     config, stages = run.config, forward.stages(run.model)
     objective = assemble.objective(run)
     if jax.process_index() == 0:
-        for line in adapters.told(run, variables):
+        for line in (*adapters.told(run, variables), *teacher_check.check(run)):
             say(one_line(line, _LONGEST))
     assemble.heads(run)
     rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], variables["params"], name="reinit")

@@ -37,6 +37,14 @@ STREAM = {
     "head": "",  # "shared" or "own"; "" is shared where the classes are the target's
 }
 
+TEACHER = {
+    "init": "",  # another run, a checkpoint, or an address
+    "model": "",  # its name, or an address; "" is what `init` is of
+    "fields": {},  # of the model
+    "data": {},  # how examples are prepared for it, as {"eval_transform": …}; left out, as its run or its files say
+    "cache": True,  # its outputs are computed once, and kept; False runs it in each step, on the augmented inputs
+}
+
 BOUNDS = {  # of fields: at least the first, below the second
     "seed": (0, 2**63),
     "batch_size": (1, None),
@@ -65,7 +73,7 @@ BOUNDS = {  # of fields: at least the first, below the second
 }
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
-FREE = frozenset(("fields", "kwargs", "mesh", "streams"))  # sections that may have any key
+FREE = frozenset(("fields", "kwargs", "mesh", "streams", "teachers"))  # sections that may have any key
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
 
@@ -123,6 +131,9 @@ def default() -> ConfigDict:
     config.mixing = ConfigDict()
     config.mixing.mode = "batch"  # each batch has examples of all streams; "alternate": each step has one stream
     config.mixing.temperature = 1.0  # shares that are told by sizes are proportional to size ** (1 / temperature)
+
+    config.teachers = ConfigDict()  # name → see TEACHER: models that terms of the objective learn from
+    config.teacher_cache = ""  # folder of their outputs, for any number of runs; "" is ~/.cache/jtransfer/teachers
 
     config.generate = ConfigDict()
     config.generate.num_examples = 200  # of a split, evenly spread, that are generated for in an evaluation; 0 is none
@@ -240,6 +251,7 @@ def fill(config: Any) -> dict[str, Any]:
         one, what = {"phases": ("phase", "a phase")}.get(name, (name, f"an entry of {name}"))
         full[name] = [filling.fill(section, filling.plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
     full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
+    full["teachers"] = {name: _teacher(name, given) for name, given in full["teachers"].items()}
     return full
 
 
@@ -258,6 +270,16 @@ def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
     if not 0 <= stream["share"] < 1 or stream["weight"] < 0:
         raise InputError(f"{where}: share must be at least 0 and below 1, and weight at least 0")
     return stream
+
+
+def _teacher(name: str, given: Any) -> dict[str, Any]:
+    where = f"teachers.{name}"
+    if name in ("ema", "initial") or not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise InputError(f"{where}: a teacher's name is of letters, digits and '_', and not 'ema' or 'initial'")
+    teacher = filling.fill(TEACHER, filling.plain(given, where), where, FREE | {"data"})
+    if not teacher["init"] or teacher["init"] == "scratch":
+        raise InputError(f"{where}.init is {teacher['init']!r}; give the run or the weights that it is")
+    return teacher
 
 
 _OWN = frozenset(
