@@ -142,7 +142,7 @@ def attention_transfer(student: Float[Array, "B h w c"], teacher: Float[Array, "
     return jnp.square(looks(student) - jax.lax.stop_gradient(looks(teacher))).sum(-1)
 
 
-def relations(student: Features, teacher: Features, mask: Mask = None) -> Array:
+def relations(student: Features, teacher: Float[Array, "B e"], mask: Mask = None) -> Array:
     """Returns the Huber loss between the distances of all pairs of examples as student and teacher see them, each
     divided by their mean, float32 [] (relational knowledge distillation, Park et al. 2019, arXiv:1904.05068).
 

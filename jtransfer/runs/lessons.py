@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,7 +30,7 @@ from jtransfer.objectives import TARGET, Wanted, taught
 from jtransfer.objectives.students import EMA, INITIAL
 from jtransfer.runs import assemble, batches, chunking, fingerprint, json_file, teacher_check
 from jtransfer.runs.stream import Stream
-from jtransfer.runs.teachers import Teacher, stages_of
+from jtransfer.runs.teachers import Teacher, cache_folder, stages_of
 from jtransfer.training import digest
 from jtransfer.training.state import INITIAL as INITIAL_PARAMS
 from jtransfer.training.state import TrainState
@@ -182,7 +181,7 @@ def _placed(run: Run, variables: dict) -> Any:
 
 
 def _kept(run: Run, teacher: Teacher, stream: str, asked: Sequence[Wanted], variables: dict) -> dict[str, Any]:
-    folder, size = _folder(run), len(run.streams[stream].sources["train"])
+    folder, size = cache_folder(run.config), len(run.streams[stream].sources["train"])
     of_all = _made_of(run, teacher, stream, variables)
     keys = {one.key: _key(run, teacher, stream, one, of_all) for one in asked}
     found = {key: store.find(folder, name) for key, name in keys.items()}
@@ -207,14 +206,6 @@ def _is_missing(arrays: Any) -> bool:
     if jax.process_count() == 1:
         return arrays is None
     return bool(np.any(multihost_utils.process_allgather(np.array(arrays is None))))
-
-
-def _folder(run: Run) -> Path:
-    given = run.config.teacher_cache
-    if "://" in given:
-        raise InputError(f"teacher_cache={given!r}: give a folder of this machine")
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jtransfer" / "teachers"
-    return Path(given).expanduser() if given else usual
 
 
 def _computed(

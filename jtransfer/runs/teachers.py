@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -57,9 +59,23 @@ def open_teachers(config: Any, streams: Mapping[str, Stream]) -> dict[str, Teach
     Raises:
       InputError: there is no such run or checkpoint, or a field of it is wrong.
     """
+    cache_folder(config)
     return {
         name: _told(name, lambda n=name, s=section: _open(n, s, streams)) for name, section in config.teachers.items()
     }
+
+
+def cache_folder(config: Any) -> Path:
+    """The folder in which what teachers tell is kept, `config.teacher_cache` or the usual one.
+
+    Raises:
+      InputError: it is not on this machine.
+    """
+    given = config.teacher_cache
+    if "://" in given:
+        raise InputError(f"teacher_cache={given!r}: give a folder of this machine")
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jtransfer" / "teachers"
+    return Path(given).expanduser() if given else usual
 
 
 def context(run: Run) -> dict[str, objectives.Teacher]:
