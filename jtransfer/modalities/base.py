@@ -160,8 +160,9 @@ class Modality:
           model: The Linen module.
 
         Returns:
-          int32 [n + 1] of n labels of tokens: the number of characters, white space left out, up to the end of the
-            token before the first label, and then of each that is predicted; -1 of a token that stands for no text.
+          int32 [n + 1] of n labels of tokens: the end of the token before the first label, and then of each that is
+            predicted. That is twice the number of characters up to there, white space left out, and one more after a
+            token of white space alone; -1 of a token that stands for no text.
 
         Raises:
           InputError: There is no such text.

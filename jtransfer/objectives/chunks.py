@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 from jtransfer.layers.types import Array
 
 NONE = -1
+Ends = Sequence[int] | np.ndarray
+Known = Sequence[bool] | np.ndarray
 
 
-def align(
-    ends_a: Sequence[int], ends_b: Sequence[int], known_a: Sequence[bool] = (), known_b: Sequence[bool] = ()
-) -> tuple[np.ndarray, np.ndarray]:
+def align(ends_a: Ends, ends_b: Ends, known_a: Known = (), known_b: Known = ()) -> tuple[np.ndarray, np.ndarray]:
     """Returns the chunks of a text in two tokenizations: int32 [n] and [m], the number of the chunk of each token.
 
     A chunk is the shortest run of tokens, on both sides, that ends at a character where a token of either side ends.
@@ -23,7 +23,8 @@ def align(
     as a mark at its beginning or end, of one after the last common end, and of one in a chunk that is not whole.
 
     Args:
-      ends_a, ends_b: for each token the number of characters of the text up to its end, -1 for tokens of none.
+      ends_a, ends_b: for each token the place in the text where it ends, a number above 0 that grows along the text; -1
+        for tokens that stand for no text.
       known_a, known_b: whether the probability of each token is known, () if all are; a chunk with one that isn't is
         left out, for its own is not.
     """

@@ -37,10 +37,7 @@ def condensed(outputs: Mapping[str, Any], labels: Any, wanted: Wanted, *, by_tok
     """
     x = outputs[HEAD if wanted.output == CHUNKS else wanted.output]
     if not hasattr(x, "reshape"):
-        raise InputError(
-            f"teachers.{wanted.teacher}: its stage {wanted.output!r} returns several arrays, {', '.join(x)}; name "
-            "another stage, such as the one before the head"
-        )
+        raise several(wanted.teacher, wanted.output, x)
     if wanted.output == CHUNKS:
         log_p = jax.nn.log_softmax(x.astype(jnp.float32))
         return {"values": jnp.take_along_axis(log_p, jnp.maximum(labels, 0)[..., None], -1)[..., 0]}
@@ -56,6 +53,14 @@ def condensed(outputs: Mapping[str, Any], labels: Any, wanted: Wanted, *, by_tok
     log_p = jax.nn.log_softmax(told["values"] / wanted.temperature)
     values, indices = jax.lax.top_k(log_p, wanted.top)
     return {**told, "values": values, "indices": indices.astype(jnp.int32)}
+
+
+def several(teacher: str, stage: str, x: Mapping[str, Any]) -> InputError:
+    """Returns the error of a teacher's stage that returns a dict of arrays."""
+    return InputError(
+        f"teachers.{teacher}: its stage {stage!r} returns several arrays, {', '.join(x)}; name another stage, such as the "
+        "one before the head"
+    )
 
 
 def found(view: View, wanted: Wanted) -> Mapping[str, Array]:

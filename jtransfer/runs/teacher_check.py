@@ -117,7 +117,7 @@ def _check_teacher(run: Run, teacher: Teacher, wanted: objectives.Wanted) -> lis
             stream.modality.ends(stream.whole["train"][0], stream.task, model)
     else:
         _check_labels(run, teacher, wanted)
-    if wanted.output == taught.HEAD:
+    if wanted.output == taught.HEAD and assemble.predicts(own):
         lines += _check_classes(run, teacher, wanted, shapes[taught.HEAD].shape[-1])
     if not teacher.cache:
         _check_inputs(run, teacher, own, theirs)

@@ -84,11 +84,18 @@ def context(run: Run) -> dict[str, objectives.Teacher]:
     found = {
         name: objectives.Teacher(
             forward.stages(teacher.model),
-            lambda stage, t=teacher: t.outputs(objectives.TARGET, (stage,))[0][stage].shape,
+            functools.partial(_shape, teacher),
         )
         for name, teacher in run.teachers.items()
     }
     return found | ({EMA: own} if run.config.optim.ema else {}) | {INITIAL: own}
+
+
+def _shape(teacher: Teacher, stage: str) -> tuple[int, ...]:
+    found = teacher.outputs(objectives.TARGET, (stage,))[0][stage]
+    if not hasattr(found, "shape"):
+        raise taught.several(teacher.name, stage, found)
+    return found.shape
 
 
 def _open(name: str, section: Any, streams: Mapping[str, Stream]) -> Teacher:

@@ -180,7 +180,7 @@ def document(
 
 
 def ends(tokenizer: Tokenizer, example: Mapping[str, Any], length: int) -> np.ndarray:
-    """Returns the number of characters, white space left out, up to the end of each token of `document`.
+    """Returns where in the texts each token of `document` ends, as `Modality.ends` does.
 
     Args:
       tokenizer: The tokenizer.
@@ -202,8 +202,10 @@ def ends(tokenizer: Tokenizer, example: Mapping[str, Any], length: int) -> np.nd
             text = example[name][: tokenizer.most]
             count = np.cumsum([0, *(not character.isspace() for character in text)])
             ids, _ = tokenizer.beginning(example[name], length)
-            found += [before + int(count[end]) for _, end in tokenizer.offsets(text)][: len(ids)]
-            before += int(count[-1])
+            for start, end in tokenizer.offsets(text)[: len(ids)]:
+                is_space = start < end and count[start] == count[end]
+                found.append(before + 2 * int(count[end]) + is_space)
+            before += 2 * int(count[-1])
     found += [NOWHERE] * (len(tokens) - len(found))
     return np.array(found[:length], np.int32)
 
