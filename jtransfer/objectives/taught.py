@@ -58,8 +58,8 @@ def condensed(outputs: Mapping[str, Any], labels: Any, wanted: Wanted, *, by_tok
 def several(teacher: str, stage: str, x: Mapping[str, Any]) -> InputError:
     """Returns the error of a teacher's stage that returns a dict of arrays."""
     return InputError(
-        f"teachers.{teacher}: its stage {stage!r} returns several arrays, {', '.join(x)}; name another stage, such as the "
-        "one before the head"
+        f"teachers.{teacher}: its stage {stage!r} returns several arrays, {', '.join(x)}; name another stage, such as "
+        "the one before the head"
     )
 
 
