@@ -188,6 +188,44 @@ def test_what_is_wrong_is_one_line(entry, says):
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize("predicts", ["classes", "number"])
+def test_answers_and_numbers_are_learnt_too(predicts):
+    """The loss is 0 at the mean of two teachers alone."""
+    streams = {name: one._replace(predicts=predicts) for name, one in CONTEXT.streams.items()}
+    entry = ("kd", {"teacher": ["big", "other"], "weights": [3, 1], "temperature": 2.0})
+    term = objectives.make([entry], CONTEXT._replace(streams=streams)).terms["kd"]
+    given = lessons()
+    big, other = given["big"]["head"]["values"], given["other"]["head"]["values"]
+    mean = 0.75 * big + 0.25 * other
+    if predicts == "classes":
+        p = 0.75 / (1 + np.exp(-big / 2)) + 0.25 / (1 + np.exp(-other / 2))
+        mean = 2 * (np.log(p) - np.log1p(-p))
+
+    def loss(logits):
+        batch = {"target": {"teacher": given, "mask": np.arange(8) < 7}}
+        view = objectives.View({"target": {"head": jnp.asarray(logits)}}, batch, {}, None, None, 0, None)
+        return float(term.loss(view)[0].value)
+
+    assert loss(mean) == pytest.approx(0, abs=1e-6)
+    assert loss(mean + 0.1) > 1e-5
+    assert loss(np.where(np.arange(8)[:, None] < 7, mean, 1e3)) == pytest.approx(0, abs=1e-6)  # of padding
+
+
+def test_attention_compares_maps_of_any_size():
+    context = CONTEXT._replace(teachers={"big": objectives.Teacher(("stage1", "head"), lambda stage: (1, 8, 8, 5))})
+    term = objectives.make([("attention", {"teacher": "big", "at": "stage1"})], context).terms["attention"]
+    told = {"big": {"stage1": {"values": maps(8, 5, 0.2)}}}
+
+    def value(student):
+        batch = {"target": {"teacher": told, "mask": np.ones(2, bool)}}
+        view = objectives.View({"target": {"stage1": jnp.asarray(student)}}, batch, {}, None, None, 0, None)
+        return float(term.loss(view)[0].value)
+
+    assert value(maps(4, 3, 0.3)) == pytest.approx(VALUES["pooled attention"], rel=1e-6)
+    with pytest.raises(InputError, match="'attention' compares maps"):
+        value(np.ones((2, 4)))
+
+
 @pytest.mark.parametrize(("predicts", "says"), [("", "take 'hint' or 'rkd'"), ("number", "top=2 is for one teacher's")])
 def test_what_a_stream_predicts_decides(predicts, says):
     streams = {name: one._replace(predicts=predicts) for name, one in CONTEXT.streams.items()}

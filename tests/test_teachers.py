@@ -318,6 +318,10 @@ WRONG = {
         "unknown stage of the teacher 'big' 'layer'",
     ),
     "top": (changed(objective=[("kd", {"teacher": "big", "top": 4})]), "teachers.big: top=4 of 3 classes"),
+    "turns": (
+        changed(streams={"more": {"data": {"train": "train"}}}, mixing__mode="alternate"),
+        "terms with teachers look at their streams in each step; set mixing.mode='batch'",
+    ),
     "a bucket": (changed(teacher_cache="gs://x"), "teacher_cache='gs://x': give a folder of this machine"),
     "live with a prefix": (
         changed(phases__0__trainable="head/.*", phases__0__cache=True, teachers__big__cache=False),
@@ -333,6 +337,8 @@ def test_what_is_wrong_is_told_before_anything_is_written(name, tmp_path, teache
     change, says = WRONG[name]
     config = config_of(tmp_path, teacher)
     change(config)
+    for stream in config.streams.values():
+        stream.data.name = config.data.name
     with pytest.raises(InputError) as error:
         train.run(config, tmp_path / "run")
     assert says in str(error.value), str(error.value)

@@ -80,7 +80,6 @@ _Writing = dict[str, Any]
 
 @contextlib.contextmanager
 def _writing(place: Path, size: int, about: Mapping[str, Any]):
-    new_folder.tell_leftovers(place)
     partial = new_folder.beside(place)
     partial.mkdir()
     state: _Writing = {"folder": partial, "size": size, "files": {}, "arrays": {}, "rows": {}}

@@ -17,7 +17,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jtransfer.core import whole_file
+from jtransfer.core import new_folder, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.data import Source
@@ -187,6 +187,9 @@ def _kept(run: Run, teacher: Teacher, stream: str, asked: Sequence[Wanted], vari
     found = {key: store.find(folder, name) for key, name in keys.items()}
     if missing := [one for one in asked if _is_missing(found[one.key])]:
         told = f"teachers.{teacher.name}: of {size:,} examples of {stream!r}"
+        if jax.process_count() == 1:
+            for one in missing:
+                new_folder.tell_leftovers(folder / keys[one.key])
         if jax.process_index() == 0:
             say(f"{told} its {' and '.join(one.key for one in missing)} is computed once, and kept in {folder}")
         about = {"teacher": teacher.name, "stream": stream, "examples": size}
@@ -243,19 +246,28 @@ def _key(run: Run, teacher: Teacher, stream: str, wanted: Wanted, of_all: str) -
 
 def _made_of(run: Run, teacher: Teacher, stream: str, variables: dict) -> str:
     """The digest of the weights, the model, the data and how they are prepared."""
-    opened, module = teacher.stream(stream), sys.modules.get(type(teacher.model).__module__)
-    own = not type(teacher.model).__module__.startswith("jtransfer.")
+    opened = teacher.stream(stream)
     parts = {
         "version": [_VERSION, importlib.metadata.version("jtransfer")],
         "variables": digest.digest(variables),
         "model": re.sub(r" at 0x[0-9a-f]+", "", repr(teacher.model)),
-        "code": inspect.getsource(module) if own and module else "",
+        "code": _code(type(teacher.model)),
         "data": fingerprint.of_split(opened.whole["train"]),
         "examples": _content(opened.whole["train"]),
         "prepared": _rows(opened, teacher.model),
         "task": opened.task_name,
     }
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
+
+
+def _code(kind: type) -> str:
+    """The code of a user's model; that of the package has a version."""
+    if kind.__module__.startswith("jtransfer."):
+        return ""
+    try:
+        return inspect.getsource(sys.modules[kind.__module__])
+    except (OSError, TypeError, KeyError):
+        return repr(kind)
 
 
 def _content(source: Source) -> str:

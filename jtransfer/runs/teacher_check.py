@@ -28,6 +28,8 @@ def check(run: Run) -> list[str]:
       InputError: a teacher has other classes, tokens or examples than the student, or can't tell what is asked of it.
     """
     wanted, lines = assemble.objective(run).teachers, []
+    if wanted and len(run.streams) > 1 and run.config.mixing.mode != "batch":
+        raise InputError("terms with teachers look at their streams in each step; set mixing.mode='batch'")
     for one in wanted:
         _check_mixing(run, one.stream)
         if one.teacher in (EMA, INITIAL):
