@@ -45,20 +45,24 @@ def kd(
         (`distillation.top_targets`), as suits the vocabulary of a language model; 0 is all.
       weights: of several teachers; their shares count.
     """
-    names = (teacher,) if isinstance(teacher, str) else tuple(teacher)
+    names = tuple(teacher) if isinstance(teacher, list | tuple) else (teacher,)
+    _check_types("kd", stream, *names)
     check_stream(context, "kd", stream)
     predicts, by_token = context.streams[stream].predicts, context.streams[stream].by_token
     if not predicts:
         raise InputError(
             f"objective: 'kd' compares predictions, which those for {stream!r} are not; take 'hint' or 'rkd'"
         )
-    if not names or (weights and (len(weights) != len(names) or min(weights) <= 0)):
+    if not names or (weights and (len(weights) != len(names) or not all(map(_is_positive, weights)))):
         raise InputError(
             f"objective: 'kd' has teacher={list(names)} and weights={list(weights)}; give one above 0 each"
         )
+    if type(top) is not int:
+        raise InputError(f"objective: 'kd': top={top!r} must be a whole number")
     if top and (top < 0 or predicts != "class" or len(names) > 1):
         raise InputError(f"objective: 'kd': top={top} is for one teacher's classes, and more than 0; leave it out")
-    _check_temperature("kd", temperature)
+    if not _is_positive(temperature):
+        raise InputError(f"objective: 'kd': temperature={temperature!r} must be a number above 0")
     needs = _needs(context, "kd", names)
     asked = tuple(Wanted(name, stream, HEAD, top, float(temperature) if top else 1.0) for name in names)
 
@@ -99,6 +103,7 @@ def kd_chunks(context: Context, *, teacher: str = USUAL, stream: str = TARGET) -
       teacher: its name.
       stream: whose texts.
     """
+    _check_types("kd_chunks", teacher, stream)
     check_stream(context, "kd_chunks", stream)
     if not (context.streams[stream].by_token and context.streams[stream].predicts == "class"):
         raise InputError(f"objective: 'kd_chunks' is for language models, and {stream!r} has no tokens to predict")
@@ -131,7 +136,6 @@ def hint(context: Context, *, teacher: str = USUAL, stream: str = TARGET, at: st
       at: the student's stage; "" is the one before the head.
       teacher_at: the teacher's stage; "" is the one before its head.
     """
-    check_stream(context, "hint", stream)
     needs, wanted, place = _features(context, "hint", teacher, stream, at, teacher_at)
 
     def init(key, outputs):
@@ -164,7 +168,6 @@ def attention(
       at: the student's stage, which returns maps [B, height, width, channels]; "" is the one before the head.
       teacher_at: the teacher's stage; "" is the one before its head.
     """
-    check_stream(context, "attention", stream)
     needs, wanted, place = _features(context, "attention", teacher, stream, at, teacher_at)
 
     def loss(view):
@@ -191,7 +194,6 @@ def rkd(context: Context, *, teacher: str = USUAL, stream: str = TARGET, at: str
       at: the student's stage; "" is the one before the head.
       teacher_at: the teacher's stage; "" is the one before its head.
     """
-    check_stream(context, "rkd", stream)
     needs, wanted, place = _features(context, "rkd", teacher, stream, at, teacher_at)
 
     def loss(view):
@@ -202,9 +204,14 @@ def rkd(context: Context, *, teacher: str = USUAL, stream: str = TARGET, at: str
     return Term(loss, needs, teachers=(wanted,))
 
 
-def _check_temperature(term: str, temperature: Any) -> None:
-    if not 0 < temperature < float("inf"):
-        raise InputError(f"objective: {term!r}: temperature={temperature} must be more than 0")
+def _check_types(term: str, *names: Any) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"objective: {term!r} has {name!r} where the name of a teacher, stream or stage stands")
+
+
+def _is_positive(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < float("inf")
 
 
 def _needs(context: Context, term: str, teachers: Sequence[str]) -> tuple[str, ...]:
@@ -222,7 +229,12 @@ def _features(
     context: Context, term: str, teacher: str, stream: str, at: str, teacher_at: str
 ) -> tuple[tuple[str, ...], Wanted, str]:
     """(what a term needs of the step, of the teacher, and the student's stage)."""
+    _check_types(term, teacher, stream, at, teacher_at)
+    check_stream(context, term, stream)
     needs, place = _needs(context, term, (teacher,)), stage(context, term, at)
+    ours = tuple(getattr(context.model, "stages", ()))
+    if ours and place not in ours:
+        raise unknown("stage of the model", place, ours)
     theirs = context.teachers[teacher].stages
     if not teacher_at:
         if not theirs:

@@ -44,26 +44,30 @@ _MOST, _FEW = 100_000, 64  # examples whose content is looked at, of data that h
 _OWN = (EMA, INITIAL)
 
 
-def check_begun(folder: str | os.PathLike, run: Run) -> None:
-    """Keeps with a run which weights its teachers have, and compares them where the run goes on. Process 0 writes.
+def check_begun(folder: str | os.PathLike, run: Run) -> dict[str, str]:
+    """Returns the digests of the weights of a run's teachers, which are those that it was begun with, if it goes on.
 
     Raises:
-      InputError: they are others than those that the run was begun with.
+      InputError: they are others, or the weights can't be read.
     """
-    if not run.teachers:
-        return
-    path = epath.Path(folder) / FILE
     found = {name: digest.digest(teacher.load()) for name, teacher in run.teachers.items()}
-    if whole_file.problem(path) == "is missing":
-        if jax.process_index() == 0:
-            json_file.write(path, found)
-        return
+    path = epath.Path(folder) / FILE
+    if not found or whole_file.problem(path) == "is missing":
+        return found
     before = json_file.read(path)
     if changed := [name for name in found if before.get(name) != found[name]]:
         raise InputError(
             f"teachers.{changed[0]}.init has other weights than the run in {folder} was begun with; put them back, or "
             "begin in another workdir"
         )
+    return found
+
+
+def keep(folder: str | os.PathLike, found: Mapping[str, str]) -> None:
+    """Writes what `check_begun` returned into the folder of a run that begins. Process 0 writes."""
+    path = epath.Path(folder) / FILE
+    if found and jax.process_index() == 0 and whole_file.problem(path) == "is missing":
+        json_file.write(path, dict(found))
 
 
 def of_run(run: Run) -> Kept:

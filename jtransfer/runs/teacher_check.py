@@ -13,7 +13,7 @@ from jtransfer.data.source import spread
 from jtransfer.models import forward
 from jtransfer.objectives import taught
 from jtransfer.objectives.students import EMA, INITIAL
-from jtransfer.runs import assemble
+from jtransfer.runs import assemble, teacher_shapes
 from jtransfer.runs.stream import Stream
 from jtransfer.runs.teachers import Teacher, stages_of
 
@@ -36,6 +36,8 @@ def check(run: Run) -> list[str]:
             _check_own(run, one)
         else:
             lines += _check_teacher(run, run.teachers[one.teacher], one)
+    if wanted:
+        teacher_shapes.check(run)
     unused = [name for name in run.teachers if all(one.teacher != name for one in wanted)]
     return [*dict.fromkeys(lines), *(f"teachers.{name}: no term of the objective asks it" for name in unused)]
 

@@ -159,8 +159,8 @@ def _more(own: Stream) -> tuple[str, ...]:
 
 def _shapes(teacher: Teacher, stream: str, stages: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
     opened, model = teacher.stream(stream), teacher.model
-    transform = opened.transform(model, train=False)
-    batch = next(iter(data.eval_batches(opened.sources["train"], transform, 1)))
+    transform = _told(teacher.name, lambda: opened.transform(model, train=False))
+    batch = _told(teacher.name, lambda: next(iter(data.eval_batches(opened.sources["train"], transform, 1))))
 
     def run(inputs: Any) -> Any:
         x = opened.preprocess(model, train=False)(inputs)
