@@ -23,6 +23,7 @@ from jtransfer.runs import (
     fingerprint,
     frozen,
     initialize,
+    lessons,
     lock,
     log,
     norms,
@@ -57,7 +58,9 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
         prepared = build.prepare(folders.as_begun(folder, config), folder)
         folders.check(folder, prepared.config)
         data = fingerprint.check(folder, prepared.streams)
+        taught = lessons.check_begun(folder, prepared)
         with lock.hold(folder):
+            lessons.keep(folder, taught)
             return _run(prepared, folder, data)
 
 

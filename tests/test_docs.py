@@ -65,7 +65,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "tweets.csv").write_text("text,mood\nwhat a day,good\noh no,bad\n")
     rows = [f"{i % 7},{i % 5},{('setosa', 'virginica')[i % 2]}" for i in range(40)]
     (tmp_path / "flowers.csv").write_text("\n".join(["length,width,species", *rows, ""]))
-    shutil.copytree(ROOT / "tests" / "references" / "earlier" / "images", tmp_path / "runs" / "pets")
+    for name in ("pets", "teacher"):
+        shutil.copytree(ROOT / "tests" / "references" / "earlier" / "images", tmp_path / "runs" / name)
     for name in ("photo.jpg", "other.jpg"):
         Image.fromarray(np.full((40, 50, 3), 99, np.uint8)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)

@@ -46,6 +46,8 @@ class Modality:
       mixes: The mixing augmentations that suit such inputs: "mixup" for arrays of numbers, "cutmix" for images.
       folder: The folder inside a run's folder that `save` writes into; "" for the run's folder itself.
       files: The names of files that may lie beside weights and that `open` reads. An export copies them.
+      prepares: The names of the fields that say how an example is prepared for a model, and not how it is read. Each
+        model that sees the same examples has its own.
     """
 
     kind: ClassVar[str] = ""
@@ -53,6 +55,7 @@ class Modality:
     mixes: ClassVar[tuple[str, ...]] = ()
     folder: ClassVar[str] = ""
     files: ClassVar[tuple[str, ...]] = ()
+    prepares: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:
@@ -159,6 +162,24 @@ class Modality:
     def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         """Returns a jittable function from the `inputs` of a batch to the model's input, which runs inside the step."""
         return lambda inputs: inputs
+
+    def ends(self, example: Mapping[str, Any], task: Task, model: Any) -> np.ndarray:
+        """Returns where in its text each of an example's labels ends, by which two tokenizations of it are aligned.
+
+        Args:
+          example: An example of the source.
+          task: The task.
+          model: The Linen module.
+
+        Returns:
+          int32 [n + 1] of n labels of tokens: the end of the token before the first label, and then of each that is
+            predicted. That is twice the number of characters up to there, white space left out, and one more after a
+            token of white space alone; -1 of a token that stands for no text.
+
+        Raises:
+          InputError: There is no such text.
+        """
+        raise InputError(f"{self.nouns[1]} have no tokens whose texts could be aligned")
 
     def with_preprocessing(self, model: Any) -> Any:
         """Returns the model with its fields of preprocessing, if it has some, set to those of this run."""

@@ -15,7 +15,20 @@ from jtransfer.objectives.losses import (
 )
 from jtransfer.objectives.regression import huber, mse
 from jtransfer.objectives.sums import Mean
-from jtransfer.objectives.terms import TARGET, TERMS, Context, Objective, Source, Stream, Survey, Term, View, make
+from jtransfer.objectives.terms import (
+    TARGET,
+    TERMS,
+    Context,
+    Objective,
+    Source,
+    Stream,
+    Survey,
+    Teacher,
+    Term,
+    View,
+    Wanted,
+    make,
+)
 
 __all__ = [
     "LOSSES",
@@ -28,8 +41,10 @@ __all__ = [
     "Source",
     "Stream",
     "Survey",
+    "Teacher",
     "Term",
     "View",
+    "Wanted",
     "as_sums",
     "contrastive",
     "counted",

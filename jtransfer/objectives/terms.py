@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ TERMS = Registry(
         "adapter_orthogonality": "jtransfer.peft.adalora:orthogonality",
         "afn": "jtransfer.objectives.unlabelled:afn",
         "bituning": "jtransfer.objectives.bituning:bituning",
+        "attention": "jtransfer.objectives.students:attention",
         "bnm": "jtransfer.objectives.unlabelled:bnm",
         "bsp": "jtransfer.objectives.aligning:bsp",
         "bss": "jtransfer.objectives.unlabelled:bss",
@@ -38,8 +40,11 @@ TERMS = Registry(
         "entropy": "jtransfer.objectives.unlabelled:entropy",
         "ewc": "jtransfer.objectives.ewc:ewc",
         "fixmatch": "jtransfer.objectives.self_training:fixmatch",
+        "hint": "jtransfer.objectives.students:hint",
         "infomax": "jtransfer.objectives.unlabelled:infomax",
         "jan": "jtransfer.objectives.aligning:jan",
+        "kd": "jtransfer.objectives.students:kd",
+        "kd_chunks": "jtransfer.objectives.students:kd_chunks",
         "l2sp": "jtransfer.objectives.regularizers:l2sp",
         "lwf": "jtransfer.objectives.behaviour:lwf",
         "mcc": "jtransfer.objectives.unlabelled:mcc",
@@ -51,6 +56,7 @@ TERMS = Registry(
         "uncertainty": "jtransfer.objectives.uncertainty:uncertainty",
         "shot": "jtransfer.objectives.self_training:shot",
         "sinkhorn": "jtransfer.objectives.transport:sinkhorn",
+        "rkd": "jtransfer.objectives.students:rkd",
     },
 )
 """Name → `make(context, **fields) -> Term`."""
@@ -63,8 +69,8 @@ class View(NamedTuple):
       outputs: stream → stage → what the stage returned. "head" is what the model returned; other stages are there if a
         term needs them.
       batch: stream → the batch, with `inputs` as the model got them, `label` as the data say it, `target` (the same, or
-        soft labels where the inputs were mixed), `index` and `mask`; and `strong`, a second view of the inputs, if a
-        term needs it.
+        soft labels where the inputs were mixed), `index` and `mask`; `strong`, a second view of the inputs, if a term
+        needs it; and `teacher`, teacher → `Wanted.key` → what terms asked of it (`taught.found`).
       variables: the collections of variables of this step.
       initial: the parameters that the run began with; None unless a term needs "initial".
       key: a random key of this step's, the same for each term.
@@ -107,6 +113,31 @@ class Survey(NamedTuple):
     batches: Callable[[str, int], Iterator[Mapping[str, Any]]]
 
 
+class Wanted(NamedTuple):
+    """What a term asks of a teacher for each example of a stream.
+
+    Attributes:
+      teacher: its name.
+      stream: the stream.
+      output: "head", what the teacher returns; a stage; or "chunks", how probable it takes each chunk of a text whose
+        ends its tokens share with the student's (`chunks.align`).
+      top: of "head", the number of classes of which the log-probabilities are wanted, the most probable ones; 0 is the
+        logits of all.
+      temperature: of these log-probabilities.
+    """
+
+    teacher: str
+    stream: str
+    output: str = "head"
+    top: int = 0
+    temperature: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """The name of what is wanted, whoever the teacher is and whatever the stream."""
+        return f"{self.output} top {self.top} at {self.temperature}" if self.top else self.output
+
+
 @dataclasses.dataclass(frozen=True)
 class Term:
     """One term of the objective.
@@ -123,6 +154,7 @@ class Term:
         variables that it begins with. Pure.
       measure: `(survey, constants) -> tree` of the same shapes, what is known when the network has been looked at.
       tasks: names of the numbers of the value, where that is a dict of them and each is of a task of its own.
+      teachers: what teachers are to tell of the examples, which then is in the view's batch.
     """
 
     loss: Callable[[View], tuple[Any, Metrics]]
@@ -131,6 +163,7 @@ class Term:
     constants: Callable[[Mapping[str, Any], Mapping[str, Any]], Any] | None = None
     measure: Callable[[Survey, Any], Any] | None = None
     tasks: tuple[str, ...] = ()
+    teachers: tuple[Wanted, ...] = ()
 
 
 class Stream(NamedTuple):
@@ -140,11 +173,28 @@ class Stream(NamedTuple):
       loss: `(logits, labels, mask) -> float32 []`, or a `Mean`, the loss of the stream's task.
       accuracy: `(logits, labels, mask) -> {metric: float32 []}`, or means, over a batch.
       weight: of the stream's loss, beside its share of the examples.
+      predicts: what the model's outputs are of: "class", "classes" (yes or no for each), "number", or "" for something
+        else, such as an embedding.
+      by_token: whether there is a prediction for each token with a label (not -1), and not one for each example.
     """
 
     loss: Callable[..., jax.Array | Mean]
     accuracy: Callable[..., Metrics]
     weight: float = 1.0
+    predicts: str = "class"
+    by_token: bool = False
+
+
+class Teacher(NamedTuple):
+    """What a term may know of a teacher.
+
+    Attributes:
+      stages: the names of its stages, in order.
+      shape: from a stage's name to the shape of what it returns for a batch of one.
+    """
+
+    stages: tuple[str, ...]
+    shape: Callable[[str], tuple[int, ...]]
 
 
 class Source(NamedTuple):
@@ -173,12 +223,14 @@ class Context(NamedTuple):
       streams: name → `Stream`, the target first.
       total_steps: of all phases.
       source: tells the source task; an InputError where the run's init has none.
+      teachers: name → `Teacher`.
     """
 
     model: Any
     streams: Mapping[str, Stream]
     total_steps: int
     source: Callable[[], Source] | None = None
+    teachers: Mapping[str, Teacher] = MappingProxyType({})
 
 
 class Objective(NamedTuple):
@@ -198,6 +250,11 @@ class Objective(NamedTuple):
     def needs(self) -> frozenset[str]:
         """What all terms together need."""
         return frozenset(need for term in self.terms.values() for need in term.needs)
+
+    @property
+    def teachers(self) -> tuple[Wanted, ...]:
+        """What all terms together ask of teachers, each once."""
+        return tuple(dict.fromkeys(wanted for term in self.terms.values() for wanted in term.teachers))
 
     @property
     def features(self) -> tuple[str, ...]:

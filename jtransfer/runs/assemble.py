@@ -11,10 +11,11 @@ import optax
 from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
 from jtransfer.objectives.gradients import METHODS, Method
-from jtransfer.runs import adapters, quantized
+from jtransfer.runs import adapters, quantized, teachers
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream
 from jtransfer.training import mixing, noise, optim, stream_norms
@@ -33,11 +34,17 @@ def objective(run: Run) -> objectives.Objective:
       InputError: no such term, loss or field, or classes that can't be balanced.
     """
     streams = {
-        name: objectives.Stream(loss(run.config.loss, stream), stream.task.accuracy, stream.weight)
+        name: objectives.Stream(
+            loss(run.config.loss, stream),
+            stream.task.accuracy,
+            stream.weight,
+            predicts(stream),
+            stream.task.by_token,
+        )
         for name, stream in run.streams.items()
     }
     steps = sum(phase.steps for phase in run.phases)
-    context = objectives.Context(run.model, streams, steps, lambda: run.source().task)
+    context = objectives.Context(run.model, streams, steps, lambda: run.source().task, teachers.context(run))
     return objectives.make(run.config.objective, context)
 
 
@@ -48,6 +55,17 @@ def loss(config: Any, stream: Stream) -> Callable[..., jax.Array]:
         fields["class_weights"] = data.class_weights(stream.sources["train"].labels, len(stream.class_names))
     made = objectives.create(config.name or stream.task.loss, **fields)
     return stream.task.objective(objectives.as_sums(made))
+
+
+def predicts(stream: Stream) -> str:
+    """What the model's outputs are of, as `objectives.Stream` has it."""
+    kinds = stream.task.label_kinds
+    return "class" if stream.task.by_token else kinds[0] if kinds else ""
+
+
+def first_run(run: Run, phase: Phase) -> str:
+    """The first stage that is run in a phase with `cache`."""
+    return prefix.first_trained(phase.trainable, forward.stages(run.model))
 
 
 def heads(run: Run) -> dict[str, Head]:

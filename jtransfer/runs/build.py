@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ from jtransfer.runs import (
     quantized,
     split_check,
     target_classes,
+    teacher_check,
     trial,
     views,
 )
@@ -38,6 +40,7 @@ from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, open_stream
+from jtransfer.runs.teachers import Teacher, open_teachers
 from jtransfer.training import phases
 
 TARGET = objectives.TARGET
@@ -60,6 +63,7 @@ class Run(NamedTuple):
       init: `config.init`, opened once.
       source: tells the task that the init was trained on (`runs.source`).
       init_parts: part of a model that is made of others → its weights, opened once.
+      teachers: name → teacher.
       labelled: the streams whose labels are learned from.
     """
 
@@ -75,6 +79,7 @@ class Run(NamedTuple):
     init: weights.Source
     source: Callable[[], sources.Known]
     init_parts: Mapping[str, weights.Source]
+    teachers: Mapping[str, Teacher] = MappingProxyType({})
     labelled: frozenset[str] = frozenset((TARGET,))
 
     @property
@@ -141,7 +146,8 @@ def opened(config: Any, folder: str | os.PathLike, mesh: Any) -> Run:
     sample = model.example_input(1) if inputs is None else zero_sample(target.preprocess(model, train=False), inputs)
     known = sources.of(config, init, model, sample, target)
     share = _shares(config, streams)
-    return Run(config, str(folder), mesh, model, sample, inputs, streams, share, [], init, known, parts)
+    teachers = open_teachers(config, streams)
+    return Run(config, str(folder), mesh, model, sample, inputs, streams, share, [], init, known, parts, teachers)
 
 
 def described(config: Any, init: weights.Source, target: Stream, parts: Mapping[str, weights.Source]) -> Any:
@@ -176,7 +182,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
     fitting.check(run)
     objective = assemble.objective(run)
     if jax.process_index() == 0:
-        for line in adapters.told(run, variables):
+        for line in (*adapters.told(run, variables), *teacher_check.check(run)):
             say(one_line(line, _LONGEST))
     assemble.heads(run)
     assemble.multitask(run)

@@ -41,6 +41,14 @@ STREAM = {
     "norms": "",  # batch norms: "shared" or "" with the target; "statistics" of its own; "own", scales and biases, too
 }
 
+TEACHER = {
+    "init": "",  # another run, a checkpoint, or an address
+    "model": "",  # its name, or an address; "" is what `init` is of
+    "fields": {},  # of the model
+    "data": {},  # how examples are prepared for it, as {"eval_transform": …}; left out, as its run or its files say
+    "cache": True,  # its outputs are computed once, and kept; False runs it in each step, on the augmented inputs
+}
+
 BOUNDS = {  # of fields: at least the first, below the second
     "seed": (0, 2**63),
     "batch_size": (1, None),
@@ -72,7 +80,7 @@ BOUNDS = {  # of fields: at least the first, below the second
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
 FREE = frozenset(  # sections that may have any key
-    ("alone", "fields", "init_parts", "kwargs", "mesh", "source", "streams")
+    ("alone", "fields", "init_parts", "kwargs", "mesh", "source", "streams", "teachers")
 )
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
@@ -136,11 +144,12 @@ def default() -> ConfigDict:
     config.mixing.mode = "batch"  # each batch has examples of all streams; "alternate": each step has one stream
     config.mixing.temperature = 1.0  # shares that are told by sizes are proportional to size ** (1 / temperature)
 
-    config.source = (
-        ConfigDict()
-    )  # the data that `init` was trained on, as `data`: its head is kept, and the task looked
-    # at before and after. Empty, terms that need them take those of the run that `init` is
+    # the data that `init` was trained on, as `data`: its head is kept, and the task looked at before and after. Empty,
+    # terms that need them take those of the run that `init` is
+    config.source = ConfigDict()
     config.alone = ConfigDict()  # stream, or "target" → folder of a run on it alone, which the report compares
+    config.teachers = ConfigDict()  # name → see TEACHER: models that terms of the objective learn from
+    config.teacher_cache = ""  # folder of their outputs, for any number of runs; "" is ~/.cache/jtransfer/teachers
 
     config.generate = ConfigDict()
     config.generate.num_examples = 200  # of a split, evenly spread, that are generated for in an evaluation; 0 is none
@@ -267,6 +276,7 @@ def fill(config: Any) -> dict[str, Any]:
     full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
     if full["source"]:
         full["source"] = _data(full["source"], full, "source", full["modality"], test="test")
+    full["teachers"] = {name: _teacher(name, given) for name, given in full["teachers"].items()}
     return full
 
 
@@ -289,6 +299,16 @@ def _data(given: Any, full: Mapping[str, Any], where: str, modality: str, *, tes
         own |= fields(MODALITIES[modality])
     inherited = {key: full["data"][key] for key in own if key in full["data"] and key not in _OWN}
     return filling.fill(own | inherited, given, where, FREE)
+
+
+def _teacher(name: str, given: Any) -> dict[str, Any]:
+    where = f"teachers.{name}"
+    if name in ("ema", "initial") or not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise InputError(f"{where}: a teacher's name is of letters, digits and '_', and not 'ema' or 'initial'")
+    teacher = filling.fill(TEACHER, filling.plain(given, where), where, FREE | {"data"})
+    if not teacher["init"] or teacher["init"] == "scratch":
+        raise InputError(f"{where}.init is {teacher['init']!r}; give the run or the weights that it is")
+    return teacher
 
 
 _OWN = frozenset(

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET, Objective
-from jtransfer.runs import assemble, batches, fitting, looks
+from jtransfer.runs import assemble, batches, fitting, lessons, looks
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, spec_of
 from jtransfer.training import step as steps
@@ -32,12 +33,14 @@ class Feed(NamedTuple):
       phase: the phase; None where nothing is trained.
       start: the stage that the examples are the input of; None: the first.
       cached: stream → split → cached features, where `start` is a stage.
+      told: what teachers tell of the training examples, as `lessons.of_run` gives it.
     """
 
     run: Run
     phase: Phase | None = None
     start: str | None = None
     cached: Mapping[str, Mapping[str, Source]] | None = None
+    told: lessons.Kept = MappingProxyType({})
 
     def train_batches(self, step: int) -> batches.Batches:
         """This process's part of the batches from number `step` on, on the host (`batches.of_training`)."""
@@ -50,7 +53,8 @@ class Feed(NamedTuple):
             sources = {name: stream.sources["train"] for name, stream in streams.items()}
             views = assemble.objective(self.run).strong
             transforms = {n: s.transform(self.run.model, train=True, strong=n in views) for n, s in streams.items()}
-        return batches.of_training(self.run, sources, transforms, self.phase.optim["accumulate"], step)
+        made = batches.of_training(self.run, sources, transforms, self.phase.optim["accumulate"], step)
+        return lessons.beside(made, self.run, self.told) if self.told else made
 
     def train_step(self, variables: dict, objective: Objective | None = None) -> Callable:
         """The jitted step of the phase. `variables` are read for their paths alone; the objective is the run's by
@@ -82,7 +86,12 @@ class Feed(NamedTuple):
             multitask=assemble.multitask(run),
             noise=assemble.noises(run, phase),
         )
-        return jax.jit(train_step, donate_argnums=0)
+        taught = lessons.live(run, streams) if objective is None else None
+        if taught is None:
+            return jax.jit(train_step, donate_argnums=0)
+        teach, given = taught
+        whole = jax.jit(lambda state, batch, given: train_step(state, teach(state, batch, given)), donate_argnums=0)
+        return lambda state, batch: whole(state, batch, given)
 
     def context(self) -> Context:
         """What evaluators of the target's splits are made from."""
@@ -169,12 +178,13 @@ def blank_table(run: Run) -> dict[str, np.ndarray]:
 
 def of_phase(run: Run, phase: Phase, state: TrainState) -> Feed:
     """The feed of a phase; with `cache`, the frozen prefix is run here, once over each split of each stream."""
+    told = lessons.of_run(run)
     if not phase.cache:
-        return Feed(run, phase)
+        return Feed(run, phase, told=told)
     stage = prefix.first_trained(phase.trainable, forward.stages(run.model))
     variables = state.variables()
     cached = {name: _extracted(run, name, stage, variables) for name in run.streams}
-    return Feed(run, phase, stage, cached)
+    return Feed(run, phase, stage, cached, told)
 
 
 def _extracted(run: Run, name: str, stage: str, variables: dict) -> dict[str, Source]:

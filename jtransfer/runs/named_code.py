@@ -90,6 +90,9 @@ def _named(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _texts(next(iter(_listed(term)), None))
     for row in _listed(config.get("adapters")):
         yield from (text for part in _listed(row)[1:2] for text in _texts(part))
+    teachers = config.get("teachers")
+    for teacher in teachers.values() if isinstance(teachers, Mapping) else ():
+        yield from _at(teacher, ["model"])
     streams = config.get("streams")
     for stream in streams.values() if isinstance(streams, Mapping) else ():
         yield from (*_at(stream, ["modality"]), *_at(stream, ["task"]), *_data(stream))

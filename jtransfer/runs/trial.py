@@ -30,7 +30,10 @@ def of_step(run: Run, given: Mapping[str, Any]) -> frozenset[str]:
     sizes = batches.sizes(run, run.phases[0].optim["accumulate"])
     shapes = {name: jax.tree.map(lambda x, n=sizes[name]: _shape(x, n), batch) for name, batch in given.items()}
     objective = assemble.objective(run)
-    noted = objective._replace(terms={name: _noted(name, term, used) for name, term in objective.terms.items()})
+    alone = {name: term for name, term in objective.terms.items() if not term.teachers}  # `teacher_check` has the rest
+    if not alone:
+        return frozenset()
+    noted = objective._replace(terms={name: _noted(name, term, used) for name, term in alone.items()})
     state = assemble.abstract(run, 0)
     step = feed.Feed(run, run.phases[0]).train_step(state.variables(), noted)
     together = len(run.streams) == 1 or run.config.mixing.mode == "batch"

@@ -46,6 +46,7 @@ class Image(Modality):
     kind: ClassVar[str] = "image"
     nouns: ClassVar[tuple[str, str]] = ("image", "images")
     mixes: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
+    prepares: ClassVar[tuple[str, ...]] = ("channels", "transform", "eval_transform", "image_library")
 
     image_key: str = "image"
     image_dir: str = ""

@@ -9,6 +9,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.modalities.text.pipeline import Counts, Row, TextPipeline, buckets, stacked
 from jtransfer.modalities.text.tokenizers import Encoded, Tokenizer
 
+NOWHERE = -1  # the end of a token that stands for no text
 _NOTHING = Encoded([], [], 0, 0)
 
 
@@ -176,6 +177,37 @@ def document(
     ids = [*first, *(token for text in texts for token in text), *last]
     prompt = len(first) + len(texts[0]) if "target" in example else 0
     return ids if ids[-1:] == [end] else [*ids, end], prompt
+
+
+def ends(tokenizer: Tokenizer, example: Mapping[str, Any], length: int) -> np.ndarray:
+    """Returns where in the texts each token of `document` ends, as `Modality.ends` does.
+
+    Args:
+      tokenizer: The tokenizer.
+      example: An example with `text`, and perhaps `target`.
+      length: The number of tokens of which no more are wanted.
+
+    Returns:
+      int32 [n]; -1 for special tokens.
+
+    Raises:
+      InputError: The tokenizer does not say where its tokens are.
+    """
+    if tokenizer.offsets is None:
+        raise InputError(f"the tokenizer of {tokenizer.path} does not say where in a text its tokens are")
+    tokens, _ = document(tokenizer, end_of_text(tokenizer), example, length)
+    found, before = [NOWHERE] * len(tokenizer.template.before), 0
+    for name in ("text", "target"):
+        if name in example:
+            text = example[name][: tokenizer.most]
+            count = np.cumsum([0, *(not character.isspace() for character in text)])
+            ids, _ = tokenizer.beginning(example[name], length)
+            for start, end in tokenizer.offsets(text)[: len(ids)]:
+                is_space = start < end and count[start] == count[end]
+                found.append(before + 2 * int(count[end]) + is_space)
+            before += 2 * int(count[-1])
+    found += [NOWHERE] * (len(tokens) - len(found))
+    return np.array(found[:length], np.int32)
 
 
 def prompt(tokenizer: Tokenizer, given: str) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from etils import epath
 
 from jtransfer import weights
@@ -51,6 +52,7 @@ class Text(Modality):
     nouns: ClassVar[tuple[str, str]] = ("text", "texts")
     folder: ClassVar[str] = "tokenizer"
     files: ClassVar[tuple[str, ...]] = (*sidecar_files.TOKENIZER, sidecar_files.GENERATION)
+    prepares: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
     text_key: str = ""
     pair_key: str = ""
@@ -128,6 +130,14 @@ class Text(Modality):
         if task.form not in made:
             raise no_form(self, task)
         return made[task.form](tokenizer, self.length)
+
+    def ends(self, example: Mapping[str, Any], task: Task, model: Any) -> np.ndarray:
+        if task.form != "causal" or self.packs(task):
+            raise InputError(
+                "the tokens of two tokenizers are aligned for language models whose texts have rows of their own: set "
+                "data.packing=''"
+            )
+        return forms.ends(self.vocabulary, example, self.length + 1)
 
     def make_preprocess(self, model: Any, *, train: bool) -> Callable[[Any], Any]:
         return preprocess

@@ -39,6 +39,7 @@ class Vector(Modality):
     nouns: ClassVar[tuple[str, str]] = ("vector", "vectors")
     mixes: ClassVar[tuple[str, ...]] = ("mixup",)
     files: ClassVar[tuple[str, ...]] = (FILE,)
+    prepares: ClassVar[tuple[str, ...]] = ("statistics",)
 
     columns: str = ""
     statistics: str = "train"

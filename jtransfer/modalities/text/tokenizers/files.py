@@ -143,6 +143,10 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
         with readable(vocabulary):
             return [encoding.ids for encoding in made.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def offsets(text: str) -> Sequence[tuple[int, int]]:
+        with readable(vocabulary):
+            return made.encode(text, add_special_tokens=False).offsets
+
     before = " " if "ByteLevel" in repr(made.pre_tokenizer) else ""  # there a space is part of the word after it
 
     def split_words(words: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -163,6 +167,7 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
         split=split,
         split_words=split_words,
         join=join,
+        offsets=offsets,
         typed=_typed(config, template),
         note=added_tokens.moved(made, config),
         **special,

@@ -75,6 +75,8 @@ class Tokenizer:
       sep: The id of the token between two texts.
       mask: The id of the token in place of one that is to be predicted.
       most: The number of characters of a text that are split; of a longer one, what follows counts as cut off.
+      offsets: A function from a text to the places in it of the ids that `split` gives, the numbers of the first
+        character and of the first one after it; None where that is not known.
     """
 
     path: str
@@ -95,6 +97,7 @@ class Tokenizer:
     sep: int | None = None
     mask: int | None = None
     most: int = MOST_CHARACTERS
+    offsets: Callable[[str], Sequence[tuple[int, int]]] | None = None
 
     def __call__(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, length: int | None = None
