@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import is_address
 from jtransfer.modalities import MODALITIES, fields
-from jtransfer.runs import filling, protocol
+from jtransfer.runs import filling, protocol, sections
+from jtransfer.runs.sections import FREE
 
 VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions stored
 
@@ -31,24 +32,6 @@ EVALUATION = {
     "every": 0,  # steps; 0 is as often as `eval_every` says; -1 is at the end of each phase alone
     "fields": {},  # of the evaluator
 }
-STREAM = {
-    "data": {},  # as `config.data`; fields of the modality that are left out are those of the target
-    "share": 0.0,  # of each batch, or of the steps; 0 is told by the sizes of the data sets
-    "weight": 1.0,  # of its loss
-    "task": "",  # "" is told by its data
-    "modality": "",
-    "head": "",  # "shared" or "own"; "" is shared where the classes are the target's
-    "norms": "",  # batch norms: "shared" or "" with the target; "statistics" of its own; "own", scales and biases, too
-}
-
-TEACHER = {
-    "init": "",  # another run, a checkpoint, or an address
-    "model": "",  # its name, or an address; "" is what `init` is of
-    "fields": {},  # of the model
-    "data": {},  # how examples are prepared for it, as {"eval_transform": …}; left out, as its run or its files say
-    "cache": True,  # its outputs are computed once, and kept; False runs it in each step, on the augmented inputs
-}
-
 BOUNDS = {  # of fields: at least the first, below the second
     "seed": (0, 2**63),
     "batch_size": (1, None),
@@ -79,9 +62,6 @@ BOUNDS = {  # of fields: at least the first, below the second
 }
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
-FREE = frozenset(  # sections that may have any key
-    ("alone", "fields", "init_parts", "kwargs", "mesh", "source", "streams", "teachers")
-)
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
 
@@ -273,44 +253,9 @@ def fill(config: Any) -> dict[str, Any]:
     for name, section in LISTS.items():
         one, what = {"phases": ("phase", "a phase")}.get(name, (name, f"an entry of {name}"))
         full[name] = [filling.fill(section, filling.plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
-    full["streams"] = {name: _stream(name, given, full) for name, given in full["streams"].items()}
+    data = default().to_dict()["data"]
+    full["streams"] = {name: sections.stream(name, given, full, data) for name, given in full["streams"].items()}
     if full["source"]:
-        full["source"] = _data(full["source"], full, "source", full["modality"], test="test")
-    full["teachers"] = {name: _teacher(name, given) for name, given in full["teachers"].items()}
+        full["source"] = sections.data(full["source"], full, "source", full["modality"], data | {"test": "test"})
+    full["teachers"] = {name: sections.teacher(name, given) for name, given in full["teachers"].items()}
     return full
-
-
-def _stream(name: str, given: Any, full: Mapping[str, Any]) -> dict[str, Any]:
-    """A stream's section; its data have the target's fields of the modality where it gives none."""
-    where = f"streams.{name}"
-    if name == "target" or not re.fullmatch(r"[A-Za-z]\w*", name):
-        raise InputError(f"{where}: a stream's name is of letters, digits and '_', and not 'target'")
-    stream = filling.fill(STREAM, filling.plain(given, where), where, FREE | {"data"})
-    stream["data"] = _data(stream["data"], full, f"{where}.data", stream["modality"] or full["modality"])
-    if not 0 <= stream["share"] < 1 or stream["weight"] < 0:
-        raise InputError(f"{where}: share must be at least 0 and below 1, and weight at least 0")
-    return stream
-
-
-def _data(given: Any, full: Mapping[str, Any], where: str, modality: str, *, test: str = "") -> dict[str, Any]:
-    """The fields of other data than the target's, whose fields of the modality they have where they give none."""
-    own = default().to_dict()["data"] | {"train": "train", "test": test}
-    if is_address(modality):
-        own |= fields(MODALITIES[modality])
-    inherited = {key: full["data"][key] for key in own if key in full["data"] and key not in _OWN}
-    return filling.fill(own | inherited, given, where, FREE)
-
-
-def _teacher(name: str, given: Any) -> dict[str, Any]:
-    where = f"teachers.{name}"
-    if name in ("ema", "initial") or not re.fullmatch(r"[A-Za-z]\w*", name):
-        raise InputError(f"{where}: a teacher's name is of letters, digits and '_', and not 'ema' or 'initial'")
-    teacher = filling.fill(TEACHER, filling.plain(given, where), where, FREE | {"data"})
-    if not teacher["init"] or teacher["init"] == "scratch":
-        raise InputError(f"{where}.init is {teacher['init']!r}; give the run or the weights that it is")
-    return teacher
-
-
-_OWN = frozenset(
-    ["name", "train", "validation", "test", "label_key", "labels", "missing", "sampling"]
-)  # fields of a stream's data

@@ -35,7 +35,7 @@ class Stream(NamedTuple):
       sources: split → examples, as they are trained and evaluated on.
       modality, task: of the examples.
       modality_name, task_name: their names or addresses in a config.
-      share, weight, head, norms: see `config.STREAM`; those of the target are 0, 1, "" and "".
+      share, weight, head, norms: see `sections.STREAM`; those of the target are 0, 1, "" and "".
     """
 
     data: Any
