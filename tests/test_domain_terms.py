@@ -13,7 +13,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.objectives import discriminator, pseudo_labels
 from jtransfer.objectives.sinkhorn import squared_distances, transport
 from jtransfer.objectives.sums import values
-from jtransfer.objectives.terms import View
+from jtransfer.objectives.term import View
 
 A, B = np.array([0.1, 0.3, 0.15, 0.2, 0.05, 0.2]), np.array([0.25, 0.05, 0.1, 0.3, 0.1, 0.2])
 COST = ((SOURCE[:, None] - TARGET) ** 2).sum(-1)

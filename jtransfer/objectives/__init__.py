@@ -15,20 +15,8 @@ from jtransfer.objectives.losses import (
 )
 from jtransfer.objectives.regression import huber, mse
 from jtransfer.objectives.sums import Mean
-from jtransfer.objectives.terms import (
-    TARGET,
-    TERMS,
-    Context,
-    Objective,
-    Source,
-    Stream,
-    Survey,
-    Teacher,
-    Term,
-    View,
-    Wanted,
-    make,
-)
+from jtransfer.objectives.term import TARGET, Context, Source, Stream, Survey, Teacher, Term, View, Wanted
+from jtransfer.objectives.terms import TERMS, Objective, make
 
 __all__ = [
     "LOSSES",

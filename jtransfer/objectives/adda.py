@@ -7,7 +7,7 @@ import jax
 from jtransfer.objectives import adversarial, discriminator
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import domains, flat, vectors
-from jtransfer.objectives.terms import TARGET, Context, Term
+from jtransfer.objectives.term import TARGET, Context, Term
 
 
 def adda(

@@ -8,7 +8,7 @@ import jax
 from jtransfer.objectives import mmd as kernels
 from jtransfer.objectives import moments
 from jtransfer.objectives.seen import domains
-from jtransfer.objectives.terms import TARGET, Context, Term
+from jtransfer.objectives.term import TARGET, Context, Term
 
 
 def mmd(

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
-from jtransfer.objectives.terms import TARGET, Survey
+from jtransfer.objectives.term import TARGET, Survey
 
 STEPS = 300  # of the linear head
 

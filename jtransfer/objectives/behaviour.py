@@ -13,7 +13,7 @@ from jtransfer.layers.types import Array
 from jtransfer.objectives import attention, distillation
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import check_stream, outputs_of, stage
-from jtransfer.objectives.terms import FEATURES, TARGET, Context, Term
+from jtransfer.objectives.term import FEATURES, TARGET, Context, Term
 
 NETWORK = "initial_network"
 

@@ -14,7 +14,7 @@ from jtransfer.layers import l2_normalize
 from jtransfer.layers.types import Array
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import check_stream, stage, vectors
-from jtransfer.objectives.terms import FEATURES, TARGET, Context, Term
+from jtransfer.objectives.term import FEATURES, TARGET, Context, Term
 
 
 def bituning(

@@ -11,7 +11,7 @@ from jtransfer.objectives import adversarial, confusion, discriminator
 from jtransfer.objectives.losses import as_sums, mean_of
 from jtransfer.objectives.seen import HEAD, Domains, domains
 from jtransfer.objectives.sums import values
-from jtransfer.objectives.terms import TARGET, Context, Term
+from jtransfer.objectives.term import TARGET, Context, Term
 
 
 def dann(

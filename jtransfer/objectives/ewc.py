@@ -13,7 +13,7 @@ from jtransfer.layers.types import Array
 from jtransfer.objectives.losses import as_sums
 from jtransfer.objectives.seen import HEAD, stage
 from jtransfer.objectives.sums import is_mean
-from jtransfer.objectives.terms import Context, Source, Survey, Term
+from jtransfer.objectives.term import Context, Source, Survey, Term
 
 _EXACT = 64  # outputs, of which the square root of the curvature is computed
 

@@ -7,7 +7,7 @@ from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import HEAD, check_stream
-from jtransfer.objectives.terms import TARGET, Context, Term
+from jtransfer.objectives.term import TARGET, Context, Term
 
 
 def l2sp(context: Context, *, shared: str = r"(?!head/).*", new: str = "head/.*", beta: float = 1.0) -> Term:

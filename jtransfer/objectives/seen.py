@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
-from jtransfer.objectives.terms import FEATURES, TARGET, Context, View
+from jtransfer.objectives.term import FEATURES, TARGET, Context, View
 
 HEAD = "head"  # the name of what a model returns
 

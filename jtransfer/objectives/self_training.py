@@ -6,7 +6,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.objectives import pseudo_labels
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import check_stream, predicted, stage, vectors
-from jtransfer.objectives.terms import FEATURES, STRONG, TARGET, Context, Term
+from jtransfer.objectives.term import FEATURES, STRONG, TARGET, Context, Term
 
 
 def pseudo(context: Context, *, stream: str = TARGET, threshold: float = 0.95) -> Term:

@@ -15,7 +15,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.objectives import chunks, distillation, taught
 from jtransfer.objectives.losses import counted, mean_of
 from jtransfer.objectives.seen import HEAD, check_stream, predicted, stage, vectors
-from jtransfer.objectives.terms import FEATURES, TARGET, Context, Term, Wanted
+from jtransfer.objectives.term import FEATURES, TARGET, Context, Term, Wanted
 
 EMA, INITIAL = "ema", "initial"
 USUAL = "teacher"

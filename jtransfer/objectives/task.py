@@ -8,7 +8,8 @@ import jax
 from jtransfer.objectives.losses import as_sums
 from jtransfer.objectives.seen import check_stream
 from jtransfer.objectives.sums import Mean, is_mean
-from jtransfer.objectives.terms import TARGET, Context, Metrics, Objective, Stream, Term, View
+from jtransfer.objectives.term import TARGET, Context, Metrics, Stream, Term, View
+from jtransfer.objectives.terms import Objective
 
 
 def task(context: Context, *, on: Sequence[str] = ()) -> Term:

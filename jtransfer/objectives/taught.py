@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jtransfer.core.errors import InputError
 from jtransfer.layers.types import Array
 from jtransfer.objectives.losses import counted
-from jtransfer.objectives.terms import View, Wanted
+from jtransfer.objectives.term import View, Wanted
 
 KEY = "teacher"  # in a batch
 CHUNKS = "chunks"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jtransfer.core.errors import InputError
 from jtransfer.objectives.seen import domains
 from jtransfer.objectives.sinkhorn import squared_distances, transport
-from jtransfer.objectives.terms import TARGET, Context, Term
+from jtransfer.objectives.term import TARGET, Context, Term
 
 
 def sinkhorn(

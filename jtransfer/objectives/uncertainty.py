@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jtransfer.objectives.sums import Mean, is_mean
 from jtransfer.objectives.task import task
-from jtransfer.objectives.terms import Context, Term
+from jtransfer.objectives.term import Context, Term
 
 
 def uncertainty(context: Context, *, on: Sequence[str] = ()) -> Term:

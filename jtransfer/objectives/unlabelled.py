@@ -3,7 +3,7 @@
 from jtransfer.objectives import confusion, moments
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import check_stream, predicted, stage, vectors
-from jtransfer.objectives.terms import FEATURES, TARGET, Context, Term
+from jtransfer.objectives.term import FEATURES, TARGET, Context, Term
 
 
 def mcc(context: Context, *, stream: str = TARGET, temperature: float = 2.5) -> Term:

@@ -8,7 +8,7 @@ import jax
 from jtransfer import data
 from jtransfer.core.show import say
 from jtransfer.models import forward
-from jtransfer.objectives.terms import Survey
+from jtransfer.objectives.term import Survey
 from jtransfer.runs import assemble, batches
 from jtransfer.runs import source as sources
 from jtransfer.training.state import AUXILIARY, CONSTANTS, TrainState

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
 from jtransfer.objectives.sums import add_up, weights, with_weights
-from jtransfer.objectives.terms import Objective, View
+from jtransfer.objectives.term import View
+from jtransfer.objectives.terms import Objective
 
 Keys = tuple[jax.Array, jax.Array]  # of dropout, and of the view
 Look = Callable[..., tuple[View, Any]]

@@ -11,7 +11,8 @@ import optax
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.objectives.gradients import Method, Seen
-from jtransfer.objectives.terms import Metrics, Objective, Term, View
+from jtransfer.objectives.term import Metrics, Term, View
+from jtransfer.objectives.terms import Objective
 
 STATE = "multitask"  # the collection of what a method keeps
 Gradients = Callable[[Objective], tuple[Mapping[str, jax.Array], Any, Any]]

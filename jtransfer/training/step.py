@@ -17,7 +17,8 @@ from jtransfer.models import forward
 from jtransfer.objectives.gradients import Method
 from jtransfer.objectives.sums import Mean
 from jtransfer.objectives.task import of_loss
-from jtransfer.objectives.terms import TARGET, Objective, View
+from jtransfer.objectives.term import TARGET, View
+from jtransfer.objectives.terms import Objective
 from jtransfer.peft import frozen as frozen_adapters
 from jtransfer.training import accumulate as accumulating
 from jtransfer.training import multitask as tasks

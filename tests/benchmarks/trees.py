@@ -5,7 +5,8 @@
 Each row is a config through the main loop: a decision tree, a random forest and gradient boosting, on the 1,280
 features that the frozen network makes of images of 96 × 96 pixels, and on the 784 pixels themselves; 3,000 training
 images and 2,000 of the test split, three seeds, each with training images of its own, mean ± standard deviation. FOLDER
-keeps the features and the results: what is there is not computed again. `--quick` has 500 and 300 images and fewer rounds.
+keeps the features and the results: what is there is not computed again. `--quick` has 500 and 300 images and fewer
+rounds.
 
 The goals are that each kind of trees is better on the features than on the pixels, by at least 3 points of accuracy in
 the mean. Writes trees.json, trees.md and trees.png into FOLDER, prints figures and goals last, and exits with 1 where a
