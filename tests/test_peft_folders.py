@@ -255,7 +255,6 @@ def test_an_adapter_on_the_hub_is_the_one_in_its_folder(tmp_path, monkeypatch):
     assert {file for file, count in hub.asked.items() if count} == {
         "adapter_config.json",
         "adapter_model.safetensors",
-        "adapter_model.bin",
         "jtransfer.json",
     }
     hub.failures["adapter_config.json"] = errors.EntryNotFoundError("404")

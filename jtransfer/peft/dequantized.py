@@ -20,6 +20,7 @@ def enter(quantized: Mapping[str, Any]) -> contextlib.AbstractContextManager:
 
     A module runs within `jax.checkpoint`, with its kernel as a parameter beside its others: what is kept for the
     gradient is what is stored, and the kernel is made again from it. Adapters of the module see the kernel.
+    (XLA for CPUs drops the barrier between both decodings, takes them for one, and so keeps the kernel.)
 
     Args:
       quantized: the collection. Each module takes its own part from its variables.

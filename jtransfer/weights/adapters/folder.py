@@ -1,5 +1,6 @@
 """A folder of Hugging Face's PEFT: `adapter_config.json`, the tensors beside it, and our own note of the base."""
 
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,8 @@ def open(source: str | os.PathLike) -> Folder:
     config = location.file(FILE)
     if config is None:
         raise InputError(f"{place} is no adapter: it has no {FILE}; give a folder that PEFT's save_pretrained wrote")
-    found = [(name, path) for name in TENSORS if (path := location.file(name))]
+    there = ((name, path) for name in TENSORS if (path := location.file(name)))
+    found = list(itertools.islice(there, 1 if "://" in place else None))  # of a hub, no second one is fetched
     if not found:
         raise InputError(f"{place} has no tensors: {' and '.join(TENSORS)} are missing")
     (_, path), *others = found
