@@ -169,7 +169,7 @@ def translated(
 
 
 def _add(survey: Any, source: Any, place: str, totals: Array, counts: Array, batch: Any) -> tuple[Array, Array]:
-    found = source.head(source.params, survey.apply(survey.variables, batch["inputs"], (place,))[place])
+    found = source.head(source.params, survey.look(survey.variables, batch["inputs"], (place,))[place])
     labels = jax.nn.one_hot(batch["label"], len(totals)) * batch["mask"][:, None]
     probabilities = jax.nn.softmax(found.astype(jnp.float32))
     return totals + jnp.matmul(labels.T, probabilities, precision="highest"), counts + labels.sum(0)
