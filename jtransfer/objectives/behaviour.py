@@ -46,7 +46,12 @@ def delta(
         each = jnp.zeros(len(batch["mask"]), jnp.float32)
         for place in places:
             weights = view.constants[place] if examples else None
-            each += feature_distance(outputs_of(view, stream)[place], before[place], weights, lengths)
+            now = outputs_of(view, stream)[place]
+            if not hasattr(now, "shape"):
+                raise InputError(
+                    f"objective: 'delta' needs one array of each example, and {place!r} returns {', '.join(now)}"
+                )
+            each += feature_distance(now, before[place], weights, lengths)
         return mean_of(each, batch["mask"]), {}
 
     def constants(_, outputs):
