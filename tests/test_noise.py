@@ -161,6 +161,14 @@ def test_what_is_wrong_is_one_line(entry, model, says):
     assert says in str(error.value)
 
 
+def test_mixout_waits_for_the_phase_that_trains_what_it_is_on():
+    variables = forward.initialize(Plain(), KEY, X)
+    still, moves = (jax.tree.map(lambda _, v=v: v, variables["params"]) for v in (False, True))
+    (waiting,) = noise.make([("mixout", {"at": "fc/kernel"})], Plain(), variables, X, still, moves)
+    held = {**variables, "initial": jax.tree.map(jnp.zeros_like, variables["params"])}
+    assert waiting(held, KEY)[0] is held
+
+
 def test_mixout_of_what_is_frozen_is_refused():
     still = jax.tree.map(lambda _: False, forward.initialize(Plain(), KEY, X)["params"])
     with pytest.raises(InputError, match="no parameter that at='fc/kernel' matches is trained"):

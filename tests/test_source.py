@@ -139,6 +139,11 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(remembering, tmp_path):
         ({"multitask": "pcgard"}, ("task", "mcc"), "unknown multi-task method 'pcgard'; nearest: pcgrad"),
         ({"multitask": ("cagrad", {"d": 1})}, ("task", "mcc"), "unknown field of the multi-task method 'cagrad': 'd'"),
         ({"noise": ("stochnorm",)}, ("task",), "'stochnorm' is for models with BatchNorm"),
+        (
+            {"optim.l2sp": 0.1, "optim.l2sp_rules": ((".*", False),)},
+            ("task",),
+            "no phase trains a parameter that optim.l2sp",
+        ),
         ({"alone": {"other": "x"}}, ("task",), "unknown stream in alone: 'other'"),
         ({"alone": {"target": "x"}}, ("task",), "alone.target='x' is not the folder of a run"),
     ],
@@ -147,7 +152,7 @@ def test_what_is_wrong_is_one_line_before_anything_is_written(place, tmp_path, f
     config = second(place, objective)
     if "source" in fields:
         fields = {"source": {"name": config.data.name}}
-    config.update(fields)
+    config.update_from_flattened_dict(fields)
     with pytest.raises(InputError) as error:
         build.prepare(config, tmp_path / "run")
     assert says in str(error.value)

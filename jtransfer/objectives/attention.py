@@ -37,7 +37,7 @@ def measure(survey: Survey, places: Sequence[str], trunk: str, *, examples: int,
       alpha: as of `weights_of`.
     """
     seen: list[tuple[Any, Any, Any]] = []
-    look = jax.jit(lambda x: survey.apply(survey.variables, x, tuple(dict.fromkeys((*places, trunk)))))
+    look = jax.jit(lambda x: survey.look(survey.variables, x, tuple(dict.fromkeys((*places, trunk)))))
     for batch in survey.batches(TARGET, examples):
         seen.append((look(batch["inputs"]), batch["label"], batch["mask"]))
     features = jnp.concatenate([_flat(found[trunk]) for found, _, _ in seen])

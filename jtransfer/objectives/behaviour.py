@@ -46,7 +46,12 @@ def delta(
         each = jnp.zeros(len(batch["mask"]), jnp.float32)
         for place in places:
             weights = view.constants[place] if examples else None
-            each += feature_distance(outputs_of(view, stream)[place], before[place], weights, lengths)
+            now = outputs_of(view, stream)[place]
+            if not hasattr(now, "shape"):
+                raise InputError(
+                    f"objective: 'delta' needs one array of each example, and {place!r} returns {', '.join(now)}"
+                )
+            each += feature_distance(now, before[place], weights, lengths)
         return mean_of(each, batch["mask"]), {}
 
     def constants(_, outputs):
@@ -169,7 +174,7 @@ def translated(
 
 
 def _add(survey: Any, source: Any, place: str, totals: Array, counts: Array, batch: Any) -> tuple[Array, Array]:
-    found = source.head(source.params, survey.apply(survey.variables, batch["inputs"], (place,))[place])
+    found = source.head(source.params, survey.look(survey.variables, batch["inputs"], (place,))[place])
     labels = jax.nn.one_hot(batch["label"], len(totals)) * batch["mask"][:, None]
     probabilities = jax.nn.softmax(found.astype(jnp.float32))
     return totals + jnp.matmul(labels.T, probabilities, precision="highest"), counts + labels.sum(0)

@@ -34,7 +34,7 @@ def bituning(
       temperature: of both.
     """
     check_stream(context, "bituning", stream)
-    place, projector = stage(context, "bituning", at), nn.Dense(width)
+    place, network = stage(context, "bituning", at), nn.Dense(width)
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or temperature <= 0:
         raise InputError(f"objective: 'bituning': temperature={temperature!r} must be a number above 0")
 
@@ -43,7 +43,7 @@ def bituning(
         if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.ndim > 1:
             raise InputError("objective: 'bituning' is for one class of each example")
         features = vectors(view, stream, place)
-        projected: Any = projector.apply({"params": view.own}, features)
+        projected: Any = network.apply({"params": view.own}, features)
         z = l2_normalize(projected)
         ones = jnp.ones((len(features), 1))
         h = l2_normalize(jnp.concatenate([features, ones], 1))
@@ -57,7 +57,7 @@ def bituning(
 
     def init(key, outputs):
         shape = outputs[stream][place].shape
-        return projector.init(key, jnp.zeros((1, math.prod(shape[1:]))))["params"]
+        return network.init(key, jnp.zeros((1, math.prod(shape[1:]))))["params"]
 
     return Term(loss, (f"{FEATURES}{place}",), init)
 

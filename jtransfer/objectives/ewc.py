@@ -91,7 +91,7 @@ def fisher(
 
     def output(moving, x):
         whole = trees.unflatten(params | moving)
-        found = survey.apply({**survey.variables, "params": whole}, x, (place,))[place]
+        found = survey.look({**survey.variables, "params": whole}, x, (place,))[place]
         return (found if place == HEAD else source.head(source.params, found)).astype(jnp.float32)
 
     def of_example(carry, example):

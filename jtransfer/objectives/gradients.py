@@ -115,15 +115,14 @@ def averse(gram: Gram, c: float) -> Weights:
     def length(w):
         return jnp.sqrt(jnp.maximum(w @ scaled @ w, 1e-20))
 
-    def value(w):
-        return w @ along + radius * length(w)
+    def slope(w):
+        return along + radius * (scaled @ w) / length(w)
 
     def descend(_, carry):
         w, rate = carry
-        slope = along + radius * (scaled @ w) / length(w)
-        moved = on_simplex(w - rate * slope)
-        better = value(moved) <= value(w)
-        return jnp.where(better, moved, w), jnp.where(better, rate * 1.5, rate / 2)
+        moved = on_simplex(w - rate * slope(w))
+        better = slope(moved) @ (moved - w) <= 0  # so the value is no greater, for it is convex
+        return jnp.where(better, moved, w), jnp.clip(jnp.where(better, rate * 1.5, rate / 2), 1e-6, 1e3)
 
     w, _ = jax.lax.fori_loop(0, 500, descend, (mean, jnp.ones(())))
     return mean + radius * w / length(w)

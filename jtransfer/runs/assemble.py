@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from jtransfer import data, objectives, peft
-from jtransfer.core import sharding
+from jtransfer.core import rules, sharding
+from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.features import prefix
 from jtransfer.models import forward
@@ -162,7 +163,23 @@ def noises(run: Run, phase: Phase) -> list[noise.Noise]:
       InputError: no such noise or field, or nothing of its kind in the model or among what the phase trains.
     """
     shapes = jax.eval_shape(lambda: initial_variables(run)) if run.config.noise else {}
-    return noise.make(run.config.noise, run.model, shapes, run.sample, phase.trainable["params"])
+    now, ever = phase.trainable["params"], run.phases[0].trained_later["params"]
+    return noise.make(run.config.noise, run.model, shapes, run.sample, now, ever)
+
+
+def check_l2sp(run: Run, variables: Mapping[str, Any]) -> None:
+    """Checks that what `optim.l2sp` draws back is trained in some phase.
+
+    Raises:
+      InputError: it is not.
+    """
+    asked = [phase for phase in run.phases if phase.optim["l2sp"]]
+    for phase in asked:
+        decays = trees.flatten(rules.match(phase.optim["l2sp_rules"], variables, name="optim.l2sp_rules"))
+        if any(moves and decays[path] for path, moves in trees.flatten(phase.trainable).items()):
+            return
+    if asked:
+        raise InputError("optim.l2sp: no phase trains a parameter that optim.l2sp_rules draws back; set optim.l2sp=0")
 
 
 def optimizer(run: Run, number: int, variables: Any) -> Any:

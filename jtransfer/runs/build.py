@@ -186,6 +186,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
             say(one_line(line, _LONGEST))
     assemble.heads(run)
     assemble.multitask(run)
+    assemble.check_l2sp(run, variables)
     rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], variables["params"], name="reinit")
     sharding.of_params(variables, run.mesh, config.sharding)
     quantized.check(run, lambda: assemble.abstract(run, 0))

@@ -36,14 +36,18 @@ class Place(NamedTuple):
       modules: path → class of every module that the model calls.
       params: the parameters of the model, or their shapes.
       trainable: bools of the same paths, whether a parameter is trained.
+      ever: the same, whether it is trained in any phase.
     """
 
     modules: Mapping[str, type]
     params: Mapping[str, Any]
     trainable: Mapping[str, Any]
+    ever: Mapping[str, Any]
 
 
-def make(config: Sequence[Any], model: nn.Module, variables: Mapping[str, Any], x: Any, trainable: Any) -> list[Noise]:
+def make(
+    config: Sequence[Any], model: nn.Module, variables: Mapping[str, Any], x: Any, trainable: Any, ever: Any = None
+) -> list[Noise]:
     """Returns the noises that `config.noise` asks for, in order.
 
     Args:
@@ -52,13 +56,14 @@ def make(config: Sequence[Any], model: nn.Module, variables: Mapping[str, Any], 
       variables: of the model, or their shapes.
       x: an input, or its shapes.
       trainable: bools over the paths of the parameters.
+      ever: the same for all phases together; by default they are `trainable`.
 
     Raises:
-      InputError: no such noise or field, or nothing of the model is of its kind.
+      InputError: no such noise or field, or nothing of the model, or of what is ever trained, is of its kind.
     """
     if not config:
         return []
-    place = Place(_modules(model, variables, x), variables["params"], trainable)
+    place = Place(_modules(model, variables, x), variables["params"], trainable, trainable if ever is None else ever)
     return [_make(entry, place) for entry in config]
 
 

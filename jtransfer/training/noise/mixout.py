@@ -25,13 +25,13 @@ def make(place: Place, *, p: float = 0.7, at: str = r"(?!head/).*/kernel"):
     """
     p, table = probability("mixout", p, below_one=True), [(at, True), (".*", False)]
     chosen = trees.flatten(rules.match(table, place.params, name="noise: 'mixout': at"))
-    trained = trees.flatten(place.trainable)
+    trained, ever = trees.flatten(place.trainable), trees.flatten(place.ever)
     paths = [path for path, mixed in chosen.items() if mixed and trained.get(path, False)]
-    if not paths:
+    if not any(mixed and ever.get(path, False) for path, mixed in chosen.items()):
         raise InputError(f"noise: 'mixout': no parameter that at={at!r} matches is trained; leave it out")
 
     def noise(variables, key):
-        if not p:
+        if not p or not paths:
             return variables, contextlib.nullcontext()
         params, initial = trees.flatten(variables["params"]), trees.flatten(variables["initial"])
         for number, path in enumerate(paths):
