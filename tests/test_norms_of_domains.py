@@ -2,6 +2,7 @@
 
 import shutil
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 import two_domains
 from two_domains import config_of, vectors
 
-from jtransfer import checkpoint, runs, train
+from jtransfer import checkpoint, layers, runs, train
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.layers.frozen import frozen_modules
 from jtransfer.runs import build, log
-from jtransfer.training import state
+from jtransfer.training import state, statistics
 from jtransfer.training import streams as reading
 from jtransfer.training.streams import StreamStep
 
@@ -142,3 +143,30 @@ def test_what_is_wrong_is_one_line_before_anything_is_written(model, phase, stre
         build.prepare(config, tmp_path / "run")
     assert says in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+class Norm(nn.Module):
+    """A batch norm that is told of training in one of the ways that models do it."""
+
+    how: str
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        if self.how == "constructor":
+            return nn.BatchNorm(use_running_average=not train, name="bn")(x)
+        if self.how == "positional":
+            return nn.BatchNorm(name="bn")(x, not train)
+        norm = layers.BatchNorm if self.how == "package" else nn.BatchNorm
+        return norm(name="bn")(x, use_running_average=not train)
+
+
+@pytest.mark.parametrize("how", ["constructor", "positional", "keyword", "package"])
+def test_statistics_are_numpys_whatever_the_batches_and_the_padding(how):
+    x = np.random.default_rng(0).normal(size=(13, 4, 3, 2)).astype(np.float32) * [1, 9] + [5, 0]
+    padded = np.concatenate([x, np.full((2, 4, 3, 2), 1e3)]).astype(np.float32)
+    model = Norm(how)
+    variables = dict(model.init(jax.random.key(0), padded[:5]))
+    batches = [{"inputs": padded[i : i + 5], "mask": np.arange(i, i + 5) < 13} for i in (0, 5, 10)]
+    found = statistics.estimate(jax.jit(statistics.make_step(model, lambda x: x)), variables, batches)
+    np.testing.assert_allclose(found["bn"]["mean"], x.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(found["bn"]["var"], x.var((0, 1, 2)), rtol=1e-6)

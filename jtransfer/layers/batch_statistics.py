@@ -32,10 +32,12 @@ def observing(mask: Bool[Array, " B"]) -> AbstractContextManager:
                 "statistics can't be told; leave `statistics` of the phase empty"
             )
         told: dict[str, Any] = {"mask": mask.reshape(-1, *(1,) * (x.ndim - 1))}
+        kept = {name: value for name, value in kwargs.items() if name not in ("use_running_average", "mask")}
+        fixed: dict[str, Any] = {"momentum": 0.0, "use_fast_variance": False}
         if module.use_running_average is None:
             told["use_running_average"] = False
-        kept = {name: value for name, value in kwargs.items() if name not in ("use_running_average", "mask")}
-        fixed = {"momentum": 0.0} | ({} if module.use_running_average is None else {"use_running_average": False})
+        else:
+            fixed["use_running_average"] = False
         with _set(module, fixed):
             return call(x, *rest[1:], **kept, **told)
 
