@@ -108,6 +108,18 @@ def test_labels_of_the_target_choose_nothing(tmp_path, monkeypatch):
     assert not falls or falls[0] == scores[-1][0]  # one evaluation without a better one ends it
 
 
+def test_without_anything_that_decides_the_last_is_the_model(tmp_path, capsys):
+    phases = [configs.phase("adapt", steps=4)]
+    run = trained(tmp_path, validation=False, phases=phases)
+    assert [line["protocol"] for line in lines_of(run, "test")] == ["unselected", "last"]
+    assert lines_of(run, "selection") == []
+    assert "do not choose the model, which is the last step; choose by entropy, infomax, bnm, snd\n" in (
+        capsys.readouterr().out
+    )
+    ends = [line["protocol"] for line in log.read(run) if line.get("event") == "phase_end"]
+    assert ends == ["last"]
+
+
 @pytest.mark.parametrize(
     ("named", "learned", "held", "decides", "of", "scores"),
     [

@@ -112,8 +112,8 @@ def of_evaluation(run: Run, source: Source, transform: Any) -> Iterator[dict]:
         yield sharding.put_batch(batch, run.mesh)
 
 
-def check(run: Run, stream: Stream) -> dict[str, Any]:
-    """Makes the first batch of a stream, traces the model for it, and returns it.
+def check(run: Run, stream: Stream) -> None:
+    """Makes the first batch of a stream, and traces the model for it.
 
     Raises:
       InputError: the batch can't be made, or the model can't take it.
@@ -121,11 +121,10 @@ def check(run: Run, stream: Stream) -> dict[str, Any]:
     transform = stream.transform(run.model, train=True)
     how = {"threads": stream.data.threads, "sampling": stream.data.sampling, **processes()}
     batches = data.train_batches(stream.sources["train"], transform, run.config.batch_size, seed=run.config.seed, **how)
-    batch = next(batches)
+    inputs = next(batches)["inputs"]
     batches.close()
-    one = jax.eval_shape(stream.preprocess(run.model, train=True), jax.tree.map(lambda x: x[:1], batch["inputs"]))
+    one = jax.eval_shape(stream.preprocess(run.model, train=True), jax.tree.map(lambda x: x[:1], inputs))
     _check_model(run, one)
-    return batch
 
 
 def _check_model(run: Run, inputs: Any) -> None:

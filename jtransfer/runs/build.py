@@ -163,11 +163,10 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
         _check_features(objective, stages, start, phase.name)
         for stream in run.streams.values():
             assemble.mixer(config, stream, run.model, phase)
-    first = {}
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
-        first[name] = batches.check(run, stream)
-    run = run._replace(labelled=trial.of_step(run, first))
+        batches.check(run, stream)
+    run = run._replace(labelled=trial.of_step(run))
     evaluation.check(run)
     if jax.process_index() == 0 and (line := protocol.told(run)):
         say(line)
