@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from jtransfer import config as configs
 from jtransfer import runs, train
 from jtransfer.core.errors import InputError
-from jtransfer.runs import log, protocol
+from jtransfer.runs import build, log, protocol
 
 
 def trained(folder, **fields):
@@ -171,6 +171,41 @@ def test_runs_are_compared_by_what_chose_their_models(by_source, tmp_path):
     none = copied(by_source, tmp_path / "none", {"event": "none"})
     with pytest.raises(InputError, match=r"no score chose the run's model; name one in config"):
         runs.compare([by_source, none])
+
+
+LOOKS = """
+from jtransfer.objectives import Term
+
+def at_labels(context, *, trained):
+    def loss(view):
+        right = (view.outputs["target"]["head"].argmax(-1) == view.batch["target"]["label"]).mean()
+        value = view.outputs["target"]["head"].mean()
+        return (value + right if trained else value), {"right": right}
+
+    return Term(loss)
+"""
+
+
+@pytest.mark.parametrize(
+    ("terms", "accumulate", "learned"),
+    [
+        (["task"], 1, {"source", "target"}),
+        ([("task", {"on": ["source"]}), "mcd", "mdd"], 1, {"source"}),
+        ([("task", {"on": ["source"]}), "mmd", "cdan"], 2, {"source"}),
+        (["mcd"], 1, {"source"}),
+        (["entropy", "l2sp"], 1, set()),
+        (["looks.py:at_labels"], 1, {"target"}),
+        (["looks.py:at_labels"], 2, set()),
+    ],
+)
+def test_whose_labels_are_learned_from_is_seen_in_what_is_computed(terms, accumulate, learned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "looks.py").write_text(LOOKS)
+    config = tiny_domains.config_of(tmp_path)
+    own = {"trained": "target" in learned}  # or else the labels are in a metric alone
+    config.objective = [(term, own) if "looks" in term else term for term in terms]
+    config.optim.accumulate, config.batch_size = accumulate, 32
+    assert build.prepare(config, tmp_path / "run").labelled == learned
 
 
 def with_patience(config):

@@ -60,7 +60,8 @@ def _shapes(batch: Any, number: int) -> Any:
 
 def _is_plain(run: Run) -> bool:
     """Whether nothing is minimised but the task's loss on one stream, of which there is nothing to find out."""
-    return len(run.streams) == 1 and [tuple(entry) for entry in run.config.objective] == [("task", 1.0)]
+    entries = [entry if isinstance(entry, str) else tuple(entry) for entry in run.config.objective]
+    return len(run.streams) == 1 and entries in (["task"], [("task",)], [("task", 1.0)])
 
 
 def _noted(name: str, term: Term, used: set[str]) -> Term:
