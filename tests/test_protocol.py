@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny_domains
+import tiny_shifted
 from sklearn.linear_model import LogisticRegression
 
 from jtransfer import config as configs
@@ -17,7 +17,7 @@ from jtransfer.runs import build, log, protocol
 
 
 def trained(folder, **fields):
-    config = tiny_domains.config_of(folder, **fields)
+    config = tiny_shifted.config_of(folder, **fields)
     train.run(config, folder / "run")
     return folder / "run"
 
@@ -92,7 +92,7 @@ def test_labels_of_the_target_choose_nothing(tmp_path, monkeypatch):
     for shift in (0, 1):
         folder = tmp_path / str(shift)
         folder.mkdir()
-        config = tiny_domains.config_of(folder, model_selection="snd")
+        config = tiny_shifted.config_of(folder, model_selection="snd")
         config.early_stop.patience = 1
         arrays = dict(np.load(folder / "target.npz"))
         np.savez(folder / "target.npz", **{k: (v + shift) % 3 if k[0] == "y" else v for k, v in arrays.items()})
@@ -201,7 +201,7 @@ def at_labels(context, *, trained):
 def test_whose_labels_are_learned_from_is_seen_in_what_is_computed(terms, accumulate, learned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "looks.py").write_text(LOOKS)
-    config = tiny_domains.config_of(tmp_path)
+    config = tiny_shifted.config_of(tmp_path)
     own = {"trained": "target" in learned}  # or else the labels are in a metric alone
     config.objective = [(term, own) if "looks" in term else term for term in terms]
     config.optim.accumulate, config.batch_size = accumulate, 32
@@ -240,7 +240,7 @@ def without_source(config):
     ],
 )
 def test_what_can_not_decide_is_one_line(fields, change, says, tmp_path):
-    config = tiny_domains.config_of(tmp_path, **fields)
+    config = tiny_shifted.config_of(tmp_path, **fields)
     if change:
         change(config)
     with pytest.raises(InputError) as error:
