@@ -6,7 +6,7 @@ import typing
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_domains
+import tiny_shifted
 
 from jtransfer import models, objectives, train
 from jtransfer.core import fields
@@ -122,7 +122,7 @@ def other_parameters(config, folder):
     ],
 )
 def test_streams_that_do_not_fit_are_told_before_anything_is_written(spoil, says, tmp_path):
-    config = tiny_domains.config_of(tmp_path)
+    config = tiny_shifted.config_of(tmp_path)
     spoil(config, tmp_path)
     with pytest.raises(InputError) as error:
         train.run(config, tmp_path / "run")
@@ -161,7 +161,7 @@ def uneven(context):
 
 def test_what_a_term_can_not_compute_is_told_before_anything_is_written(tmp_path):
     (tmp_path / "own.py").write_text(SHAPES)
-    config = tiny_domains.config_of(tmp_path)
+    config = tiny_shifted.config_of(tmp_path)
     config.objective = [("task", {"on": ["source"]}), f"{tmp_path}/own.py:uneven"]
     with pytest.raises(InputError, match="objective: 'uneven' can't be computed of the streams source, target"):
         train.run(config, tmp_path / "run")

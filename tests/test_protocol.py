@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny_domains
+import tiny_shifted
 from sklearn.linear_model import LogisticRegression
 
 from jtransfer import config as configs
 from jtransfer import runs, train
 from jtransfer.core.errors import InputError
-from jtransfer.runs import log, protocol
+from jtransfer.runs import build, log, protocol
 
 
 def trained(folder, **fields):
-    config = tiny_domains.config_of(folder, **fields)
+    config = tiny_shifted.config_of(folder, **fields)
     train.run(config, folder / "run")
     return folder / "run"
 
@@ -92,7 +92,7 @@ def test_labels_of_the_target_choose_nothing(tmp_path, monkeypatch):
     for shift in (0, 1):
         folder = tmp_path / str(shift)
         folder.mkdir()
-        config = tiny_domains.config_of(folder, model_selection="snd")
+        config = tiny_shifted.config_of(folder, model_selection="snd")
         config.early_stop.patience = 1
         arrays = dict(np.load(folder / "target.npz"))
         np.savez(folder / "target.npz", **{k: (v + shift) % 3 if k[0] == "y" else v for k, v in arrays.items()})
@@ -106,6 +106,18 @@ def test_labels_of_the_target_choose_nothing(tmp_path, monkeypatch):
     assert chosen == [max(scores, key=lambda pair: (pair[1], pair[0]))[0]]
     falls = [step for (_, before), (step, after) in itertools.pairwise(scores) if after <= before]
     assert not falls or falls[0] == scores[-1][0]  # one evaluation without a better one ends it
+
+
+def test_without_anything_that_decides_the_last_is_the_model(tmp_path, capsys):
+    phases = [configs.phase("adapt", steps=4)]
+    run = trained(tmp_path, validation=False, phases=phases)
+    assert [line["protocol"] for line in lines_of(run, "test")] == ["unselected", "last"]
+    assert lines_of(run, "selection") == []
+    assert "do not choose the model, which is the last step; choose by entropy, infomax, bnm, snd\n" in (
+        capsys.readouterr().out
+    )
+    ends = [line["protocol"] for line in log.read(run) if line.get("event") == "phase_end"]
+    assert ends == ["last"]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +173,41 @@ def test_runs_are_compared_by_what_chose_their_models(by_source, tmp_path):
         runs.compare([by_source, none])
 
 
+LOOKS = """
+from jtransfer.objectives import Term
+
+def at_labels(context, *, trained):
+    def loss(view):
+        right = (view.outputs["target"]["head"].argmax(-1) == view.batch["target"]["label"]).mean()
+        value = view.outputs["target"]["head"].mean()
+        return (value + right if trained else value), {"right": right}
+
+    return Term(loss)
+"""
+
+
+@pytest.mark.parametrize(
+    ("terms", "accumulate", "learned"),
+    [
+        (["task"], 1, {"source", "target"}),
+        ([("task", {"on": ["source"]}), "mcd", "mdd"], 1, {"source"}),
+        ([("task", {"on": ["source"]}), "mmd", "cdan"], 2, {"source"}),
+        (["mcd"], 1, {"source"}),
+        (["entropy", "l2sp"], 1, set()),
+        (["looks.py:at_labels"], 1, {"target"}),
+        (["looks.py:at_labels"], 2, set()),
+    ],
+)
+def test_whose_labels_are_learned_from_is_seen_in_what_is_computed(terms, accumulate, learned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "looks.py").write_text(LOOKS)
+    config = tiny_shifted.config_of(tmp_path)
+    own = {"trained": "target" in learned}  # or else the labels are in a metric alone
+    config.objective = [(term, own) if "looks" in term else term for term in terms]
+    config.optim.accumulate, config.batch_size = accumulate, 32
+    assert build.prepare(config, tmp_path / "run").labelled == learned
+
+
 def with_patience(config):
     config.early_stop.patience = 2
 
@@ -193,7 +240,7 @@ def without_source(config):
     ],
 )
 def test_what_can_not_decide_is_one_line(fields, change, says, tmp_path):
-    config = tiny_domains.config_of(tmp_path, **fields)
+    config = tiny_shifted.config_of(tmp_path, **fields)
     if change:
         change(config)
     with pytest.raises(InputError) as error:

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-import tiny_domains
+import tiny_shifted
 import tiny_vectors
 from sklearn.linear_model import LogisticRegression
 
@@ -18,7 +18,7 @@ SCHEDULE = {"schedule": "linear_schedule", "init_value": 0.0, "end_value": 3.0, 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapted")
-    config = tiny_domains.config_of(folder)
+    config = tiny_shifted.config_of(folder)
     config.objective = [("task", {"on": ["source"]}), ("coral", {"weight": SCHEDULE})]
     train.run(config, folder / "run")
     return folder / "run"

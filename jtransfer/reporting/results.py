@@ -1,6 +1,6 @@
 """What a report says of a run's results: what its model is chosen by, each data set's metrics, each term's curve."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from jtransfer.runs import protocol
 from jtransfer.runs.open import StoredRun
 
 _STEPS = 100  # points of the curve of a weight
-Line = Mapping[str, Any]
+Line = dict[str, Any]
 
 
 def describe(run: StoredRun, lines: Sequence[Line], shown: Sequence[Metric]) -> dict[str, Any]:

@@ -200,11 +200,10 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
             assemble.mixer(config, stream, run.model, phase)
     norms.check(run)
     views.check(run, objective)
-    first = {}
     for name, stream in run.streams.items():
         _check_data(run, stream, "data" if name == TARGET else f"streams.{name}.data")
-        first[name] = first_batch.check(run, stream)
-    run = run._replace(labelled=trial.of_step(run, first))
+        first_batch.check(run, stream)
+    run = run._replace(labelled=trial.of_step(run))
     evaluation.check(run)
     if jax.process_index() == 0 and (line := protocol.told(run)):
         say(line)

@@ -15,8 +15,8 @@ from jtransfer.runs.stream import Stream
 Run = Any  # build.Run
 
 
-def check(run: Run, stream: Stream) -> dict[str, Any]:
-    """Makes the first batch of a stream, traces the model for it, and returns it. With adapters, which may take places
+def check(run: Run, stream: Stream) -> None:
+    """Makes the first batch of a stream, and traces the model for it. With adapters, which may take places
     of a text, it is the widest that there may be.
 
     Raises:
@@ -35,7 +35,6 @@ def check(run: Run, stream: Stream) -> dict[str, Any]:
         _trace(lambda v, x: forward.apply(run.model, v, x)[0], run, one)
     if adapted and stream.task.generates == "targets" and run.config.generate.num_examples:
         _trace(_writing(run, stream), run, {name: one[name] for name in ("input_ids", "attention_mask")})
-    return batch
 
 
 def _writing(run: Run, stream: Stream) -> Callable[[Mapping[str, Any], Any], Any]:

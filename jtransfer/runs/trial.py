@@ -1,12 +1,14 @@
 """A training step traced before a run begins: what the objective can't be computed of, and whose labels it uses."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
+from jtransfer.data import mixture
 from jtransfer.objectives import TARGET, Term, View
 from jtransfer.runs import assemble, batches, feed
 
@@ -14,12 +16,8 @@ Run = Any  # build.Run
 LABELS = ("label", "target")  # what a batch has of its labels
 
 
-def of_step(run: Run, given: Mapping[str, Any]) -> frozenset[str]:
+def of_step(run: Run) -> frozenset[str]:
     """Returns the streams whose labels the objective depends on. Nothing is computed: shapes are enough.
-
-    Args:
-      run: The run.
-      given: Stream → arrays of the shapes of a batch of it, of any number of examples.
 
     Raises:
       InputError: A term can't be computed of the streams' batches, or needs labels that a stream has not.
@@ -27,8 +25,6 @@ def of_step(run: Run, given: Mapping[str, Any]) -> frozenset[str]:
     if _is_plain(run):
         return frozenset(run.streams)
     used: set[str] = set()
-    sizes = batches.sizes(run, run.phases[0].optim["accumulate"])
-    shapes = {name: jax.tree.map(lambda x, n=sizes[name]: _shape(x, n), batch) for name, batch in given.items()}
     objective = assemble.objective(run)
     alone = {name: term for name, term in objective.terms.items() if not term.teachers}  # `teacher_check` has the rest
     if not alone:
@@ -36,21 +32,39 @@ def of_step(run: Run, given: Mapping[str, Any]) -> frozenset[str]:
     noted = objective._replace(terms={name: _noted(name, term, used) for name, term in alone.items()})
     state = assemble.abstract(run, 0)
     step = feed.Feed(run, run.phases[0]).train_step(state.variables(), noted)
-    together = len(run.streams) == 1 or run.config.mixing.mode == "batch"
-    for batch in [shapes] if together else [{name: shape} for name, shape in shapes.items()]:
-        jax.eval_shape(step, state, batch[TARGET] if len(run.streams) == 1 else batch)
+    for batch in _first(run):
+        jax.eval_shape(step, state, batch)
     for name in used:
         _check_labels(run, name)
     return frozenset(used)
 
 
+def _first(run: Run) -> Iterator[Any]:
+    """The shapes of a first batch of all streams or, where they alternate, of each."""
+    sizes = batches.sizes(run, run.phases[0].optim["accumulate"])
+    turns = [0]
+    if len(run.streams) > 1 and run.config.mixing.mode == "alternate":
+        cycle = mixture.turns(run.shares).cycle
+        turns = [cycle.index(name) for name in run.streams if name in cycle]
+    for turn in turns:
+        iterator = feed.Feed(run, run.phases[0]).train_batches(turn)
+        batch = next(iterator)
+        iterator.close()
+        if "inputs" in batch:
+            yield _shapes(batch, sizes[TARGET])
+        else:
+            yield {name: _shapes(part, sizes[name]) for name, part in batch.items()}
+
+
+def _shapes(batch: Any, number: int) -> Any:
+    """The shapes of a batch of all processes together."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape[1:]), x.dtype), batch)
+
+
 def _is_plain(run: Run) -> bool:
     """Whether nothing is minimised but the task's loss on one stream, of which there is nothing to find out."""
-    return len(run.streams) == 1 and [tuple(entry) for entry in run.config.objective] == [("task", 1.0)]
-
-
-def _shape(x: Any, number: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((number, *x.shape[1:]), x.dtype)
+    entries = [entry if isinstance(entry, str) else tuple(entry) for entry in run.config.objective]
+    return len(run.streams) == 1 and entries in (["task"], [("task",)], [("task", 1.0)])
 
 
 def _noted(name: str, term: Term, used: set[str]) -> Term:
@@ -61,6 +75,8 @@ def _noted(name: str, term: Term, used: set[str]) -> Term:
         except InputError as error:
             told = str(error)
             raise InputError(told if told.startswith("objective") else f"objective: {name!r}: {told}") from error
+        except LookupError:  # of what is made when training begins, such as what teachers tell
+            return jnp.zeros(()), {}
         except (TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
