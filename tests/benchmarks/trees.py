@@ -22,6 +22,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -85,10 +86,12 @@ def result(folder: Path, kind: str, head: str, seed: int, quick: bool) -> dict[s
         config.model.fields = fields_of(head, quick)
         config.batch_size = 100
         config.phases = [configs.phase("fit", trainable="head/.*", steps=1)]
+        shutil.rmtree(folder / name, ignore_errors=True)
         began = time.monotonic()
         with contextlib.redirect_stdout(io.StringIO()):
             accuracy = train.run(config, folder / name)["accuracy"]
         kept.write_text(json.dumps({"accuracy": accuracy, "seconds": time.monotonic() - began}))
+        shutil.rmtree(folder / name, ignore_errors=True)
     return json.loads(kept.read_text())
 
 
