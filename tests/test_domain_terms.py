@@ -165,25 +165,25 @@ def test_partial_adaptation_counts_the_source_by_the_classes_of_the_target():
 def test_adda_sets_a_discriminator_against_features_of_the_network_that_the_run_began_with():
     asked = []
 
-    def forward(x, key, *, variables, outputs, train):
-        asked.append((x, variables["params"], variables["batch_stats"], outputs, train))
+    def initially(stream, stages):
+        asked.append((stream, stages))
         return {"hidden2": jnp.asarray(SOURCE)}
 
     term = objectives.make([("adda", {"widths": ()})], context()).terms["adda"]
     own = {"out": {"kernel": jnp.ones((4, 1)), "bias": jnp.full(1, 0.1)}}
-    batch = {"source": {"inputs": "x", "mask": jnp.ones(6, bool)}, "target": {"mask": jnp.arange(6) < 5}}
-    now = {"params": "trained", "batch_stats": "moved", "initial_state": {"batch_stats": "begun"}}
+    batch = {"source": {"mask": jnp.ones(6, bool)}, "target": {"mask": jnp.arange(6) < 5}}
 
     def loss(own, features):
         outputs = {"target": {"hidden2": features}}
-        return term.loss(View(outputs, batch, now, "initial", jax.random.key(0), jnp.int32(0), forward, own))
+        view = View(outputs, batch, {}, None, jax.random.key(0), jnp.int32(0), None, own, initially=initially)
+        return term.loss(view)
 
     s, t = SOURCE.sum(1) + 0.1, TARGET.sum(1)[:5] + 0.1
     parts, metrics = values(loss(own, jnp.asarray(TARGET)))
     expected = 0.5 * np.log1p(np.exp(-s)).mean(), 0.5 * np.log1p(np.exp(t)).mean(), np.log1p(np.exp(-t)).mean()
     np.testing.assert_allclose(parts, expected, rtol=1e-6)
     assert float(metrics["adda/told_apart"]) == pytest.approx(((s > 0).sum() + (t <= 0).sum()) / 11)
-    assert asked[0] == ("x", "initial", "begun", ("hidden2",), False)
+    assert asked[0] == ("source", ("hidden2",))
 
     def total(own, features):
         return sum(values(loss(own, features))[0])

@@ -164,7 +164,7 @@ def build(
         if not isinstance(name, str) or not name.isidentifier():
             raise InputError(f"backbones: {name!r} is no name of letters, digits and '_'")
         one = making.described(given, f"backbones.{name}")
-        found[name] = FrozenDict({**_known(one["name"], shared), **one})
+        found[name] = FrozenDict({**_known(str(one["name"]), shared), **one})
     model = Backbones(
         num_classes=num_classes, dtype=dtype, remat=remat, backbones=FrozenDict(found), gates=gates, head=head,
         normalize=normalize, parent=None,
@@ -187,7 +187,7 @@ def _known(name: str, shared: Mapping[str, Any]) -> dict[str, Any]:
 def _check(name: str, model: Any) -> None:
     if not isinstance(model, Chain):
         raise InputError(f"backbones.{name} is no chain of stages; name a model that is one")
-    shape = making.output(model, HEAD).shape
+    shape = making.output(model, HEAD).shape  # pyright: ignore[reportArgumentType]
     if len(shape) != 2:
         raise InputError(f"backbones.{name} gives {list(shape)} before its head; it must be a vector for each example")
 

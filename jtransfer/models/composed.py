@@ -66,7 +66,7 @@ class Composed(Chain):
 
     @property
     def _target(self) -> Any:
-        return _target_of(self.target, self.num_classes, self.dtype, getattr(self, "head", None))
+        return _target_of(FrozenDict(self.target), self.num_classes, self.dtype, getattr(self, "head", None))
 
     @property
     def parts_of(self) -> dict[str, Part]:
@@ -119,7 +119,7 @@ def build(*, source: Any = "", adapter: Any = 0, target: Any = "", **fields: Any
     """Makes a composed model; see `models.compose`."""
     given = dict(making.described(source, "source"))
     described = making.described(target, "target")
-    name, own = given.pop("name"), {key: fields.pop(key) for key in OWN if key in fields}
+    name, own = str(given.pop("name")), {key: fields.pop(key) for key in OWN if key in fields}
     head = making.create({"name": name, **given}, **_shared(fields, name))
     if not isinstance(head, Chain):
         raise InputError(f"source={name!r} is no chain of stages, so that it can't be cut; name a model that is one")
@@ -150,14 +150,15 @@ def _fitted(model: Composed, adapter: Any) -> Composed:
         raise InputError(f"adapter={adapter!r} is not fitted with {model.target['name']}; leave it out")
     if not isinstance(adapter, bool | int) or adapter < 0:
         raise InputError(f"adapter={adapter!r}: give the width of the dense layer, True, or 0 for none")
-    given = making.output(parts["source"].model, model.cut)
-    wanted = making.output(target, model.target_start or target.stages[0])
+    source: Any = parts["source"].model
+    given = making.output(source, model.cut)
+    wanted = making.output(target, model.target_start or target.stages[0])  # pyright: ignore[reportArgumentType]
     wide = getattr(target, "num_features", None)
     free = "num_features" not in model.target and wanted.shape == (1, wide)
     width = given.shape[-1] if free and adapter is True else wanted.shape[-1] if adapter is True else int(adapter)
     out = (*given.shape[:-1], width or given.shape[-1])
     if free and len(out) == 2 and not given.form:
-        model = model.clone(target=model.target.copy({"num_features": out[-1]}))
+        model = model.clone(target=FrozenDict({**model.target, "num_features": out[-1]}))
         wanted = making.output(model._target, model.target_start or target.stages[0])
     if len(out) != len(wanted.shape) or out[-1] != wanted.shape[-1] or given.form != wanted.form:
         change = "name another cut or target_start"

@@ -12,7 +12,7 @@ from flax.core import FrozenDict
 from jtransfer import models
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.tree import as_tuples
-from jtransfer.models.chain import Chain, Pixels
+from jtransfer.models.chain import Pixels
 
 Description = Mapping[str, Any]  # {"name": a model's name, and any of its fields}
 
@@ -42,7 +42,7 @@ class Border(NamedTuple):
 
 
 @functools.lru_cache(64)
-def output(model: Chain, stop: str) -> Border:
+def output(model: Any, stop: str) -> Border:
     """Returns what a model gives before a stage, which is its input where that is its first.
 
     Raises:
@@ -57,7 +57,7 @@ def output(model: Chain, stop: str) -> Border:
 
     found = jax.eval_shape(run)
     form = tuple(sorted(found)) if isinstance(found, Mapping) else ()
-    array = found.get("x") if isinstance(found, Mapping) else found
+    array: Any = found.get("x") if isinstance(found, Mapping) else found
     if not hasattr(array, "shape"):
         raise InputError(
             f"{type(model).__name__} takes {', '.join(form) or 'several arrays'} at {stop!r}, which no other model "
@@ -104,7 +104,7 @@ def create(description: Description, **shared: Any) -> nn.Module:
 
 @functools.lru_cache(256)
 def _created(description: FrozenDict, shared: FrozenDict) -> nn.Module:
-    name, fields = description["name"], {key: plain(value) for key, value in description.items() if key != "name"}
+    name, fields = str(description["name"]), {key: plain(value) for key, value in description.items() if key != "name"}
     known = models.fields_of(name)
     more = {key: value for key, value in shared.items() if known is None or key in known}
     return models.create(name, **{**more, **fields})

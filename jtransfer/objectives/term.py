@@ -52,7 +52,7 @@ class Survey(NamedTuple):
 
     Attributes:
       variables: of the network that the run begins with.
-      apply: `look(variables, inputs, stages) -> {stage: output}`, the model in evaluation; pure. `inputs` are a
+      look: `look(variables, inputs, stages) -> {stage: output}`, the model in evaluation; pure. `inputs` are a
         batch's.
       resume: `resume(variables, x, after, stages) -> {stage: output}`, the same from what the stage `after` returned.
       batches: `batches(name, most) -> batches`, the training examples of the target, or with "source" those of the

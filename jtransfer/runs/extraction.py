@@ -261,7 +261,8 @@ def _arrays(tables: Mapping[str, Table]) -> dict[str, np.ndarray]:
 
 
 def _save_npz(file: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    np.savez(file, **dict(arrays))
+    held: dict[str, Any] = dict(arrays)
+    np.savez(file, **held)
 
 
 def _save_parquet(file: Any, held: Mapping[str, Table]) -> None:

@@ -62,7 +62,7 @@ class Feed(NamedTuple):
         run, phase = self.run, self.phase
         assert phase is not None, "nothing is trained"
         if fitting.estimator(run.model):
-            return fitting.make_step(run, self.cached and self.cached[TARGET])
+            return fitting.make_step(run, None if self.cached is None else self.cached[TARGET])
         number, heads = run.phases.index(phase), assemble.heads(run)
         streams = {
             name: StreamStep(

@@ -70,7 +70,7 @@ def make_step(run: Run, cached: Mapping[str, Source] | None) -> Callable:
     """
     name = estimator(run.model)
 
-    def fit(state: Any, batch: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    def fit(state: Any, batch: Any) -> tuple[Any, dict[str, Any]]:
         x, y = _of_source(cached["train"]) if cached else _features(run, state.variables())
         if x.ndim != 2:
             raise InputError(f"{name} takes vectors, and the stages before the head give {list(x.shape)}")

@@ -117,7 +117,7 @@ def _boosting(fitted: Any, shapes: Mapping[str, Any], classes: np.ndarray) -> di
 
 def _blank(shapes: Mapping[str, Any]) -> dict[str, np.ndarray]:
     arrays = {name: np.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
-    _, nodes = arrays["left"].shape
+    nodes = arrays["left"].shape[-1]
     arrays["left"] = arrays["left"] + np.arange(nodes, dtype=np.int32)
     arrays["right"] = arrays["left"].copy()
     return arrays
