@@ -101,7 +101,7 @@ def delta(adapters: Own, shape: tuple[int, ...]) -> jax.Array | None:
         change = slots.method_of(slot).delta
         if change is None:
             return None
-        found.append(stacking.of_each(functools.partial(change, shape=shape), own)(own))
+        found.append(stacking.of_each(lambda own, change=change: change(own, shape), own)(own))
     return functools.reduce(jnp.add, found) if found else None
 
 
