@@ -18,6 +18,7 @@ from jtransfer.runs import assemble, batches, fitting, lessons, looks
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, spec_of
 from jtransfer.training import step as steps
+from jtransfer.training import stream_norms
 from jtransfer.training.phases import Phase
 from jtransfer.training.state import TrainState
 from jtransfer.training.streams import Head, StreamStep, unchanged
@@ -192,7 +193,7 @@ def _extracted(run: Run, name: str, stage: str, variables: dict) -> dict[str, So
     transform = stream.transform(run.model, train=False)
     if hasattr(transform, "of_one_width") and (stage != forward.OUTPUT or stream.task.by_token):
         transform = transform.of_one_width()
-    preprocess = stream.preprocess(run.model, train=False)
+    preprocess, variables = stream.preprocess(run.model, train=False), stream_norms.entered(variables, name)
     step = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess, stop=stage))
     return {
         split: features.source_of(
