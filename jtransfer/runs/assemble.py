@@ -10,7 +10,9 @@ import optax
 from jtransfer import data, objectives, peft
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
+from jtransfer.modalities import faces
 from jtransfer.models import forward
+from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET
 from jtransfer.runs import adapters, quantized
 from jtransfer.runs.stream import Stream
@@ -84,7 +86,7 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
     """
     asked = {name: config[name] for name in ("mixup", "cutmix") if config[name]}
     for name in asked:
-        if hasattr(model, "faces"):
+        if "" not in faces.of(model):
             raise InputError(f"{name}={asked[name]} can't be done with models side by side; set {name}=0")
         if name not in stream.modality.mixes:
             raise InputError(f"{name}={asked[name]} can't be done with {stream.modality.nouns[1]}; set {name}=0")
@@ -100,7 +102,7 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
 
 def optimizer(run: Run, number: int, variables: Any) -> Any:
     """The transform of a phase, over the collections of a `TrainState`'s `trainable`."""
-    if getattr(run.model, "estimator", ""):
+    if estimator_of(run.model):
         return optax.identity()
     phase, whole = run.phases[number], jax.eval_shape(peft.dequantize, variables)
     tx = optim.make(

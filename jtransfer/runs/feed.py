@@ -12,6 +12,7 @@ from jtransfer.data import Source
 from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
 from jtransfer.models import forward
+from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET
 from jtransfer.runs import assemble, batches, fitting
 from jtransfer.runs.stream import spec_of
@@ -54,7 +55,7 @@ class Feed(NamedTuple):
         """The jitted step of the phase. `variables` are read for their paths alone."""
         run, phase = self.run, self.phase
         assert phase is not None, "nothing is trained"
-        if fitting.estimator(run.model):
+        if estimator_of(run.model):
             return fitting.make_step(run, None if self.cached is None else self.cached[TARGET])
         number, heads = run.phases.index(phase), assemble.heads(run)
         streams = {
