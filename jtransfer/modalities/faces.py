@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jtransfer.modalities.base import Modality, Transform
+from jtransfer.models.chain import Chain
 from jtransfer.tasks.base import Task
 
 
 def of(model: Any) -> dict[str, Any]:
     """Returns the models that are given the data: those side by side in a model by their names, or "" → the model."""
-    return getattr(model, "faces", None) or {"": model}
+    return getattr(model, "faces", {"": model}) if isinstance(model, Chain) else {"": model}
 
 
 def make_transform(modality: Modality, task: Task, model: Any, *, train: bool) -> Transform:
@@ -21,7 +22,7 @@ def make_transform(modality: Modality, task: Task, model: Any, *, train: bool) -
     """
     made = {name: modality.make_transform(task, face, train=train) for name, face in of(model).items()}
     first, *others = made.values()
-    if not hasattr(model, "faces") or hasattr(first, "collate"):
+    if "" in made or hasattr(first, "collate"):
         return first
 
     def transform(example: Mapping[str, Any], rng: Any = None) -> dict[str, Any]:
@@ -35,6 +36,6 @@ def make_transform(modality: Modality, task: Task, model: Any, *, train: bool) -
 def make_preprocess(modality: Modality, model: Any, *, train: bool) -> Callable[[Any], Any]:
     """Returns `Modality.make_preprocess` of a model, or, of several side by side, the function to the inputs of all."""
     made = {name: modality.make_preprocess(face, train=train) for name, face in of(model).items()}
-    if not hasattr(model, "faces"):
+    if "" in made:
         return made[""]
     return lambda x: {name: one(x[name] if set(x) == set(made) else x) for name, one in made.items()}

@@ -13,6 +13,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.types import DType
 from jtransfer.models import making
 from jtransfer.models.chain import Chain, Tied
+from jtransfer.models.fitted import estimator_of
 from jtransfer.models.making import Part
 from jtransfer.models.paths import HEAD
 
@@ -82,7 +83,7 @@ class Composed(Chain):
     @property
     def estimator(self) -> str:
         """The estimator that fits the head; "" where it is trained."""
-        return getattr(self._target, "estimator", "")
+        return estimator_of(self._target)
 
     @property
     def estimator_options(self) -> Mapping[str, Any]:
@@ -146,7 +147,7 @@ def _fitted(model: Composed, adapter: Any) -> Composed:
     parts = model.parts_of
     if not parts["target"].stages:
         raise InputError(f"target={model.target['name']!r} has no stage to take")
-    if adapter and getattr(target, "estimator", ""):
+    if adapter and estimator_of(target):
         raise InputError(f"adapter={adapter!r} is not fitted with {model.target['name']}; leave it out")
     if not isinstance(adapter, bool | int) or adapter < 0:
         raise InputError(f"adapter={adapter!r}: give the width of the dense layer, True, or 0 for none")

@@ -22,6 +22,11 @@ from jtransfer.models.head import Head
 LEAST = 1e-7  # of a probability, of which the logarithm is taken
 
 
+def estimator_of(model: nn.Module) -> str:
+    """The name of the estimator that fits the head of a model; "" where it is trained, as that of any other module."""
+    return getattr(model, "estimator", "") if isinstance(model, Chain) else ""
+
+
 class Trees(nn.Module):
     """Decision trees: from a node an example goes to `left` where its number `feature` is at most `threshold`, else to
     `right`; a leaf leads to itself. What the leaves of all trees hold adds up to the logits, or to probabilities.

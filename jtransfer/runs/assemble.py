@@ -1,7 +1,6 @@
 """What a run's phases are made of: objective, optimizer, heads, mixing, and the states that they begin with."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,14 +8,14 @@ import jax.numpy as jnp
 import optax
 
 from jtransfer import data, objectives, peft
-from jtransfer.core import rules, sharding
-from jtransfer.core import tree as trees
-from jtransfer.core.errors import InputError, unknown
+from jtransfer.core import sharding
+from jtransfer.core.errors import InputError
 from jtransfer.features import prefix
+from jtransfer.modalities import faces
 from jtransfer.models import forward
+from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET
-from jtransfer.objectives.gradients import METHODS, Method
-from jtransfer.runs import adapters, quantized, teachers
+from jtransfer.runs import adapters, balancing, quantized, teachers
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream
 from jtransfer.training import mixing, noise, optim, stream_norms
@@ -119,7 +118,7 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
     """
     asked = {name: config[name] for name in ("mixup", "cutmix") if config[name]}
     for name in asked:
-        if hasattr(model, "faces"):
+        if "" not in faces.of(model):
             raise InputError(f"{name}={asked[name]} can't be done with models side by side; set {name}=0")
         if name not in stream.modality.mixes:
             raise InputError(f"{name}={asked[name]} can't be done with {stream.modality.nouns[1]}; set {name}=0")
@@ -133,29 +132,6 @@ def mixer(config: Any, stream: Stream, model: Any, phase: Phase) -> Callable | N
     return mixing.mixer(len(stream.class_names), **asked) if asked else None
 
 
-def multitask(run: Run) -> Method | None:
-    """How the gradients of a run's tasks make one, as `config.multitask` asks; None adds them up.
-
-    Raises:
-      InputError: no such method or field, or no several tasks in a step.
-    """
-    asked = run.config.multitask
-    if not asked:
-        return None
-    name, fields = (asked, {}) if isinstance(asked, str) else (*asked, {})[:2]
-    if not isinstance(name, str) or not isinstance(fields, Mapping):
-        raise InputError(f"multitask={asked!r}: give a name, or (name, {{fields}})")
-    if run.config.mixing.mode == "alternate":
-        raise InputError(f"multitask={name!r} compares tasks in each step; set mixing.mode='batch'")
-    tasks.tasks(objective(run))
-    build = METHODS[name]
-    known = list(inspect.signature(build).parameters)
-    for field in fields:
-        if field not in known:
-            raise unknown(f"field of the multi-task method {name!r}:", field, known)
-    return build(**fields)
-
-
 def noises(run: Run, phase: Phase) -> list[noise.Noise]:
     """The noises of a phase, as `config.noise` asks.
 
@@ -167,24 +143,9 @@ def noises(run: Run, phase: Phase) -> list[noise.Noise]:
     return noise.make(run.config.noise, run.model, shapes, run.sample, now, ever)
 
 
-def check_l2sp(run: Run, variables: Mapping[str, Any]) -> None:
-    """Checks that what `optim.l2sp` draws back is trained in some phase.
-
-    Raises:
-      InputError: it is not.
-    """
-    asked = [phase for phase in run.phases if phase.optim["l2sp"]]
-    for phase in asked:
-        decays = trees.flatten(rules.match(phase.optim["l2sp_rules"], variables, name="optim.l2sp_rules"))
-        if any(moves and decays[path] for path, moves in trees.flatten(phase.trainable).items()):
-            return
-    if asked:
-        raise InputError("optim.l2sp: no phase trains a parameter that optim.l2sp_rules draws back; set optim.l2sp=0")
-
-
 def optimizer(run: Run, number: int, variables: Any) -> Any:
     """The transform of a phase, over the collections of a `TrainState`'s `trainable`."""
-    if getattr(run.model, "estimator", ""):
+    if estimator_of(run.model):
         return optax.identity()
     phase, whole = run.phases[number], jax.eval_shape(peft.dequantize, variables)
     tx = optim.make(
@@ -226,7 +187,8 @@ def _statistics(run: Run, variables: dict) -> dict:
 
 def _kept(run: Run, variables: dict) -> dict:
     """What is kept of the network that the run begins with, and what a method of multi-task learning begins with."""
-    made, method = objective(run), multitask(run)
+    made = objective(run)
+    method = balancing.method(run.config, made)
     network = "initial_network" in made.needs
     wanted = network or "initial" in made.needs or noise.needs_initial(run.config.noise)
     wanted = wanted or any(phase.optim["l2sp"] for phase in run.phases)

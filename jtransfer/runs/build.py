@@ -20,6 +20,7 @@ from jtransfer.runs import (
     adapters,
     alone,
     assemble,
+    balancing,
     batches,
     describe,
     evaluation,
@@ -30,6 +31,7 @@ from jtransfer.runs import (
     protocol,
     quantized,
     split_check,
+    staying,
     target_classes,
     teacher_check,
     trial,
@@ -185,8 +187,8 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
         for line in (*adapters.told(run, variables), *teacher_check.check(run)):
             say(one_line(line, _LONGEST))
     assemble.heads(run)
-    assemble.multitask(run)
-    assemble.check_l2sp(run, variables)
+    balancing.method(config, objective)
+    staying.check(run, variables)
     rules.match([*((pattern, True) for pattern in config.reinit), (".*", False)], variables["params"], name="reinit")
     sharding.of_params(variables, run.mesh, config.sharding)
     quantized.check(run, lambda: assemble.abstract(run, 0))

@@ -13,8 +13,9 @@ from jtransfer.data import Source
 from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
 from jtransfer.models import forward
+from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET, Objective
-from jtransfer.runs import assemble, batches, fitting, lessons, looks
+from jtransfer.runs import assemble, balancing, batches, fitting, lessons, looks
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, spec_of
 from jtransfer.training import step as steps
@@ -62,7 +63,7 @@ class Feed(NamedTuple):
         default."""
         run, phase = self.run, self.phase
         assert phase is not None, "nothing is trained"
-        if fitting.estimator(run.model):
+        if estimator_of(run.model):
             return fitting.make_step(run, None if self.cached is None else self.cached[TARGET])
         number, heads = run.phases.index(phase), assemble.heads(run)
         streams = {
@@ -84,7 +85,7 @@ class Feed(NamedTuple):
             accumulate=phase.optim["accumulate"],
             ema=run.config.optim.ema,
             sam=phase.optim["sam"],
-            multitask=assemble.multitask(run),
+            multitask=balancing.method(run.config, assemble.objective(run)),
             noise=assemble.noises(run, phase),
         )
         taught = lessons.live(run, streams) if objective is None else None

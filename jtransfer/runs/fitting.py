@@ -12,6 +12,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
 from jtransfer.data import Source
 from jtransfer.features import prefix
+from jtransfer.models.fitted import estimator_of
 from jtransfer.models.paths import HEAD
 from jtransfer.objectives import TARGET
 from jtransfer.runs import batches
@@ -21,18 +22,13 @@ from jtransfer.training import step as steps
 Run = Any  # build.Run
 
 
-def estimator(model: Any) -> str:
-    """Returns the name of the estimator that fits a model's head; "" where it is trained."""
-    return getattr(model, "estimator", "")
-
-
 def check(run: Run) -> None:
     """Checks that a run whose head is fitted asks for nothing that only training does.
 
     Raises:
       InputError: It does, or scikit-learn is missing.
     """
-    name, config = estimator(run.model), run.config
+    name, config = estimator_of(run.model), run.config
     if not name:
         return
     estimators.check(name, run.model.estimator_options)
@@ -68,7 +64,7 @@ def make_step(run: Run, cached: Mapping[str, Source] | None) -> Callable:
       run: The run.
       cached: Split → the features of its examples, where the phase has computed them.
     """
-    name = estimator(run.model)
+    name = estimator_of(run.model)
 
     def fit(state: Any, batch: Any) -> tuple[Any, dict[str, Any]]:
         x, y = _of_source(cached["train"]) if cached else _features(run, state.variables())

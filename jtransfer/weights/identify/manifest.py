@@ -126,7 +126,7 @@ def fields(name: str, model: Any) -> dict[str, Any]:
       name: the model's name in `models.names()`.
       model: the model.
     """
-    if hasattr(model, "description"):
+    if hasattr(model, "parts_of"):
         return model.description()
     usual = models.create(name)
     changed = {
