@@ -20,7 +20,7 @@ def get_config(arg=""):
         arg,
         how="teacher",
         teacher="",
-        labels="200",
+        labels="1000",
         images="20000",
         steps="1500",
         size="64",
@@ -46,8 +46,11 @@ def _teacher(config, given):
     config.model.fields.image_size = int(given["size"])
     config.data.transform = f"resize({given['size']})|flip_lr"
     config.batch_size = 32
-    config.optim.update({"lr": 1e-3, "warmup": 10})
-    config.phases = [configs.phase("finetune", trainable=".*", epochs=20.0)]
+    config.optim.warmup = 10
+    config.phases = [
+        configs.phase("probe", trainable="head/.*", cache=True, epochs=20.0, optim={"lr": 1e-2}),
+        configs.phase("finetune", trainable=".*", epochs=8.0, optim={"lr": 3e-4}),
+    ]
     return config
 
 

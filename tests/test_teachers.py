@@ -67,32 +67,26 @@ def counted(monkeypatch):
     return passes
 
 
-def test_a_second_run_asks_no_teacher(tmp_path, teacher, monkeypatch, capsys):
+def test_what_is_kept_serves_every_run_that_asks_the_same(tmp_path, teacher, monkeypatch, capsys):
     passes = counted(monkeypatch)
     config = config_of(tmp_path, teacher)
-    train.run(config, tmp_path / "first")
-    assert len(passes) == 2  # 32 examples
-    config.optim.lr, config.model.fields.widths = 1e-2, (4,)
-    train.run(config, tmp_path / "second")
-    assert len(passes) == 2
+
+    def ask():
+        lessons.of_run(build.prepare(config, tmp_path / "run"))
+        return len(passes)
+
+    assert ask() == 2  # 32 examples
+    config.optim.lr, config.model.fields.widths, config.seed = 1e-2, (4,), 1  # another student
+    assert ask() == 2
     assert "what it tells of 32 examples of 'target' is read from" in capsys.readouterr().out
     config.data.train = "train[:16]"  # other examples
-    train.run(config, tmp_path / "third")
-    assert len(passes) == 3
+    assert ask() == 3
     config.objective = [("kd", {"teacher": "big", "top": 2})]  # something else of them
-    train.run(config, tmp_path / "fourth")
-    assert len(passes) == 4
-
-
-def test_another_teacher_at_the_same_place_is_asked(tmp_path, monkeypatch):
-    passes = counted(monkeypatch)
-    for number, seed in enumerate((0, 1)):
-        own = tiny_vectors.config_of(tmp_path)
-        own.seed = seed
-        train.run(own, tmp_path / "teacher")
-        train.run(config_of(tmp_path, tmp_path / "teacher"), tmp_path / f"student_{seed}")
-        assert len(passes) == 2 * (number + 1)
-        (tmp_path / "teacher").rename(tmp_path / f"teacher_{seed}")
+    assert ask() == 4
+    held = variables(teacher)
+    held["params"]["head"]["dense"]["bias"][0] += 1e-3
+    monkeypatch.setattr(type(open_run(teacher)), "variables", lambda self, step=None: held)  # another teacher
+    assert ask() == 5
 
 
 def flip(place):
@@ -322,6 +316,7 @@ WRONG = {
         changed(streams={"more": {"data": {"train": "train"}}}, mixing__mode="alternate"),
         "terms with teachers look at their streams in each step; set mixing.mode='batch'",
     ),
+    "no maps": (changed(objective=[("attention", {"teacher": "big"})]), "'attention' compares maps"),
     "a bucket": (changed(teacher_cache="gs://x"), "teacher_cache='gs://x': give a folder of this machine"),
     "live with a prefix": (
         changed(phases__0__trainable="head/.*", phases__0__cache=True, teachers__big__cache=False),

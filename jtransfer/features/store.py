@@ -131,7 +131,7 @@ def _checked(path: Path, told: Mapping[str, Any]) -> np.ndarray:
     checksum, flat = 0, array.reshape(-1)
     step = max(_BLOCK // array.dtype.itemsize, 1)
     for start in range(0, len(flat), step):
-        checksum = zlib.crc32(np.ascontiguousarray(flat[start : start + step]), checksum)
+        checksum = zlib.crc32(flat[start : start + step].tobytes(), checksum)
     if checksum != told["checksum"]:
         raise InputError(f"{path.name} has another checksum than {ABOUT} says")
     return array

@@ -34,7 +34,7 @@ def align(ends_a: Ends, ends_b: Ends, known_a: Known = (), known_b: Known = ()) 
         for k, ends in zip((known_a, known_b), sides, strict=True)
     ]
     reached = [np.maximum.accumulate(ends) if len(ends) else ends for ends in sides]
-    common = np.intersect1d(*(np.unique(ends[ends > 0]) for ends in reached))
+    common = np.intersect1d(reached[0][reached[0] > 0], reached[1][reached[1] > 0])
     found = [
         np.where(ends >= 0, np.searchsorted(common, up_to), NONE) for ends, up_to in zip(sides, reached, strict=True)
     ]

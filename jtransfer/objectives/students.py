@@ -45,7 +45,7 @@ def kd(
         (`distillation.top_targets`), as suits the vocabulary of a language model; 0 is all.
       weights: of several teachers; their shares count.
     """
-    names = tuple(teacher) if isinstance(teacher, list | tuple) else (teacher,)
+    names: tuple[Any, ...] = tuple(teacher) if isinstance(teacher, list | tuple) else (teacher,)
     _check_types("kd", stream, *names)
     check_stream(context, "kd", stream)
     predicts, by_token = context.streams[stream].predicts, context.streams[stream].by_token
@@ -150,7 +150,8 @@ def hint(context: Context, *, teacher: str = USUAL, stream: str = TARGET, at: st
         if student.ndim == 4 and teaching.ndim == 4:
             student, teaching = distillation.of_one_size(student, teaching)
         _check_alike("hint", student.shape[:-1], teaching.shape[:-1], place, wanted)
-        away = network.apply({"params": view.own}, student) - jax.lax.stop_gradient(teaching)
+        projected: Any = network.apply({"params": view.own}, student)
+        away = projected - jax.lax.stop_gradient(teaching)
         return mean_of(jnp.square(away).reshape(len(away), -1).mean(1), view.batch[stream]["mask"]), {}
 
     return Term(loss, needs, init, (wanted,))

@@ -14,7 +14,7 @@ from jtransfer.objectives.term import View, Wanted
 KEY = "teacher"  # in a batch
 CHUNKS = "chunks"
 HEAD = "head"
-Told = dict[str, Array]
+Told = Mapping[str, Array]
 
 
 def condensed(outputs: Mapping[str, Any], labels: Any, wanted: Wanted, *, by_token: bool) -> Told:
@@ -42,7 +42,7 @@ def condensed(outputs: Mapping[str, Any], labels: Any, wanted: Wanted, *, by_tok
         log_p = jax.nn.log_softmax(x.astype(jnp.float32))
         return {"values": jnp.take_along_axis(log_p, jnp.maximum(labels, 0)[..., None], -1)[..., 0]}
     x = by_example(x, len(labels)).astype(jnp.float32)
-    told = {"values": x}
+    told: dict[str, Array] = {"values": x}
     if wanted.output == HEAD and by_token:
         order = jnp.argsort(labels < 0, axis=1, stable=True)
         told = {"values": jnp.take_along_axis(x, order[..., None], 1), "count": (labels >= 0).sum(1, dtype=jnp.int32)}

@@ -79,12 +79,12 @@ def of_run(run: Run) -> Kept:
       InputError: the folder where it is kept can't be written to, or a teacher can't be read.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    wanted = [one for one in assemble.objective(run).teachers if one.teacher not in _OWN]
     for name, teacher in run.teachers.items():
-        variables = teacher.load() if teacher.cache and any(one.teacher == name for one in wanted) else None
-        for stream in run.streams if variables is not None else ():
-            asked = [one for one in wanted if (one.teacher, one.stream) == (name, stream)]
-            if asked:
+        wanted = [one for one in assemble.objective(run).teachers if one.teacher == name]
+        if wanted and teacher.cache:
+            variables = teacher.load()
+            for stream in dict.fromkeys(one.stream for one in wanted):
+                asked = [one for one in wanted if one.stream == stream]
                 found.setdefault(stream, {})[name] = _kept(run, teacher, stream, asked, variables)
     return found
 
