@@ -1,12 +1,6 @@
 """What teachers tell of a run's examples: computed once and kept for any number of runs, or computed in each step."""
 
-import hashlib
-import importlib.metadata
-import inspect
-import json
 import os
-import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,16 +14,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jtransfer.core import new_folder, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
-from jtransfer.data import Source
 from jtransfer.data.loader import Batches
-from jtransfer.data.source import spread
 from jtransfer.evaluators import gather
 from jtransfer.features import store
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET, Wanted, taught
 from jtransfer.objectives.students import EMA, INITIAL
-from jtransfer.runs import assemble, batches, chunking, fingerprint, json_file, teacher_check
-from jtransfer.runs.stream import Stream
+from jtransfer.runs import assemble, batches, chunking, json_file, teacher_check, teacher_key
 from jtransfer.runs.teachers import Teacher, cache_folder, stages_of
 from jtransfer.training import digest
 from jtransfer.training.state import INITIAL as INITIAL_PARAMS
@@ -39,8 +30,6 @@ from jtransfer.training.streams import StreamStep
 Run = Any  # build.Run
 Kept = Mapping[str, Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]]  # stream → teacher → key → name → [N, …]
 FILE = "teachers.json"
-_VERSION = 1  # of what is kept
-_MOST, _FEW = 100_000, 64  # examples whose content is looked at, of data that have no files and of data that have
 _OWN = (EMA, INITIAL)
 
 
@@ -186,8 +175,8 @@ def _placed(run: Run, variables: dict) -> Any:
 
 def _kept(run: Run, teacher: Teacher, stream: str, asked: Sequence[Wanted], variables: dict) -> dict[str, Any]:
     folder, size = cache_folder(run.config), len(run.streams[stream].sources["train"])
-    of_all = _made_of(run, teacher, stream, variables)
-    keys = {one.key: _key(run, teacher, stream, one, of_all) for one in asked}
+    of_all = teacher_key.of_all(teacher, stream, variables)
+    keys = {one.key: teacher_key.of(run, stream, one, of_all) for one in asked}
     found = {key: store.find(folder, name) for key, name in keys.items()}
     if missing := [one for one in asked if _is_missing(found[one.key])]:
         told = f"teachers.{teacher.name}: of {size:,} examples of {stream!r}"
@@ -238,73 +227,3 @@ def _computed(
         if aligned is not None:
             rows[taught.CHUNKS] = aligned(table["index"], table["label"], rows[taught.CHUNKS]["values"])
         yield rows
-
-
-def _key(run: Run, teacher: Teacher, stream: str, wanted: Wanted, of_all: str) -> str:
-    """The digest of all that what is wanted is made of."""
-    parts = [of_all, wanted.key]
-    if wanted.output == taught.CHUNKS:
-        parts.append(_rows(run.streams[stream], run.model))
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
-
-
-def _made_of(run: Run, teacher: Teacher, stream: str, variables: dict) -> str:
-    """The digest of the weights, the model, the data and how they are prepared."""
-    opened = teacher.stream(stream)
-    parts = {
-        "version": [_VERSION, importlib.metadata.version("jtransfer")],
-        "variables": digest.digest(variables),
-        "model": re.sub(r" at 0x[0-9a-f]+", "", repr(teacher.model)),
-        "code": _code(type(teacher.model)),
-        "data": fingerprint.of_split(opened.whole["train"]),
-        "examples": _content(opened.whole["train"]),
-        "prepared": _rows(opened, teacher.model),
-        "task": opened.task_name,
-    }
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
-
-
-def _code(kind: type) -> str:
-    """The code of a user's model; that of the package has a version."""
-    if kind.__module__.startswith("jtransfer."):
-        return ""
-    try:
-        return inspect.getsource(sys.modules[kind.__module__])
-    except (OSError, TypeError, KeyError):
-        return repr(kind)
-
-
-def _content(source: Source) -> str:
-    """The digest of which examples a source has, and of the content of some of them; of all where no file tells it."""
-    held = hashlib.blake2b(digest_size=16)
-    if source.numbers is not None:
-        held.update(np.asarray(source.numbers, np.int64).tobytes())
-    known = bool(source.files) or source.fingerprint is not None
-    for i in spread(len(source), _FEW if known else _MOST):
-        _add(held, source[i])
-    return held.hexdigest()
-
-
-def _rows(stream: Stream, model: Any) -> str:
-    """The digest of some examples as they are prepared, and of how."""
-    held, source = hashlib.blake2b(digest_size=16), stream.sources["train"]
-    transform = stream.transform(model, train=False)
-    held.update(repr([(name, stream.data[name]) for name in stream.modality.prepares]).encode())
-    held.update(repr({name: stream.data[name] for name in ("length", "target_length") if name in stream.data}).encode())
-    for i in spread(len(source), _FEW):
-        _add(held, transform(source[i], np.random.default_rng(0)))
-    statistics = {name: getattr(stream.modality, name, None) for name in ("mean", "std")}
-    _add(held, {name: array for name, array in statistics.items() if isinstance(array, np.ndarray)})
-    return held.hexdigest()
-
-
-def _add(held: Any, value: Any) -> None:
-    if isinstance(value, Mapping):
-        for name in sorted(value):
-            held.update(f"{name}:".encode())
-            _add(held, value[name])
-    elif isinstance(value, str | list | tuple):
-        held.update(repr(value).encode())
-    else:
-        array = np.asarray(value)
-        held.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
