@@ -23,7 +23,7 @@ def get_config(arg=""):
         labels="1000",
         images="20000",
         steps="1500",
-        size="64",
+        size="96",
         seed="0",
         dir="",
         cache="",
@@ -49,7 +49,7 @@ def _teacher(config, given):
     config.optim.warmup = 10
     config.phases = [
         configs.phase("probe", trainable="head/.*", cache=True, epochs=20.0, optim={"lr": 1e-2}),
-        configs.phase("finetune", trainable=".*", epochs=8.0, optim={"lr": 3e-4}),
+        configs.phase("finetune", trainable=r"(?!.*/bn/).*", epochs=8.0, optim={"lr": 3e-4}),
     ]
     return config
 

@@ -20,7 +20,7 @@ from jtransfer.features import store
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET, Wanted, taught
 from jtransfer.objectives.students import EMA, INITIAL
-from jtransfer.runs import assemble, batches, chunking, json_file, lesson_keys, teacher_check
+from jtransfer.runs import assemble, batches, chunking, json_file, teacher_check, teacher_key
 from jtransfer.runs.teachers import Teacher, cache_folder, stages_of
 from jtransfer.training import digest
 from jtransfer.training.state import INITIAL as INITIAL_PARAMS
@@ -175,7 +175,8 @@ def _placed(run: Run, variables: dict) -> Any:
 
 def _kept(run: Run, teacher: Teacher, stream: str, asked: Sequence[Wanted], variables: dict) -> dict[str, Any]:
     folder, size = cache_folder(run.config), len(run.streams[stream].sources["train"])
-    keys = lesson_keys.of(run, teacher, stream, asked, variables)
+    of_all = teacher_key.of_all(teacher, stream, variables)
+    keys = {one.key: teacher_key.of(run, stream, one, of_all) for one in asked}
     found = {key: store.find(folder, name) for key, name in keys.items()}
     if missing := [one for one in asked if _is_missing(found[one.key])]:
         told = f"teachers.{teacher.name}: of {size:,} examples of {stream!r}"

@@ -1,4 +1,4 @@
-"""The names under which is kept what teachers tell: digests of all that it is made of."""
+"""What tells what a teacher says of some examples from all else: the key under which it is kept."""
 
 import hashlib
 import importlib.metadata
@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,7 @@ _VERSION = 1  # of what is kept
 _MOST, _FEW = 100_000, 64  # examples whose content is looked at, of data that have no files and of data that have
 
 
-def of(run: Run, teacher: Teacher, stream: str, asked: Sequence[Wanted], variables: dict) -> dict[str, str]:
-    """Returns `Wanted.key` → name, for what is asked of a teacher with these variables about a stream."""
-    of_all = _made_of(teacher, stream, variables)
-    return {one.key: _key(run, teacher, stream, one, of_all) for one in asked}
-
-
-def _key(run: Run, teacher: Teacher, stream: str, wanted: Wanted, of_all: str) -> str:
+def of(run: Run, stream: str, wanted: Wanted, of_all: str) -> str:
     """The digest of all that what is wanted is made of."""
     parts = [of_all, wanted.key]
     if wanted.output == taught.CHUNKS:
@@ -38,7 +32,7 @@ def _key(run: Run, teacher: Teacher, stream: str, wanted: Wanted, of_all: str) -
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
 
 
-def _made_of(teacher: Teacher, stream: str, variables: dict) -> str:
+def of_all(teacher: Teacher, stream: str, variables: dict) -> str:
     """The digest of the weights, the model, the data and how they are prepared."""
     opened = teacher.stream(stream)
     parts = {
