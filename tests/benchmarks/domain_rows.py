@@ -1,7 +1,8 @@
 """The rows of a table of domain adaptation, which mnist_m.py and digits.py share: configs, runs, table and plot.
 
-Protocol: no label of the target is looked at, neither in training nor to choose a step or a setting; what is evaluated
-is the last step. All rows have the same model, optimizer and number of steps and of examples of each domain. In rows
+Protocol: no label of the target is looked at in training or to choose a step; what is evaluated is the last step. The
+settings were fixed beforehand with seed 0 of MNIST-M, where the target's labels were looked at for DANN's; so the table
+has other seeds. All rows have the same model, optimizer and number of steps and of examples of each domain. In rows
 with both domains each has batch norm statistics of its own. "target" alone is trained on the target's labels: what can
 be reached at most.
 """
@@ -24,7 +25,7 @@ from jtransfer import data, train
 from jtransfer.core.command import cache_compilations
 
 ONLY, TARGET, QUICK = "source only", "target", ("source only", "AdaBN", "DANN", "target")
-SEEDS = (0, 1, 2)
+SEEDS = (1, 2, 3)
 TERMS: dict[str, tuple[str, dict[str, Any]]] = {
     "CORAL": ("coral", {"weight": 10.0, "at": "hidden"}),
     "MK-MMD": ("mmd", {"weight": 1.0, "at": "hidden"}),
