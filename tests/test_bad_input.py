@@ -375,7 +375,7 @@ def test_as_a_process_of_its_own(tmp_path):
     done = subprocess.run([*command, "--config.optim.lrr=1"], env=env, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: unknown config field '--config.optim.lrr'; nearest: --config.optim.lr, --config.optim.clip, "
-        "--config.optim.rates\n"
+        "error: unknown config field '--config.optim.lrr'; nearest: --config.optim.lr, --config.optim.l2sp, "
+        "--config.optim.clip\n"
     )
     assert not (tmp_path / "run").exists()

@@ -175,7 +175,10 @@ def test_each_term_learns_and_trains_alike_in_one_pass_and_in_parts(name):
         (("kd", {"teacher": "small"}), "'kd' needs the teacher 'small'; config.teachers has big, other"),
         (("kd", {"teacher": "ema"}), "the teacher 'ema' needs optim.ema, such as 0.999, which is 0"),
         (("kd", {"teacher": "big", "temperature": 0}), "temperature=0 must be a number above 0"),
-        (("hint", {"teacher": "big", "at": "hiden0"}), "unknown stage of the model 'hiden0'; nearest: hidden2"),
+        (
+            ("hint", {"teacher": "big", "at": "hiden0"}),
+            "unknown stage that the objective term 'hint' looks at: 'hiden0'; nearest: hidden2",
+        ),
         (("kd", {"teacher": ["big", "other"], "weights": [1]}), "give one above 0 each"),
         (("kd", {"teacher": ["big", "other"], "top": 2}), "top=2 is for one teacher's classes"),
         (("kd", {"teacher": "big", "stream": "more"}), "'kd' needs the stream 'more'"),

@@ -22,7 +22,8 @@ WRONG = (object(), {"a": 1}, [[1]], "x", True, 1.5, float("nan"), None, ("x", 1)
 def context():
     loss = objectives.create("softmax")
     streams = {name: objectives.Stream(loss, lambda *_: {}) for name in ("target", "source")}
-    return objectives.Context(MODEL, streams, 10)
+    teachers = {"teacher": objectives.Teacher(MODEL.stages, lambda stage: (1, 8))}
+    return objectives.Context(MODEL, streams, 10, teachers=teachers)
 
 
 def told(entry):
@@ -144,6 +145,7 @@ def test_features_of_other_widths_are_told(name):
         key=None,
         step=jnp.int32(0),
         forward=None,
+        initially=lambda stream, stages: outputs(8),
     )
     term = objectives.make([name], context()).terms[name]
     with pytest.raises(InputError, match=f"'{name}' compares the stage 'hidden2' .* returns 8 .* 9 for the other"):

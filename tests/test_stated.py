@@ -91,7 +91,7 @@ def test_what_the_config_itself_gives_is_compared_with_the_run(begun):
 
 def described(config, init):
     image = MODALITIES["image"]()
-    return describe.describe(config, init, TASKS["classify"], image, references.CLASSES)
+    return describe.describe(config, init, TASKS["classify"], image, references.CLASSES, {})
 
 
 def test_what_a_plain_file_is_of_is_found_out_once(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import jax
 
 from jtransfer.objectives import adversarial, discriminator
 from jtransfer.objectives.losses import mean_of
-from jtransfer.objectives.seen import domains, flat, vectors
+from jtransfer.objectives.seen import domains
 from jtransfer.objectives.term import TARGET, Context, Term
 
 
@@ -35,8 +35,8 @@ def adda(
     seen, network = domains(context, "adda", source, target, at), discriminator.Scorer(tuple(widths))
 
     def loss(view):
-        fixed = flat(view.initially(source, (seen.at,))[seen.at], seen.at)
-        moving, masks = vectors(view, target, seen.at), [view.batch[name]["mask"] for name in (source, target)]
+        begun = {**view.outputs, source: view.initially(source, (seen.at,))}
+        (fixed, moving), masks = seen.features(view._replace(outputs=begun))
         scores = [discriminator.score(network, view.own, x) for x in (fixed, jax.lax.stop_gradient(moving))]
         parts, metrics = discriminator.told_apart(scores, masks, None, "adda")
         taken = discriminator.score(network, jax.lax.stop_gradient(view.own), moving)

@@ -154,7 +154,7 @@ def hint(context: Context, *, teacher: str = USUAL, stream: str = TARGET, at: st
         away = projected - jax.lax.stop_gradient(teaching)
         return mean_of(jnp.square(away).reshape(len(away), -1).mean(1), view.batch[stream]["mask"]), {}
 
-    return Term(loss, needs, init, (wanted,))
+    return Term(loss, needs, init, teachers=(wanted,))
 
 
 def attention(
@@ -235,7 +235,7 @@ def _features(
     needs, place = _needs(context, term, (teacher,)), stage(context, term, at)
     ours = tuple(getattr(context.model, "stages", ()))
     if ours and place not in ours:
-        raise unknown("stage of the model", place, ours)
+        raise unknown(f"stage that the objective term {term!r} looks at:", place, ours)
     theirs = context.teachers[teacher].stages
     if not teacher_at:
         if not theirs:

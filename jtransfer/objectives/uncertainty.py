@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jtransfer.objectives.seen import check_stream
 from jtransfer.objectives.sums import Mean, is_mean
 from jtransfer.objectives.task import task
 from jtransfer.objectives.term import Context, Term
@@ -23,6 +24,8 @@ def uncertainty(context: Context, *, on: Sequence[str] = ()) -> Term:
       context: of the run.
       on: the streams whose labels count; by default all.
     """
+    for name in on:
+        check_stream(context, "uncertainty", name)
     inner = task(context, on=on)
 
     def loss(view):
