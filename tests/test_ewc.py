@@ -99,3 +99,10 @@ def test_one_task_after_the_other_ends_where_both_together_do():
     slope = jax.grad(both)(jnp.asarray(together[:, None], jnp.float32))
     np.testing.assert_allclose(slope, 0, atol=1e-6)
     assert float(jnp.abs(jax.grad(both)(params["fc"]["kernel"])).max()) > 1e-2
+
+
+def test_more_classes_than_can_be_exact_are_told_before_anything_is_measured():
+    streams = {"target": objectives.Stream(lambda *_: 0.0, lambda *_: {})}
+    context = objectives.Context(None, streams, 1, lambda: source(objectives.create("softmax"), 65))
+    with pytest.raises(InputError, match="draws=0 is for 64 outputs at most, and the source has 65 classes"):
+        objectives.make([("ewc", {"draws": 0})], context)

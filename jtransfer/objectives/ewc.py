@@ -45,6 +45,11 @@ def ewc(context: Context, *, examples: int = 1000, draws: int = 1, shared: str =
             "objective: 'ewc' measures on the data of the source task; name them in config.source, as in config.data, "
             "or give the folder of a run as config.init"
         )
+    if not draws and source.classes > _EXACT:
+        raise InputError(
+            f"objective: 'ewc' with draws=0 is for {_EXACT} outputs at most, and the source has {source.classes} "
+            "classes; give draws=1 or more"
+        )
     table = [(shared or (".*" if source.shares else r"(?!head/).*"), True), (".*", False)]
     place = HEAD if source.shares else stage(context, "ewc", "")
 

@@ -29,16 +29,7 @@ def abstract(model: Any, sample: Any = None) -> dict:
         hash(model)
     except TypeError:  # a model that was made with a list or a dict
         return _with_own_sample.__wrapped__(model)
-    return _with_own_sample(_without(model))
-
-
-_NO_SHAPES = frozenset(["pixels", "drop_path", "dropout", "attention_dropout"])  # fields that no shape depends on
-
-
-def _without(model: Any) -> Any:
-    """The model with the usual values of fields that do not matter here, so that models that differ in them are one."""
-    usual = {f.name: f.default for f in dataclasses.fields(model) if f.name in _NO_SHAPES}
-    return dataclasses.replace(model, **{n: v for n, v in usual.items() if v is not dataclasses.MISSING})
+    return _with_own_sample(model)
 
 
 @functools.lru_cache(64)  # as many as one search compares

@@ -17,6 +17,7 @@ from jtransfer.weights.shapes import abstract
 
 SAMPLE = 64  # names that are looked at to tell families apart
 ENOUGH = 0.5  # share of them that a scheme must know
+_NO_SHAPES = frozenset(["pixels", "drop_path", "dropout", "attention_dropout"])  # fields that no shape depends on
 _GIVE_UP = 1  # groups of candidates without a nearer one, after which no further are tried
 
 
@@ -106,7 +107,7 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
     """
     sizes = maps.sizes(models.create(name), tensors) or {}
     model = models.create(name, **(sizes | fields))
-    shapes = abstract(model)
+    shapes = abstract(_without(model))
     flat = trees.flatten(shapes)
     params = {path: flat[full] for full, path in rules.names(shapes).items()}
     match = best(maps.schemes(model), tensors, params)
@@ -126,6 +127,12 @@ def compare(name: str, tensors: Mapping[str, Any], aliases: Sequence[str] = (), 
     known = {key: value for key, value in fields.items() if value is not None}
     unsure = tuple(key for key in fields if key not in known and key != "num_classes")
     return Detection(name, match.scheme.name, known, unsure, missing, match.unexpected, tuple(reshaped))
+
+
+def _without(model: Any) -> Any:
+    """The model with the usual values of fields that do not matter here, so that models that differ in them are one."""
+    usual = {f.name: f.default for f in dataclasses.fields(model) if f.name in _NO_SHAPES}
+    return dataclasses.replace(model, **{n: v for n, v in usual.items() if v is not dataclasses.MISSING})
 
 
 def own_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
