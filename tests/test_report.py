@@ -230,11 +230,6 @@ def test_the_command_writes_the_report(tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
-def test_the_interval_is_wilsons():
-    np.testing.assert_allclose(report._wilson(0.9, 100), (0.825630, 0.944779), atol=1e-5)
-    assert report._wilson(1.0, 10)[1] <= 1 + 1e-12
-
-
 def test_curves_of_a_single_step_have_room():
     lines = [{"step": 1, "phase": "probe", "split": "train", "loss": 2.3, "accuracy": 0.1}]
     assert figures.curves(lines, [figures.Span("probe", 0, 1)]).startswith("<svg")

@@ -20,7 +20,7 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
-from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric
+from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric, intervals
 from jtransfer.models.title import title as model_title
 from jtransfer.reporting import adapters, domains, errors, figures, other_tasks, results
 from jtransfer.runs import log
@@ -211,7 +211,9 @@ def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, prediction
         "value": value,
         "since": _cell(metric, value, values[0]) if tested else None,
         "examples": examples,
-        "interval": _wilson(values[-1], examples) if metric.name == "accuracy" and values and examples else None,
+        "interval": intervals.wilson(values[-1] * examples, examples)
+        if metric.name == "accuracy" and values and examples
+        else None,
         "seconds": _total(phases, "seconds", sum),
         "peak_rss_mb": _total(phases, "peak_rss_mb", max),
         "device_memory_mb": _total(phases, "device_memory_mb", max),
@@ -223,13 +225,6 @@ def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, prediction
 def _total(phases: Sequence[dict], key: str, fold: Callable) -> float | None:
     values = [phase[key] for phase in phases if phase[key] is not None]
     return fold(values) if values else None
-
-
-def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share of `n` (Wilson 1927)."""
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    return centre - half, centre + half
 
 
 def _flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
