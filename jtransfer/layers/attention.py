@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError
 from jtransfer.layers.attend import Bias, Mask, attend
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType, Size
 
 Rotate = Callable[[Float[Array, "b n h d"], Int[Array, "#b n"]], Float[Array, "b n h d"]]
@@ -118,7 +119,7 @@ class Attention(nn.Module):
             if self._caching():
                 k, v, first = self._append(k, v)
         causal = _causal(q.shape[1], k.shape[1], first, self.window) if self.causal else None
-        drop = partial(nn.Dropout(self.dropout), deterministic=False) if train and self.dropout else None
+        drop = partial(Dropout(self.dropout), deterministic=False) if train and self.dropout else None
         how = {"scale": self.scale, "softcap": self.softcap, "drop": drop}
         y = self.attention_fn(q, k, v, mask=_both(mask, causal), bias=bias, **how)
         use_bias = self.use_bias if self.out_bias is None else self.out_bias

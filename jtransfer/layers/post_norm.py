@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.attention import Attention
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.layer_norm import LayerNorm
 from jtransfer.layers.types import DType
 
@@ -48,7 +49,7 @@ class PostNorm(nn.Module):
             return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name=name)(y)
 
         def add(x, y, norm):
-            y = nn.Dropout(self.dropout)(y, deterministic=not train)
+            y = Dropout(self.dropout)(y, deterministic=not train)
             return LayerNorm(self.eps, dtype=self.dtype, name=norm)(x + y)
 
         x = stream["x"]

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from jtransfer import layers
 from jtransfer.core.errors import unknown
 from jtransfer.layers.activation import ACTIVATIONS
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.sinusoid import sinusoid
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Tied
@@ -52,7 +53,7 @@ class Positioned(nn.Module):
             table = jnp.asarray(sinusoid(self.max_length, x.shape[-1]))
         x = x + table[positions].astype(x.dtype)
         x = x if self.norm is None else self.norm(name="norm")(x)
-        return nn.Dropout(self.dropout)(x, deterministic=not train)
+        return Dropout(self.dropout)(x, deterministic=not train)
 
 
 class Embed(nn.Module):
@@ -146,7 +147,7 @@ class Layer(nn.Module):
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
 
         def drop(y, rate):
-            return nn.Dropout(rate)(y, deterministic=not train)
+            return Dropout(rate)(y, deterministic=not train)
 
         def beside(x, name, part):
             norm = self.norm(name=name)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jtransfer.core.errors import unknown
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models import text
 from jtransfer.models.chain import Chain, Tied
@@ -45,7 +46,7 @@ class Embed(nn.Module):
         self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=_init)
         if self.max_length:
             self.positions = self.param("positions", _init, (self.max_length, self.width))
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def __call__(self, inputs: text.Inputs, *, train: bool = False) -> Stream:
         text.check(inputs, INPUTS)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from jtransfer import layers
 from jtransfer.layers.activation import gelu
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
@@ -63,7 +64,7 @@ class Block(nn.Module):
         y = _dense(4 * width, dtype=self.dtype, name="fc1")(y)
         y = _dense(width, dtype=self.dtype, name="fc2")(gelu(y))
         y = layers.LayerScale(1e-6, self.dtype, name="layer_scale")(y)
-        return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
+        return x + Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
 
 
 class Stage(nn.Module):

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from jtransfer import layers
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.activation import ACTIVATIONS
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Chain, Tied
 from jtransfer.models.head import Embedding
@@ -54,7 +55,7 @@ class Embed(nn.Module):
         if self.kinds:
             self.segments = self.param("segments", _init, (self.kinds, self.width))
         self.norm = layers.LayerNorm(self.eps, dtype=self.dtype)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def __call__(self, inputs: Inputs, *, train: bool = False) -> Stream:
         check(inputs, INPUTS if self.kinds else tuple(name for name in INPUTS if name != "token_type_ids"))

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jtransfer import layers
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import DType
 from jtransfer.models.causal import Causal, Stream
 
@@ -34,7 +35,7 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
         x = stream["x"]
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = Dropout(self.dropout, deterministic=not train)
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=_init)
         y = self.attention(name="attention")(self.norm(name="norm1")(x), mask=stream["mask"], train=train)
         x = x + drop(y)

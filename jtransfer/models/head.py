@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from jtransfer import layers
 from jtransfer.core.errors import InputError
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 
 
@@ -34,7 +35,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"], *, train: bool = False) -> Float[Array, "b k"]:
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        x = Dropout(self.dropout)(x, deterministic=not train)
         return nn.Dense(self.num_classes, dtype=self.dtype, name="dense")(x).astype(jnp.float32)
 
 

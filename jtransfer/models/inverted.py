@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool
@@ -108,7 +109,7 @@ class Block(nn.Module):
         y = layer(features, 1, 1, act=False, name="project")(y, train=train)
         if strides > 1 or features != x.shape[-1]:
             return y
-        return x + nn.Dropout(drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
+        return x + Dropout(drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
 
 
 class Stage(nn.Module):

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers.activation import ACTIVATIONS
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Chain
 from jtransfer.models.head import Head
@@ -25,7 +26,7 @@ class Hidden(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b c"], *, train: bool = False) -> Float[Array, "b d"]:
         x = self.activation(nn.Dense(self.features, dtype=self.dtype, name="dense")(x))
-        return nn.Dropout(self.dropout)(x, deterministic=not train)
+        return Dropout(self.dropout)(x, deterministic=not train)
 
 
 class MLP(Chain):

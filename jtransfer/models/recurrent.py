@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.masked import masked_max, masked_mean
 from jtransfer.layers.recurrent import GATES, Recurrence
 from jtransfer.layers.types import Array, DType
@@ -54,7 +55,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
-        x = nn.Dropout(self.dropout)(stream["x"], deterministic=not train)
+        x = Dropout(self.dropout)(stream["x"], deterministic=not train)
         run = partial(Recurrence, self.cell, self.features, self.biases, self.reset_after, dtype=self.dtype)
         found = [run(name="forward")(x, stream["mask"][:, 0, 0])]
         if self.bidirectional:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
 from jtransfer.core.errors import InputError
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, Size
 from jtransfer.models import text
 from jtransfer.models.chain import Chain
@@ -77,7 +78,7 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
-        x = nn.Dropout(self.dropout)(self.make(name="norm")(stream["x"]), deterministic=not train)
+        x = Dropout(self.dropout)(self.make(name="norm")(stream["x"]), deterministic=not train)
         return {**{key: value for key, value in stream.items() if key != "bias"}, "x": x}
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Num
 
 from jtransfer import layers
 from jtransfer.layers.activation import gelu
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
@@ -78,7 +79,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w c"]:
         def add(x, y):
-            return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
+            return x + Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
 
         width = x.shape[-1]
         x = add(x, self._attend(_norm(dtype=self.dtype, name="norm1")(x)))

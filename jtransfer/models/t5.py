@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from jtransfer import layers
 from jtransfer.core.errors import unknown
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.relative import RelativeBias
 from jtransfer.layers.rms_norm import RMSNorm
 from jtransfer.layers.types import Array, DType
@@ -56,7 +57,7 @@ class Embed(nn.Module):
         init = nn.initializers.normal(1.0)
         self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=init)
         self.relative = self.bias()
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def __call__(self, inputs: text.Inputs, *, train: bool = False) -> Stream:
         stream, n = open_encoder(inputs), inputs["input_ids"].shape[1]
@@ -80,7 +81,7 @@ class DecoderEmbed(nn.Module):
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
         ids, stream = open_decoder(stream)
-        x = nn.Dropout(self.dropout)(self.embed.tokens(ids), deterministic=not train)
+        x = Dropout(self.dropout)(self.embed.tokens(ids), deterministic=not train)
         n = ids.shape[1]
         bias = self.bias(name="relative")(n, stream["mask"].shape[-1], Places(name="places")(n))
         return {"x": x, "bias": _for_each(x, bias), **stream}
@@ -110,7 +111,7 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, stream: Stream, *, train: bool = False) -> Stream:
         def drop(y):
-            return nn.Dropout(self.dropout)(y, deterministic=not train)
+            return Dropout(self.dropout)(y, deterministic=not train)
 
         def dense(features, name, y):
             return nn.Dense(features, False, self.dtype, kernel_init=_init, name=name)(y)

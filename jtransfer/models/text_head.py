@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.masked import masked_max, masked_mean
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.text import Stream
@@ -71,7 +72,7 @@ class Classify(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *n d"], *, train: bool = False) -> Float[Array, "b *n k"]:
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        x = Dropout(self.dropout)(x, deterministic=not train)
         dense = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=self.kernel_init, name="dense")
         return dense(x).astype(jnp.float32)
 
@@ -96,9 +97,9 @@ class DeepClassify(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], *, train: bool = False) -> Float[Array, "b k"]:
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
-        x = nn.Dropout(self.rates[0])(x, deterministic=not train)
+        x = Dropout(self.rates[0])(x, deterministic=not train)
         x = self.activation(dense(x.shape[-1], name="hidden")(x))
-        x = nn.Dropout(self.rates[1])(x, deterministic=not train)
+        x = Dropout(self.rates[1])(x, deterministic=not train)
         return dense(self.num_classes, name="dense")(x).astype(jnp.float32)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jtransfer import layers
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain
 from jtransfer.models.head import GlobalPool, Head
@@ -55,7 +56,7 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "b n"], *, train: bool = False) -> Float[Array, "b f"]:
         for k, width in enumerate(self.widths, 1):
             x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"fc{k}")(x))
-            x = nn.Dropout(self.dropout)(x, deterministic=not train)
+            x = Dropout(self.dropout)(x, deterministic=not train)
         return x
 
 
@@ -70,7 +71,7 @@ class DeepHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b c"], *, train: bool = False) -> Float[Array, "b k"]:
         x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="fc")(x))
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        x = Dropout(self.dropout)(x, deterministic=not train)
         return nn.Dense(self.num_classes, dtype=self.dtype, name="dense")(x).astype(jnp.float32)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from jtransfer import layers
 from jtransfer.core.errors import InputError
 from jtransfer.layers import activation
+from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import ImageChain, Pixels
 from jtransfer.models.head import Head
@@ -91,7 +92,7 @@ class Layer(nn.Module):
         def add(x, y, scale):
             if self.layer_scale is not None:
                 y = layers.LayerScale(self.layer_scale, self.dtype, name=scale)(y)
-            return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
+            return x + Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
 
         norm = partial(layers.LayerNorm, epsilon=self.eps, dtype=self.dtype)
         attention = layers.Attention(self.num_heads, self.dtype, self.causal, name="attention")

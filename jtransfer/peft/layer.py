@@ -3,10 +3,10 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jtransfer import layers
+from jtransfer.layers.dropout import keep
 from jtransfer.layers.types import Array
 from jtransfer.peft import einsum
 
@@ -104,5 +104,5 @@ def dropped(module: nn.Module, x: Any, rate: Any) -> Any:
     """
     if rate is None or not module.has_rng("dropout") or jnp.issubdtype(x.dtype, jnp.integer):
         return x
-    keep = jax.random.bernoulli(module.make_rng("dropout"), 1.0 - rate, x.shape)
-    return jnp.where(keep, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)
+    kept = keep(module.make_rng("dropout"), rate, x.shape)
+    return jnp.where(kept, x / (1.0 - jnp.asarray(rate, x.dtype)), 0).astype(x.dtype)
