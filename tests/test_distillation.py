@@ -174,12 +174,15 @@ def test_each_term_learns_and_trains_alike_in_one_pass_and_in_parts(name):
     [
         (("kd", {"teacher": "small"}), "'kd' needs the teacher 'small'; config.teachers has big, other"),
         (("kd", {"teacher": "ema"}), "the teacher 'ema' needs optim.ema, such as 0.999, which is 0"),
-        (("kd", {"teacher": "big", "temperature": 0}), "temperature=0 must be a number above 0"),
+        (
+            ("kd", {"teacher": "big", "temperature": 0}),
+            "temperature=0 of 'kd' is of no kind that it takes; give a finite number above 0",
+        ),
         (
             ("hint", {"teacher": "big", "at": "hiden0"}),
             "unknown stage that the objective term 'hint' looks at: 'hiden0'; nearest: hidden2",
         ),
-        (("kd", {"teacher": ["big", "other"], "weights": [1]}), "give one above 0 each"),
+        (("kd", {"teacher": ["big", "other"], "weights": [1]}), "give one each"),
         (("kd", {"teacher": ["big", "other"], "top": 2}), "top=2 is for one teacher's classes"),
         (("kd", {"teacher": "big", "stream": "more"}), "'kd' needs the stream 'more'"),
         (("hint", {"teacher": "big", "teacher_at": "pol"}), "unknown stage of the teacher 'big' 'pol'; nearest: pool"),

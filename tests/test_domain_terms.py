@@ -208,11 +208,14 @@ def test_equal_domains_are_at_no_sinkhorn_divergence():
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        (("sinkhorn", {"epsilon": 0}), "'sinkhorn' has epsilon=0, iterations=50, labels=0.0"),
+        (("sinkhorn", {"epsilon": 0}), "epsilon=0 of 'sinkhorn'"),
         (("sinkhorn", {"labels": 0.1}), "'sinkhorn' with labels is not debiased"),
-        (("fixmatch", {"threshold": 0}), "'fixmatch' has threshold=0; give a probability"),
-        (("pseudo", {"threshold": -1}), "'pseudo' has threshold=-1"),
-        (("shot", {"rounds": -1}), "'shot' has rounds=-1"),
+        (
+            ("fixmatch", {"threshold": 0}),
+            "threshold=0 of 'fixmatch' is of no kind that it takes; give a finite number above 0",
+        ),
+        (("pseudo", {"threshold": -1}), "threshold=-1 of 'pseudo'"),
+        (("shot", {"rounds": -1}), "rounds=-1 of 'shot'"),
         (("shot", {"stream": "sauce"}), "'shot' needs the stream 'sauce'"),
         (("adda", {"source": "sauce"}), "'adda' needs the stream 'sauce'"),
         (("fixmatch", {"treshold": 0.9}), "unknown field of the objective term 'fixmatch': 'treshold'"),

@@ -8,6 +8,7 @@ import scipy.optimize
 import test_transfer_terms as terms
 
 from jtransfer import objectives
+from jtransfer.core import fields as checks
 from jtransfer.core import rules
 from jtransfer.core.errors import InputError
 from jtransfer.objectives import gradients
@@ -189,13 +190,17 @@ def test_log_variances_are_trained():
 @pytest.mark.parametrize(
     ("name", "fields", "says"),
     [
-        ("cagrad", {"c": 1.0}, "c=1.0 must be at least 0 and below 1"),
-        ("gradnorm", {"alpha": -1}, "alpha=-1 must be a number, 0 or more"),
+        ("cagrad", {"c": 1.0}, "give a finite number in [0, 1)"),
+        (
+            "gradnorm",
+            {"alpha": -1},
+            "alpha=-1 of 'gradnorm' is of no kind that it takes; give a finite number of at least 0",
+        ),
     ],
 )
 def test_fields_that_make_no_sense_are_one_line(name, fields, says):
     with pytest.raises(InputError, match="multitask") as error:
-        METHODS[name](**fields)
+        checks.check("multitask", "multi-task method", name, METHODS[name], fields, skip=0)
     assert says in str(error.value)
 
 

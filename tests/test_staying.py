@@ -176,9 +176,9 @@ def test_terms_of_the_source_need_one(entry):
     ("entry", "says"),
     [
         (("delta", {"stream": "sauce"}), "'delta' needs the stream 'sauce'"),
-        (("delta", {"examples": -1}), "examples=-1 must be a number of examples"),
-        (("bituning", {"temperature": 0}), "temperature=0 must be a number above 0"),
-        (("ewc", {"draws": -1}), "draws=-1 must be a number, 0 or more"),
+        (("delta", {"examples": -1}), "examples=-1 of 'delta'"),
+        (("bituning", {"temperature": 0}), "temperature=0 of 'bituning'"),
+        (("ewc", {"draws": -1}), "draws=-1 of 'ewc'"),
     ],
 )
 def test_fields_that_make_no_sense_are_one_line(entry, says):

@@ -6,7 +6,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 from jtransfer.core.errors import InputError, one_line, unknown
 
@@ -18,6 +18,39 @@ _WORDS = {
     str: "a text",
     type(None): "None",
 }  # in errors
+
+
+class Bounds(NamedTuple):
+    """Bounds of a number, given in an annotation: `Annotated[float, Bounds(0, 1)]`.
+
+    Attributes:
+      low, high: between which the number is.
+      ends: of the interval; with "(" the lower bound is left out, with ")" the upper one.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    ends: Literal["[]", "[)", "(]", "()"] = "[]"
+
+    def hold(self, value: Any) -> bool:
+        """Returns whether a number is within the bounds; what is no number is."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        above = self.low < value if self.ends[0] == "(" else self.low <= value
+        return above and (value < self.high if self.ends[1] == ")" else value <= self.high)
+
+    @property
+    def told(self) -> str:
+        """Returns what the bounds are called in an error, such as "above 0"."""
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.ends[0] == "(" else f"of at least {self.low:g}"
+        return f"in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
+
+
+Positive = Annotated[float, Bounds(0, ends="()")]
+NotNegative = Annotated[float, Bounds(0)]
+Count = Annotated[int, Bounds(1)]
+CountOrZero = Annotated[int, Bounds(0)]
 
 
 def check(where: str, kind: str, name: str, make: Callable, given: Mapping[str, Any], *, skip: int) -> None:
@@ -53,14 +86,15 @@ def check(where: str, kind: str, name: str, make: Callable, given: Mapping[str, 
 def is_of(value: Any, annotation: Any) -> bool:
     """Returns whether a value is of the kind of an annotation; where nothing is known of the annotation, it is.
 
-    Known are plain types, `Literal`, unions, sequences and tuples of them, and mappings. A number is no bool, is
-    finite, and may be whole where a float is wanted; a text is no sequence.
+    Known are plain types, `Literal`, unions, sequences and tuples of them, mappings, and `Bounds` of numbers. A number
+    is no bool, is finite, and may be whole where a float is wanted; a text is no sequence.
     """
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(is_of(value, kind) for kind in inner)
     if origin is typing.Annotated:
-        return is_of(value, inner[0])
+        bounds = [one for one in inner[1:] if isinstance(one, Bounds)]
+        return is_of(value, inner[0]) and all(one.hold(value) for one in bounds)
     if origin is typing.Literal:
         return any(type(value) is type(word) and value == word for word in inner)
     if origin is tuple and not (len(inner) == 2 and inner[1] is ...):
@@ -90,7 +124,7 @@ def told(annotation: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(told, inner))
     if origin is typing.Annotated:
-        return told(inner[0])
+        return " ".join([told(inner[0]), *(one.told for one in inner[1:] if isinstance(one, Bounds))])
     if origin is typing.Literal:
         return " or ".join(map(repr, inner))
     if origin is tuple and not (len(inner) == 2 and inner[1] is ...):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
+from jtransfer.core.fields import Count
 from jtransfer.objectives import adversarial, discriminator
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import domains
@@ -16,7 +17,7 @@ def adda(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    widths: Sequence[int] = (500, 500),
+    widths: Sequence[Count] = (500, 500),
 ) -> Term:
     """ADDA (Tzeng et al. 2017, arXiv:1702.05464), the second of its two phases; the first is a run on the source, from
     which this one begins.

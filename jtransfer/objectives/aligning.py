@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jtransfer.core.fields import Count, Positive
 from jtransfer.objectives import mmd as kernels
 from jtransfer.objectives import moments
 from jtransfer.objectives.seen import domains
@@ -17,7 +18,7 @@ def mmd(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    alphas: Sequence[float] = kernels.ALPHAS,
+    alphas: Sequence[Positive] = kernels.ALPHAS,
 ) -> Term:
     """The multi-kernel maximum mean discrepancy of a stage's outputs: deep adaptation networks, DAN (`mk_mmd`).
 
@@ -36,8 +37,8 @@ def jan(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    alphas: Sequence[float] = kernels.ALPHAS,
-    sigma: float = 0.92,
+    alphas: Sequence[Positive] = kernels.ALPHAS,
+    sigma: Positive = 0.92,
 ) -> Term:
     """The joint discrepancy of a stage's outputs and of the predictions: joint adaptation networks (`joint_mmd`).
 
@@ -68,7 +69,7 @@ def coral(context: Context, *, source: str = "source", target: str = TARGET, at:
     return _distance(context, "coral", source, target, at, moments.mean_coral if means else moments.coral)
 
 
-def bsp(context: Context, *, source: str = "source", target: str = TARGET, at: str = "", k: int = 1) -> Term:
+def bsp(context: Context, *, source: str = "source", target: str = TARGET, at: str = "", k: Count = 1) -> Term:
     """The greatest squared singular values of both domains' features; beside an adversarial term (`moments.bsp`).
 
     Args:

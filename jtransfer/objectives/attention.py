@@ -16,14 +16,6 @@ from jtransfer.objectives.term import TARGET, Survey
 STEPS = 300  # of the linear head
 
 
-def check(examples: Any, alpha: Any) -> None:
-    """Raises an InputError for fields that can't be."""
-    if isinstance(examples, bool) or not isinstance(examples, int) or examples < 0:
-        raise InputError(f"objective: 'delta': examples={examples!r} must be a number of examples")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < float("inf"):
-        raise InputError(f"objective: 'delta': alpha={alpha!r} must be a number, 0 or more")
-
-
 def measure(survey: Survey, places: Sequence[str], trunk: str, *, examples: int, alpha: float) -> dict[str, Array]:
     """Returns the weights [c] of the channels of each stage.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.fields import CountOrZero, NotNegative, Positive
 from jtransfer.layers.types import Array
 from jtransfer.objectives import attention, distillation
 from jtransfer.objectives.losses import mean_of
@@ -19,7 +20,12 @@ NETWORK = "initial_network"
 
 
 def delta(
-    context: Context, *, stream: str = TARGET, at: str | Sequence[str] = (), examples: int = 0, alpha: float = 1.0
+    context: Context,
+    *,
+    stream: str = TARGET,
+    at: str | Sequence[str] = (),
+    examples: CountOrZero = 0,
+    alpha: NotNegative = 1.0,
 ) -> Term:
     """Holds feature maps to those of the initial network: DELTA (Li et al. 2019, arXiv:1901.09229), `feature_distance`.
 
@@ -36,7 +42,6 @@ def delta(
     """
     check_stream(context, "delta", stream)
     places = _stages(context, at)
-    attention.check(examples, alpha)
     if examples and not getattr(context.model, "stages", ()):
         raise InputError("objective: 'delta' measures channels (examples > 0) of models with stages only; set it to 0")
 
@@ -102,7 +107,7 @@ def _stages(context: Context, at: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(stages) or (stage(context, "delta", ""),)
 
 
-def lwf(context: Context, *, stream: str = TARGET, temperature: float = 2.0) -> Term:
+def lwf(context: Context, *, stream: str = TARGET, temperature: Positive = 2.0) -> Term:
     """Keeps the answers of the source's head on new examples: learning without forgetting (Li & Hoiem 2016,
     arXiv:1606.09282), by `distillation.soft_targets` of the initial network with the head that it had.
 
@@ -115,7 +120,6 @@ def lwf(context: Context, *, stream: str = TARGET, temperature: float = 2.0) -> 
       temperature: of both predictions.
     """
     check_stream(context, "lwf", stream)
-    _positive("lwf", "temperature", temperature)
     place, source = stage(context, "lwf", ""), _source(context, "lwf")
 
     def loss(view):
@@ -184,8 +188,3 @@ def _source(context: Context, term: str) -> Any:
     if context.source is None:
         raise InputError(f"objective: {term!r} needs the head of the network that config.init has")
     return context.source()
-
-
-def _positive(term: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InputError(f"objective: {term!r}: {name}={value!r} must be a number above 0")

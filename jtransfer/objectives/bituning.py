@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.core.fields import Count, Positive
 from jtransfer.layers import l2_normalize
 from jtransfer.layers.types import Array
 from jtransfer.objectives.losses import mean_of
@@ -18,7 +19,7 @@ from jtransfer.objectives.term import FEATURES, TARGET, Context, Term
 
 
 def bituning(
-    context: Context, *, stream: str = TARGET, at: str = "", width: int = 128, temperature: float = 0.07
+    context: Context, *, stream: str = TARGET, at: str = "", width: Count = 128, temperature: Positive = 0.07
 ) -> Term:
     """Both contrasts of Bi-Tuning (Zhong et al. 2020, arXiv:2011.06182), with the examples of the batch as keys.
 
@@ -35,8 +36,6 @@ def bituning(
     """
     check_stream(context, "bituning", stream)
     place, network = stage(context, "bituning", at), nn.Dense(width)
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or temperature <= 0:
-        raise InputError(f"objective: 'bituning': temperature={temperature!r} must be a number above 0")
 
     def loss(view):
         labels, mask = view.batch[stream]["label"], view.batch[stream]["mask"]

@@ -1,12 +1,13 @@
 """Terms that set features against a discriminator of domains: DANN and CDAN; and against a second head: MDD, MCD."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.fields import Bounds, Count, CountOrZero, NotNegative
 from jtransfer.objectives import adversarial, confusion, discriminator
 from jtransfer.objectives.losses import as_sums, mean_of
 from jtransfer.objectives.seen import HEAD, Domains, domains
@@ -20,9 +21,9 @@ def dann(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    widths: Sequence[int] = (1024, 1024),
-    gamma: float = 10.0,
-    highest: float = 1.0,
+    widths: Sequence[Count] = (1024, 1024),
+    gamma: NotNegative = 10.0,
+    highest: NotNegative = 1.0,
     partial: bool = False,
 ) -> Term:
     """Domain-adversarial training (Ganin et al. 2016, arXiv:1505.07818).
@@ -69,11 +70,11 @@ def cdan(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    widths: Sequence[int] = (1024, 1024),
+    widths: Sequence[Count] = (1024, 1024),
     entropy: bool = True,
-    randomized: int = 0,
-    gamma: float = 10.0,
-    highest: float = 1.0,
+    randomized: CountOrZero = 0,
+    gamma: NotNegative = 10.0,
+    highest: NotNegative = 1.0,
 ) -> Term:
     """Conditional domain-adversarial training, CDAN and CDAN+E (Long et al. 2018, arXiv:1705.10667).
 
@@ -122,10 +123,10 @@ def mdd(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    widths: Sequence[int] = (1024,),
-    margin: float = 4.0,
-    gamma: float = 10.0,
-    highest: float = 0.1,
+    widths: Sequence[Count] = (1024,),
+    margin: Annotated[float, Bounds(1)] = 4.0,
+    gamma: NotNegative = 10.0,
+    highest: NotNegative = 0.1,
 ) -> Term:
     """Margin disparity discrepancy (Zhang et al. 2019, arXiv:1904.05801).
 
@@ -148,9 +149,9 @@ def mcd(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    widths: Sequence[int] = (1024,),
-    gamma: float = 10.0,
-    highest: float = 1.0,
+    widths: Sequence[Count] = (1024,),
+    gamma: NotNegative = 10.0,
+    highest: NotNegative = 1.0,
 ) -> Term:
     """Maximum classifier discrepancy (Saito et al. 2018, arXiv:1712.02560), with both of its steps in one.
 

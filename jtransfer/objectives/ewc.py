@@ -9,6 +9,7 @@ from jaxtyping import Float
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.core.fields import CountOrZero
 from jtransfer.layers.types import Array
 from jtransfer.objectives.losses import as_sums
 from jtransfer.objectives.seen import HEAD, stage
@@ -18,7 +19,7 @@ from jtransfer.objectives.term import Context, Source, Survey, Term
 _EXACT = 64  # outputs, of which the square root of the curvature is computed
 
 
-def ewc(context: Context, *, examples: int = 1000, draws: int = 1, shared: str = "") -> Term:
+def ewc(context: Context, *, examples: CountOrZero = 1000, draws: CountOrZero = 1, shared: str = "") -> Term:
     """½ Σ F · (w − w₀)²: elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796).
 
     F is the diagonal of the Fisher matrix of the source task at w₀, measured once before the first step, in evaluation,
@@ -34,9 +35,6 @@ def ewc(context: Context, *, examples: int = 1000, draws: int = 1, shared: str =
       shared: a regular expression of the parameters that are held; by default all, but for the head if its classes are
         not the source's.
     """
-    for name, value in {"examples": examples, "draws": draws}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise InputError(f"objective: 'ewc': {name}={value!r} must be a number, 0 or more")
     if context.source is None:
         raise InputError("objective: 'ewc' needs the task that config.init was trained on")
     source = context.source()

@@ -1,13 +1,13 @@
 """How the gradients of several tasks make one step: functions of their inner products alone."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.fields import Bounds, NotNegative
 from jtransfer.core.registry import Registry
 from jtransfer.layers.types import Array
 
@@ -85,15 +85,13 @@ def projected(gram: Gram, key: jax.Array) -> Weights:
     return jax.vmap(of_task)(jnp.arange(tasks), jax.random.split(key, tasks)).sum(0)
 
 
-def cagrad(*, c: float = 0.4) -> Method:
+def cagrad(*, c: Annotated[float, Bounds(0, 1, "[)")] = 0.4) -> Method:
     """Goes in the direction near to the mean gradient that serves the worst-served task best (Liu et al. 2021,
     arXiv:2110.14048): `d = g₀ + c·‖g₀‖·g_w / ‖g_w‖`, where `w` on the simplex minimises `g_w·g₀ + c·‖g₀‖·‖g_w‖`.
 
     Args:
       c: how far from the mean, as a part of its length; 0 is the mean of the tasks' gradients.
     """
-    if isinstance(c, bool) or not isinstance(c, int | float) or not 0 <= c < 1:
-        raise InputError(f"multitask: 'cagrad': c={c!r} must be at least 0 and below 1")
 
     def combine(seen: Seen):
         weights = averse(seen.gram, c)
@@ -136,7 +134,7 @@ def on_simplex(v: Weights) -> Weights:
     return jnp.maximum(v - excess[last], 0)
 
 
-def gradnorm(*, alpha: float = 1.5, lr: float = 0.025) -> Method:
+def gradnorm(*, alpha: NotNegative = 1.5, lr: NotNegative = 0.025) -> Method:
     """Learns weights of the tasks with which their gradients are as long as their rates of training ask for: GradNorm
     (Chen et al. 2018, arXiv:1711.02257).
 
@@ -148,9 +146,6 @@ def gradnorm(*, alpha: float = 1.5, lr: float = 0.025) -> Method:
       alpha: how much sooner tasks that lag behind are pulled; 0 makes all gradients as long as each other.
       lr: the rate of the weights.
     """
-    for name, value in {"alpha": alpha, "lr": lr}.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise InputError(f"multitask: 'gradnorm': {name}={value!r} must be a number, 0 or more")
 
     def combine(seen: Seen):
         weights, first = seen.state["weights"], seen.state["first"]

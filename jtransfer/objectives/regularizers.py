@@ -5,12 +5,13 @@ import jax.numpy as jnp
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
+from jtransfer.core.fields import NotNegative
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import HEAD, check_stream
 from jtransfer.objectives.term import TARGET, Context, Term
 
 
-def l2sp(context: Context, *, shared: str = r"(?!head/).*", new: str = "head/.*", beta: float = 1.0) -> Term:
+def l2sp(context: Context, *, shared: str = r"(?!head/).*", new: str = "head/.*", beta: NotNegative = 1.0) -> Term:
     """½ ‖w − w₀‖² of the shared parameters, plus β · ½ ‖w‖² of the new ones: L2-SP (Li et al. 2018, arXiv:1802.01483).
 
     It is a term of the loss, so that an adaptive optimizer scales it like the rest of the gradient.

@@ -2,14 +2,14 @@
 
 import jax.numpy as jnp
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.fields import CountOrZero, Positive
 from jtransfer.objectives import pseudo_labels
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import check_stream, predicted, stage, vectors
 from jtransfer.objectives.term import FEATURES, STRONG, TARGET, Context, Term
 
 
-def pseudo(context: Context, *, stream: str = TARGET, threshold: float = 0.95) -> Term:
+def pseudo(context: Context, *, stream: str = TARGET, threshold: Positive = 0.95) -> Term:
     """The cross-entropy with the model's own prediction, of the examples of which it is certain; the others count as 0
     (pseudo-labels, Lee 2013). The metric is the share of examples that are used.
 
@@ -18,7 +18,7 @@ def pseudo(context: Context, *, stream: str = TARGET, threshold: float = 0.95) -
       stream: of the unlabelled examples.
       threshold: the least probability of a prediction that is used.
     """
-    _check(context, "pseudo", stream, threshold)
+    check_stream(context, "pseudo", stream)
 
     def loss(view):
         logits, mask = predicted(view, stream)
@@ -27,7 +27,7 @@ def pseudo(context: Context, *, stream: str = TARGET, threshold: float = 0.95) -
     return Term(loss)
 
 
-def fixmatch(context: Context, *, stream: str = TARGET, threshold: float = 0.95) -> Term:
+def fixmatch(context: Context, *, stream: str = TARGET, threshold: Positive = 0.95) -> Term:
     """The cross-entropy of a strongly transformed view of an example with the prediction for the usual, weak one, where
     that is certain (FixMatch, Sohn et al. 2020, arXiv:2001.07685). It costs a second pass of the model.
 
@@ -39,7 +39,7 @@ def fixmatch(context: Context, *, stream: str = TARGET, threshold: float = 0.95)
       stream: of the unlabelled examples.
       threshold: the least probability of a prediction that is used.
     """
-    _check(context, "fixmatch", stream, threshold)
+    check_stream(context, "fixmatch", stream)
 
     def loss(view):
         weak, mask = predicted(view, stream)
@@ -49,7 +49,7 @@ def fixmatch(context: Context, *, stream: str = TARGET, threshold: float = 0.95)
     return Term(loss, (f"{STRONG}{stream}",))
 
 
-def shot(context: Context, *, stream: str = TARGET, at: str = "", rounds: int = 1) -> Term:
+def shot(context: Context, *, stream: str = TARGET, at: str = "", rounds: CountOrZero = 1) -> Term:
     """The cross-entropy with the classes whose centroids are nearest (`pseudo_labels.of_centroids`): the second part of
     SHOT, beside "infomax", with a head that is not trained. Centroids are those of each batch, anew in each step.
 
@@ -60,8 +60,6 @@ def shot(context: Context, *, stream: str = TARGET, at: str = "", rounds: int = 
       rounds: how often the centroids are made anew.
     """
     check_stream(context, "shot", stream)
-    if rounds < 0:
-        raise InputError(f"objective: 'shot' has rounds={rounds}; give 0 or more")
     place = stage(context, "shot", at)
 
     def loss(view):
@@ -70,12 +68,6 @@ def shot(context: Context, *, stream: str = TARGET, at: str = "", rounds: int = 
         return mean_of(pseudo_labels.cross_entropy(logits, labels), mask).value, {}  # of the whole batch
 
     return Term(loss, (f"{FEATURES}{place}",))
-
-
-def _check(context: Context, term: str, stream: str, threshold: float) -> None:
-    check_stream(context, term, stream)
-    if not threshold > 0:
-        raise InputError(f"objective: {term!r} has threshold={threshold}; give a probability, such as 0.95")
 
 
 def _learned(told, logits, mask, threshold, name):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.fields import CountOrZero, Positive
 from jtransfer.objectives import chunks, distillation, taught
 from jtransfer.objectives.losses import counted, mean_of
 from jtransfer.objectives.seen import HEAD, check_stream, predicted, stage, vectors
@@ -26,9 +27,9 @@ def kd(
     *,
     teacher: str | Sequence[str] = USUAL,
     stream: str = TARGET,
-    temperature: float = 4.0,
-    top: int = 0,
-    weights: Sequence[float] = (),
+    temperature: Positive = 4.0,
+    top: CountOrZero = 0,
+    weights: Sequence[Positive] = (),
 ) -> Term:
     """Knowledge distillation: predictions become those of a teacher (Hinton et al. 2015, arXiv:1503.02531).
 
@@ -46,23 +47,16 @@ def kd(
       weights: of several teachers; their shares count.
     """
     names: tuple[Any, ...] = tuple(teacher) if isinstance(teacher, list | tuple) else (teacher,)
-    _check_types("kd", stream, *names)
     check_stream(context, "kd", stream)
     predicts, by_token = context.streams[stream].predicts, context.streams[stream].by_token
     if not predicts:
         raise InputError(
             f"objective: 'kd' compares predictions, which those for {stream!r} are not; take 'hint' or 'rkd'"
         )
-    if not names or (weights and (len(weights) != len(names) or not all(map(_is_positive, weights)))):
-        raise InputError(
-            f"objective: 'kd' has teacher={list(names)} and weights={list(weights)}; give one above 0 each"
-        )
-    if type(top) is not int:
-        raise InputError(f"objective: 'kd': top={top!r} must be a whole number")
-    if top and (top < 0 or predicts != "class" or len(names) > 1):
-        raise InputError(f"objective: 'kd': top={top} is for one teacher's classes, and more than 0; leave it out")
-    if not _is_positive(temperature):
-        raise InputError(f"objective: 'kd': temperature={temperature!r} must be a number above 0")
+    if not names or (weights and len(weights) != len(names)):
+        raise InputError(f"objective: 'kd' has teacher={list(names)} and weights={list(weights)}; give one each")
+    if top and (predicts != "class" or len(names) > 1):
+        raise InputError(f"objective: 'kd': top={top} is for one teacher's classes; leave it out")
     needs = _needs(context, "kd", names)
     asked = tuple(Wanted(name, stream, HEAD, top, float(temperature) if top else 1.0) for name in names)
 
@@ -103,7 +97,6 @@ def kd_chunks(context: Context, *, teacher: str = USUAL, stream: str = TARGET) -
       teacher: its name.
       stream: whose texts.
     """
-    _check_types("kd_chunks", teacher, stream)
     check_stream(context, "kd_chunks", stream)
     if not (context.streams[stream].by_token and context.streams[stream].predicts == "class"):
         raise InputError(f"objective: 'kd_chunks' is for language models, and {stream!r} has no tokens to predict")
@@ -205,16 +198,6 @@ def rkd(context: Context, *, teacher: str = USUAL, stream: str = TARGET, at: str
     return Term(loss, needs, teachers=(wanted,))
 
 
-def _check_types(term: str, *names: Any) -> None:
-    for name in names:
-        if not isinstance(name, str):
-            raise InputError(f"objective: {term!r} has {name!r} where the name of a teacher, stream or stage stands")
-
-
-def _is_positive(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < float("inf")
-
-
 def _needs(context: Context, term: str, teachers: Sequence[str]) -> tuple[str, ...]:
     """What terms need of the step for teachers, which are checked."""
     for name in teachers:
@@ -230,7 +213,6 @@ def _features(
     context: Context, term: str, teacher: str, stream: str, at: str, teacher_at: str
 ) -> tuple[tuple[str, ...], Wanted, str]:
     """(what a term needs of the step, of the teacher, and the student's stage)."""
-    _check_types(term, teacher, stream, at, teacher_at)
     check_stream(context, term, stream)
     needs, place = _needs(context, term, (teacher,)), stage(context, term, at)
     ours = tuple(getattr(context.model, "stages", ()))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.fields import Count, NotNegative, Positive
 from jtransfer.objectives.seen import domains
 from jtransfer.objectives.sinkhorn import squared_distances, transport
 from jtransfer.objectives.term import TARGET, Context, Term
@@ -17,10 +18,10 @@ def sinkhorn(
     source: str = "source",
     target: str = TARGET,
     at: str = "",
-    epsilon: float = 0.05,
-    iterations: int = 50,
+    epsilon: Positive = 0.05,
+    iterations: Count = 50,
     debiased: bool = True,
-    labels: float = 0.0,
+    labels: NotNegative = 0.0,
 ) -> Term:
     """The cost of moving the source's examples onto the target's by optimal transport, with the squared distance of a
     stage's outputs, by their number, as the cost (`sinkhorn.transport`).
@@ -39,11 +40,6 @@ def sinkhorn(
       InputError: a field is out of range.
     """
     seen = domains(context, "sinkhorn", source, target, at)
-    if not epsilon > 0 or iterations < 1 or labels < 0:
-        raise InputError(
-            f"objective: 'sinkhorn' has epsilon={epsilon}, iterations={iterations}, labels={labels}; give epsilon "
-            "above 0, iterations of 1 or more, and labels of 0 or more"
-        )
     if labels and debiased:
         raise InputError("objective: 'sinkhorn' with labels is not debiased; set debiased=False")
 

@@ -1,12 +1,13 @@
 """Terms that look at no label: predictions that are certain, diverse and not confused, features that are longer."""
 
+from jtransfer.core.fields import Count, NotNegative, Positive
 from jtransfer.objectives import confusion, moments
 from jtransfer.objectives.losses import mean_of
 from jtransfer.objectives.seen import check_stream, predicted, stage, vectors
 from jtransfer.objectives.term import FEATURES, TARGET, Context, Term
 
 
-def mcc(context: Context, *, stream: str = TARGET, temperature: float = 2.5) -> Term:
+def mcc(context: Context, *, stream: str = TARGET, temperature: Positive = 2.5) -> Term:
     """Minimum class confusion (`confusion.minimum_class_confusion`).
 
     Args:
@@ -57,7 +58,9 @@ def bnm(context: Context, *, stream: str = TARGET) -> Term:
     return Term(loss)
 
 
-def afn(context: Context, *, streams: tuple[str, ...] = ("source", TARGET), at: str = "", delta: float = 1.0) -> Term:
+def afn(
+    context: Context, *, streams: tuple[str, ...] = ("source", TARGET), at: str = "", delta: NotNegative = 1.0
+) -> Term:
     """Adaptive feature norm: the features of all streams become longer (`moments.feature_norm`).
 
     Args:
@@ -80,7 +83,7 @@ def afn(context: Context, *, streams: tuple[str, ...] = ("source", TARGET), at: 
     return Term(loss, (f"{FEATURES}{place}",))
 
 
-def bss(context: Context, *, stream: str = TARGET, at: str = "", k: int = 1) -> Term:
+def bss(context: Context, *, stream: str = TARGET, at: str = "", k: Count = 1) -> Term:
     """Batch spectral shrinkage: the k smallest squared singular values of the features (`moments.bss`).
 
     Args:
