@@ -132,7 +132,8 @@ SIZES = {
     "phases[0].steps=0": "steps or epochs",
     "phases[0].epochs=2": "steps or epochs",
     "early_stop.patience=2": "needs data.validation",
-    "data.channels=2": "3 or 1",
+    "data.channels=0": "3 for colours, 1 for grey",
+    "data.channels=2": "set data.channels=1",
     "data.transform=random_crop(100)": "only 28×28",
     "mixup=-1": "at least 0",
 }

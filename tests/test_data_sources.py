@@ -432,7 +432,7 @@ def test_a_lone_array_is_no_npz(tmp_path):
         ({"name": ""}, "data.name=''"),
         ({"name": "embedded:fashion"}, "unknown embedded data set 'fashion'; nearest: fashion_mnist"),
         ({"name": "npz:/nowhere.npz"}, "npz:/nowhere.npz: there is no such file"),
-        ({**EMBEDDED, "channels": 4}, "data.channels=4: 3 or 1"),
+        ({**EMBEDDED, "channels": -1}, "data.channels=-1: 3 for colours, 1 for grey"),
     ],
 )
 def test_wrong_specs_say_what_to_do(spec, message):

@@ -21,8 +21,9 @@ def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
 
     - Images: a TFDS name (`cifar10`, `mnist:3.0.1`), `folder:/path` with a folder for each class, `npz:/path.npz`,
       `csv:` with a table that names them, `sklearn:digits` or `embedded:fashion_mnist`. `image_key` ("image") and
-      `label_key` ("label") name the features of a TFDS data set or the columns of a table, and `channels` (3 or 1)
-      says how images are decoded. Paths in a table are relative to `image_dir`, or to the folder of the table.
+      `label_key` ("label") name the features of a TFDS data set or the columns of a table. `channels` says how images
+      are decoded: 3, 1, or as many as they have. Paths in a table are relative to `image_dir`, or to the folder of the
+      table.
     - Texts: a TFDS name; `csv:`, `jsonl:` or `parquet:` with a file, a folder of files, or
       `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. `text_key`, `pair_key`,
       `target_key` and `label_key` name the columns. They may be left out if the names of the columns are usual ones.
@@ -42,8 +43,8 @@ def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
     name = spec.get("name")
     if not isinstance(name, str) or not name:
         raise InputError(f"data.name={name!r}: give a TFDS name, folder:/path, npz:/path.npz or embedded:fashion_mnist")
-    if spec.get("channels", 3) not in (1, 3):
-        raise InputError(f"data.channels={spec.get('channels')!r}: 3 or 1")
+    if type(channels := spec.get("channels", 3)) is not int or channels < 1:
+        raise InputError(f"data.channels={channels!r}: 3 for colours, 1 for grey, or the channels that the images have")
     opened = _splits(name, dict(spec))
     return splits.take(split, opened, name)
 

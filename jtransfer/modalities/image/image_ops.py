@@ -16,6 +16,7 @@ from jtransfer.modalities.image.colour_ops import HostFn, color_jitter, to_gray
 from jtransfer.modalities.image.randaugment import augmentation
 from jtransfer.modalities.image.resize_ops import (
     Size,
+    bordered,
     center_crop,
     cut,
     interpolation,
@@ -43,12 +44,14 @@ class Op:
         "grows" by the argument `pixels` on each side, or it "varies" with the image.
       still: The name of the op that takes the place of a random one, with its arguments, where nothing may be random;
         None leaves it out.
+      colours: Whether it is for images of 3 channels or 1 only.
     """
 
     make: Callable[..., HostFn]
     random: bool = False
     extent: str = "keeps"
     still: str | None = None
+    colours: bool = False
 
 
 def random_crop(size: Size) -> HostFn:
@@ -129,7 +132,7 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
     kind, fill = (cv2.BORDER_REFLECT_101, 0) if isinstance(value, str) else (cv2.BORDER_CONSTANT, value)
 
     def apply(image: np.ndarray, rng: Any) -> np.ndarray:
-        return restored(cv2.copyMakeBorder(image, pixels, pixels, pixels, pixels, kind, value=(fill,) * 4), image)
+        return bordered(image, (pixels,) * 4, kind, (fill,) * 4)
 
     return apply
 
@@ -156,10 +159,10 @@ def resize_crop(size: Size, method: str = "bilinear", library: str = "pillow", r
 
 OPS = {
     "center_crop": Op(center_crop, extent="set"),
-    "color_jitter": Op(color_jitter, random=True),
+    "color_jitter": Op(color_jitter, colours=True, random=True),
     "flip_lr": Op(flip_lr, random=True),
     "pad": Op(pad, extent="grows"),
-    "randaugment": Op(randaugment, random=True),
+    "randaugment": Op(randaugment, colours=True, random=True),
     "random_crop": Op(random_crop, random=True, extent="set", still="center_crop"),
     "random_resized_crop": Op(random_resized_crop, random=True, extent="set", still="resize_crop"),
     "resize": Op(resize, extent="set"),
@@ -167,7 +170,7 @@ OPS = {
     "resize_crop": Op(resize_crop, extent="set"),
     "resize_fit": Op(resize_fit, extent="varies"),
     "resize_short": Op(resize_short, extent="varies"),
-    "to_gray": Op(to_gray),
+    "to_gray": Op(to_gray, colours=True),
 }
 
 

@@ -24,13 +24,14 @@ from jtransfer.tasks.base import Task
 
 @dataclasses.dataclass(frozen=True)
 class Image(Modality):
-    """Images of 1 or 3 channels.
+    """Images of colours, of greys, or of any number of channels.
 
     Attributes:
       image_key: the feature that holds the image, of data sets that name their features; or the column of a CSV file
         that has the paths of images.
       image_dir: the folder that these paths are relative to; "" is that of the CSV file.
-      channels: 3, or 1 for grey images.
+      channels: 3; 1 for grey images; 4, which keeps the transparency of files; or the number that arrays [H, W, C]
+        have, such as the bands of a satellite.
       range: the values that become black and white in images that are not of 8 bits: (0, 1), (0, 4095); () is what
         their type says, (0, 65535) of 16 bits.
       max_pixels: the most pixels that an image file may have; a larger one counts as one that can't be read.
@@ -121,6 +122,7 @@ class Image(Modality):
         usual = self.pipeline(model, train=True)
         text = self.strong or "|".join(filter(None, (usual.host_text, "randaugment(2, 10)")))
         strong = transforms.parse(text, transforms.Statistics(usual.mean, usual.std), self._unsaid({}))
+        strong.check_channels(self.channels)
         if (strong.mean, strong.std) != (usual.mean, usual.std):
             raise InputError("data.strong normalises otherwise than data.transform; leave normalize out of it")
         return strong.host_text, strong
@@ -161,6 +163,7 @@ class Image(Modality):
             raise InputError(
                 f"normalize has {len(pipeline.mean)} means, but the images have data.channels={self.channels}"
             )
+        pipeline.check_channels(self.channels)
         return pipeline
 
     def _unsaid(self, own: Mapping[str, Any]) -> transforms.Unsaid:
@@ -177,11 +180,12 @@ class Image(Modality):
         return {"image": decode(given, self.channels, self.range, self.max_pixels)}
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        return {"picture": example["image"]}
+        image = example["image"]
+        return {"picture": image if image.shape[2] in (1, 3) else image[..., : 3 if image.shape[2] > 3 else 1]}
 
     def _statistics(self, own: Mapping[str, Any]) -> transforms.Statistics:
         mean, std = own["mean"], own["std"]
-        if self.channels == 1:
+        if self.channels != len(mean):
             mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
         return transforms.Statistics(tuple(mean), tuple(std))
 

@@ -16,21 +16,32 @@ _EXTREMES = ((280, 281), (340, 341))  # MinSampleValue and MaxSampleValue, SMinS
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """Returns an image with another number of channels.
+    """Returns an image with a number of channels.
 
-    Grey is repeated, colours become luma (Rec. 601), and transparent images are laid over white.
+    One that has them is returned as it is. To 3 or 1 channels, grey is repeated, colours become luma (Rec. 601), and
+    transparent images are laid over white.
 
     Args:
-      image: uint8 [H, W] or [H, W, 1 | 3 | 4].
-      channels: 3 or 1.
+      image: uint8 [H, W] or [H, W, C].
+      channels: 3 or 1; or C.
 
     Returns:
       uint8 [H, W, channels].
+
+    Raises:
+      InputError: The image is no uint8 image, or has other channels that can't be made into these.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,), (4,)):
-        raise InputError(f"an image must be uint8 [H, W] or [H, W, 1 | 3 | 4], not {image.dtype} {list(image.shape)}")
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise InputError(f"an image must be uint8 [H, W] or [H, W, C], not {image.dtype} {list(image.shape)}")
     if image.ndim == 2:
         image = image[..., None]
+    if image.shape[2] == channels:
+        return image
+    if channels not in (1, 3) or image.shape[2] not in (1, 3, 4):
+        raise InputError(
+            f"an image {list(image.shape)} has {image.shape[2]} channels, and data.channels={channels} are asked for; "
+            f"set data.channels={image.shape[2]}"
+        )
     if image.shape[2] == 4:
         image = _over_white(image)
     if image.shape[2] == channels:
@@ -48,7 +59,7 @@ def decode(file: str, channels: int, limits: Sequence[float] = (), most: int = M
 
     Args:
       file: The path of the file.
-      channels: 3 or 1.
+      channels: 3 or 1; or 4, which keeps the transparency.
       limits: `config.data.range`, the values that become 0 and 255 in images of more than 8 bits.
       most: `config.data.max_pixels`, the most pixels that it may have.
 

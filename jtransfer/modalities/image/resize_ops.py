@@ -108,7 +108,18 @@ def _padded(image: np.ndarray, height: int, width: int, fill: tuple[int, ...]) -
     if not down and not right:
         return image
     sides = down // 2, down - down // 2, right // 2, right - right // 2
-    return restored(cv2.copyMakeBorder(image, *sides, cv2.BORDER_CONSTANT, value=fill), image)
+    return bordered(image, sides, cv2.BORDER_CONSTANT, fill)
+
+
+def bordered(image: np.ndarray, sides: tuple[int, int, int, int], kind: int, fill: tuple[int, ...]) -> np.ndarray:
+    """Returns an image with pixels above, below, left and right of it, of a kind of border of OpenCV.
+
+    OpenCV knows colours of at most four channels; of more, the others have the first one's value.
+    """
+    if image.shape[2] <= 4:
+        return restored(cv2.copyMakeBorder(image, *sides, kind, value=fill), image)
+    parts = (image[..., i : i + 4] for i in range(0, image.shape[2], 4))
+    return np.concatenate([bordered(np.ascontiguousarray(part), sides, kind, fill[:1] * 4) for part in parts], 2)
 
 
 def _colour(value: Any) -> tuple[int, ...]:
@@ -156,6 +167,8 @@ def interpolation(method: str, library: str) -> Callable[[np.ndarray, int, int],
         return restored(cv2.resize(image, (width, height), interpolation=code), image)
 
     def with_pillow(image: np.ndarray, height: int, width: int) -> np.ndarray:
+        if image.shape[2] not in (1, 3):
+            return np.concatenate([with_pillow(band[..., None], height, width) for band in np.moveaxis(image, 2, 0)], 2)
         picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
         return restored(np.asarray(picture.resize((width, height), code)), image)
 

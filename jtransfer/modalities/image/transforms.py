@@ -104,6 +104,12 @@ class Pipeline:
         """Returns the row of an example: `{"inputs": the transformed image, "label": …}`."""
         return {"inputs": self.host(example["image"], rng), "label": example["label"]}
 
+    def check_channels(self, channels: int) -> None:
+        """Raises InputError where an operation on colours is to be applied to images of other channels."""
+        for call in self.calls:
+            if OPS[call.name].colours and channels not in (1, 3):
+                raise InputError(f"{call.name} is for images of 3 channels or 1, and data.channels={channels}")
+
     @property
     def random(self) -> bool:
         """Whether the same image may be transformed in different ways."""
