@@ -3,8 +3,6 @@
 Of the eight examples of a stream, each device holds one, so that a statistic of a device's own part is another one.
 """
 
-from pathlib import Path
-
 import adapted
 import flax.linen as nn
 import jax
@@ -17,24 +15,11 @@ import test_transfer_terms as terms
 from jtransfer import models, objectives, peft
 from jtransfer.core import rules, sharding
 from jtransfer.models import forward
-from jtransfer.objectives import distillation
-from jtransfer.objectives.losses import mean_of
 from jtransfer.training import optim, state, step
 from jtransfer.training.streams import StreamStep
 
 STEPS, STREAMS = 5, ("target", "source")
 TRAINED = ("params", "aux", "adapters")
-
-
-def kd(context):
-    """Soft targets of a teacher whose logits are a function of the labels."""
-
-    def loss(view):
-        logits, batch = view.outputs["target"]["head"], view.batch["target"]
-        teacher = 3 * jax.nn.one_hot(batch["label"], logits.shape[-1]) + jnp.sin(jnp.arange(logits.shape[-1]))
-        return mean_of(distillation.soft_targets(logits, teacher), batch["mask"]), {}
-
-    return objectives.Term(loss)
 
 
 class Normed(nn.Module):
@@ -48,14 +33,15 @@ class Normed(nn.Module):
         return nn.Dense(3, name="head")(x)
 
 
-KD = f"{Path(__file__)}:kd"
+KD = {"kd": {"teacher": "big"}, "rkd": {"teacher": "big"}}
+TEACHER = objectives.Teacher(("body", "head"), lambda stage: {"body": (1, 12), "head": (1, 3)}[stage])
 MLP = models.create("mlp", 3, num_features=6, widths=(8, 8), dropout=0.2)
 THIRD = {"at": "third_norm"}
 CASES = {  # name → model, terms, what is trained, adapters, sharding
-    "all terms": (MLP, {name: {} for name in (*terms.WITH_PAIRS, *terms.ALONE, KD)}, ".*", [], "replicate"),
+    "all terms": (MLP, {name: {} for name in (*terms.WITH_PAIRS, *terms.ALONE)} | KD, ".*", [], "replicate"),
     "frozen parts and adapters": (
         Normed(),
-        {"dann": THIRD, "mmd": THIRD, "jan": THIRD, "coral": THIRD, "l2sp": {}, KD: {}},
+        {"dann": THIRD, "mmd": THIRD, "jan": THIRD, "coral": THIRD, "l2sp": {}, "kd": {"teacher": "big"}},
         "(second.*|head|aux|adapters)/.*",
         [("third/kernel", "lora", {"rank": 2})],
         "fsdp",
@@ -68,7 +54,9 @@ def batch():
         inputs = jax.device_get(jax.random.normal(jax.random.key(key), (8, 6))) + np.float32(shift)
         return {"inputs": inputs, "label": np.arange(8) % 3, "mask": np.arange(8) != 5}
 
-    return {"target": one(1, 0.5), "source": one(2, 0.0)}
+    told = np.sin(np.arange(8 * 12)).reshape(8, 12).astype(np.float32)
+    teacher = {"big": {"body": {"values": told}, "head": {"values": 3 * told[:, :3]}}}
+    return {"target": one(1, 0.5) | {"teacher": teacher}, "source": one(2, 0.0)}
 
 
 def metrics_of(case, devices):
@@ -76,8 +64,8 @@ def metrics_of(case, devices):
     model, fields, trained, rows, table = CASES[case]
     stages = forward.stages(model)
     x = jnp.zeros((8, 6))
-    stream = objectives.Stream(objectives.create("softmax"), lambda *_: {})
-    context = objectives.Context(model, dict.fromkeys(STREAMS, stream), 10)
+    stream = objectives.Stream(objectives.create("softmax"), lambda *_: {}, predicts="class")
+    context = objectives.Context(model, dict.fromkeys(STREAMS, stream), 10, teachers={"big": TEACHER})
     objective = objectives.make(
         [("task", {"on": ["source"]}), *((n, {"weight": 0.2, **f}) for n, f in fields.items())], context
     )

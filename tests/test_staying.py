@@ -1,10 +1,13 @@
 """What keeps training near its start, or where the loss is flat: decoupled L2-SP, SAM, DELTA, Co-Tuning, Bi-Tuning."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy
 import small
 import test_transfer_terms as terms
 
@@ -142,6 +145,29 @@ def test_labels_are_told_as_the_sources():
     np.testing.assert_allclose(behaviour.translated(logits, jnp.array([1, 0]), relation), expected, rtol=1e-6)
     soft = jnp.array([[0.0, 1.0], [1.0, 0.0]])
     np.testing.assert_allclose(behaviour.translated(logits, soft, relation), expected, rtol=1e-6)
+
+
+def test_lwf_is_the_divergence_from_the_answers_of_the_sources_head():
+    """T² · KL at T = 2 between what the head now says of the features now and what both said at the start."""
+    rng = np.random.default_rng(0)
+    before, now = rng.normal(size=(2, 4, 3))
+    old, new = rng.normal(size=(2, 3, 5))
+    source = types.SimpleNamespace(head=lambda kernel, x: x @ kernel, variables=lambda: {"params": {}})
+    term = behaviour.lwf(terms.context()._replace(source=lambda: source))
+    place = terms.MODEL.stages[-2]
+    mask = np.array([1, 1, 0, 1], bool)
+
+    def value(features, kernel):
+        batch, outputs = {"target": {"mask": mask}}, {"target": {place: features}}
+        view = objectives.View(outputs, batch, {}, None, jax.random.key(0), jnp.int32(0), lambda *_: None)
+        view = view._replace(own=kernel, constants=old, initially=lambda stream, places: {places[0]: before})
+        mean = term.loss(view)[0]
+        return float(mean.value)
+
+    log_p, log_q = (np.log(scipy.special.softmax(x / 2, axis=1)) for x in (before @ old, now @ new))
+    expected = 4 * (np.exp(log_p) * (log_p - log_q)).sum(1)[mask].mean()
+    assert value(now, new) == pytest.approx(expected, rel=1e-6)
+    assert value(before, old) == pytest.approx(0, abs=1e-6)
 
 
 def test_contrast_is_the_mean_over_positives_of_the_share_among_all_others():
