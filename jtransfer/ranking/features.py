@@ -13,6 +13,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import Source, partition
 from jtransfer.data.source import picked
 from jtransfer.features import store
+from jtransfer.models import forward
 from jtransfer.models.paths import HEAD
 from jtransfer.ranking.named import SCRATCH, Named
 from jtransfer.runs import build, extraction, initialize, teacher_key
@@ -103,7 +104,7 @@ def made(source: Opened) -> Made:
     Raises:
       InputError: The weights don't fit, or the features are no finite vectors.
     """
-    run = source.run
+    run, named = source.run, source.named
     variables, _ = initialize.variables(
         run.init,
         run.model,
@@ -120,9 +121,17 @@ def made(source: Opened) -> Made:
     if (features == features[0]).all():
         raise InputError("its features of all examples are the same; its weights are damaged, or not of such inputs")
     names, probs, why = _predicted(source, features)
-    leaves = [leaf for path, leaf in trees.flatten(held["params"]).items() if path.split("/")[0] != HEAD]
-    size = sum(leaf.size for leaf in leaves)
-    return Made(features, probs, why, names, run.config.model.name, size, sum(leaf.nbytes for leaf in leaves), seconds)
+    leaves = _run(run.model, named.stage, held["params"])
+    size, weight = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
+    return Made(features, probs, why, names, run.config.model.name, size, weight, seconds)
+
+
+def _run(model: Any, stage: str, params: dict) -> list[np.ndarray]:
+    """The parameters that the features are made with."""
+    stages = forward.stages(model)
+    last = stages.index(stage) + 1 if stage in stages else None
+    left_out = {HEAD, *(stages[last:] if last else ())}
+    return [leaf for path, leaf in trees.flatten(params).items() if path.split("/")[0] not in left_out]
 
 
 def _features(source: Opened, held: dict) -> tuple[np.ndarray, float]:

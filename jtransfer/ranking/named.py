@@ -9,7 +9,6 @@ from jtransfer.core.errors import InputError, some
 from jtransfer.core.show import one_line
 from jtransfer.runs import config as configs
 from jtransfer.runs import folder as folders
-from jtransfer.runs.open import open as open_run
 
 SCRATCH = "scratch"
 _OPEN, _CLOSED = "([{", ")]}"
@@ -91,8 +90,8 @@ def _cut(text: str, at: str) -> list[str]:
 def config_of(config: Any, source: Named) -> Any:
     """Returns the config of a run that begins with a source.
 
-    The model is the source's own, with the fields that are given with it. The config's own name and fields of the model
-    count for "scratch", for sources of a model of that name, and where it is made of others.
+    The model is what the source says of itself, with the fields that are given with it. The config's own model counts
+    for "scratch", for the config's own init, and where it is made of others.
 
     Args:
       config: A complete config.
@@ -102,14 +101,13 @@ def config_of(config: Any, source: Named) -> Any:
       InputError: The source does not say what model it is of.
     """
     full = config.copy_and_resolve_references().unlock()
-    name, fields = config.model.name, config.model.fields.to_dict()
-    full.init, made = source.init, name in models.MADE and not source.model
-    if not made:
-        own = source.model or (name if source.init == SCRATCH else _stated(source))
-        full.model.name = source.model or (name if source.init == SCRATCH else "")
-        fields = fields if own == name else {}
-        full.init_parts = type(full)()
-    full.model.fields = type(full)(fields | dict(source.fields))
+    full.init = source.init
+    own = source.init in (SCRATCH, config.init) or config.model.name in models.MADE
+    if source.model or not own:
+        full.model.name, full.model.fields, full.init_parts = source.model, type(full)(), type(full)()
+    if not full.model.name:
+        _check_stated(source)
+    full.model.fields = type(full)(full.model.fields.to_dict() | dict(source.fields))
     return configs.complete(full)
 
 
@@ -126,11 +124,10 @@ def reading(config: Any) -> Any:
     return configs.complete(full)
 
 
-def _stated(source: Named) -> str:
-    """The name of the model that a source says that it is of."""
+def _check_stated(source: Named) -> None:
     if folders.is_run(source.init):
-        return open_run(source.init).config.model.name
+        return
     try:
-        return weights.describe(source.init).name
+        weights.describe(source.init)
     except InputError as error:
         raise InputError(f"{error}; if it does not say what model it is of, write {source.init}|model=NAME") from None

@@ -38,7 +38,7 @@ def rank(
       train: As `train.run`.
     """
     config, asked = configs.complete(config), named.parse_all(sources)
-    _check_asked(len(asked), check_best, to, examples)
+    _check_asked(asked, check_best, to, examples)
     own = {source.name: _told(source.name, lambda s=source: named.config_of(config, s)) for source in asked}
     request = _request(config, asked, scores, examples)
     place = Path(to) if to else None
@@ -75,9 +75,14 @@ def write(ranking: result.Ranking, request: Mapping[str, Any], place: Path) -> N
     whole_file.write(place / REPORT, page.render(ranking).encode())
 
 
-def _check_asked(count: int, check_best: int, to: str | os.PathLike, examples: int) -> None:
-    if check_best and not 2 <= check_best <= count:
-        raise InputError(f"--check={check_best}: give how many of the {count} sources are fine-tuned, at least 2")
+def _check_asked(asked: Sequence[named.Named], check_best: int, to: str | os.PathLike, examples: int) -> None:
+    if check_best and not 2 <= check_best <= len(asked):
+        raise InputError(f"--check={check_best}: give how many of the {len(asked)} sources are fine-tuned, at least 2")
+    if check_best and (cut := next((source for source in asked if source.stage), None)):
+        raise InputError(
+            f"source {cut.name}: a run begins with a whole network; to fine-tune it up to {cut.stage!r}, write "
+            "|model=compose|source=NAME|cut=STAGE|adapter=True|target=…, or leave --check out"
+        )
     if check_best and not to:
         raise InputError(f"--check={check_best} trains; give a folder for its runs, --to=FOLDER")
     if examples < 0:
@@ -144,4 +149,4 @@ def _told(source: str, make: Any) -> Any:
     try:
         return make()
     except InputError as error:
-        raise InputError(f"source {source}: {error}") from None
+        raise InputError(f"source {source}: {'; '.join(map(str.strip, str(error).splitlines()))}") from None

@@ -18,7 +18,7 @@ SCORES = Registry(
         "h_score_lw": "jtransfer.selection.separation:regularized_h_score",
         "logme": "jtransfer.selection.evidence:logme",
         "transrate": "jtransfer.selection.separation:transrate",
-        "gbc": "jtransfer.selection.separation:gbc_spherical",
+        "gbc": "jtransfer.selection.separation:gbc_reduced",
         "knn": "jtransfer.selection.accuracies:knn_hits",
         "linear_probe": "jtransfer.selection.accuracies:linear_probe_hits",
     },
