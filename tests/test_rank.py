@@ -108,10 +108,10 @@ def test_the_order_is_that_of_the_mean_rank(ranking):
 def test_what_was_learned_already_is_told(folder, ranking):
     same, other = ranking.marks[str(folder / "same")], ranking.marks[str(folder / "other")]
     assert same.classes == list(CLASSES)
-    assert same.common == 32
-    assert "32 of 32 examples are also among the 32 of npz:" in same.lines[1]
+    assert same.common == {"training": 32, "test": 0}
+    assert "32 of 32 training examples and 0 of 16 test examples are also among the 32 of npz:" in same.lines[1]
     assert other.classes == ["dog"]
-    assert other.common == 0
+    assert other.common == {"training": 0, "test": 0}
     assert ranking.marks["scratch"].lines == []
 
 

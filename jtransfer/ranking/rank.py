@@ -56,7 +56,7 @@ def rank(
     made = {source: _told(source, lambda s=source, o=one: _made(s, o)) for source, one in opened.items()}
     cells = table.of(made, labels, names)
     order = table.order(cells)
-    told = {source: marks.of(opened[source], made[source].class_names) for source in made}
+    told = {source: marks.of(opened[source], one.class_names, tested=check_best > 0) for source, one in made.items()}
     found = result.Ranking(_protocol(first, config, made), order, cells, made, told)
     if place:
         write(found, request, place)
