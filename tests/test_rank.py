@@ -207,6 +207,24 @@ def test_a_stage_is_looked_at(folder, ranking):
     assert "its head is not given this stage" in made.why
 
 
+def test_what_the_data_take_from_the_configs_own_init_is_taken_from_the_source(folder):
+    """As a tokenizer."""
+    config = config_of(folder, f"npz:{folder}/target.npz")
+    config.init = config.data.dir = str(folder / "same")
+    full = configs.complete(config)
+    assert named.config_of(full, named.parse(f"{folder}/other")).data.dir == ""
+    assert named.config_of(full, named.parse("scratch")).data.dir == config.init
+
+
+def test_the_same_call_goes_on(folder, ranking):
+    config = config_of(folder, f"npz:{folder}/target.npz")
+    page = (folder / "ranked" / "rank.json").read_text()
+    sources = [str(folder / "same"), str(folder / "other"), "scratch"]
+    again = rank.rank(config, sources, to=folder / "ranked", check=2)
+    assert again.checked == ranking.checked
+    assert (folder / "ranked" / "rank.json").read_text() == page
+
+
 def test_names_of_classes_are_compared_by_words():
     imagenet = ["tench, Tinca tinca", "tabby, tabby cat", "T-shirt"]
     assert marks.same_names(["tabby_cat", "TENCH", "fox", "t shirt"], imagenet) == ["tabby_cat", "TENCH", "t shirt"]

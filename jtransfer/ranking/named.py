@@ -91,7 +91,8 @@ def config_of(config: Any, source: Named) -> Any:
     """Returns the config of a run that begins with a source.
 
     The model is what the source says of itself, with the fields that are given with it. The config's own model counts
-    for "scratch", for the config's own init, and where it is made of others.
+    for "scratch", for the config's own init, and where it is made of others. What of the data the config takes from its
+    own init, such as a tokenizer, is taken from the source.
 
     Args:
       config: A complete config.
@@ -105,8 +106,11 @@ def config_of(config: Any, source: Named) -> Any:
     own = source.init in (SCRATCH, config.init) or config.model.name in models.MADE
     if source.model or not own:
         full.model.name, full.model.fields, full.init_parts = source.model, type(full)(), type(full)()
-    if not full.model.name:
+    if not full.model.name and source.init != SCRATCH:
         _check_stated(source)
+    if source.init not in (SCRATCH, config.init):
+        for field in [name for name, value in config.data.items() if value == config.init != SCRATCH]:
+            full.data[field] = ""
     full.model.fields = type(full)(full.model.fields.to_dict() | dict(source.fields))
     return configs.complete(full)
 
