@@ -8,7 +8,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jtransfer import data, generate, metrics, modalities, models, objectives, peft, tasks, weights
+    from jtransfer import data, generate, metrics, modalities, models, objectives, peft, selection, tasks, weights
     from jtransfer.core import rules, sharding
     from jtransfer.modalities.text import tokenizers
     from jtransfer.runs import config
@@ -26,6 +26,7 @@ _PIECES = {
     "optim": "training.optim",
     "peft": "peft",
     "rules": "core.rules",
+    "selection": "selection",
     "sharding": "core.sharding",
     "state": "training.state",
     "step": "training.step",
@@ -46,6 +47,7 @@ __all__ = [
     "optim",
     "peft",
     "rules",
+    "selection",
     "sharding",
     "state",
     "step",

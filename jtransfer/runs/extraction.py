@@ -141,13 +141,14 @@ def splits_of(text: str) -> list[str]:
     return [part.strip() for part in _COMMAS.split(text) if part.strip()]
 
 
-def extract(trunk: Trunk, splits: list[str], stage: str = "") -> dict[str, Table]:
+def extract(trunk: Trunk, splits: list[str], stage: str = "", *, pooled: bool = False) -> dict[str, Table]:
     """Returns the features of splits. With several JAX processes, each calls this function and gets all features.
 
     Args:
       trunk: What computes them.
       splits: Names of splits of the config, or one expression; none are all that the config has.
       stage: The stage whose output they are, or the path of a submodule; "" is what the head is given.
+      pooled: Whether the mean of a map over its places is taken; else a map is written as one long vector.
 
     Raises:
       InputError: There is no such split or stage, its output is no vector or map of fixed size, or the examples have
@@ -158,7 +159,7 @@ def extract(trunk: Trunk, splits: list[str], stage: str = "") -> dict[str, Table
             raise unknown("split of the config", split, trunk.named)
     trunk = trunk._replace(task=_alone(trunk.task))
     transform = faces.make_transform(trunk.modality, trunk.task, trunk.model, train=False)
-    make = _maker(trunk, stage)
+    make = _pooled(_maker(trunk, stage)) if pooled else _maker(trunk, stage)
     _check_shape(trunk, make, stage, varies=hasattr(transform, "collate"))
     mesh = sharding.make_mesh({sharding.DATA: -1})
     preprocess = faces.make_preprocess(trunk.modality, trunk.model, train=False)
@@ -209,6 +210,14 @@ def _maker(trunk: Trunk, stage: str) -> Callable[[Any, Any], Any]:
         raise unknown("stage", stage, stages)
     stop = HEAD if not stage else ([*stages, None][stages.index(stage) + 1])
     return lambda variables, x: forward.apply(trunk.model, variables, x, stop=stop)[0]
+
+
+def _pooled(make: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def mean(variables: Any, x: Any) -> Any:
+        found = make(variables, x)
+        return found.mean(tuple(range(1, found.ndim - 1))) if getattr(found, "ndim", 0) > 2 else found
+
+    return mean
 
 
 def _check_shape(trunk: Trunk, make: Callable, stage: str, *, varies: bool) -> None:

@@ -175,7 +175,7 @@ def _placed(run: Run, variables: dict) -> Any:
 
 def _kept(run: Run, teacher: Teacher, stream: str, asked: Sequence[Wanted], variables: dict) -> dict[str, Any]:
     folder, size = cache_folder(run.config), len(run.streams[stream].sources["train"])
-    of_all = teacher_key.of_all(teacher, stream, variables)
+    of_all = teacher_key.of_all(teacher.model, teacher.stream(stream), variables)
     keys = {one.key: teacher_key.of(run, stream, one, of_all) for one in asked}
     found = {key: store.find(folder, name) for key, name in keys.items()}
     if missing := [one for one in asked if _is_missing(found[one.key])]:

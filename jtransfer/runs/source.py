@@ -56,17 +56,9 @@ def of(config: Any, init: weights.Source, model: Any, sample: Any, target: Strea
 
 
 def _opened(config: Any, init: weights.Source, model: Any, sample: Any, target: Stream) -> Known:
-    if isinstance(init, str) and init == "scratch":
-        raise InputError(
-            "the source task is that of config.init, which is 'scratch'; give weights or the folder of a run"
-        )
-    if not forward.stages(model) or not hasattr(model, "num_classes"):
-        raise InputError(
-            f"the source's head needs a model with stages and num_classes, which {type(model).__name__} has not"
-        )
-    names, head = _of_run(init) if folders.is_run(init) else _of_weights(init, config.model.name)
-    classes = _classes(model, sample, head)
-    stream = _stream(config, init, target)
+    names, alone, params = head_of(config.model.name, init, model, sample)
+    classes = alone.model.num_classes
+    stream = stream_of(config, init, target)
     if stream is not None and len(stream.class_names) != classes:
         raise InputError(
             f"config.source has {len(stream.class_names)} classes, and the head of config.init {classes}; name the "
@@ -76,12 +68,37 @@ def _opened(config: Any, init: weights.Source, model: Any, sample: Any, target: 
     if stream is not None:
         loss = stream.task.objective(objectives.as_sums(objectives.create(stream.task.loss)))
     shares = bool(names) and list(names) == list(target.class_names) and not _is_drawn(config.reinit)
-    alone = Head(NAME, model.clone(num_classes=classes))
 
     def apply(params: Any, x: Any) -> Any:
         return alone.apply({"aux": {HEADS: {NAME: params}}}, x)
 
-    return Known(objectives.Source(classes, shares, head, apply, loss), stream, alone)
+    return Known(objectives.Source(classes, shares, params, apply, loss), stream, alone)
+
+
+def head_of(name: str, init: weights.Source, model: Any, sample: Any) -> tuple[list[str], Head, Any]:
+    """Returns the names of the classes that an init was trained to tell, its head for them, and the head's parameters.
+
+    There are no names where nothing says them.
+
+    Args:
+      name: the model's name, or "".
+      init: `config.init`, opened.
+      model: the run's model.
+      sample: zeros of the shapes of its input.
+
+    Raises:
+      InputError: it has none, or of another form than the model's.
+    """
+    if isinstance(init, str) and init == "scratch":
+        raise InputError(
+            "the source task is that of config.init, which is 'scratch'; give weights or the folder of a run"
+        )
+    if not forward.stages(model) or not hasattr(model, "num_classes"):
+        raise InputError(
+            f"the source's head needs a model with stages and num_classes, which {type(model).__name__} has not"
+        )
+    names, params = _of_run(init) if folders.is_run(init) else _of_weights(init, name)
+    return names, Head(NAME, model.clone(num_classes=_classes(model, sample, params))), params
 
 
 def _is_drawn(reinit: Any) -> bool:
@@ -125,7 +142,8 @@ def _classes(model: Any, sample: Any, head: Any) -> int:
     return classes
 
 
-def _stream(config: Any, init: Any, target: Stream) -> Stream | None:
+def stream_of(config: Any, init: Any, target: Stream) -> Stream | None:
+    """Returns the data that an init was trained on; None where nothing names them. Arguments as for `of`."""
     if config.source:
         return open_stream(config.source, target.modality_name, "", (init, init))
     if not folders.is_run(init):

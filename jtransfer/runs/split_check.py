@@ -103,11 +103,30 @@ def overlaps(stream: Stream, where: str) -> list[str]:
     return lines
 
 
+def common(one: Source, other: Source) -> tuple[int, int, int]:
+    """Returns how many examples of a data set are also in another, and how many of each were compared.
+
+    They are the same if their fingerprints or their contents are, whatever their labels. Of large data sets some
+    examples are compared, evenly spread.
+    """
+    ways = [_contents] if one.fingerprint is None or other.fingerprint is None else [_contents, _prints]
+    found = []
+    for prints in ways:
+        ours, theirs = prints(one), prints(other)
+        held = set(theirs)
+        found.append((sum(key in held for key in ours), len(ours), len(theirs)))
+    return max(found)
+
+
+def _contents(source: Source) -> list[bytes]:
+    texts = all(isinstance(value, str | list) for name, value in source[0].items() if name != "label")
+    return [_digest(source[i]) for i in spread(len(source), _MOST["texts" if texts else "arrays"])]
+
+
 def _prints(source: Source) -> list[Any]:
     if source.fingerprint is not None:
         return [source.fingerprint(i) for i in spread(len(source), _MOST["fingerprints"])]
-    texts = all(isinstance(value, str | list) for name, value in source[0].items() if name != "label")
-    return [_digest(source[i]) for i in spread(len(source), _MOST["texts" if texts else "arrays"])]
+    return _contents(source)
 
 
 def _digest(example: Mapping[str, Any]) -> bytes:

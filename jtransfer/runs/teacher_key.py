@@ -16,7 +16,6 @@ from jtransfer.data.source import spread
 from jtransfer.objectives import Wanted, taught
 from jtransfer.runs import fingerprint
 from jtransfer.runs.stream import Stream
-from jtransfer.runs.teachers import Teacher
 from jtransfer.training import digest
 
 Run = Any  # build.Run
@@ -32,17 +31,16 @@ def of(run: Run, stream: str, wanted: Wanted, of_all: str) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
 
 
-def of_all(teacher: Teacher, stream: str, variables: dict) -> str:
+def of_all(model: Any, opened: Stream, variables: dict) -> str:
     """The digest of the weights, the model, the data and how they are prepared."""
-    opened = teacher.stream(stream)
     parts = {
         "version": [_VERSION, importlib.metadata.version("jtransfer")],
         "variables": digest.digest(variables),
-        "model": re.sub(r" at 0x[0-9a-f]+", "", repr(teacher.model)),
-        "code": _code(type(teacher.model)),
+        "model": re.sub(r" at 0x[0-9a-f]+", "", repr(model)),
+        "code": _code(type(model)),
         "data": fingerprint.of_split(opened.whole["train"]),
         "examples": _content(opened.whole["train"]),
-        "prepared": _rows(opened, teacher.model),
+        "prepared": _rows(opened, model),
         "task": opened.task_name,
     }
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
