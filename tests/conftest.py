@@ -51,6 +51,7 @@ CHECKED = (
     "modalities.vector",
     "models",
     "objectives",
+    "probes",
     "tasks",
     *(f"training.{file}" for file in TRAINING),
     "weights.surgery",
