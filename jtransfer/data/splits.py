@@ -1,5 +1,5 @@
 """Parts of data sets: `train`, `train[:90%]`, `train+test[100:200]`, `all`, as in TFDS; and parts that are drawn, as
-`random(:80%, seed=0)`, `stratified(80%:)`, `per_class(:20)`, `grouped(patient, :80%)` and `stratified(folds=5, fold=0)`."""
+`random(:80%, seed=0)`, `stratified(80%:)`, `per_class(:9)`, `grouped(patient, :80%)`, `stratified(folds=5, fold=0)`."""
 
 import dataclasses
 import re

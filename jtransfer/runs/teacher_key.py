@@ -39,7 +39,7 @@ def of_all(teacher: Teacher, stream: str, variables: dict) -> str:
         "version": [_VERSION, importlib.metadata.version("jtransfer")],
         "variables": digest.digest(variables),
         "model": re.sub(r" at 0x[0-9a-f]+", "", repr(teacher.model)),
-        "code": _code(type(teacher.model)),
+        "code": code(type(teacher.model)),
         "data": fingerprint.of_split(opened.whole["train"]),
         "examples": _content(opened.whole["train"]),
         "prepared": _rows(opened, teacher.model),
@@ -48,8 +48,8 @@ def of_all(teacher: Teacher, stream: str, variables: dict) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
 
 
-def _code(kind: type) -> str:
-    """The code of a user's model; that of the package has a version."""
+def code(kind: type) -> str:
+    """Returns the code of a model that a user brings; of the package's, which has a version, ""."""
     if kind.__module__.startswith("jtransfer."):
         return ""
     try:
