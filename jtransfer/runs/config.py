@@ -131,8 +131,7 @@ def default() -> ConfigDict:
     config.teachers = ConfigDict()  # name → see TEACHER: models that terms of the objective learn from
     config.teacher_cache = ""  # folder of their outputs, for any number of runs; "" is ~/.cache/jtransfer/teachers
 
-    config.feature_cache = (
-        ""  # folder of what the frozen stages of phases with `cache` give, for any number of runs,
+    config.feature_cache = ""  # folder of what the frozen stages of phases with `cache` give, for any number of runs,
     # such as the folds of a comparison; "" keeps nothing
 
     config.generate = ConfigDict()
