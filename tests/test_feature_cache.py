@@ -49,7 +49,7 @@ def test_folds_share_features_and_train_as_without(tmp_path, computed):
         assert one[2] == pytest.approx(other[2], rel=1e-5)
     splits = {f"data.{name}": plain.data[name].replace("=0)", "=1)") for name in ("train", "test")}
     train.run(config_of(tmp_path / "cache", **splits), tmp_path / "two")
-    train.run(config_of(tmp_path / "cache", **splits, **{"data.train": "train[:62]"}), tmp_path / "more")
+    train.run(config_of(tmp_path / "cache", **{**splits, "data.train": "train[:62]"}), tmp_path / "more")
     assert computed[4:] == [2], "all but two were known"
     seeds = config_of(tmp_path / "cache", **{"seed": 1})  # another frozen part, drawn at random
     train.run(seeds, tmp_path / "three")
