@@ -4,7 +4,7 @@ Runs settings of a config, and says which is better and whether that is more tha
 baseline. Run again with the same folder, it does what is not done, and adds further settings and seeds.
 
 --config=FILE[:ARGUMENT]  as for jtransfer.main; --config.FIELD=VALUE changes a field for all settings
---vary=FIELD=VALUE,VALUE  an axis of the grid; commas in brackets or quotes belong to a value. Give it once an axis
+--vary=FIELD=VALUE,VALUE  an axis of the grid; commas in brackets or quotes belong to a value. One an axis
 --vary="NAME: FIELD=VALUE; FIELD=VALUE"  a setting with a name, of fields that change together
 --seeds=N                 each setting with N seeds; 1 by default
 --folds=K                 on K folds of the training split, by class where labels are classes; otherwise all settings are
@@ -14,7 +14,7 @@ baseline. Run again with the same folder, it does what is not done, and adds fur
 --workdir=FOLDER          the comparison's folder: a run for each cell, tables, predictions, plot, report.html
 --processes=N             spreads the runs over N processes of this machine
 --list                    prints a command for each run that is not done, for a queue; with --workdir alone, too
---task=i                  does run i alone: 3, or 0,4,8, or 2-5, or 1/4, the second of four shares; with --workdir alone,
+--task=i                  does run i alone: 3, or 0,4,8, or 2-5, or 1/4, the second of 4 shares; with --workdir alone,
                           after --list. Whoever does the last run writes the tables
 """
 
@@ -55,6 +55,8 @@ def main(argv: list[str]) -> None:
         raise InputError("give the comparison a folder: --workdir=runs/comparison")
     if processes.value < 1:
         raise InputError(f"--processes={processes.value}: give 1 or more")
+    if listed.value and task.value:
+        raise InputError("--list prints the runs that --task does; give one of them")
     for name in ("absl", "asyncio", "concurrent.futures"):  # what Orbax and its threads log as an error is raised, too
         logging.getLogger(name).setLevel(logging.CRITICAL)
     asked = {"seeds": seeds.value, "folds": folds.value, "group": group.value, "labels": _numbers(labels.value)}

@@ -12,6 +12,7 @@ from jtransfer.comparing.plan import Plan
 from jtransfer.comparing.table import Row
 from jtransfer.comparing.winner import Tested
 from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
 
 
 class Compared(NamedTuple):
@@ -87,6 +88,8 @@ def begun(
     plan = Plan(os.fspath(workdir), base, settings, seeds, folds, drawn, group, sizes)
     plans.check(plan)
     held.check(plan)
+    for line in held.overlaps(plan):
+        say(line)
     plans.keep(plan)
     return plan
 

@@ -5,7 +5,9 @@ import dataclasses
 import functools
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,8 @@ from jtransfer.comparing import plan as plans
 from jtransfer.comparing.plan import Cell, Plan
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source, splits
-from jtransfer.runs import build
-from jtransfer.runs.stream import spec_of
+from jtransfer.runs import build, split_check
+from jtransfer.runs.stream import SPLITS, spec_of
 
 _BASE = "base"
 
@@ -105,21 +107,7 @@ def check(plan: Plan) -> None:
         same.setdefault(plans.digest(base), []).append(variation.name)
     for names in plans.several(same):
         raise InputError(f"--vary: {names} are the same config; leave one out")
-    known: dict[str, np.ndarray] = {}
-    first = None
-    for number, base in enumerate(bases):
-        read = plans.digest({"data": base["data"], "modality": base["modality"], "task": base["task"]})
-        if read not in known:
-            held = opened(plan, number)
-            _check_labels(plan, base)
-            told = np.arange(len(held.whole)) if held.labels is None else held.labels
-            known[read] = told
-            first = told if first is None else first
-            if first.shape != told.shape or (first != told).any():
-                raise InputError(
-                    f"--vary: {plan.variations[number].name!r} would be compared on other examples than "
-                    f"{plan.variations[0].name!r}; compare settings on the same ones"
-                )
+    _check_examples(plan, bases)
     cells = {cell.variation: cell for cell in reversed(plans.cells(plan))}
     for number, variation in enumerate(plan.variations):
         if _is_begun(plan, cells[number]):
@@ -132,6 +120,42 @@ def check(plan: Plan) -> None:
                 raise InputError(f"{where}{error}") from None
 
 
+def _check_examples(plan: Plan, bases: Sequence[dict[str, Any]]) -> None:
+    """Checks that all settings are compared on the same examples: of one data set by their numbers, otherwise by their
+    labels."""
+    first, looked = None, set()
+    for number, base in enumerate(bases):
+        read = plans.digest({"data": base["data"], "modality": base["modality"], "task": base["task"]})
+        if read in looked:
+            continue
+        looked.add(read)
+        held = opened(plan, number)
+        _check_labels(plan, base)
+        data_set = (base["data"]["name"], base["data"]["dir"])
+        first = first or (data_set, held)
+        numbers, labels = (held.whole.numbers, first[1].whole.numbers), (held.labels, first[1].labels)
+        alike = len(held.whole) == len(first[1].whole) and _equal(*labels)
+        if not alike or (data_set == first[0] and not _equal(*numbers)):
+            raise InputError(
+                f"--vary: {plan.variations[number].name!r} would be compared on other examples than "
+                f"{plan.variations[0].name!r}; compare settings on the same ones"
+            )
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return (one is None and other is None) or (one is not None and other is not None and np.array_equal(one, other))
+
+
+def overlaps(plan: Plan) -> list[str]:
+    """Returns a line for each two splits of the comparison that have examples in common, its test split among them."""
+    base = plans.base_of(plan, 0)
+    section = ConfigDict(base["data"])
+    spec = spec_of(section, base["modality"], base["task"])
+    whole = {name: data.open(spec, section[name]) for name in SPLITS if section[name]}
+    opened: Any = SimpleNamespace(whole=whole, data=section)
+    return split_check.overlaps(opened, "data")
+
+
 def _is_begun(plan: Plan, cell: Cell) -> bool:
     return plans.place(plan, cell).exists()
 
@@ -139,7 +163,9 @@ def _is_begun(plan: Plan, cell: Cell) -> bool:
 def _check_labels(plan: Plan, base: dict[str, Any]) -> None:
     """Checks that each fold, and each size of a learning curve, can be drawn of the training examples."""
     section = ConfigDict(base["data"])
-    train = _read_once(data.open(spec_of(section, base["modality"], base["task"]), section.train))
+    spec = spec_of(section, base["modality"], base["task"])
+    data.open(spec, section.test)  # which is there, and is not looked at
+    train = _read_once(data.open(spec, section.train))
     if train.label_kind == "class":
         counts = np.bincount(train.labels, minlength=len(train.class_names))
         there = np.flatnonzero(counts)
