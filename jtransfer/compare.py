@@ -7,8 +7,8 @@ baseline. Run again with the same folder, it does what is not done, and adds fur
 --vary=FIELD=VALUE,VALUE  an axis of the grid; commas in brackets or quotes belong to a value. One an axis
 --vary="NAME: FIELD=VALUE; FIELD=VALUE"  a setting with a name, of fields that change together
 --seeds=N                 each setting with N seeds; 1 by default
---folds=K                 on K folds of the training split, by class where labels are classes; otherwise all settings are
-                          compared on data.validation. The test split is read once, by the winner, in the end
+--folds=K                 on K folds of the training split, by class where labels are classes; without, all settings
+                          are compared on data.validation. The test split is read once, by the winner, in the end
 --group=COLUMN            all examples with the same value of a column are in one fold
 --labels=5,10,20          a learning curve: with so many labels of each class, or in all where labels are no classes
 --workdir=FOLDER          the comparison's folder: a run for each cell, tables, predictions, plot, report.html
@@ -93,11 +93,18 @@ def _list(plan: "Plan") -> None:
 def _do(plan: "Plan", task: str) -> None:
     from jtransfer.comparing import plan as plans
     from jtransfer.comparing import work
+    from jtransfer.runs import lock
 
     tasks = work.tasks_of(task, len(plans.cells(plan)))
     with _stopped():
         work.run(plan, tasks, stopping.on_signals)
-    if not work.pending(plan):
+    if work.pending(plan):
+        return
+    try:
+        lock.check(plan.folder)
+    except InputError:
+        say("the runs are done, and another process writes the tables")
+    else:
         _finish(plan, 1)
 
 

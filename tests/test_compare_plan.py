@@ -1,5 +1,7 @@
 """What a comparison is of: the grid, the splits of its runs, and what is refused before anything is written."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny_vectors
@@ -8,6 +10,8 @@ from jtransfer import data
 from jtransfer.comparing import compared, plan, vary, work
 from jtransfer.core.errors import InputError
 from jtransfer.runs import config_file
+
+ROOT = Path(__file__).parent.parent
 
 
 def config_of(folder, **changes):

@@ -13,6 +13,7 @@ from jtransfer.comparing.table import Row
 from jtransfer.comparing.winner import Tested
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
+from jtransfer.runs import lock
 
 
 class Compared(NamedTuple):
@@ -106,5 +107,6 @@ def finished(plan: Plan, processes: int = 1, guard: work.Guard = contextlib.null
         work.run_over(plan, processes)
     else:
         work.run(plan, range(len(plans.cells(plan))), guard)
-    found = write.write(plan)
+    with lock.hold(plan.folder):
+        found = write.write(plan)
     return Compared(found.rows, found.savings, found.tested.winner, found.tested, plan.folder)

@@ -91,6 +91,7 @@ def run(plan: Plan, tasks: Sequence[int], guard: Guard = contextlib.nullcontext)
         except Diverged as error:
             say(f"{plans.named(plan, cell)}: {error}", file=sys.stderr)
             found = {"failed": str(error)}
+            place.mkdir(parents=True, exist_ok=True)
         told = {"config": plans.digest(config), "task": number, "cell": cell._asdict()}
         json_file.write(place / RESULT, {**told, **found, "seconds": time.monotonic() - began})
 
