@@ -52,7 +52,7 @@ def test_values_are_of_the_types_of_their_fields():
     base = plan.plain(config_file.configs.default())
 
     def value(text):
-        return vary.apply(base, vary.parse([text])[-1])
+        return vary.changed(base, vary.parse([text])[-1])
 
     assert value("optim.lr=1")["optim"]["lr"] == 1.0
     assert value("init='a,b'")["init"] == "a,b"

@@ -85,7 +85,7 @@ def begun(
     base = plans.plain(config)
     settings = tuple(vary.parse(variations))
     sizes = tuple(sorted(labels))
-    drawn = held.drawn(vary.apply(base, settings[0]), folds, group, tuple(labels))
+    drawn = held.drawn(vary.changed(base, settings[0]), folds, group, tuple(labels))
     plan = Plan(os.fspath(workdir), base, settings, seeds, folds, drawn, group, sizes)
     plans.check(plan)
     held.check(plan)

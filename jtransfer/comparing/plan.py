@@ -92,7 +92,7 @@ def place(plan: Plan, cell: Cell) -> epath.Path:
 
 def base_of(plan: Plan, variation: int) -> dict[str, Any]:
     """Returns the config of a setting, plain dicts, before seeds and splits."""
-    return vary.apply(plan.config, plan.variations[variation])
+    return vary.changed(plan.config, plan.variations[variation])
 
 
 def config_of(plan: Plan, cell: Cell) -> Any:

@@ -60,24 +60,24 @@ def parse(texts: Sequence[str]) -> list[Variation]:
     return [_joined(cell) for cell in itertools.product(*axes)]
 
 
-def apply(config: Mapping[str, Any], variation: Variation) -> dict[str, Any]:
+def changed(config: Mapping[str, Any], variation: Variation) -> dict[str, Any]:
     """Returns a config, plain dicts with all fields, with the changes of a variation, checked.
 
     Raises:
       InputError: There is no such field, a value is of the wrong type, or the comparison sets the field itself.
     """
-    changed = copy.deepcopy(dict(config))
+    made = copy.deepcopy(dict(config))
     for field, text in variation.changes:
         if field in _OURS:
             raise InputError(f"--vary={field}={text}: {_OURS[field]}")
         literal = _literal(text)
         if field in configs.LISTS and isinstance(literal, list | tuple):
-            changed[field] = list(literal)
+            made[field] = list(literal)
         else:
             value = literal if isinstance(literal, str) else text
-            config_file.override(changed, [f"config.{field}={value}"], "config")
+            config_file.override(made, [f"config.{field}={value}"], "config")
     try:
-        return configs.fill(changed)
+        return configs.fill(made)
     except InputError as error:
         raise InputError(f"--vary, {variation.name!r}: {error}") from None
 
