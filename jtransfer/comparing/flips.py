@@ -56,8 +56,8 @@ def flips(plan: Plan, outcomes: Sequence[Outcome], held: Held, show: Show) -> li
         label = next(iter(one.tables.values()))["label"]
         for i in np.flatnonzero((now != before) & ((now == label) | (before == label))).tolist():
             what = GAINED if now[i] == label[i] else LOST
-            classes = (_named(held, values[i]) for values in (label, before, now))
-            found.append(Flip(one.name, one.labels, what, i, *classes, text(i)))
+            true, baseline, predicted = (_named(held, values[i]) for values in (label, before, now))
+            found.append(Flip(one.name, one.labels, what, i, true, baseline, predicted, text(i)))
     return found
 
 

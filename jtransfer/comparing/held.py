@@ -65,7 +65,7 @@ def opened(plan: Plan, variation: int = 0) -> Held:
       InputError: There is no such data set or split.
     """
     base = plans.base_of(plan, variation)
-    section = ConfigDict(base["data"])
+    section: Any = ConfigDict(base["data"])
     split = section.train if plan.folds else section.validation
     return Held(_read_once(data.open(spec_of(section, base["modality"], base["task"]), split)), plan)
 
@@ -76,7 +76,7 @@ def drawn(config: dict[str, Any], folds: int, group: str, labels: tuple[int, ...
     Raises:
       InputError: There is nothing to compare on, or a number makes no sense.
     """
-    section = ConfigDict(config["data"])
+    section: Any = ConfigDict(config["data"])
     if folds < 0 or folds == 1:
         raise InputError(f"--folds={folds}: give 2 or more, or 0 to compare on data.validation")
     if group and not folds:
@@ -149,7 +149,7 @@ def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
 def overlaps(plan: Plan) -> list[str]:
     """Returns a line for each two splits of the comparison that have examples in common, its test split among them."""
     base = plans.base_of(plan, 0)
-    section = ConfigDict(base["data"])
+    section: Any = ConfigDict(base["data"])
     spec = spec_of(section, base["modality"], base["task"])
     whole = {name: data.open(spec, section[name]) for name in SPLITS if section[name]}
     opened: Any = SimpleNamespace(whole=whole, data=section)
@@ -162,7 +162,7 @@ def _is_begun(plan: Plan, cell: Cell) -> bool:
 
 def _check_labels(plan: Plan, base: dict[str, Any]) -> None:
     """Checks that each fold, and each size of a learning curve, can be drawn of the training examples."""
-    section = ConfigDict(base["data"])
+    section: Any = ConfigDict(base["data"])
     spec = spec_of(section, base["modality"], base["task"])
     data.open(spec, section.test)  # which is there, and is not looked at
     train = _read_once(data.open(spec, section.train))

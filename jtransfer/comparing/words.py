@@ -8,9 +8,11 @@ from jtransfer.comparing.curves import Saving
 from jtransfer.comparing.flips import Flip
 from jtransfer.comparing.held import Held
 from jtransfer.comparing.plan import Plan
-from jtransfer.comparing.table import Row
+from jtransfer.comparing.table import CORRECTED, PAIRED, Row
 from jtransfer.comparing.winner import Tested
 from jtransfer.metrics import PERCENT, SHARE, Metric
+
+_FEW = 5  # runs
 
 
 class Found(NamedTuple):
@@ -59,6 +61,8 @@ def lines(found: Found) -> list[str]:
         made.append(text + (f"   {row.failed} of {row.runs} runs diverged" if row.failed else ""))
     tests = dict.fromkeys(row.test for row in rows if row.test)
     made += [f"Tests against {first}: {', '.join(tests)}."] if tests else []
+    if rows[0].runs < _FEW and {CORRECTED, PAIRED} & tests.keys():
+        made.append(f"A t-test of {rows[0].runs} runs shows very large differences only; give more --seeds.")
     made += protocol(plan)
     made += [saving_line(found, one) for one in found.savings if one.labels == max(plan.labels)]
     return [*made, test_line(found)]

@@ -38,7 +38,8 @@ def write(plan: Plan) -> Found:
     savings = curves.savings(plan, gathered, held, metric)
     modality = open_run(outcomes.first_done(plan)).modality
     flipped = flips.flips(plan, gathered, held, modality.show)
-    whole_file.write(folder / PREDICTIONS, lambda file: np.savez(file, **_predictions(gathered, held)))
+    kept = _predictions(gathered, held)
+    whole_file.write(folder / PREDICTIONS, lambda file: np.savez(file, **kept))
     tested = winner.tested(plan, winner.best(gathered, metric), metric)
     found = Found(plan, metric, held, rows, savings, flipped, tested)
     whole_file.write(folder / TABLE, ("\n".join(words.lines(found)) + "\n").encode())
@@ -51,9 +52,9 @@ def write(plan: Plan) -> Found:
     return found
 
 
-def _predictions(gathered: Sequence[Outcome], held: Held) -> dict[str, np.ndarray]:
+def _predictions(gathered: Sequence[Outcome], held: Held) -> dict[str, Any]:
     """The predictions of all settings: "SETTING/seed=0", and "/labels=5" of a curve; with `index` and `label`."""
-    found: dict[str, np.ndarray] = {"index": np.arange(len(held.whole), dtype=np.int64)}
+    found: dict[str, Any] = {"index": np.arange(len(held.whole), dtype=np.int64)}
     if held.labels is not None:
         found["label"] = held.labels
     for one in gathered:

@@ -220,7 +220,7 @@ def _chosen(call: _Call, source: Source, where: str) -> np.ndarray:
         wanted = (made(*key, folds, seed) == number) == ("fold" in call.settings)
     elif call.method == "per_class":
         start, stop = _bounds_of_classes(call.bounds, source, where)
-        places = partition.per_class(*key, seed)
+        places = partition.per_class(key[0], seed)
         wanted = (start <= places) & (places < stop)
     else:
         first, last = call.bounds
