@@ -189,6 +189,11 @@ def test_a_comparison_grows_and_is_otherwise_its_own(tmp_path):
     ):
         with pytest.raises(InputError, match=says):
             compared.begun(config_of(tmp_path, **changes), ["optim.lr=1,2"], workdir=tmp_path / "all", **how)
+    with pytest.raises(InputError, match="is a file; give a folder"):
+        compared.begun(config_of(tmp_path), [], workdir=tmp_path / "vectors.npz")
+    (tmp_path / "all" / plan.FILE).write_text("{}")
+    with pytest.raises(InputError, match=r"comparison.json is damaged: it does not hold a comparison"):
+        compared.begun(config_of(tmp_path), [], workdir=tmp_path / "all")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").touch()
     with pytest.raises(InputError, match="holds no comparison"):

@@ -158,6 +158,8 @@ def check(plan: Plan) -> None:
       InputError: As for `keep`.
     """
     folder = epath.Path(plan.folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--workdir={folder} is a file; give a folder")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not (folder / FILE).exists():

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jtransfer import train
 from jtransfer.comparing import plan as plans
 from jtransfer.comparing.plan import Cell, Plan
@@ -94,6 +96,7 @@ def run(plan: Plan, tasks: Sequence[int], guard: Guard = contextlib.nullcontext)
             place.mkdir(parents=True, exist_ok=True)
         told = {"config": plans.digest(config), "task": number, "cell": cell._asdict()}
         json_file.write(place / RESULT, {**told, **found, "seconds": time.monotonic() - began})
+        jax.clear_caches()  # what was compiled for one run serves no other, and a process has room for so many only
 
 
 def run_over(plan: Plan, processes: int) -> None:

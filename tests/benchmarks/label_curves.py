@@ -24,7 +24,7 @@ from typing import Any
 
 LABELS = {"tweets": (10, 30, 100, 300), "fashion": (5, 20, 80, 320)}
 QUICK = {"tweets": (10, 100), "fashion": (5, 80)}
-STEPS = {"tweets": 150, "fashion": 300}
+STEPS = {"tweets": 120, "fashion": 300}
 
 
 def settings(name: str, steps: int) -> list[str]:
@@ -33,7 +33,13 @@ def settings(name: str, steps: int) -> list[str]:
     if name == "tweets":
         scratch, source = "init=scratch; model.name=minilm_l6; optim.lr=3e-4", "MiniLM"
     else:
-        norms = {"name": "norms", "statistics": "target", "trainable": "head/.*", "steps": 1, "optim": {"lr": 0.0}}
+        norms = {
+            "name": "norms",
+            "statistics": "target",
+            "trainable": "head/.*",
+            "steps": 1,
+            "optim": {"lr": 0.0, "warmup": 0},
+        }
         scratch = f"init=scratch; optim.lr=1e-3; phases={[{'name': 'tune', 'steps': steps}, norms]!r}"
         source = "ImageNet"
     return [
