@@ -122,8 +122,10 @@ def run_over(plan: Plan, processes: int) -> None:
                 children.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True))
                 say(f"process {number} does {len(share)} of {len(left)} runs and writes {logs / f'{number}.txt'}")
             codes = [child.wait() for child in children]
-    if any(code in (stopping.CODE, stopping.INTERRUPTED) for code in codes):
-        raise stopping.Stopped("stopped; the same command goes on")
+    if by_signal := [code for code in codes if code in (stopping.CODE, stopping.INTERRUPTED)]:
+        stopped = stopping.Stopped("stopped; the same command goes on")
+        stopped.code = by_signal[0]
+        raise stopped
     for number, code in enumerate(codes):
         if code:
             last = (logs / f"{number}.txt").read_text(errors="replace").strip().rpartition("\n")[2]
