@@ -10,18 +10,18 @@ import pytest
 import test_compare_plan
 from scipy import stats
 
-from jtransfer import data, train
+from jtransfer import data, metrics, train
 from jtransfer.comparing import compare, compared, curves, held, outcomes, plan, table, winner, work
 from jtransfer.core.errors import Diverged, InputError
 from jtransfer.metrics import get
 from jtransfer.runs import measure
 
-VARY = ["slow: optim.lr=1e-3", "fast: optim.lr=1e-1; model.fields.widths=(16,)"]
+VARY = ["slow: optim.lr=1e-3", "fast: optim.lr=3e-2; model.fields.widths=(16,)"]
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """(the folder, what was returned, the splits that were measured at the end) of two settings on three folds."""
+    """(the folder, what was returned, the splits that were measured at the end) of two settings on two folds."""
     folder, measured = tmp_path_factory.mktemp("compare"), []
     original = measure.measure
 
@@ -32,7 +32,7 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "measure", counting)
         config = test_compare_plan.config_of(folder, **{"data.validation": "", "eval_every": 8})
-        found = compare(config, VARY, workdir=folder / "all", folds=3)
+        found = compare(config, VARY, workdir=folder / "all", folds=2)
     return folder / "all", found, measured
 
 
@@ -43,8 +43,8 @@ def out_of_fold(folder):
     probs = {}
     for place in (folder / "runs").iterdir():
         held_out = probs.setdefault(place.name, np.full((24, 3), np.nan))
-        for fold in range(3):
-            part = data.open(config.data, f"stratified(train[:24], folds=3, fold={fold}, seed=0)")
+        for fold in range(2):
+            part = data.open(config.data, f"stratified(train[:24], folds=2, fold={fold}, seed=0)")
             with np.load(place / f"seed0-fold{fold}" / "predictions.npz") as kept:
                 held_out[part.numbers] = kept["probs"]
     return whole.labels, probs
@@ -59,14 +59,14 @@ def test_the_table_says_what_the_runs_predicted(done):
     folds = {
         name: [
             json.loads((folder / "runs" / name / f"seed0-fold{k}" / "result.json").read_text())["metrics"]["accuracy"]
-            for k in range(3)
+            for k in range(2)
         ]
         for name in rights
     }
     assert slow.spread == pytest.approx(np.std(folds["slow"], ddof=1))
     apart = np.subtract(folds["fast"], folds["slow"])
-    t = apart.mean() / math.sqrt((1 / 3 + 8 / 16) * apart.var(ddof=1))
-    assert fast.p == pytest.approx(2 * stats.t.sf(abs(t), 2), rel=1e-9)
+    t = apart.mean() / math.sqrt((1 / 2 + 12 / 12) * apart.var(ddof=1))
+    assert fast.p == pytest.approx(2 * stats.t.sf(abs(t), 1), rel=1e-9)
     assert fast.p_holm == fast.p
     assert fast.test == "corrected resampled t-test (Nadeau-Bengio)"
     assert (fast.gained, fast.lost) == (
@@ -81,11 +81,11 @@ def test_the_table_says_what_the_runs_predicted(done):
 def test_the_test_split_is_read_once_and_by_the_winner_alone(done):
     folder, found, measured = done
     assert found.winner == "fast"
-    assert measured == [(str(folder / f"runs/fast/seed0-fold{k}"), "test") for k in range(3)]
+    assert measured == [(str(folder / f"runs/fast/seed0-fold{k}"), "test") for k in range(2)]
     for path in (folder / "runs").glob("*/*/config.json"):
         assert json.loads(path.read_text())["data"]["test"] != "test"
     again = compared.finished(plan.read(str(folder)))
-    assert len(measured) == 3
+    assert len(measured) == 2
     assert again.tested == found.tested
 
 
@@ -109,9 +109,9 @@ def test_what_is_written_says_the_protocol(done):
     folder, _, _ = done
     results = json.loads((folder / "results.json").read_text())
     assert [row["name"] for row in results["rows"]] == ["slow", "fast"]
-    assert "each of 3 folds (stratified) leaves out" in results["protocol"][0]
+    assert "each of 2 folds (stratified) leaves out" in results["protocol"][0]
     page = (folder / "report.html").read_text()
-    for text in ("each of 3 folds", "Winner: fast", "corrected resampled t-test", "optim.lr = 1e-1", "<svg"):
+    for text in ("each of 2 folds", "Winner: fast", "corrected resampled t-test", "optim.lr = 3e-2", "<svg"):
         assert text in page
     assert (folder / "plot.png").read_bytes()[:4] == b"\x89PNG"
     with (folder / "table.csv").open() as file:
@@ -123,7 +123,7 @@ def test_what_is_done_is_not_done_again_and_a_changed_run_is_refused(done, monke
     folder, _, _ = done
     known = plan.read(str(folder))
     monkeypatch.setattr(train, "run", lambda *args: pytest.fail("it is done"))
-    work.run(known, range(6))
+    work.run(known, range(4))
     assert work.pending(known) == []
     other = known._replace(config={**known.config, "batch_size": 8})
     with pytest.raises(InputError, match="holds a run of another config"):
@@ -233,8 +233,10 @@ def test_a_metric_that_is_no_mean_of_examples_is_compared_too():
     def outcome(name, right):
         probs = np.where((label == 1) == right, [0.1], [0.9])
         kept = {"probs": np.stack([probs, 1 - probs], 1), "label": label, "index": np.arange(120)}
-        score = outcomes._scorer(outcomes.TASKS["classify"], get("matthews"), ["a", "b"])
-        return outcomes.Outcome(name, 0, np.array([[0.0]]), {0: kept}, None, score, 0.0)
+        return outcomes.Outcome(name, 0, np.array([[0.0]]), {0: kept}, None, matthews, 0.0)
+
+    def matthews(table, rows):
+        return metrics.matthews(table["probs"][rows].argmax(1), table["label"][rows], 2)
 
     good, bad = rng.random(120) < 0.9, rng.random(120) < 0.6
     settings = tuple(plan.Variation(name, ()) for name in ("one", "two", "three"))
@@ -244,6 +246,8 @@ def test_a_metric_that_is_no_mean_of_examples_is_compared_too():
     assert rows[1].mean == pytest.approx(of, abs=1e-6)
     assert (rows[1].verdict, rows[2].verdict, rows[2].p) == ("better", "no difference shown", 1.0)
     assert rows[1].difference_low > 0
+    of_task = outcomes.scorer(outcomes.TASKS["classify"], get("matthews"), ["a", "b"])
+    assert of_task(found[1].tables[0], np.arange(120)) == pytest.approx(of, abs=1e-6)
 
 
 def test_less_is_better_where_the_metric_says_so():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from jtransfer.runs import predictions
 from jtransfer.tasks import TASKS, Task
 
 Tables = dict[int, dict[str, np.ndarray]]  # seed → arrays [N, …]
+Score = Callable[[Mapping[str, np.ndarray], np.ndarray], float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Outcome:
     values: np.ndarray
     tables: Tables
     per_example: np.ndarray | None
-    score: Any
+    score: Score
     seconds: float
 
     @property
@@ -121,7 +122,7 @@ def _outcome(
         own = [cell for cell in cells if cell.seed == seed]
         if (table := _table(plan, held, own, results[cells.index(own[0])])) is not None:
             tables[seed] = table
-    score = _scorer(task, metric, names)
+    score = scorer(task, metric, names)
     first = cells[0]
     shape = (plan.seeds, max(plan.folds, 1))
     return Outcome(
@@ -163,7 +164,15 @@ def _is_table(part: Mapping[str, np.ndarray]) -> bool:
     return {"label", "index"} <= part.keys() and len(lengths) == 1 and ("probs" in part or "logits" in part)
 
 
-def _scorer(task: Task, metric: metrics.Metric, names: Sequence[str]) -> Any:
+def scorer(task: Task, metric: metrics.Metric, names: Sequence[str]) -> Score:
+    """Returns a function from a table of predictions and the numbers of some of its rows to the metric of these rows.
+
+    Args:
+      task: Of the runs.
+      metric: One of the task's, or one that is computed from a table.
+      names: Of the classes.
+    """
+
     def score(table: Mapping[str, np.ndarray], rows: np.ndarray) -> float:
         taken = {name: array[rows] for name, array in table.items()}
         if "logits" not in taken:

@@ -1,5 +1,6 @@
 """Whether a difference between two models is more than chance, on the same examples, folds and seeds."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -54,12 +55,13 @@ def corrected_t(differences: Sequence[float] | np.ndarray, test_share: float) ->
       test_share: the number of examples measured on over the number trained on; of k folds 1 / (k - 1).
 
     Returns:
-      The p-value; 1.0 where all differences are 0, and 0.0 where all are the same otherwise.
+      The p-value; 1.0 where all differences are 0, and nan where all are the same otherwise: without a spread there is
+        nothing to test them by.
     """
     values = np.asarray(differences, np.float64)
     mean, variance = values.mean(), values.var(ddof=1)
     if variance <= _EQUAL**2:
-        return 1.0 if abs(mean) <= _EQUAL else 0.0
+        return 1.0 if abs(mean) <= _EQUAL else math.nan
     t = mean / np.sqrt((1 / len(values) + test_share) * variance)
     return float(2 * stats.t.sf(abs(t), len(values) - 1))
 

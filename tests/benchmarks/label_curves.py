@@ -24,7 +24,7 @@ from typing import Any
 
 LABELS = {"tweets": (10, 30, 100, 300), "fashion": (5, 20, 80, 320)}
 QUICK = {"tweets": (10, 100), "fashion": (5, 80)}
-STEPS = {"tweets": 120, "fashion": 250}
+STEPS = {"tweets": 100, "fashion": 250}
 
 
 def settings(name: str, steps: int) -> list[str]:
