@@ -46,6 +46,7 @@ def unread(name, *args):
 
 def test_these_are_the_commands():
     assert COMMANDS == [
+        "compare",
         "convert",
         "evaluate",
         "export",

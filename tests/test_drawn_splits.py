@@ -69,6 +69,23 @@ def test_stratified_parts_and_folds_have_every_class_in_proportion(tmp_path, siz
     assert np.ptp(np.sum(folds, axis=1)) <= 1
 
 
+def test_so_many_of_each_class(tmp_path):
+    labels = np.repeat([0, 1, 2], (30, 9, 5))
+    np.savez(tmp_path / "a.npz", images=np.zeros((len(labels), 2, 2), np.uint8), labels=labels)
+    spec = {"name": f"npz:{tmp_path / 'a.npz'}"}
+    few, more, rest = (set(numbers(spec, f"per_class({cut}, seed=3)").tolist()) for cut in (":2", ":5", "5:"))
+    assert few < more
+    assert not more & rest
+    assert more | rest == set(range(44))
+    for part, each in ((few, 2), (more, 5)):
+        assert np.bincount(labels[sorted(part)]).tolist() == [each] * 3
+    others = set(numbers(spec, "per_class(stratified(folds=5, except=1), :4, seed=4)").tolist())
+    assert np.bincount(labels[sorted(others)]).tolist() == [4, 4, 4]
+    assert others != few
+    with pytest.raises(InputError, match="asks for 6 examples of each class, and the class '2' has 5"):
+        numbers(spec, "per_class(:6)")
+
+
 SPOKEN = "text,label,speaker\n" + "".join(f"t{i},{'ab'[i % 2]},s{i // 5}\n" for i in range(60))
 
 
@@ -147,6 +164,8 @@ def test_vectors_are_grouped_by_a_column_that_is_none_of_theirs(tmp_path):
         ("grouped(x, :80%)", "has no columns to group by"),
         ("random(folds=5, fold=5)", "one from 0 to folds - 1"),
         ("random(:101%)", "101% lies outside"),
+        ("per_class(:10%)", "takes a number of examples of each class"),
+        ("per_class(folds=5, fold=1)", r"write per_class\(:20, seed=0\)"),
         ("stratified(5:5)", "selects none of the 2000 examples"),
         ("random(valid, :80%)", "there is no split 'valid'; splits: train"),
     ],

@@ -10,6 +10,10 @@ class InputError(ValueError):
     """An error in what the user gave; its message says what to do. Commands print it and exit with code 2."""
 
 
+class Diverged(InputError):
+    """The error of a run whose numbers are no longer finite; whoever tries many settings may go on with the next."""
+
+
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     """Returns up to `n` known names that are most similar to `name`, the most similar first."""
     return difflib.get_close_matches(name, list(known), n=n, cutoff=0.3)

@@ -42,6 +42,16 @@ def grouped(groups: Int[np.ndarray, " N"], seed: int) -> np.ndarray:
     return middles[groups]
 
 
+def per_class(labels: Int[np.ndarray, " N"], seed: int) -> Int[np.ndarray, " N"]:
+    """Returns a random place for each example within its class, from 0 to the size of the class - 1.
+
+    Args:
+      labels: The class of each example.
+      seed: The seed of the order within a class.
+    """
+    return _within(labels, seed)[0]
+
+
 def random_folds(size: int, folds: int, seed: int) -> Int[np.ndarray, " N"]:
     """Returns the fold of each example, 0 to `folds` - 1; the sizes of the folds differ by one at most."""
     return random(size, seed) % folds

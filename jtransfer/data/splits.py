@@ -1,5 +1,5 @@
 """Parts of data sets: `train`, `train[:90%]`, `train+test[100:200]`, `all`, as in TFDS; and parts that are drawn, as
-`random(:80%, seed=0)`, `stratified(80%:)`, `grouped(patient, :80%)` and `stratified(folds=5, fold=0)`."""
+`random(:80%, seed=0)`, `stratified(80%:)`, `per_class(:9)`, `grouped(patient, :80%)`, `stratified(folds=5, fold=0)`."""
 
 import dataclasses
 import re
@@ -16,7 +16,7 @@ _PART = re.compile(r"\s*([\w-]+)\s*(?:\[\s*(-?\d+%?)?\s*:\s*(-?\d+%?)?\s*\])?\s*
 _CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _SLICE = re.compile(r"(-?\d+%?)?\s*:\s*(-?\d+%?)?|(\d+%?)")
 _SETTING = re.compile(r"(\w+)\s*=\s*(\d+)")
-_METHODS = ("random", "stratified", "grouped")
+_METHODS = ("random", "stratified", "per_class", "grouped")
 _SETTINGS = ("seed", "folds", "fold", "except")
 
 
@@ -40,6 +40,7 @@ def take(split: str, sources: Mapping[str, Source], name: str) -> Source:
       them. Parts with the same seed have no example in common where their slices have none. `random(80%)` is short for
       `random(:80%)`, and the seed is 0 where none is given.
     - `stratified(:80%, seed=0)`: the same, with every class in proportion.
+    - `per_class(:20, seed=0)`: 20 examples of each class, and with `per_class(20:, seed=0)` the rest.
     - `grouped(patient, :80%, seed=0)`: the same for whole groups, the examples with the same value in a column; so no
       group is in both parts. A slice has the groups whose middle lies in it, where all groups lie side by side in a
       random order. What columns there are depends on the data: those of a table, features of a TFDS data set, and of a
@@ -187,9 +188,13 @@ def _parsed(method: str, arguments: str, where: str) -> _Call:
     for key in settings.keys() - set(_SETTINGS):
         raise InputError(f"{where}: {unknown(f'setting of {method}(…)', key, _SETTINGS)}")
     column = names.pop(0) if method == "grouped" and names else ""
-    folded = "folds" in settings and ("fold" in settings) != ("except" in settings)
+    folded = method != "per_class" and "folds" in settings and ("fold" in settings) != ("except" in settings)
     stray = not folded and settings.keys() - {"seed"}
     if stray or folded == (bounds is not None) or len(names) > 1 or (method == "grouped") != bool(column):
+        if method == "per_class":
+            raise InputError(
+                f"{where}: write per_class(:20, seed=0), 20 examples of each class, or per_class(train, :20)"
+            )
         given = "column, " if method == "grouped" else ""
         raise InputError(
             f"{where}: write {method}({given}:80%, seed=0) and {method}({given}80%:, seed=0), or "
@@ -213,6 +218,10 @@ def _chosen(call: _Call, source: Source, where: str) -> np.ndarray:
             )
         made: Callable = getattr(partition, f"{call.method}_folds")
         wanted = (made(*key, folds, seed) == number) == ("fold" in call.settings)
+    elif call.method == "per_class":
+        start, stop = _bounds_of_classes(call.bounds, source, where)
+        places = partition.per_class(key[0], seed)
+        wanted = (start <= places) & (places < stop)
     else:
         first, last = call.bounds
         start = 0 if first is None else _bound(first, size, where)
@@ -225,11 +234,26 @@ def _chosen(call: _Call, source: Source, where: str) -> np.ndarray:
     return np.flatnonzero(wanted)
 
 
+def _bounds_of_classes(bounds: tuple[str | None, str | None], source: Source, where: str) -> tuple[int, int]:
+    """The first and the last number, within each class, of the examples that are taken."""
+    numbers = [int(bound) if bound and bound.isdecimal() else 0 if bound is None else -1 for bound in bounds]
+    if min(numbers) < 0:
+        raise InputError(f"{where}: per_class(…) takes a number of examples of each class, as per_class(:20, seed=0)")
+    sizes = np.bincount(source.labels, minlength=len(source.class_names))
+    least = min(np.flatnonzero(sizes).tolist(), key=sizes.__getitem__)
+    if max(numbers) > sizes[least]:
+        raise InputError(
+            f"{where}: per_class(…) asks for {max(numbers)} examples of each class, and the class "
+            f"{source.class_names[least]!r} has {sizes[least]}"
+        )
+    return numbers[0], len(source) if bounds[1] is None else numbers[1]
+
+
 def _key(call: _Call, source: Source, where: str) -> np.ndarray:
     """The class or the group of each example."""
-    if call.method == "stratified":
+    if call.method in ("stratified", "per_class"):
         if source.label_kind != "class":
-            raise InputError(f"{where}: stratified(…) needs one class for each example; use random(…)")
+            raise InputError(f"{where}: {call.method}(…) needs one class for each example; use random(…)")
         return source.labels
     if source.column is None:
         raise InputError(f"{where}: the data set has no columns to group by; tables, npz:, folder: and TFDS data have")

@@ -45,7 +45,13 @@ def find(folder: Path, key: str) -> dict[str, np.ndarray] | None:
         return None
 
 
-def write(folder: Path, size: int, parts: Iterable[Mapping[str, Arrays]], about: Mapping[str, Any]) -> None:
+def write(
+    folder: Path,
+    size: int,
+    parts: Iterable[Mapping[str, Arrays]],
+    about: Mapping[str, Any],
+    field: str = "teacher_cache",
+) -> None:
     """Writes arrays of `size` examples under several keys.
 
     Where another process has written the same key meanwhile, its folder stays.
@@ -55,6 +61,7 @@ def write(folder: Path, size: int, parts: Iterable[Mapping[str, Arrays]], about:
       size: The number of examples.
       parts: One after the other, the arrays [n, …] of the next n examples: key → name → array.
       about: What is told of the keys in their `about.json`.
+      field: The field of the config that names the folder, for errors.
 
     Raises:
       InputError: The folder can't be written to.
@@ -71,7 +78,7 @@ def write(folder: Path, size: int, parts: Iterable[Mapping[str, Arrays]], about:
                     _append(written[key], arrays)
     except OSError as error:
         raise InputError(
-            f"{folder} can't be written to: {error.strerror or error}; set teacher_cache to another folder"
+            f"{folder} can't be written to: {error.strerror or error}; set {field} to another folder"
         ) from None
 
 

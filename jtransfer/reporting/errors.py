@@ -156,7 +156,7 @@ def _examples(run: StoredRun) -> Callable[[int], dict]:
     def example(index: int) -> dict:
         try:
             shown = nothing | modality.show(source[index])
-            picture = None if shown["picture"] is None else _data_uri(shown["picture"])
+            picture = None if shown["picture"] is None else data_uri(shown["picture"])
             return {"picture": picture, "text": _said(shown["text"] or "") or None}
         except Exception as error:
             say(one_line(f"report: example {index} cannot be shown: {error}", _LONGEST), sys.stderr)
@@ -169,7 +169,8 @@ def _said(text: str) -> str:
     return text if len(text) <= SAID else f"{text[:SAID]}…"
 
 
-def _data_uri(image: np.ndarray) -> str:
+def data_uri(image: np.ndarray) -> str:
+    """Returns a picture, uint8 [H, W, 1 or 3], as the address of a small PNG that stands in a page."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     picture.thumbnail((PICTURE, PICTURE))
     file = io.BytesIO()

@@ -236,3 +236,7 @@ def _svg(figure: Figure) -> str:
     prefix = f"f{zlib.crc32(text.encode()):08x}-"
     text = escaped(text)
     return re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}", text)
+
+
+svg = _svg
+"""Returns a figure as an `<svg>` element of a page."""

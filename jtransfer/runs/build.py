@@ -24,6 +24,7 @@ from jtransfer.runs import (
     batches,
     describe,
     evaluation,
+    feature_cache,
     first_batch,
     fitting,
     initialize,
@@ -106,6 +107,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     alone.check(config)
+    feature_cache.check(config)
     run = opened(config, folder, mesh)
     run = run._replace(config=adapters.trained(run))
     run = run._replace(config=norms.named(run))

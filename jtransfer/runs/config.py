@@ -131,6 +131,9 @@ def default() -> ConfigDict:
     config.teachers = ConfigDict()  # name → see TEACHER: models that terms of the objective learn from
     config.teacher_cache = ""  # folder of their outputs, for any number of runs; "" is ~/.cache/jtransfer/teachers
 
+    config.feature_cache = ""  # folder of what the frozen stages of phases with `cache` give, for any number of runs,
+    # such as the folds of a comparison; "" keeps nothing
+
     config.generate = ConfigDict()
     config.generate.num_examples = 200  # of a split, evenly spread, that are generated for in an evaluation; 0 is none
     config.generate.fields = ConfigDict()  # num_beams, length_penalty, …; the others are the weights' own

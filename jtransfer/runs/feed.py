@@ -15,7 +15,7 @@ from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET, Objective
-from jtransfer.runs import assemble, balancing, batches, fitting, lessons, looks
+from jtransfer.runs import assemble, balancing, batches, feature_cache, fitting, lessons, looks
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, spec_of
 from jtransfer.training import step as steps
@@ -196,9 +196,12 @@ def _extracted(run: Run, name: str, stage: str, variables: dict) -> dict[str, So
         transform = transform.of_one_width()
     preprocess, variables = stream.preprocess(run.model, train=False), stream_norms.entered(variables, name)
     step = jax.jit(steps.make_eval_step(run.model, preprocess=preprocess, stop=stage))
+
+    def extract(source: Source) -> tuple[Any, np.ndarray]:
+        return prefix.extract(step, variables, batches.of_evaluation(run, source, transform))
+
+    through = functools.partial(feature_cache.through, run, stream)
     return {
-        split: features.source_of(
-            *prefix.extract(step, variables, batches.of_evaluation(run, source, transform)), source
-        )
+        split: features.source_of(*through(source, stage, transform, variables, extract), source)
         for split, source in stream.sources.items()
     }

@@ -37,7 +37,7 @@ def of_all(model: Any, opened: Stream, variables: dict) -> str:
         "version": [_VERSION, importlib.metadata.version("jtransfer")],
         "variables": digest.digest(variables),
         "model": re.sub(r" at 0x[0-9a-f]+", "", repr(model)),
-        "code": _code(type(model)),
+        "code": code(type(model)),
         "data": fingerprint.of_split(opened.whole["train"]),
         "examples": _content(opened.whole["train"]),
         "prepared": _rows(opened, model),
@@ -46,8 +46,8 @@ def of_all(model: Any, opened: Stream, variables: dict) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
 
 
-def _code(kind: type) -> str:
-    """The code of a user's model; that of the package has a version."""
+def code(kind: type) -> str:
+    """Returns the code of a model that a user brings; of the package's, which has a version, ""."""
     if kind.__module__.startswith("jtransfer."):
         return ""
     try:

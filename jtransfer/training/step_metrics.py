@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jtransfer.core.errors import InputError
+from jtransfer.core.errors import Diverged
 
 
 class StepMetrics:
@@ -28,7 +28,7 @@ class StepMetrics:
         """Takes the metrics of a step, still on the device, and looks at those of the step before.
 
         Raises:
-          InputError: one is not finite; the text names the step and the examples of its batch.
+          Diverged: one is not finite; the text names the step and the examples of its batch.
         """
         self.flush()
         self._pending = (step, _indices(batch), metrics)
@@ -40,7 +40,7 @@ class StepMetrics:
         (step, examples, metrics), self._pending = self._pending, None
         for name, value in jax.device_get(metrics).items():
             if not np.isfinite(value):
-                raise InputError(
+                raise Diverged(
                     f"{name} is {value} at step {step} of phase {self._phase!r}, on the batch of examples "
                     f"{_listed(examples)}; lower optim.lr, set optim.clip, or look at those examples"
                 )
