@@ -56,6 +56,7 @@ def test_these_are_the_commands():
         "predict",
         "report",
         "strip",
+        "verdict",
     ]
 
 

@@ -37,6 +37,7 @@ def make(context: Context, split: str, *, level: float = 0.95, draws: int = 0) -
 
     def evaluate(variables: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         table = context.table(variables, split)
+        table = {**table, **task.by_row(table)}
         for name, (low, high) in sampled.of_scores(scored, table, not task.by_token, level, draws).items():
             yield f"{name}_low", low
             yield f"{name}_high", high

@@ -238,6 +238,14 @@ class Modality:
           InputError: Something is missing.
         """
 
+    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+        """Returns fields of `config.data` of a run that prepares examples as this one does and begins from scratch.
+
+        Args:
+          folder: The folder of this run.
+        """
+        return {}
+
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
         """Returns an example that is spoilt, with the same label.
 

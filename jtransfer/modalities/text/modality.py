@@ -169,6 +169,9 @@ class Text(Modality):
         text, tab, pair = given.partition("\t")
         return {"text": text} | ({"text_pair": pair} if tab else {})
 
+    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+        return {"tokenizer": os.fspath(epath.Path(folder) / self.folder)}
+
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
         change = partial(corruptions.CORRUPTIONS[how], severity=severity, rng=rng)
         spoilt = {name: change(example[name]) for name in ("text", "text_pair") if name in example}
