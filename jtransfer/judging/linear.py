@@ -9,7 +9,7 @@ from scipy import optimize, sparse, special
 
 STRENGTHS = (0.1, 1.0, 10.0)  # how little the weights are held down, scikit-learn's C
 _ENOUGH = 50  # examples, to choose the strength on a tenth of them
-_STEPS = 200
+_STEPS, _TRIES = 200, 60  # of L-BFGS, at the end and for each strength
 
 Features = Any  # [N, d], dense or sparse
 Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
@@ -34,7 +34,8 @@ class Linear(NamedTuple):
 
     def __call__(self, features: Features) -> np.ndarray:
         """Returns float64 [N, K]: logits, or numbers."""
-        return features @ self.weights + (self.bias - self.centre @ self.weights)
+        weights = self.weights.astype(features.dtype)  # of which the products are the cost
+        return np.asarray(features @ weights, np.float64) + (self.bias - self.centre @ self.weights)
 
 
 def fit(features: Features, targets: np.ndarray, kind: str, deadline: float = np.inf) -> Linear:
@@ -59,17 +60,26 @@ def fit(features: Features, targets: np.ndarray, kind: str, deadline: float = np
         held = np.arange(n) % 10 == 9
         losses = []
         for strength in STRENGTHS:
-            start = _least(features[~held], targets[~held], mean, loss, strength, start, deadline)
+            start = _least(features[~held], targets[~held], mean, loss, strength, start, deadline, _TRIES)
             losses.append(loss(_linear(start, mean)(features[held]), targets[held])[0])
         chosen = STRENGTHS[int(np.argmin(losses))]
-    return _linear(_least(features, targets, mean, loss, chosen, start, deadline), mean)
+    return _linear(_least(features, targets, mean, loss, chosen, start, deadline, _STEPS), mean)
 
 
 def _linear(found: np.ndarray, mean: np.ndarray) -> Linear:
     return Linear(found[:-1], found[-1], mean)
 
 
-def _least(features: Features, targets: np.ndarray, mean: np.ndarray, loss: Loss, strength: float, start, deadline):
+def _least(
+    features: Features,
+    targets: np.ndarray,
+    mean: np.ndarray,
+    loss: Loss,
+    strength: float,
+    start: np.ndarray,
+    deadline: float,
+    steps: int,
+) -> np.ndarray:
     n, shape = len(targets), start.shape
     decay = 1 / (strength * n)
 
@@ -79,10 +89,11 @@ def _least(features: Features, targets: np.ndarray, mean: np.ndarray, loss: Loss
         found = flat.reshape(shape)
         total, slope = loss(_linear(found, mean)(features), targets)
         sums = slope.sum(0)
-        weights = features.T @ slope - np.outer(mean, sums) + decay * found[:-1]
+        products = np.asarray(features.T @ slope.astype(features.dtype), np.float64)
+        weights = products - np.outer(mean, sums) + decay * found[:-1]
         return total + decay / 2 * float(np.square(found[:-1]).sum()), np.concatenate([weights, sums[None]]).ravel()
 
-    options = {"maxiter": _STEPS, "maxfun": 2 * _STEPS, "gtol": 1e-6, "ftol": 1e-10}
+    options = {"maxiter": steps, "maxfun": 2 * steps, "gtol": 1e-5, "ftol": 1e-8}
     return optimize.minimize(value, start.ravel(), jac=True, method="L-BFGS-B", options=options).x.reshape(shape)
 
 

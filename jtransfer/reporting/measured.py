@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from jtransfer.metrics import Metric, sampled, selective
+from jtransfer.metrics import SCORE, Metric, sampled, selective
 from jtransfer.reporting import figures
 from jtransfer.runs import protocol
 from jtransfer.runs.open import StoredRun
