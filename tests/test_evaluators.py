@@ -103,3 +103,20 @@ def test_a_metric_of_classes_is_none_of_numbers(tmp_path):
     config.metrics = ("auroc",)
     with pytest.raises(InputError, match="'auroc' is of labels of the kind 'class' or 'classes'"):
         train.run(config, tmp_path / "run")
+
+
+def test_evaluators_that_are_asked_together_look_at_a_split_once(tmp_path, monkeypatch):
+    from jtransfer.runs import batches
+
+    looked = []
+    whole = batches.of_evaluation
+
+    def counted(run, source, transform):
+        looked.append(len(source))
+        return whole(run, source, transform)
+
+    monkeypatch.setattr(batches, "of_evaluation", counted)
+    config = config_of(tmp_path, configs.evaluation("calibration"), configs.evaluation("selective"))
+    config.phases[0].steps = 4
+    train.run(config, tmp_path / "run")
+    assert sorted(looked) == [12, 12, 16]  # validation, to choose; then both, for all that the last evaluation tells

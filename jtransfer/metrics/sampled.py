@@ -9,7 +9,7 @@ from jtransfer.metrics import intervals
 Table = Mapping[str, np.ndarray]
 Score = Callable[[Table], Mapping[str, float]]
 
-_SHARES = ("accuracy", "top5")  # of examples, where these are not of tokens
+_SHARES = ("accuracy", "top5", "retrieval")  # of examples, where these are not of tokens
 _FEW, _MANY, _WORK = 100, 1000, 5 * 10**6  # draws, and numbers of a table times its draws
 _LARGEST = 10**6  # numbers of a table that is drawn from
 _LEAST = 2  # examples
@@ -27,7 +27,7 @@ def of_scores(score: Score, table: Table, shares: bool, level: float = 0.95, dra
     Args:
       score: takes a table, and returns name → value.
       table: arrays [N, …].
-      shares: whether "accuracy" and "top5" are shares of the examples.
+      shares: whether accuracies are shares of the examples, and not of their tokens.
       level: the confidence.
       draws: how often the examples are drawn; 0 is 1,000 times, of large tables less often, but at least 100 times, and
         of tables of more than a million numbers never, so that only shares have an interval.
