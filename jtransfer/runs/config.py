@@ -27,7 +27,8 @@ PHASE = {
     "optim": {},  # fields of `optim` that differ in this phase
 }
 EVALUATION = {
-    "name": "split",  # "split": the task's metrics; "generation"; "label_free"; or an address
+    "name": "split",  # "split": the task's metrics; "generation"; "label_free"; "calibration", "thresholds",
+    # "selective", "corruption", "shifted", "groups", "intervals"; or an address
     "split": "test",  # of `data`, by name, or any expression such as "train[:500]"
     "every": 0,  # steps; 0 is as often as `eval_every` says; -1 is at the end of each phase alone
     "fields": {},  # of the evaluator

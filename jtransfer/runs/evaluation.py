@@ -19,9 +19,10 @@ Run = Any  # build.Run
 
 Table = Callable[[Mapping[str, Any], str], dict[str, Any]]
 
-_ASKED: contextvars.ContextVar[dict | None] = contextvars.ContextVar(
-    "asked", default=None
-)  # split → table, of an `ask`
+_ASKED: contextvars.ContextVar[dict | None] = contextvars.ContextVar("asked", default=None)
+"""Split → table, while evaluators are asked."""
+_FORESEEN = ("split", "generation", "label_free", "tasks")
+"""Evaluators of which it is known what they tell."""
 
 VALIDATION, TEST = "validation", "test"
 SELECTION = "selection"  # the "split" of what decides without labels of the target, in the log
