@@ -68,7 +68,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
         say(f"workdir: {folder}")
     with cluster.telling():
         scalars = train.run(config, folder)
-    judge.judge_and_tell(folder, configs.complete(config).verdict, train.run)
+    judge.judge_and_tell(folder, configs.complete(config.to_dict()).verdict, train.run)
     if jax.process_index() == 0:
         say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
         if chosen := protocol.told_of(log.read(folder)):

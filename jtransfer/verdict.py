@@ -11,6 +11,7 @@ has it. No number of the run changes, and what was compared another time is not 
 """
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -61,8 +62,13 @@ def main(argv: list[str]) -> None:
         raise InputError("give the folder of one run: python -m jtransfer.verdict RUN [--scratch=1]")
     with stopping.on_signals():
         cache_compilations()
-        if judge(rest[0], scratch=scratch.value, trivial=trivial.value) is None:
-            raise InputError("nothing was asked for; give --scratch=1, or --trivial=0.1")
+        try:
+            found = judge(rest[0], scratch=scratch.value, trivial=trivial.value)
+        except stopping.Stopped as stopped:
+            say(stopped, file=sys.stderr)
+            sys.exit(stopped.code)
+    if found is None:
+        raise InputError("nothing was asked for; give --scratch=1, or --trivial=0.1")
     from jtransfer.reporting.page import write
 
     say(f"report: {write(rest[0])}")

@@ -40,8 +40,8 @@ def judge(folder: str | os.PathLike, settings: Mapping[str, Any] | None, train: 
       InputError: the folder is no run's, or the run has not ended.
     """
     run = open_run(folder)
-    settings = run.config.verdict.to_dict() if settings is None else dict(settings)
-    if jax.process_index() or not (settings["trivial"] or settings["scratch"]):
+    asked = run.config.verdict.to_dict() if settings is None else dict(settings)
+    if jax.process_index() or not (asked["trivial"] or asked["scratch"]):
         return None
     lines = run.lines
     if not _has_ended(run, lines):
@@ -54,7 +54,7 @@ def judge(folder: str | os.PathLike, settings: Mapping[str, Any] | None, train: 
         found = [_UNSUPERVISED]
     else:
         with stopping.beside(folder):
-            found = list(_found(run, kept, settings, lines, train))
+            found = list(_found(run, kept, asked, lines, train))
     compared = tuple(one for one in found if isinstance(one, Compared))
     verdict = Verdict(run.config.init != "scratch" or bool(run.config.init_parts), compared, _lines(found), digest)
     verdicts.write(folder, verdict)

@@ -67,7 +67,7 @@ def compare(
         gaps = each[0] - each[1]
         low, high = intervals.bootstrap(lambda rows: float(gaps[rows].mean()), len(i), _DRAWS)
         values = float(each[0].mean()), float(each[1].mean())
-        few = np.count_nonzero(gaps) < DISCORDANT if metric == "accuracy" else len(i) < LEAST
+        few = int(np.count_nonzero(gaps)) < DISCORDANT if metric == "accuracy" else len(i) < LEAST
     else:
 
         def score(table: Table) -> float:

@@ -104,16 +104,16 @@ def _constant(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Base
     n, names = len(chosen["index"]), run.class_names
     if kind == "number":
         middle = float(np.median(labels))
-        return Baseline(f"the median, {middle:.4g}, for every example", chosen | {"logits": np.full((n, 1), middle)})
+        return Baseline(f"the median, {middle:.4g}, for every example", {**chosen, "logits": np.full((n, 1), middle)})
     if kind == "classes":
         shares = np.clip((labels > 0.5).mean(0), 1e-6, 1 - 1e-6)
         logits = np.broadcast_to(np.log(shares / (1 - shares)), (n, len(shares)))
-        return Baseline("the classes that most examples have", chosen | {"logits": logits.astype(np.float32)})
+        return Baseline("the classes that most examples have", {**chosen, "logits": logits.astype(np.float32)})
     shares = np.maximum(np.bincount(labels, minlength=len(names)) / len(labels), 1e-6)
     logits = np.broadcast_to(np.log(shares), (n, len(shares)))
     often = one_line(str(names[int(shares.argmax())]))
     return Baseline(
-        f"the most frequent class, {often!r}, for every example", chosen | {"logits": logits.astype(np.float32)}
+        f"the most frequent class, {often!r}, for every example", {**chosen, "logits": logits.astype(np.float32)}
     )
 
 
@@ -134,7 +134,7 @@ def _of_features(run: StoredRun, kind: str, chosen: Table, deadline: float) -> B
         raise LeftOut(_slow("fitting it")) from None
     seen = fitted(features.of(_examples(test, chosen["index"].tolist(), deadline))) * scale + shift
     few = "" if len(rows) == len(source) else f" of {len(rows):,} of {len(source):,} training examples"
-    return Baseline(f"{_NAMES[kind]} on {features.words}{few}", chosen | {"logits": seen.astype(np.float32)})
+    return Baseline(f"{_NAMES[kind]} on {features.words}{few}", {**chosen, "logits": seen.astype(np.float32)})
 
 
 def _targets(kind: str, labels: np.ndarray, classes: int) -> tuple[np.ndarray, float, float]:
