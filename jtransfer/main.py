@@ -51,7 +51,9 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     for name in ("absl", "asyncio", "concurrent.futures"):  # what Orbax and its threads log as an error is raised, too
         logging.getLogger(name).setLevel(logging.CRITICAL)
     from jtransfer import train
+    from jtransfer.judging import judge
     from jtransfer.reporting import page
+    from jtransfer.runs import config as configs
     from jtransfer.runs import config_file, log, protocol
 
     config = config_file.load(file, overrides)
@@ -66,6 +68,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
         say(f"workdir: {folder}")
     with cluster.telling():
         scalars = train.run(config, folder)
+    judge.judge_and_tell(folder, configs.complete(config.to_dict()).verdict, train.run)
     if jax.process_index() == 0:
         say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
         if chosen := protocol.told_of(log.read(folder)):

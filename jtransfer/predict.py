@@ -89,6 +89,8 @@ def main(argv: list[str]) -> None:
     cache_compilations()
     predictor = load(workdir.value, step_of(step.value), adapters.value)
     found = predictor(given)
+    if predictor.temperature != 1:
+        say(f"probabilities are calibrated, at the temperature {predictor.temperature:.4g}", file=sys.stderr)
     for line in predictor.lines(given, found):
         say(one_line(line, sys.maxsize))
     if save.value:

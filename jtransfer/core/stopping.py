@@ -48,6 +48,7 @@ class _Run:
         self.ended = False
         self.step: int | None = None  # the last that is saved
         self.folder = ""
+        self.whole = ""  # the folder of the run that this one is a part of
         self.heard, self.told = socket.socketpair()  # the system writes the numbers of signals into it
         self.told.setblocking(False)
 
@@ -115,7 +116,24 @@ def begin(folder: str | os.PathLike, step: int | None) -> None:
     """Says where a run is saved, and its last step that is; until `working`, nothing is lost if it ends."""
     if _current is not None:
         with _current.lock:
-            _current.folder, _current.step = str(folder), step
+            _current.folder, _current.step, _current.ended = _current.whole or str(folder), step, False
+
+
+@contextlib.contextmanager
+def beside(folder: str | os.PathLike) -> Iterator[None]:
+    """A context for what is done beside a run that is complete, other runs included, which a signal stops as it would
+    stop the run: the same command with the run's folder goes on with it."""
+    if _current is None:
+        yield
+        return
+    with _current.lock:
+        _current.folder = _current.whole = str(folder)
+        _current.ended, _current.unsaved = False, False
+    try:
+        yield
+    finally:
+        with _current.lock:
+            _current.whole, _current.ended = "", True
 
 
 def working() -> None:

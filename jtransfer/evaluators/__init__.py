@@ -16,6 +16,13 @@ EVALUATORS = Registry(
         "label_free": "jtransfer.evaluators.label_free:make",
         "generation": "jtransfer.evaluators.generation:make",
         "tasks": "jtransfer.evaluators.tasks:make",
+        "calibration": "jtransfer.evaluators.calibration:make",
+        "thresholds": "jtransfer.evaluators.thresholds:make",
+        "selective": "jtransfer.evaluators.selective:make",
+        "corruption": "jtransfer.evaluators.corruption:make",
+        "shifted": "jtransfer.evaluators.shifted:make",
+        "groups": "jtransfer.evaluators.groups:make",
+        "intervals": "jtransfer.evaluators.intervals:make",
     },
 )
 

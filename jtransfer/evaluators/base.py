@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.modalities import Modality
 from jtransfer.tasks import Task
@@ -35,6 +36,10 @@ class Stream(NamedTuple):
     seen: Callable[[Mapping[str, Any], Source, str | None], dict[str, Any]]
 
 
+def _none_other(section: Mapping[str, Any]) -> Source:
+    raise InputError("another data set can be looked at by the evaluators of a run in training alone")
+
+
 class Context(NamedTuple):
     """What an evaluator may know of the run that it measures.
 
@@ -46,9 +51,12 @@ class Context(NamedTuple):
       batches: source → its batches on the devices, every example once, as the host prepares them for evaluation.
       table: `(variables, split) -> {name: [N, …]}`: what the task keeps of the model's outputs for all examples of a
         split (`Task.keep`), with `label` and `index`, in order. It uses cached features where the phase has some.
+      of_source: `(variables, source) -> table`, the same for any examples of the task.
       streams: name → stream, the target first; none of a run that is stored.
       others: split → the same of the run's other tasks that have such a split, by name: of its streams, and "source" of
         the task that its init was trained on, where `config.source` names the data.
+      opened: `(fields of config.data that differ) -> source`, examples of another data set, with the numbers that the
+        run gives to classes of these names. It takes the split of the field `test`.
     """
 
     config: Any
@@ -59,5 +67,7 @@ class Context(NamedTuple):
     source: Callable[[str], Source]
     batches: Callable[[Source], Iterator[dict]]
     table: Callable[[Mapping[str, Any], str], dict[str, Any]]
+    of_source: Callable[[Mapping[str, Any], Source], dict[str, Any]]
     streams: Mapping[str, Stream] = MappingProxyType({})
     others: Callable[[str], Mapping[str, "Context"]] = lambda split: {}
+    opened: Callable[[Mapping[str, Any]], Source] = _none_other

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jtransfer import metrics
+from jtransfer.core.errors import InputError
 from jtransfer.evaluators.base import Context, Evaluate
 
 
@@ -20,7 +21,7 @@ def make(context: Context, split: str) -> Evaluate:
       InputError: `config.metrics` names a metric that can't be computed.
     """
     task, names = context.task, context.class_names
-    more = [metrics.load(name) for name in context.config.metrics]
+    more = [_fitting(metrics.load(name), context) for name in context.config.metrics]
 
     def evaluate(variables: Mapping[str, Any]) -> Iterator[tuple[str, float | np.ndarray]]:
         table = context.table(variables, split)
@@ -31,3 +32,12 @@ def make(context: Context, split: str) -> Evaluate:
         yield from task.finish(table).items()
 
     return evaluate
+
+
+def _fitting(metric: metrics.Metric, context: Context) -> metrics.Metric:
+    if metric.kinds and not set(metric.kinds) & set(context.task.label_kinds):
+        kinds = " or ".join(map(repr, metric.kinds))
+        raise InputError(
+            f"metrics: {metric.name!r} is of labels of the kind {kinds}; task={context.task.name!r} has none"
+        )
+    return metric

@@ -20,7 +20,7 @@ from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
-from jtransfer.exporting import merging, own, peft_folder
+from jtransfer.exporting import calibrated, merging, own, peft_folder
 from jtransfer.layers.cpu import dispatch
 from jtransfer.modalities import MODALITIES, faces
 from jtransfer.models import forward
@@ -93,12 +93,12 @@ def export(
     trained = read(source, step, adapters)
     if format in peft_folder.FORMATS:
         with new_folder.new(dest) as partial:
-            for line in peft_folder.write(trained, partial, format):
+            for line in (*peft_folder.write(trained, partial, format), *calibrated.left_out(trained, step)):
                 say(line)
             _copy(_beside(trained.sources, trained.files), partial)
         return
     merged = merging.merge(trained.spec.model, trained.variables, sample=trained.sample)
-    write(with_model(trained, merged.model, merged.variables), dest, format)
+    write(with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format)
 
 
 def with_model(trained: Trained, model: Any, variables: dict) -> Trained:

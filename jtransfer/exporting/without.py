@@ -5,8 +5,8 @@ import os
 from jtransfer.core import new_folder
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import say
+from jtransfer.exporting import calibrated, merging
 from jtransfer.exporting import export as exports
-from jtransfer.exporting import merging
 from jtransfer.weights.adapters import attach as attaching
 
 
@@ -38,7 +38,7 @@ def merge(
     for line in merged.lines:
         say(line)
     say(f"merging changes the logits by {largest:.1e} at most, {mean:.1e} in the mean, of up to {most:.3g} ({what})")
-    exports.write(exports.with_model(trained, merged.model, merged.variables), dest, format)
+    exports.write(exports.with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format)
 
 
 def strip(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:

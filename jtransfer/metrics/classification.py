@@ -1,6 +1,6 @@
 """Classification metrics over a whole split, on the host, from all logits: nothing is averaged over batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -40,18 +40,32 @@ def classification(logits: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N
 
     `macro_f1` is the mean F1 of the classes that occur, as labels or as predictions: scikit-learn's default.
     """
-    num_classes = logits.shape[1]
-    predicted = logits.argmax(1)
+    return of_rows(by_row(logits, labels), labels)
+
+
+def by_row(logits: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"]) -> dict[str, np.ndarray]:
+    """Returns all that the metrics need of each example, as arrays [N]: its `nll`; the `rank` of its label; the class
+    that is `predicted`, and the `confidence` of that; and the number of `classes`."""
     parts = [(logits[rows], labels[rows]) for rows in row_parts(logits)]
-    yield "loss", float(-np.concatenate([_likelihood(*part) for part in parts]).mean())
-    rank = np.concatenate([_rank(*part) for part in parts])
+    return {
+        "nll": -np.concatenate([_likelihood(*part) for part in parts])[:, 0],
+        "rank": np.concatenate([_rank(*part) for part in parts]),
+        "predicted": logits.argmax(1),
+        "confidence": np.concatenate([softmax(part).max(1) for part, _ in parts]),
+        "classes": np.full(len(labels), logits.shape[1]),
+    }
+
+
+def of_rows(rows: Mapping[str, np.ndarray], labels: Int[np.ndarray, " N"]) -> Iterator[tuple[str, float]]:
+    """Yields the metrics of `classification` from the arrays of `by_row`, of some of the examples or all."""
+    predicted, rank, number = rows["predicted"], rows["rank"], int(rows["classes"][0])
+    yield "loss", float(rows["nll"].mean())
     yield "accuracy", float((rank == 0).mean())
-    if num_classes > 5:
+    if number > 5:
         yield "top5", float((rank < 5).mean())
     occurs = np.union1d(predicted, labels)
-    yield "macro_f1", float(per_class(predicted, labels, num_classes).f1[occurs].mean())
-    confidence = np.concatenate([softmax(part).max(1) for part, _ in parts])
-    yield "ece", _calibration(confidence, predicted == labels).ece
+    yield "macro_f1", float(per_class(predicted, labels, number).f1[occurs].mean())
+    yield "ece", _calibration(rows["confidence"], predicted == labels).ece
 
 
 def confusion(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], num_classes: int) -> np.ndarray:

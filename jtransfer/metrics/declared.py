@@ -7,6 +7,7 @@ import numpy as np
 
 from jtransfer.core import registry
 from jtransfer.core.errors import unknown
+from jtransfer.metrics import of_tables
 
 SHARE, SCORE, NUMBER, PERCENT = "share", "score", "number", "percent"
 
@@ -23,6 +24,7 @@ class Metric(NamedTuple):
       terminal: how the terminal shows a value, as a format; "" where it doesn't.
       compute: `(table, class names) -> float`, from what the task keeps of all examples of a split; None where an
         evaluator or task gives the value itself.
+      kinds: of labels of the tasks that it can be computed for (`tasks.Task.label_kinds`); none are all.
     """
 
     name: str
@@ -31,8 +33,10 @@ class Metric(NamedTuple):
     less_is_better: bool = False
     terminal: str = ""
     compute: Callable[[Mapping[str, np.ndarray], Sequence[str]], float] | None = None
+    kinds: Sequence[str] = ()
 
 
+_CLASSES = ("class", "classes")
 DECLARED = {
     metric.name: metric
     for metric in (
@@ -46,6 +50,21 @@ DECLARED = {
         Metric("entity_recall", "entity recall", SCORE),
         Metric("top5", "top-5 accuracy", SHARE),
         Metric("ece", "ECE", SHARE, True),
+        Metric("auroc", "AUROC", SCORE, False, "AUROC {:.4f}", of_tables.auroc, _CLASSES),
+        Metric("auprc", "average precision", SCORE, False, "AUPRC {:.4f}", of_tables.auprc, _CLASSES),
+        Metric("brier", "Brier score", NUMBER, True, "", of_tables.brier, ("class",)),
+        Metric("ece_bias", "ECE of a calibrated model", SHARE, True),
+        Metric("ece_debiased", "calibration error, debiased", SHARE, True, "", of_tables.debiased, ("class",)),
+        Metric("aurc", "area under risk–coverage", NUMBER, True, "", of_tables.aurc, ("class",)),
+        Metric("temperature", "temperature", NUMBER),
+        Metric("loss_calibrated", "loss at the temperature", NUMBER, True),
+        Metric("ece_calibrated", "ECE at the temperature", SHARE, True),
+        Metric("brier_calibrated", "Brier score at the temperature", NUMBER, True),
+        Metric("selective_coverage", "coverage at the wanted risk", SHARE),
+        Metric("selective_risk", "risk at that coverage", SHARE, True),
+        Metric("selective_threshold", "confidence to predict from", SCORE),
+        Metric("worst_group", "worst group", NUMBER),
+        Metric("group_gap", "gap between groups", NUMBER, True),
         Metric("matthews", "Matthews correlation", NUMBER),
         Metric("spearman", "Spearman", NUMBER, False, "Spearman {:.4f}"),
         Metric("pearson", "Pearson", NUMBER),

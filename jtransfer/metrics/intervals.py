@@ -1,6 +1,6 @@
 """Intervals of what is measured on a sample of examples: Wilson's for shares, the bootstrap's for anything else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy import stats
@@ -41,8 +41,30 @@ def bootstrap(
     Returns:
       The lower and the upper bound; nan where the statistic is finite for no draw.
     """
-    rng = np.random.default_rng(seed)
-    values = np.array([statistic(rng.integers(n, size=n)) for _ in range(draws)], np.float64)
+    return each(lambda rows: {"": statistic(rows)}, n, draws, level, seed)[""]
+
+
+def each(
+    statistics: Callable[[np.ndarray], Mapping[str, float]],
+    n: int,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """The same for several statistics of the same draws, by name; see `bootstrap`.
+
+    Args:
+      statistics: takes the numbers of examples, and returns name → number.
+      n, draws, level, seed: as for `bootstrap`.
+    """
+    rng, found = np.random.default_rng(seed), {}
+    for _ in range(draws):
+        for name, value in statistics(rng.integers(n, size=n)).items():
+            found.setdefault(name, []).append(value)
+    return {name: _percentiles(np.array(values, np.float64), level) for name, values in found.items()}
+
+
+def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")

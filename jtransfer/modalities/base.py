@@ -32,6 +32,18 @@ class Writing(NamedTuple):
     decoded: Callable[[Any, Any], np.ndarray]
 
 
+class Plain(NamedTuple):
+    """Features of examples that know of no model.
+
+    Attributes:
+      words: What they are, such as "pixels".
+      of: A function from examples to their features, a matrix [N, d], dense or of `scipy.sparse`.
+    """
+
+    words: str
+    of: Callable[[Sequence[Mapping[str, Any]]], Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Modality:
     """One kind of input, such as images. A subclass is a frozen dataclass whose fields become fields of `config.data`.
@@ -48,6 +60,7 @@ class Modality:
       files: The names of files that may lie beside weights and that `open` reads. An export copies them.
       prepares: The names of the fields that say how an example is prepared for a model, and not how it is read. Each
         model that sees the same examples has its own.
+      corruptions: The names of what `corrupt` can do to an example.
     """
 
     kind: ClassVar[str] = ""
@@ -56,6 +69,7 @@ class Modality:
     folder: ClassVar[str] = ""
     files: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[tuple[str, ...]] = ()
+    corruptions: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:
@@ -223,6 +237,36 @@ class Modality:
         Raises:
           InputError: Something is missing.
         """
+
+    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+        """Returns fields of `config.data` of a run that prepares examples as this one does and begins from scratch.
+
+        Args:
+          folder: The folder of this run.
+        """
+        return {}
+
+    def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Returns an example that is spoilt, with the same label.
+
+        Args:
+          example: An example of the source.
+          how: One of `corruptions`.
+          severity: From 1 to 5.
+          rng: The generator.
+        """
+        raise InputError(f"{self.nouns[1]} can't be corrupted by {how!r}")
+
+    def plain_features(self, train: Sequence[Mapping[str, Any]]) -> Plain:
+        """Returns the features that a trivial baseline looks at, which know of no model.
+
+        Args:
+          train: Examples that the features may be fitted to, such as the words that occur in them.
+
+        Raises:
+          InputError: This modality has none.
+        """
+        raise InputError(f"no baseline is known that reads {self.nouns[1]} as they are")
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what a report shows of an example: `{"picture": uint8 [H, W, C]}`, `{"text": str}`, or both."""

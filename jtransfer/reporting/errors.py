@@ -12,6 +12,7 @@ from PIL import Image
 
 from jtransfer import metrics
 from jtransfer.core.show import one_line, say
+from jtransfer.metrics import proper_scores
 from jtransfer.reporting import figures
 from jtransfer.runs import fingerprint
 from jtransfer.runs.open import StoredRun
@@ -70,6 +71,7 @@ def _classes(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str,
         "calibration": {
             "figure": Markup(figures.reliability(calibration)),
             "ece": calibration.ece,
+            "bias": proper_scores.bias_of_ece(probs),
             "confidence": probs.max(1).mean().item(),
             "accuracy": (predicted == label).mean().item(),
         },

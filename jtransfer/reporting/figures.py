@@ -140,6 +140,33 @@ def depths(layers: Sequence[str], series: Mapping[str, Sequence[float | None]]) 
         return _svg(figure)
 
 
+def severities(series: Mapping[str, Mapping[int, float]], title: str) -> str:
+    """A metric at each severity of each corruption, from 0, which is none."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 3), layout="constrained")
+        axis = figure.subplots()
+        styles = [(colour, dash) for dash in ("-", "--") for colour in (TEST, HELD, TRAIN, BAD)]
+        for (name, values), (colour, dash) in zip(series.items(), styles, strict=False):
+            axis.plot(
+                *zip(*sorted(values.items()), strict=True), dash, label=name, color=colour, marker="o", markersize=3.5
+            )
+        axis.set(xlabel="severity", ylabel=title)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
+        return _svg(figure)
+
+
+def coverage(share: np.ndarray, risk: np.ndarray) -> str:
+    """The share of wrong predictions among the surest of the examples, over how many these are."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 3), layout="constrained")
+        axis = figure.subplots()
+        axis.plot(share, risk, color=TEST)
+        axis.set(xlabel="coverage", ylabel="risk", xlim=(0, 1))
+        axis.set_ylim(bottom=0)
+        return _svg(figure)
+
+
 def terms(lines: Sequence[dict], weights: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """The value of each term in training, and beneath it its weight where that is not the same at all steps.
 

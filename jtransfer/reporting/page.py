@@ -22,7 +22,7 @@ from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric, intervals
 from jtransfer.models.title import title as model_title
-from jtransfer.reporting import adapters, domains, errors, figures, other_tasks, results
+from jtransfer.reporting import adapters, domains, errors, figures, measured, other_tasks, results, verdict
 from jtransfer.runs import log
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -65,6 +65,7 @@ def render(run: StoredRun, *, title: str) -> str:
         "megabytes": _megabytes,
         "bytes": _bytes,
         "seconds": _seconds,
+        "metric": _written,
     }
     lines, predictions = run.lines, run.predictions
     shown = _shown(run, lines)
@@ -90,11 +91,14 @@ def render(run: StoredRun, *, title: str) -> str:
         stops=_events(lines, "early_stop"),
         best=_best(run, lines),
         shown=[metric.title for metric in shown],
+        metrics=shown,
         curves=Markup(_curves(lines, phases, shown[0])),
         config=_flat(json.loads(run.config.to_json())),
         environment=_flat(run.environment),
         other_tasks=[_other_task(row) for row in other_tasks.rows(run)],
         **found,
+        **verdict.describe(run),
+        **measured.describe(run, lines, shown, predictions),
         **domains.describe(run),
         **adapters.describe(run),
         **errors.describe(run, predictions),

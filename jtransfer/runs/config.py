@@ -27,7 +27,8 @@ PHASE = {
     "optim": {},  # fields of `optim` that differ in this phase
 }
 EVALUATION = {
-    "name": "split",  # "split": the task's metrics; "generation"; "label_free"; or an address
+    "name": "split",  # "split": the task's metrics; "generation"; "label_free"; "calibration", "thresholds",
+    # "selective", "corruption", "shifted", "groups", "intervals"; or an address
     "split": "test",  # of `data`, by name, or any expression such as "train[:500]"
     "every": 0,  # steps; 0 is as often as `eval_every` says; -1 is at the end of each phase alone
     "fields": {},  # of the evaluator
@@ -59,6 +60,8 @@ BOUNDS = {  # of fields: at least the first, below the second
     "checkpoint_every": (1, None),
     "keep": (1, None),
     "early_stop.patience": (0, None),
+    "verdict.trivial": (0, None),
+    "verdict.scratch": (0, None),
 }
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
@@ -186,6 +189,10 @@ def default() -> ConfigDict:
     config.model_selection = "best"  # checkpoint by early_stop.metric is tested, exported, begins a phase; or "last".
     # Where labels of the target are not trained on, "best" is "source": by the validation splits of labelled streams;
     # "entropy", "infomax", "bnm", "snd", "iwv", "dev" look at no label of the target, either, and "oracle" does
+    config.verdict = ConfigDict()  # did the transfer help? What a run is compared with when it has ended, by `main`
+    config.verdict.trivial = 0.1  # trivial baselines: the most of the run's time that they may take (or 10 s); 0 is off
+    config.verdict.scratch = 0.0  # the same model from scratch: its steps as a share of the run's. 1.0 is the same
+    # budget, and doubles the cost; 0 is off, and then the report does not say whether the transfer helped
     return config
 
 

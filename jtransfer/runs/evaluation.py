@@ -1,6 +1,7 @@
 """The evaluators of a run: which are due at a step, and what they say, by split."""
 
-from collections.abc import Mapping
+import contextvars
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,13 @@ from jtransfer.runs import source as sources
 from jtransfer.runs.feed import Feed, blank_table
 
 Run = Any  # build.Run
+
+Table = Callable[[Mapping[str, Any], str], dict[str, Any]]
+
+_ASKED: contextvars.ContextVar[dict | None] = contextvars.ContextVar("asked", default=None)
+"""Split → table, while evaluators are asked."""
+_FORESEEN = ("split", "generation", "label_free", "tasks")
+"""Evaluators of which it is known what they tell."""
 
 VALIDATION, TEST = "validation", "test"
 SELECTION = "selection"  # the "split" of what decides without labels of the target, in the log
@@ -53,6 +61,7 @@ def make(fed: Feed) -> list[Evaluator]:
       InputError: no such evaluator or field.
     """
     context, config = fed.context(), fed.run.config
+    context = context._replace(table=_once(context.table))
     entries = [entry for entry in config.evals if _is_there(context, entry.split)]
     made = [_make(context, entry.name, entry.split, entry.every, entry.fields.to_dict()) for entry in entries]
     if context.task.generates == "targets" and config.generate.num_examples:
@@ -119,14 +128,32 @@ def due(evaluators: list[Evaluator], run: Run, since: int, *, last: bool) -> lis
 def ask(evaluators: list[Evaluator], variables: Mapping[str, Any]) -> dict[str, Outcome]:
     """Split → what its evaluators say, in order."""
     outcomes: dict[str, Outcome] = {}
-    for one in evaluators:
-        outcome = outcomes.setdefault(one.split, Outcome({}, {}))
-        for name, value in one.evaluate(variables):
-            if isinstance(value, np.ndarray) and value.ndim:
-                outcome.table[name] = value
-            else:
-                outcome.scalars[name] = float(value)
+    asked = _ASKED.set({})
+    try:
+        for one in evaluators:
+            outcome = outcomes.setdefault(one.split, Outcome({}, {}))
+            for name, value in one.evaluate(variables):
+                if isinstance(value, np.ndarray) and value.ndim:
+                    outcome.table[name] = value
+                else:
+                    outcome.scalars[name] = float(value)
+    finally:
+        _ASKED.reset(asked)
     return outcomes
+
+
+def _once(table: Table) -> Table:
+    """The same, with which evaluators that are asked together look at each split once."""
+
+    def of_split(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+        asked = _ASKED.get()
+        if asked is None:
+            return table(variables, split)
+        if (key := (id(variables), split)) not in asked:
+            asked[key] = table(variables, split)
+        return asked[key]
+
+    return of_split
 
 
 def score(run: Run, scalars: Mapping[str, float], *, last: bool) -> float | None:
@@ -191,7 +218,7 @@ def check(run: Run) -> None:
     wanted = run.config.early_stop.metric
     if run.config.early_stop.patience and not evaluators:
         raise InputError(f"early_stop needs an evaluator of the split {split!r} in config.evals")
-    if not wanted or any(one.name not in EVALUATORS for one in evaluators):
+    if not wanted or any(one.name not in _FORESEEN for one in evaluators):
         return
     blank = blank_table(run)
     context = fed.context()._replace(table=lambda variables, split: blank)

@@ -15,7 +15,7 @@ from jtransfer.features import prefix
 from jtransfer.models import forward
 from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET, Objective
-from jtransfer.runs import assemble, balancing, batches, feature_cache, fitting, lessons, looks
+from jtransfer.runs import assemble, balancing, batches, feature_cache, fitting, lessons, looks, same_classes
 from jtransfer.runs import source as sources
 from jtransfer.runs.stream import Stream, spec_of
 from jtransfer.training import step as steps
@@ -107,10 +107,13 @@ class Feed(NamedTuple):
         source_of = functools.cache(self.source_of)
         source = functools.partial(source_of, TARGET)
 
+        def of_source(variables: Mapping[str, Any], source: Source) -> dict[str, Any]:
+            return gather(whole, variables, of_batches(source))
+
         def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
             if split in cached:
                 return gather(rest, variables, batches.of_evaluation(run, cached[split], None))
-            return gather(whole, variables, of_batches(source(split)))
+            return of_source(variables, source(split))
 
         return Context(
             config=run.config,
@@ -121,6 +124,8 @@ class Feed(NamedTuple):
             source=source,
             batches=of_batches,
             table=table,
+            of_source=of_source,
+            opened=functools.partial(same_classes.opened, run.config, target.modality, target.task, target.class_names),
             streams=looks.of_streams(run, source_of),
             others=self._others,
         )
@@ -148,12 +153,15 @@ class Feed(NamedTuple):
         def source(split: str) -> Source:
             return stream.sources[split]
 
-        def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+        def of_source(variables: Mapping[str, Any], source: Source) -> dict[str, Any]:
             held = variables if head is None else given(dict(variables))
-            return gather(step, held, of_batches(source(split)))
+            return gather(step, held, of_batches(source))
+
+        def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+            return of_source(variables, source(split))
 
         names = stream.class_names
-        return Context(run.config, run.model, stream.task, stream.modality, names, source, of_batches, table)
+        return Context(run.config, run.model, stream.task, stream.modality, names, source, of_batches, table, of_source)
 
     def source_of(self, name: str, split: str) -> Source:
         """A stream's examples of a split, by name or as an expression of splits."""

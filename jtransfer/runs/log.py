@@ -15,7 +15,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -126,6 +126,19 @@ class Writer:
         line = json.dumps(_finite(fields), allow_nan=False, ensure_ascii=False) + "\n"
         self._file.write(line.encode(errors="backslashreplace"))
         self._file.flush()
+
+
+def temperature(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the temperature that the lines of a log tell of the run's model; 1 where they tell none.
+
+    Raises:
+      InputError: it is no number above 0.
+    """
+    told = (line for line in reversed(lines) if line.get("split") == "test" and line.get("protocol") != "unselected")
+    found = next((line["temperature"] for line in told if "temperature" in line), 1.0)
+    if not found or not found > 0:
+        raise InputError(f"{FILE} is damaged: the temperature {found!r} of the run's model must be above 0")
+    return float(found)
 
 
 def _is_remote(workdir: str | os.PathLike) -> bool:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,14 +13,14 @@ from flax.errors import FlaxError
 from jtransfer import data as datasets
 from jtransfer import modalities, tasks
 from jtransfer.core import sharding
-from jtransfer.core.errors import InputError, some
+from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.evaluators import EVALUATORS, Context, gather
 from jtransfer.modalities import faces
 from jtransfer.models import forward
 from jtransfer.runs import config as configs
-from jtransfer.runs import filling, fingerprint, protocol
+from jtransfer.runs import filling, fingerprint, protocol, same_classes
 from jtransfer.runs.batches import processes
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.stream import spec_of
@@ -79,7 +79,7 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
         say(line, file=sys.stderr)
     run.modality.check(run.task, whole[0])
     tasks.check(config.task, run.task, whole)
-    source = run.modality.pack(_with_classes(whole, run.class_names, where), run.task)
+    source = run.modality.pack(same_classes.renumbered(whole, run.class_names, where), run.task)
     mesh = sharding.make_mesh({sharding.DATA: -1})
     context = _context(run, source, mesh)
     names = ["split"]
@@ -135,10 +135,13 @@ def _context(run: StoredRun, source: Source, mesh: Any) -> Context:
                 _check(model, preprocess, run.sample, batch["inputs"])
             yield sharding.put_batch(batch, mesh)
 
-    def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+    def of_source(variables: Mapping[str, Any], source: Source) -> dict[str, Any]:
         return gather(step, variables, batches(source))
 
-    return Context(config, model, task, modality, run.class_names, lambda split: source, batches, table)
+    def table(variables: Mapping[str, Any], split: str) -> dict[str, Any]:
+        return of_source(variables, source)
+
+    return Context(config, model, task, modality, run.class_names, lambda split: source, batches, table, of_source)
 
 
 def _check(model: Any, preprocess: Any, sample: Any, inputs: Any) -> None:
@@ -151,38 +154,3 @@ def _check(model: Any, preprocess: Any, sample: Any, inputs: Any) -> None:
             f"the run's model can't take inputs of the shape {shapes}, which these data have: "
             f"{' '.join(str(error).split()):.200}"
         ) from error
-
-
-def _with_classes(source: Source, class_names: Sequence[str], where: str) -> Source:
-    """The source with the numbers that the run gives to the classes of these names.
-
-    Raises:
-      InputError: the data have classes that the run has not.
-    """
-    if source.label_kind not in ("class", "classes", "tags") or list(source.class_names) == list(class_names):
-        return source
-    known = {name: number for number, name in enumerate(class_names)}
-    missing = [name for name in source.class_names if name not in known]
-    if missing:
-        raise InputError(
-            f"{where} has classes that the run was not trained for: {some(missing)}; the run's are {some(class_names)}"
-        )
-    numbers = np.array([known[name] for name in source.class_names], np.int32)
-
-    def changed(label: Any) -> Any:
-        if source.label_kind == "class":
-            return int(numbers[label])
-        if source.label_kind == "tags":
-            return [int(numbers[one]) if one >= 0 else one for one in label]
-        vector = np.zeros(len(class_names), np.float32)
-        vector[numbers] = label
-        return vector
-
-    def read(index: int) -> dict:
-        example = source.read(index)
-        return example | {"label": changed(example["label"])}
-
-    def read_labels(start: int, stop: int) -> np.ndarray:
-        return np.array([changed(label) for label in source.read_labels(start, stop)])
-
-    return dataclasses.replace(source, class_names=list(class_names), read=read, read_labels=read_labels)

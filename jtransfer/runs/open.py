@@ -117,6 +117,19 @@ class StoredRun:
         sites = peft.sites(self.model, held, self.sample)
         return {**held, "params": jax.tree.map(np.asarray, peft.merge(wide, adapters, sites))}
 
+    def temperature(self, step: int | str | None = None) -> float:
+        """The number that the logits of the run's model are divided by, so that its probabilities are calibrated: what
+        the evaluator "calibration" found when the model was tested. It is 1 where there was none, and of any step that
+        is not named as that of the run's model.
+
+        Raises:
+          InputError: there was one, and the log is gone or damaged.
+        """
+        asked = any(entry.name == "calibration" and entry.split == "test" for entry in self.config.evals)
+        if not asked or self.step(step) != self.step():
+            return 1.0
+        return log.temperature(self.lines)
+
     @property
     def lines(self) -> list[dict]:
         """The lines of the run's log, in order.

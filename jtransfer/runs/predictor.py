@@ -29,6 +29,7 @@ class Predictor:
     Attributes:
       run: the run.
       class_names: the names of the classes, in order.
+      temperature: what its logits are divided by (`StoredRun.temperature`); 1 with other adapters than its own.
     """
 
     def __init__(self, run: StoredRun, step: int | str | None = None, adapters: attaching.Sources = ()):
@@ -40,6 +41,7 @@ class Predictor:
           adapters: of the run's model, as `weights.restore` takes them.
         """
         self.run, self.class_names, self._step, self._adapters = run, run.class_names, step, adapters
+        self.temperature = 1.0 if adapters else run.temperature(step)
         self._make = self._writer() if run.task.generates else self._evaluator()
 
     @functools.cached_property
@@ -90,7 +92,7 @@ class Predictor:
                 read_labels=lambda start, stop: np.zeros(stop - start, np.int32),
             )
             batches = data.eval_batches(source, transform, min(BATCH, len(given)), threads=run.config.data.threads)
-            return task.finish(gather(step, self._variables, batches))
+            return task.finish(_at(self.temperature, gather(step, self._variables, batches)))
 
         return predict
 
@@ -104,6 +106,12 @@ class Predictor:
             return {"written": how.decoded(np.asarray(generated.tokens), np.asarray(generated.lengths))}
 
         return predict
+
+
+def _at(temperature: float, table: Table) -> Table:
+    if temperature == 1 or "logits" not in table:
+        return table
+    return {**table, "logits": table["logits"] / np.float32(temperature)}
 
 
 def load(folder: str | os.PathLike, step: int | str | None = None, adapters: attaching.Sources = ()) -> Predictor:

@@ -51,6 +51,8 @@ class Task:
         "tokens" (an input with a label for each of its parts), "seq2seq" (an input and a sequence to produce) or
         "causal" (a sequence that is its own label). A modality serves the forms that it has a transform for.
       keep: A jittable function from the logits and the labels of a batch to a dict of arrays [B, …].
+      by_row: A function from a table to further arrays of it, from which `score` computes the metrics faster. They are
+        of each example alone, so that the metrics of any of the rows can be computed.
       finish: A function from the table of all examples to the table that is saved.
       metric: The metric by which the best checkpoint is chosen, unless the config names another.
       hits: A function from logits and labels to bool [B] or [B, n], which says what is predicted correctly. None for
@@ -73,6 +75,7 @@ class Task:
     label_kinds: tuple[str, ...] = ("class",)
     form: str = "single"
     keep: Callable[[Any, Any], dict[str, Any]] = as_logits
+    by_row: Callable[[Table], Table] = as_it_is
     finish: Callable[[Table], Table] = as_it_is
     metric: str = "loss"
     hits: Callable[[Any, Any], jax.Array] | None = None

@@ -10,9 +10,13 @@ from jtransfer.tasks.base import Table, Task
 
 
 def _score(table: Table, names: Sequence[str]) -> Iterator[tuple[str, float]]:
-    logits, labels = table["logits"], table["label"]
-    yield from metrics.classification(logits, labels)
-    yield "matthews", metrics.matthews(logits.argmax(1), labels, logits.shape[1])
+    rows, labels = (table if "rank" in table else _by_row(table)), table["label"]
+    yield from metrics.of_rows(rows, labels)
+    yield "matthews", metrics.matthews(rows["predicted"], labels, int(rows["classes"][0]))
+
+
+def _by_row(table: Table) -> Table:
+    return metrics.by_row(table["logits"], table["label"])
 
 
 def _probabilities(table: Table) -> Table:
@@ -27,6 +31,7 @@ def _hits(logits, labels):
 CLASSIFY = Task(
     "classify",
     _score,
+    by_row=_by_row,
     finish=_probabilities,
     metric="accuracy",
     hits=_hits,

@@ -13,8 +13,8 @@ from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width, shortest
 from jtransfer.data.source import Source
-from jtransfer.modalities.base import Modality, Transform, no_form
-from jtransfer.modalities.image import processor_files, transforms
+from jtransfer.modalities.base import Modality, Plain, Transform, no_form
+from jtransfer.modalities.image import corruptions, plain, processor_files, transforms
 from jtransfer.modalities.image.opening import MOST_PIXELS
 from jtransfer.modalities.image.pixels import decode
 from jtransfer.modalities.image.transforms import Pipeline
@@ -48,6 +48,7 @@ class Image(Modality):
     nouns: ClassVar[tuple[str, str]] = ("image", "images")
     mixes: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
     prepares: ClassVar[tuple[str, ...]] = ("channels", "transform", "eval_transform", "image_library")
+    corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
 
     image_key: str = "image"
     image_dir: str = ""
@@ -178,6 +179,12 @@ class Image(Modality):
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
         return {"image": decode(given, self.channels, self.range, self.max_pixels)}
+
+    def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
+        return {**example, "image": corruptions.CORRUPTIONS[how](example["image"], severity, rng)}
+
+    def plain_features(self, train: Sequence[Mapping[str, Any]]) -> Plain:
+        return plain.pixels([example["image"] for example in train])
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         image = example["image"]

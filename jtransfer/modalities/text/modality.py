@@ -17,8 +17,8 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Writing, no_form
-from jtransfer.modalities.text import forms, tokenizers, writing
+from jtransfer.modalities.base import STATE, Modality, Plain, Writing, no_form
+from jtransfer.modalities.text import corruptions, forms, plain, tokenizers, writing
 from jtransfer.modalities.text.packing import packed
 from jtransfer.modalities.text.pipeline import TextPipeline
 from jtransfer.modalities.text.statistics import text_statistics
@@ -53,6 +53,7 @@ class Text(Modality):
     folder: ClassVar[str] = "tokenizer"
     files: ClassVar[tuple[str, ...]] = (*sidecar_files.TOKENIZER, sidecar_files.GENERATION)
     prepares: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
 
     text_key: str = ""
     pair_key: str = ""
@@ -168,8 +169,23 @@ class Text(Modality):
         text, tab, pair = given.partition("\t")
         return {"text": text} | ({"text_pair": pair} if tab else {})
 
+    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+        return {"tokenizer": os.fspath(epath.Path(folder) / self.folder)}
+
+    def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
+        change = partial(corruptions.CORRUPTIONS[how], severity=severity, rng=rng)
+        spoilt = {name: change(example[name]) for name in ("text", "text_pair") if name in example}
+        return {
+            **example,
+            **spoilt,
+            **({"tokens": list(map(change, example["tokens"]))} if "tokens" in example else {}),
+        }
+
+    def plain_features(self, train: Sequence[Mapping[str, Any]]) -> Plain:
+        return plain.tfidf([_texts(example) for example in train], _texts)
+
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        texts = [example[name] for name in ("text", "text_pair") if name in example]
+        texts = _texts(example)
         return {"text": " / ".join(texts)} if texts else {"text": " ".join(example["tokens"])}
 
     def _check_length(self, task: Task, model: Any) -> None:
@@ -192,6 +208,10 @@ class Text(Modality):
         if source == "scratch":
             raise InputError("texts need a tokenizer: give data.tokenizer a folder or an address such as hf://org/name")
         return tokenizers.open(weights.open(source))
+
+
+def _texts(example: Mapping[str, Any]) -> list[str]:
+    return [example[name] for name in ("text", "text_pair") if name in example]
 
 
 def kept(folder: str | os.PathLike) -> Path | None:

@@ -14,7 +14,8 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Transform, no_form
+from jtransfer.modalities.base import STATE, Modality, Plain, Transform, no_form
+from jtransfer.modalities.vector import corruptions
 from jtransfer.modalities.vector.given import vector_of
 from jtransfer.modalities.vector.standardise import FILE, Statistics, compute, neutral, of_run, of_weights
 from jtransfer.tasks.base import Task
@@ -40,6 +41,7 @@ class Vector(Modality):
     mixes: ClassVar[tuple[str, ...]] = ("mixup",)
     files: ClassVar[tuple[str, ...]] = (FILE,)
     prepares: ClassVar[tuple[str, ...]] = ("statistics",)
+    corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
 
     columns: str = ""
     statistics: str = "train"
@@ -105,6 +107,17 @@ class Vector(Modality):
     def read(self, given: str, task: Task) -> dict[str, Any]:
         """Returns the example of a `.npy` file, or of numbers separated by commas."""
         return {"vector": vector_of(given, len(self._statistics().mean))}
+
+    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+        return {"statistics": "train"} if self.statistics == "init" else {}
+
+    def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
+        vector = np.asarray(example["vector"], np.float32)
+        return {**example, "vector": corruptions.CORRUPTIONS[how](vector, self._statistics(), severity, rng)}
+
+    def plain_features(self, train: Sequence[Mapping[str, Any]]) -> Plain:
+        mean, std = self._statistics()
+        return Plain("the vectors", lambda examples: (np.stack([one["vector"] for one in examples]) - mean) / std)
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         numbers = example["vector"]
