@@ -53,6 +53,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     from jtransfer import train
     from jtransfer.reporting import page
     from jtransfer.runs import config_file, log, protocol
+    from jtransfer.tuning import advice
 
     config = config_file.load(file, overrides)
     if distributed and not workdir:
@@ -65,7 +66,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     if jax.process_index() == 0:
         say(f"workdir: {folder}")
     with cluster.telling():
-        scalars = train.run(config, folder)
+        scalars = train.run(advice.resolved(config, folder), folder)
     if jax.process_index() == 0:
         say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))
         if chosen := protocol.told_of(log.read(folder)):
