@@ -1,8 +1,9 @@
 """Chooses how to use pretrained weights: python -m jtransfer.advise --config=FILE [--budget=10m] [--workdir=DIR]
 
-Tries the head alone, low-rank adapters, the last stages, everything, and no transfer at all, each at a few rates, in short
-runs of which the better ones go on. They are compared on the validation split or, where there is none, on a part of the
-training split; the test split is not looked at. Writes WORKDIR/auto/winner.py, which runs alone with --config, and says why.
+Tries the head alone, low-rank adapters, the last stages, everything, and no transfer at all, each at a few rates, in
+short runs of which the better ones go on. They are compared on the validation split or, where there is none, on a part
+of the training split; the test split is not looked at. Writes WORKDIR/auto/winner.py, which runs alone with --config,
+and says why.
 
 --config=FILE[:ARGUMENT]  a config file, as for jtransfer.main; `init` names the weights, and its phases do not matter
 --config.FIELD=VALUE      a field in place of the file's: --config.auto.candidates="('probe', 'finetune@3e-4')"

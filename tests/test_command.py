@@ -46,6 +46,7 @@ def unread(name, *args):
 
 def test_these_are_the_commands():
     assert COMMANDS == [
+        "advise",
         "convert",
         "evaluate",
         "export",
@@ -56,6 +57,7 @@ def test_these_are_the_commands():
         "predict",
         "report",
         "strip",
+        "sweep",
     ]
 
 

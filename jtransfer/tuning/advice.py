@@ -34,8 +34,8 @@ class Advice(NamedTuple):
 def advise(config: Any, folder: str | os.PathLike, budget: str = "") -> Advice:
     """Returns how pretrained weights are best used for a config's data, by short runs in `folder`/auto.
 
-    Candidates are trained by successive halving and compared on the validation split or, where the config names none, on
-    a part of the training split. The test split is not looked at. The same call goes on where it was stopped.
+    Candidates are trained by successive halving and compared on the validation split or, where the config names none,
+    on a part of the training split. The test split is not looked at. The same call goes on where it was stopped.
 
     Args:
       config: A config; its `phases` do not matter, and `init` names the pretrained weights.

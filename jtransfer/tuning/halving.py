@@ -10,7 +10,7 @@ from jtransfer.core.show import say
 from jtransfer.runs import folder
 from jtransfer.tuning import budget as budgets
 from jtransfer.tuning import trials, tried
-from jtransfer.tuning.candidates import Candidate
+from jtransfer.tuning.candidates import STRATEGIES, Candidate
 from jtransfer.tuning.setting import Setting, trial
 from jtransfer.tuning.tried import Result
 
@@ -27,7 +27,7 @@ def run(made: Setting, found: Sequence[Candidate]) -> dict[str, Result]:
     left = list(found)
     with stopping.several(made.folder.parent if made.folder.name == folder.AUTO else made.folder) as between:
         for number, count in enumerate(budgets.rounds(len(found))):
-            left = ranked(made, left, results)[:count]
+            left = survivors(ranked(made, left, results), count)
             share = _seconds(made, results, number, len(left)) if made.budget.unit == "seconds" else 0.0
             if number and share < 0:
                 say(f"the budget, {made.budget}, is spent before round {number + 1}")
@@ -58,6 +58,21 @@ def ranked(made: Setting, found: Sequence[Candidate], results: Mapping[str, Resu
         return -made.sign * one.value, float("inf") if one.loss is None else one.loss
 
     return sorted(found, key=key)
+
+
+def survivors(best: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Returns the first candidates, with the first that transfers and the first that does not among them: at the start
+    what is pretrained is ahead, and only the end tells whether it is better.
+
+    Args:
+      best: Candidates from the best to the worst.
+      count: How many go on, two at least where there are two.
+    """
+    kept = list(best[:count])
+    for transfers in (True, False):
+        if all(STRATEGIES[one.strategy].transfers is not transfers for one in kept):
+            kept[-1:] = [one for one in best if STRATEGIES[one.strategy].transfers is transfers][:1] or kept[-1:]
+    return kept
 
 
 def order(made: Setting, found: Sequence[Candidate], results: Mapping[str, Result]) -> list[Candidate]:

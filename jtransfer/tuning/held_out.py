@@ -1,4 +1,4 @@
-"""The validation split by which a choice is made: the config's own, or a part of the training split that is held out."""
+"""The validation split by which a choice is made: the config's own, or a part of the training split."""
 
 import re
 from typing import Any

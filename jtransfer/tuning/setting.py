@@ -84,7 +84,9 @@ def setting(config: Any, place: str | os.PathLike, budget: str) -> tuple[Setting
 def _without_phases(config: Any) -> Any:
     """The complete config with a phase in place of "auto"."""
     full = configs.fill(config)
-    return configs.complete({**full, "phases": [configs.phase("finetune", steps=1)]})
+    made = configs.complete({**full, "phases": [configs.phase("finetune", steps=1)]}).unlock()
+    made.base = full["base"]  # which depends on what is chosen
+    return made.lock()
 
 
 def _check(full: Any) -> None:
@@ -96,8 +98,8 @@ def _check(full: Any) -> None:
 
 
 def trial(made: Setting, candidate: Candidate) -> Any:
-    """Returns the config of a candidate's run in the search: at a rate that stays after the warm-up, for it is not known
-    when it ends."""
+    """Returns the config of a candidate's run in the search, whose rate stays after the warm-up, for nobody knows yet
+    how long it goes on."""
     steps = _ENDLESS
     if made.budget.unit == "steps":
         steps = sum(int(one) for one in made.shares)

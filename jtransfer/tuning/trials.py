@@ -33,11 +33,12 @@ def without_test(config: Any, validation: str, every: int) -> Any:
     Args:
       config: A config that is not locked; it is changed.
       validation: The split.
-      every: Steps between two looks at it.
+      every: Steps between two looks at it; 0 leaves what the config says.
     """
     config.data.validation = config.data.test = validation
     config.evals = [evaluation("split", "validation")]
-    config.eval_every = config.log_every = every
+    if every:
+        config.eval_every = config.log_every = every
     config.checkpoint_every, config.keep = 10**9, 1
     config.early_stop.patience = 0
     config.model_selection = "best"
