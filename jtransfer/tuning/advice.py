@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jtransfer.core import whole_file
 from jtransfer.core.show import say
 from jtransfer.runs import folder as folders
-from jtransfer.tuning import config_text, halving, setting, tried, why
+from jtransfer.tuning import config_text, halving, setting, why
 from jtransfer.tuning.tried import Result
 
 WINNER, CURVES = "winner.py", "curves.svg"
@@ -55,8 +55,8 @@ def advise(config: Any, folder: str | os.PathLike, budget: str = "") -> Advice:
     file = made.folder / WINNER
     config_text.write(file, chosen, f"Chosen by jtransfer.advise: {best.name}. {lines[0]}.")
     whole_file.write(made.folder / CURVES, why.figure(made, results))
-    content = json.loads((made.folder / tried.FILE).read_text()) | {"winner": best.name, "lines": lines}
-    whole_file.write(made.folder / tried.FILE, json.dumps(content, indent=1).encode())
+    content = json.loads((made.folder / folders.TRIED).read_text()) | {"winner": best.name, "lines": lines}
+    whole_file.write(made.folder / folders.TRIED, json.dumps(content, indent=1).encode())
     return Advice(best.name, chosen, [results[one.name] for one in order], lines, str(file))
 
 

@@ -30,6 +30,7 @@ def text(config: Any, told: str) -> str:
     full["evals"] = [_differences(one, configs.EVALUATION | {"name": ""}) for one in full["evals"]]
     fields = {"version": configs.VERSION, **_differences(full, configs.fill({}))}
     body = pprint.pformat(fields, sort_dicts=False, width=110)
+    told = told.replace("\\", "/").replace('"', "'")
     return f'"""{told}"""\n\n\ndef get_config():\n    return {_indented(body)}\n'
 
 

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.runs import filling, json_file
+from jtransfer.runs import folder as folders
 from jtransfer.tuning.candidates import Candidate
 from jtransfer.tuning.setting import Setting
-
-FILE = "tried.json"
 
 
 class Result(NamedTuple):
@@ -46,15 +45,15 @@ def keep(made: Setting, found: Sequence[Candidate], results: Mapping[str, Result
     made.folder.mkdir(parents=True, exist_ok=True)
     held = {"train": made.train, "validation": made.validation, "metric": made.metric, "held": made.held}
     content = {**_stated(made, found), **held, "results": [one._asdict() for one in results.values()]}
-    whole_file.write(made.folder / FILE, json.dumps(content, indent=1).encode())
+    whole_file.write(made.folder / folders.TRIED, json.dumps(content, indent=1).encode())
 
 
 def kept(made: Setting, found: Sequence[Candidate]) -> dict[str, Result]:
-    path = made.folder / FILE
+    path = made.folder / folders.TRIED
     if whole_file.problem(path) == "is missing":
         return {}
     content = json_file.read(path)
     stated = {name: content.get(name) for name in ("config", "budget", "candidates")}
     if changed := filling.differences(stated, _stated(made, found)):
         raise InputError(f"{made.folder} holds another choice; take another workdir. {'; '.join(changed)}")
-    return {one["name"]: Result(**one) for one in content["results"]}
+    return {one["name"]: Result(**{**one, "curve": tuple(map(tuple, one["curve"]))}) for one in content["results"]}
