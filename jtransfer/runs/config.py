@@ -167,7 +167,7 @@ def default() -> ConfigDict:
     config.optim.kwargs = ConfigDict()  # of the optimizer
     config.optim.ema = 0.0  # decay of the moving average that is evaluated; 0 is off
 
-    config.phases = [phase("finetune", epochs=10.0)]  # or "auto": short runs choose what is trained (docs: strategy)
+    config.phases = [phase("finetune", epochs=10.0)]  # or "auto": short runs choose what is trained
     config.auto = ConfigDict()  # of phases = "auto"
     config.auto.budget = "10m"  # of the choice: "90s", "10m", "2h", "600 steps" or "20000 examples"
     config.auto.candidates = ()  # of "small", "scratch", "probe", "lp_ft", "adapters", "partial", "finetune", each with

@@ -134,16 +134,14 @@ def _plan(config: Any, folder: str | os.PathLike, found: list[Space]) -> _Plan:
 
 
 def _study(optuna: Any, plan: _Plan) -> Any:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     stated = {"config": json.loads(configs.complete(plan.config).to_json()), "vary": [list(s) for s in plan.spaces]}
     stated = json.loads(json.dumps(stated))
     new = not (plan.folder / JOURNAL).exists()
     if new and plan.folder.exists() and any(plan.folder.iterdir()):
         raise InputError(f"{plan.folder} is not empty and holds no sweep; take another workdir")
     plan.folder.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(plan.folder / JOURNAL)))
+    storages = optuna.storages
+    storage = storages.JournalStorage(storages.journal.JournalFileBackend(str(plan.folder / JOURNAL)))
     pruner = optuna.pruners.MedianPruner()
     study = optuna.create_study(
         storage=storage, study_name="sweep", direction="maximize", pruner=pruner, load_if_exists=True
