@@ -2,12 +2,19 @@
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from etils import epath
+
 from jtransfer.core import whole_file
+from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
+from jtransfer.runs import build, lock, stored
 from jtransfer.runs import folder as folders
 from jtransfer.tuning import config_text, halving, setting, why
+from jtransfer.tuning.candidates import STRATEGIES, Candidate
+from jtransfer.tuning.setting import Setting
 from jtransfer.tuning.tried import Result
 
 WINNER, CURVES = "winner.py", "curves.svg"
@@ -47,7 +54,9 @@ def advise(config: Any, folder: str | os.PathLike, budget: str = "") -> Advice:
     """
     place = os.path.join(folder, folders.AUTO)
     made, found = setting.setting(config, place, budget)
-    results = halving.run(made, found)
+    _check(made, found, folder)
+    with lock.hold(place):
+        results = halving.run(made, found)
     order = halving.order(made, found, results)
     best = order[0]
     chosen = setting.winner(made, best, results[best.name].steps)
@@ -58,6 +67,20 @@ def advise(config: Any, folder: str | os.PathLike, budget: str = "") -> Advice:
     content = json.loads((made.folder / folders.TRIED).read_text()) | {"winner": best.name, "lines": lines}
     whole_file.write(made.folder / folders.TRIED, json.dumps(content, indent=1).encode())
     return Advice(best.name, chosen, [results[one.name] for one in order], lines, str(file))
+
+
+def _check(made: Setting, found: Sequence[Candidate], folder: str | os.PathLike) -> None:
+    """Refuses a folder of something else; before a new choice, checks all that may be wrong with a run, and says what
+    is odd of its data."""
+    if (made.folder / folders.TRIED).exists():
+        return
+    place = epath.Path(folder)
+    if (place / stored.CONFIG).exists():
+        raise InputError(f"{folder} holds a run whose strategy was not chosen; take another workdir")
+    if place.exists() and any(one.name not in (folders.AUTO, lock.FILE) for one in place.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no choice; take another workdir")
+    likely = max(found, key=lambda one: STRATEGIES[one.strategy].transfers and not one.fields.get("adapters"))
+    build.prepare(setting.winner(made, likely, 2 * made.every), f"{made.folder}/.none")
 
 
 def resolved(config: Any, folder: str | os.PathLike) -> Any:

@@ -24,6 +24,7 @@ def run(made: Setting, found: Sequence[Candidate]) -> dict[str, Result]:
       InputError: The folder holds another choice, or no candidate can be trained.
     """
     results = tried.kept(made, found)
+    tried.keep(made, found, results)
     left = list(found)
     with stopping.several(made.folder.parent if made.folder.name == folder.AUTO else made.folder) as between:
         for number, count in enumerate(budgets.rounds(len(found))):
@@ -38,8 +39,7 @@ def run(made: Setting, found: Sequence[Candidate]) -> dict[str, Result]:
                     continue
                 results[candidate.name] = result = _round(made, candidate, before, number, share)
                 between()
-                if any(not one.why for one in results.values()):
-                    tried.keep(made, found, results)
+                tried.keep(made, found, results)
                 say(_line(made, number, result))
     if all(one.why for one in results.values()):
         raise InputError(next(iter(results.values())).why)

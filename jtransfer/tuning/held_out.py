@@ -27,7 +27,8 @@ def of(config: Any, source: Source) -> tuple[str, str]:
     part = round(100 * max(_SHARE, min(1 / 3, _LEAST / size)))
     grouped = _GROUPED.fullmatch(spec.train)
     how = f"grouped({grouped[1]}, " if grouped else "stratified(" if source.label_kind == "class" else "random("
-    return tuple(f"{how}{spec.train}, {cut}, seed={config.seed})" for cut in (f":{100 - part}%", f"{100 - part}%:"))
+    first, rest = (f"{how}{spec.train}, {cut}, seed={config.seed})" for cut in (f":{100 - part}%", f"{100 - part}%:"))
+    return first, rest
 
 
 def check(source: Source, where: str) -> None:

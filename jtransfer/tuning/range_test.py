@@ -81,7 +81,7 @@ def of_config(config: Any, folder: str | os.PathLike, steps: int = STEPS) -> Ran
     return found
 
 
-def read(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
+def read(rates: Sequence[float] | np.ndarray, losses: Sequence[float] | np.ndarray) -> RangeTest:
     """Returns what the losses at rising rates say.
 
     Args:
@@ -109,7 +109,7 @@ def read(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
     return RangeTest(np.array(rates), np.array(losses), smoothed, rate, least, [ended, told])
 
 
-def _smooth(losses: Sequence[float]) -> Iterator[float]:
+def _smooth(losses: Sequence[float] | np.ndarray) -> Iterator[float]:
     mean = 0.0
     for count, loss in enumerate(losses, 1):
         mean = _SMOOTHED * mean + (1 - _SMOOTHED) * float(loss)

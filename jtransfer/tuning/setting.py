@@ -126,9 +126,7 @@ def winner(made: Setting, candidate: Candidate, steps: int) -> Any:
     phases = candidate.phases(round(head * more), steps)
     warmup = min(config.optim.warmup, max(steps // 2 - 1, 0))
     chosen = candidates.config_of(_given(made), candidate, phases, optim__warmup=warmup)
-    for one in chosen.evals:
-        one.every = evaluation.ENDS if one.split == evaluation.TEST else one.every
-    return chosen
+    return trials.tested_at_ends(chosen)
 
 
 def _given(made: Setting) -> Any:

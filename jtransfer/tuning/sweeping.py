@@ -9,10 +9,10 @@ import jax
 from etils import epath
 
 from jtransfer import train
-from jtransfer.core import sharding, stopping, whole_file
+from jtransfer.core import stopping, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
-from jtransfer.runs import build, evaluation, filling, log
+from jtransfer.runs import build, evaluation, filling, lock, log
 from jtransfer.runs import config as configs
 from jtransfer.tuning import config_text, held_out, spaces, trials
 from jtransfer.tuning.spaces import Space
@@ -90,6 +90,11 @@ def sweep(config: Any, folder: str | os.PathLike, vary: Sequence[str], count: in
     if count < 1:
         raise InputError(f"--trials={count}: give at least one")
     plan = _plan(config, folder, spaces.parse(vary))
+    with lock.hold(folder):
+        return _sweep(optuna, plan, count)
+
+
+def _sweep(optuna: Any, plan: _Plan, count: int) -> Sweep:
     study = _study(optuna, plan)
     with stopping.several(plan.folder) as between:
         for trial in _trials(optuna, study, plan, count):
@@ -112,7 +117,7 @@ def sweep(config: Any, folder: str | os.PathLike, vary: Sequence[str], count: in
 
 def _optuna() -> Any:
     try:
-        import optuna
+        import optuna  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError("a sweep needs Optuna: pip install 'jtransfer[sweep]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -124,7 +129,7 @@ def _plan(config: Any, folder: str | os.PathLike, found: list[Space]) -> _Plan:
         raise InputError("a sweep runs on one machine; start one there, and its winner.py here")
     spaces.check(config, found)
     full = spaces.put(config, {space.field: space.values[0] for space in found if space.kind == "choice"})
-    run = build.opened(configs.complete(full), f"{folder}/.none", sharding.make_mesh(full.mesh.to_dict()))
+    run = build.prepare(full, f"{folder}/.none")
     source = run.target.whole["train"]
     held_out.check(source, f"data.train={full.data.train!r}")
     part = held_out.of(full, source)
@@ -137,7 +142,7 @@ def _study(optuna: Any, plan: _Plan) -> Any:
     stated = {"config": json.loads(configs.complete(plan.config).to_json()), "vary": [list(s) for s in plan.spaces]}
     stated = json.loads(json.dumps(stated))
     new = not (plan.folder / JOURNAL).exists()
-    if new and plan.folder.exists() and any(plan.folder.iterdir()):
+    if new and plan.folder.exists() and any(one.name != lock.FILE for one in plan.folder.iterdir()):
         raise InputError(f"{plan.folder} is not empty and holds no sweep; take another workdir")
     plan.folder.mkdir(parents=True, exist_ok=True)
     storages = optuna.storages
@@ -215,10 +220,7 @@ def _trial(plan: _Plan, one: Any) -> Trial:
 
 def _winner(plan: _Plan, best: Trial) -> Any:
     """The config of the best trial's run on all training examples, where a part was held out to choose by."""
-    config = spaces.put(plan.config, best.values)
-    for one in config.evals:
-        one.every = evaluation.ENDS if one.split == evaluation.TEST else one.every
-    return config
+    return trials.tested_at_ends(spaces.put(plan.config, best.values))
 
 
 def _write(plan: _Plan, config: Any, best: Trial, done: Sequence[Trial]) -> None:

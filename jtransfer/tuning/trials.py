@@ -11,6 +11,7 @@ from etils import epath
 from jtransfer import train
 from jtransfer.runs import log
 from jtransfer.runs.config import evaluation
+from jtransfer.runs.evaluation import ENDS, TEST
 
 
 class Curve(NamedTuple):
@@ -42,6 +43,13 @@ def without_test(config: Any, validation: str, every: int) -> Any:
     config.checkpoint_every, config.keep = 10**9, 1
     config.early_stop.patience = 0
     config.model_selection = "best"
+    return config
+
+
+def tested_at_ends(config: Any) -> Any:
+    """Returns a config whose run looks at the test split when phases end, and not before; it is changed."""
+    ends = {"every": ENDS}
+    config.evals = [type(one)({**one.to_dict(), **(ends if one.split == TEST else {})}) for one in config.evals]
     return config
 
 

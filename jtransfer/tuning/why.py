@@ -28,6 +28,8 @@ def lines(made: Setting, found: Sequence[Candidate], results: Mapping[str, Resul
     yield f"{'strategy':<20}{'rounds':>6}{'steps':>8}{'seconds':>9}  {made.metric} on the validation split"
     for candidate in found:
         yield _row(made, results[candidate.name])
+    if not made.run.config.auto.candidates and (rest := STRATEGIES.keys() - {one.strategy for one in found}):
+        yield f"can't be done with this model and these inputs: {', '.join(sorted(rest))}"
     best = found[0]
     yield f"chosen: {best.name}, {STRATEGIES[best.strategy].told}"
     yield from _verdict(made, found, results)
