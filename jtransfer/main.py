@@ -55,6 +55,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     from jtransfer.reporting import page
     from jtransfer.runs import config as configs
     from jtransfer.runs import config_file, log, protocol
+    from jtransfer.tuning import advice
 
     config = config_file.load(file, overrides)
     if distributed and not workdir:
@@ -67,6 +68,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     if jax.process_index() == 0:
         say(f"workdir: {folder}")
     with cluster.telling():
+        config = advice.resolved(config, folder)
         scalars = train.run(config, folder)
     judge.judge_and_tell(folder, configs.complete(config.to_dict()).verdict, train.run)
     if jax.process_index() == 0:

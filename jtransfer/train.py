@@ -4,7 +4,7 @@ import functools
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -40,9 +40,17 @@ from jtransfer.training import checkpoint, optim
 from jtransfer.training.state import TrainState
 from jtransfer.training.step_metrics import StepMetrics
 
+Pause = Callable[[int, float], bool]
 
-def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
+
+def run(config: Any, folder: str | os.PathLike, pause: Pause | None = None) -> dict[str, float]:
     """Trains by a config in a folder, going on from the folder's last checkpoint if there is one.
+
+    Args:
+      config: The config.
+      folder: The run's folder.
+      pause: Is asked with the step and the score that chooses the model, the larger, the better, whenever there is such
+        a score. Where it returns True, the run is saved and the call returns; the same call again goes on from there.
 
     Returns:
       The metrics of the last evaluation on the test split.
@@ -61,10 +69,10 @@ def run(config: Any, folder: str | os.PathLike) -> dict[str, float]:
         taught = lessons.check_begun(folder, prepared)
         with lock.hold(folder):
             lessons.keep(folder, taught)
-            return _run(prepared, folder, data)
+            return _run(prepared, folder, data, pause)
 
 
-def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> dict[str, float]:
+def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any], pause: Pause | None) -> dict[str, float]:
     last = checkpoint.resume(
         folder, functools.partial(_abstract, prepared), functools.partial(frozen.of_phase, prepared)
     )
@@ -101,9 +109,11 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any]) -> d
                 stopping.check()
                 state, position = _enter(prepared, number, state, position, writer, told)
             if not position.done:
-                state, position, scalars = _train(prepared, state, position, writer, checkpoints)
+                state, position, scalars, paused = _train(prepared, state, position, writer, checkpoints, pause)
                 checkpoints.wait()
                 stopping.saved(int(state.step))
+                if paused:
+                    return scalars
         scalars = scalars or _evaluate_again(prepared, state)
         stopping.ended()
         return scalars
@@ -166,9 +176,9 @@ def _end(run: Run, position: Position, step: int) -> int:
     return rest + (step if position.done else position.start + run.phases[position.number].steps)
 
 
-def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, checkpoints: Any):
-    """Runs one phase to its end; returns the state that it ends with, the position and the last metrics on the test
-    split."""
+def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, checkpoints: Any, pause: Pause | None):
+    """Runs one phase to its end or a pause; returns the state that it ends with, the position, the last metrics on the
+    test split and whether it is a pause."""
     config, phase = run.config, run.phases[position.number]
     began = time.monotonic() - position.seconds
     fed = feed.of_phase(run, phase, state)
@@ -178,9 +188,9 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
     step = int(state.step)
     end = position.start + phase.steps
     step_metrics, last_log, scalars = StepMetrics(phase.name, position.sums), (time.monotonic(), step), {}
-    batches, chosen = fed.train_batches(step), None
+    batches, chosen, paused = fed.train_batches(step), None, False
 
-    while not position.done:
+    while not (position.done or paused):
         owed = position.owed or not phase.steps
         if not owed:
             stopping.working()
@@ -225,8 +235,9 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
             checkpoints.wait()
             stopping.saved(step)
             raise stopping.stopped()
+        paused = score is not None and pause is not None and pause(step, score)
     batches.close()
-    return state if chosen is None else chosen, position, scalars
+    return state if chosen is None else chosen, position, scalars, paused
 
 
 def _evaluate(

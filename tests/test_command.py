@@ -46,6 +46,7 @@ def unread(name, *args):
 
 def test_these_are_the_commands():
     assert COMMANDS == [
+        "advise",
         "compare",
         "convert",
         "evaluate",
@@ -58,6 +59,7 @@ def test_these_are_the_commands():
         "rank",
         "report",
         "strip",
+        "sweep",
         "verdict",
     ]
 

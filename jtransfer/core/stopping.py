@@ -48,7 +48,7 @@ class _Run:
         self.ended = False
         self.step: int | None = None  # the last that is saved
         self.folder = ""
-        self.whole = ""  # the folder of the run that this one is a part of
+        self.whole = ""  # the folder of the run that this one is a part of, or of all runs of one command
         self.heard, self.told = socket.socketpair()  # the system writes the numbers of signals into it
         self.told.setblocking(False)
 
@@ -116,7 +116,8 @@ def begin(folder: str | os.PathLike, step: int | None) -> None:
     """Says where a run is saved, and its last step that is; until `working`, nothing is lost if it ends."""
     if _current is not None:
         with _current.lock:
-            _current.folder, _current.step, _current.ended = _current.whole or str(folder), step, False
+            _current.folder, _current.step = _current.whole or str(folder), step
+            _current.ended = _current.unsaved = False
 
 
 @contextlib.contextmanager
@@ -134,6 +135,24 @@ def beside(folder: str | os.PathLike) -> Iterator[None]:
     finally:
         with _current.lock:
             _current.whole, _current.ended = "", True
+
+
+@contextlib.contextmanager
+def several(folder: str | os.PathLike) -> Iterator[Callable[[], None]]:
+    """A context of several runs one after the other, of which who stops them is told the folder of all; gives a
+    function that is called between two runs, where nothing would be lost."""
+
+    def between() -> None:
+        if _current is not None:
+            _current.whole = str(folder)
+            begin(folder, None)
+
+    between()
+    try:
+        yield between
+    finally:
+        if _current is not None:
+            _current.whole = ""
 
 
 def working() -> None:

@@ -144,6 +144,15 @@ class Modality:
         """
         return {}
 
+    def without_init(self, init: str) -> dict[str, Any]:
+        """Returns fields of `config.data` with which a run from scratch reads the same inputs as one from `init`."""
+        return {}
+
+    def small_model(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns fields of a config, by their path, of a small network that is trained on these inputs alone, which
+        transfer is compared with; {} where the modality knows none."""
+        return {}
+
     def pack(self, source: Source, task: Task) -> Source:
         """Returns the source to train on, whose rows may hold several examples each; by default the source itself."""
         return source

@@ -22,7 +22,7 @@ from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric, intervals
 from jtransfer.models.title import title as model_title
-from jtransfer.reporting import adapters, domains, errors, figures, measured, other_tasks, results, verdict
+from jtransfer.reporting import adapters, domains, errors, figures, measured, other_tasks, results, tried, verdict
 from jtransfer.runs import log
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -102,6 +102,7 @@ def render(run: StoredRun, *, title: str) -> str:
         **domains.describe(run),
         **adapters.describe(run),
         **errors.describe(run, predictions),
+        **tried.describe(run),
     )
 
 

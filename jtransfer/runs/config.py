@@ -65,6 +65,7 @@ BOUNDS = {  # of fields: at least the first, below the second
 }
 
 _ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
+AUTO = "auto"  # `phases` that are to be chosen
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
 
@@ -172,7 +173,11 @@ def default() -> ConfigDict:
     config.optim.kwargs = ConfigDict()  # of the optimizer
     config.optim.ema = 0.0  # decay of the moving average that is evaluated; 0 is off
 
-    config.phases = [phase("finetune", epochs=10.0)]
+    config.phases = [phase("finetune", epochs=10.0)]  # or "auto": short runs choose what is trained
+    config.auto = ConfigDict()  # of phases = "auto"
+    config.auto.budget = "10m"  # of the choice: "90s", "10m", "2h", "600 steps" or "20000 examples"
+    config.auto.candidates = ()  # of "small", "scratch", "probe", "lp_ft", "adapters", "partial", "finetune", each with
+    # its usual rates, or with one, as "finetune@3e-4"; () are all
 
     config.mesh = ConfigDict({"data": -1})
     config.sharding = "replicate"  # "fsdp", or a table of rules
@@ -214,6 +219,11 @@ def complete(config: Mapping[str, Any]) -> Any:
       InputError: an unknown field, or a value of another type than the default's, or out of its bounds.
     """
     full = _sections(fill(config))
+    if isinstance(full.phases, str):
+        raise InputError(
+            f"config.phases={full.phases!r}: give a list of phases; 'auto' is chosen by jtransfer.main, or by "
+            "`advise.advise(config, folder).config` in Python"
+        )
     names = [p.name for p in full.phases]
     if not names or len(set(names)) < len(names):
         raise InputError(f"config.phases needs at least one phase, each with a name of its own; got {names}")
@@ -237,7 +247,8 @@ def complete(config: Mapping[str, Any]) -> Any:
 def _sections(filled: Mapping[str, Any]) -> Any:
     full = ConfigDict(filled)
     for name in LISTS:
-        full[name] = [ConfigDict(section) for section in filled[name]]
+        if filled[name] != AUTO:
+            full[name] = [ConfigDict(section) for section in filled[name]]
     return full
 
 
@@ -261,6 +272,10 @@ def fill(config: Any) -> dict[str, Any]:
         defaults["data"] |= fields(MODALITIES[modality])
     full = filling.fill(defaults, given, "config", FREE)
     for name, section in LISTS.items():
+        if name == "phases" and full[name] == AUTO:
+            continue
+        if isinstance(full[name], str):
+            raise InputError(f"config.{name}={full[name]!r} must be a list" + f", or {AUTO!r}" * (name == "phases"))
         one, what = {"phases": ("phase", "a phase")}.get(name, (name, f"an entry of {name}"))
         full[name] = [filling.fill(section, filling.plain(entry, what), one, FREE | {"optim"}) for entry in full[name]]
     data = default().to_dict()["data"]

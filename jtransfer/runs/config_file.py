@@ -82,6 +82,9 @@ def _override(config: dict, override: str, flag: str) -> None:
     if not equals or not keys or _KEY.sub("", where):
         of_list = " or --config.phases[0].field=value" if flag == "--config" else ""
         raise InputError(f"{override}: write {flag}.field=value{of_list}")
+    if where == ".phases" and text == configs.AUTO:
+        config["phases"] = text
+        return
     node = config
     for depth, key in enumerate(keys[:-1]):
         node = _child(node, key, _is_free(keys[:depth]), name, (config, flag))

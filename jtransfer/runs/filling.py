@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from jtransfer.core.errors import InputError, unknown
 
 _EITHER = {  # fields that may be of several types
+    "phases": (str, tuple, list),
     "trainable": (str, int, tuple, list),
     "sharding": (str, tuple, list),
     "quantize": (str, tuple, list),

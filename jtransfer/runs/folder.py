@@ -28,7 +28,8 @@ from jtransfer.runs.upgrade import begun_without
 ENVIRONMENT = "environment.json"
 _ABSENT = object()
 _PARTS = (stored.CONFIG, stored.CLASSES, ENVIRONMENT, log_lines.FILE, predictions.FILE, fingerprint.FILE)
-_BEFORE = frozenset((f"{stored.CONFIG}.tmp", lock.FILE))  # what a folder may hold before its config
+AUTO, TRIED = "auto", "tried.json"  # the folder of the runs by which the config was chosen; what they came to
+_BEFORE = frozenset((f"{stored.CONFIG}.tmp", lock.FILE, AUTO))  # what a folder may hold before its config
 _FILES = r"folder|npz|csv|parquet|jsonl|parallel|text"  # kinds of data whose names hold a path
 _PLACE = re.compile(rf"(streams\.\w+\.)?data\.(name: '({_FILES}):.*' → '\3:.*'|(dir|image_dir): .*)|feature_cache: .*")
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

@@ -66,7 +66,10 @@ def make(
 
 
 def schedule(config: Any, total_steps: int) -> optax.Schedule:
-    """Linear warm-up to `lr` over `warmup` steps, then "constant", or "linear" or "cosine" to 0 (arXiv:1608.03983)."""
+    """Linear warm-up to `lr` over `warmup` steps, then "constant", or "linear" or "cosine" to 0 (arXiv:1608.03983); in
+    place of a word, `schedule` may be one of optax, which is taken as it is."""
+    if callable(config["schedule"]):
+        return config["schedule"]
     lr, warmup = config["lr"], config["warmup"]
     rest = max(1, total_steps - warmup)
     kinds = {

@@ -21,6 +21,8 @@ from jtransfer.modalities.image.transforms import Pipeline
 from jtransfer.models.chain import Pixels
 from jtransfer.tasks.base import Task
 
+_SMALL = 32  # pixels of the images that `small_model` is given
+
 
 @dataclasses.dataclass(frozen=True)
 class Image(Modality):
@@ -95,6 +97,12 @@ class Image(Modality):
             return {}
         size = {"image_size": stated["size"]} if "size" in stated else {}
         return {"pixels": {key: value for key, value in stated.items() if key != "size"}} | size
+
+    def small_model(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        flips = "|flip_lr" if not self.transform or "flip_lr" in self.transform else ""
+        fields = {"depths": (1, 1), "image_size": _SMALL}
+        own = {"data.transform": f"resize({_SMALL}){flips}", "data.eval_transform": f"resize({_SMALL})"}
+        return {"model.name": "resnet18", "model.fields": fields, **own}
 
     def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
         """Says where the config's transform is another than that of the weights."""

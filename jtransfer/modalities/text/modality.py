@@ -112,6 +112,12 @@ class Text(Modality):
             return {}
         return {"vocab_size": max(self.vocabulary.vocabulary, model.vocab_size)}
 
+    def without_init(self, init: str) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer or init}
+
+    def small_model(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model.name": "gru", "model.fields": {"width": 64, "features": 64, "pooling": "mean"}}
+
     def packs(self, task: Task) -> bool:
         """Returns whether the texts of a task share rows."""
         return task.form == "causal" and self.packing != ""

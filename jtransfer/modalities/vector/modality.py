@@ -91,6 +91,12 @@ class Vector(Modality):
     def model_fields(self, model: Any, init: weights.Source) -> dict[str, Any]:
         return {"num_features": len(self._statistics().mean)} if hasattr(model, "num_features") else {}
 
+    def without_init(self, init: str) -> dict[str, Any]:
+        return {"statistics": "train" if self.statistics == "init" else self.statistics}
+
+    def small_model(self, example: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model.name": "mlp", "model.fields": {}}
+
     def make_transform(self, task: Task, model: Any, *, train: bool) -> Transform:
         if task.form != "single":
             raise no_form(self, task)
