@@ -43,6 +43,12 @@ def fields_of(how: str) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.name not in _GIVEN}
 
 
+def is_weighted(how: str) -> bool:
+    """Returns whether the models have weights in a way to fuse, which it then demands."""
+    weights = inspect.signature(METHODS[how].fuse).parameters.get("weights")
+    return weights is not None and weights.default is inspect.Parameter.empty
+
+
 def check(
     how: str, count: int, weights: Sequence[float] | None, given: Mapping[str, Any], *, base: bool
 ) -> list[float]:
@@ -69,6 +75,8 @@ def check(
     if odd := [name for name in given if name not in known]:
         raise InputError(f"{how!r} has no {odd[0]!r}; it has {', '.join(known) or 'no fields'}")
     kinds.check("fuse", "way to fuse", how, method.fuse, {**dict.fromkeys(_required(method)), **given}, skip=1)
+    if weights is not None and not is_weighted(how):
+        raise InputError(f"{how!r} has no weights; leave them out")
     if weights is None:
         return [1 / count if method.share else 1.0] * count
     found = [float(weight) for weight in weights]
@@ -97,6 +105,7 @@ def fuse_arrays(
     seed: int = 0,
     given: Mapping[str, Any] | None = None,
     fields: Mapping[str, Any] | None = None,
+    names: Sequence[str] = (),
 ) -> np.ndarray:
     """Returns what a way to fuse makes of the arrays of several models at one path.
 
@@ -113,6 +122,7 @@ def fuse_arrays(
       seed: Of the random numbers of ways that draw some.
       given: What else the way needs, "fishers" or "grams".
       fields: Of the way.
+      names: What the models are called in errors.
 
     Raises:
       InputError: A number is not finite, or what can't be fused differs.
@@ -126,7 +136,7 @@ def fuse_arrays(
     dtype = np.float64 if first.dtype == np.float64 else np.float32
     stacked = np.stack([np.asarray(array, dtype) for array in arrays])
     whole = None if base is None else np.asarray(base, dtype)
-    _check_finite(path, stacked, whole)
+    _check_finite(path, stacked, whole, names)
     return np.asarray(_fused(method, path, stacked, weights, whole, seed, given or {}, fields or {})).astype(
         first.dtype
     )
@@ -146,9 +156,10 @@ def _fused(method: Method, path: str, stacked: Any, weights: Any, base: Any, see
     return method.fuse(stacked, weights=weights, **more, **fields)
 
 
-def _check_finite(path: str, stacked: np.ndarray, base: np.ndarray | None) -> None:
+def _check_finite(path: str, stacked: np.ndarray, base: np.ndarray | None, names: Sequence[str]) -> None:
     for number, array in enumerate(stacked):
         if not np.isfinite(array).all():
-            raise InputError(f"{path} of the model number {number + 1} has numbers that are not finite; leave it out")
+            name = names[number] if names else f"the model number {number + 1}"
+            raise InputError(f"{path} of {name} has numbers that are not finite; leave it out")
     if base is not None and not np.isfinite(base).all():
         raise InputError(f"{path} of the base has numbers that are not finite; give another base")

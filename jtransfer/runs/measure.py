@@ -79,7 +79,7 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
         say(line, file=sys.stderr)
     run.modality.check(run.task, whole[0])
     tasks.check(config.task, run.task, whole)
-    source = run.modality.pack(_with_classes(whole, run.class_names, where), run.task)
+    source = run.modality.pack(with_classes(whole, run.class_names, where), run.task)
     mesh = sharding.make_mesh({sharding.DATA: -1})
     context = _context(run, source, mesh)
     names = ["split"]
@@ -153,7 +153,7 @@ def _check(model: Any, preprocess: Any, sample: Any, inputs: Any) -> None:
         ) from error
 
 
-def _with_classes(source: Source, class_names: Sequence[str], where: str) -> Source:
+def with_classes(source: Source, class_names: Sequence[str], where: str) -> Source:
     """The source with the numbers that the run gives to the classes of these names.
 
     Raises:
