@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +20,7 @@ from jtransfer.fusing.source import Source
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
 from jtransfer.objectives.ewc import fisher
+from jtransfer.objectives.term import Source as Task
 from jtransfer.runs import assemble, batches, build, evaluation, feed, measure, surveys
 from jtransfer.runs import config as configs
 from jtransfer.runs.stream import spec_of
@@ -166,10 +166,11 @@ def fishers(run: Run, variables: dict, examples: int, seed: int) -> dict[str, np
       examples: How many of the training examples are looked at.
       seed: Of the random directions.
     """
-    task = SimpleNamespace(loss=assemble.loss(run.config.loss, run.target), classes=run.model.num_classes)
+    loss = assemble.loss(run.config.loss, run.target)
+    task = Task(run.model.num_classes, True, {}, lambda params, x: x, loss)
     survey = surveys.survey_of(run, _placed(run, variables))
     survey = survey._replace(batches=lambda _, most: surveys.survey_of(run, variables).batches(TARGET, most))
-    found = fisher(survey, variables["params"], task, forward.OUTPUT, examples=examples, draws=1, seed=seed)  # pyright: ignore[reportArgumentType]
+    found = fisher(survey, variables["params"], task, forward.OUTPUT, examples=examples, draws=1, seed=seed)
     return {f"params/{path}": np.asarray(value) for path, value in found.items()}
 
 

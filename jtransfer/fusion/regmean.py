@@ -7,7 +7,8 @@ from jtransfer.fusion.method import GRAMS, Array, Method, Weights
 
 
 def regmean(arrays: Array, weights: Weights, *, grams: Array | None = None, alpha: float = 0.9) -> Array:
-    """Returns (Σ wᵢ Gᵢ)⁻¹ Σ wᵢ Gᵢ Wᵢ, or the average of what is no kernel of a dense layer.
+    """Returns (Σ wᵢ Gᵢ)⁻¹ Σ wᵢ Gᵢ Wᵢ, or the average of what is no kernel of a dense layer. Where inputs say nothing of a
+    kernel, as of a unit that is always 0, it is the average, too.
 
     Args:
       arrays: Kernels [n, d, …].
@@ -23,8 +24,9 @@ def regmean(arrays: Array, weights: Weights, *, grams: Array | None = None, alph
     left = grams * xp.where(xp.eye(size, dtype=bool), 1, alpha)
     left = left * xp.asarray(weights, dtype=grams.dtype)[:, None, None]
     kernels = arrays.reshape(len(arrays), size, -1)
-    right = (left @ kernels).sum(0)
-    found = xp.linalg.lstsq(left.sum(0), right, rcond=None)[0]
+    mean = average(kernels, weights)
+    right = (left @ (kernels - mean)).sum(0)
+    found = mean + xp.linalg.lstsq(left.sum(0), right, rcond=None)[0]
     return found.reshape(arrays.shape[1:]).astype(arrays.dtype)
 
 
