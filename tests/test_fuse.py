@@ -1,6 +1,5 @@
 """Fused runs and checkpoints: what every command then reads, and what can't be fused."""
 
-import contextlib
 import json
 import shutil
 import tracemalloc
@@ -251,14 +250,13 @@ def test_fusing_holds_a_tensor_of_each_model(tmp_path, monkeypatch):
         content = {"version": 2, "digest": "", "model": {"name": "mlp", "fields": fields}, "class_names": []}
         (tmp_path / name / "source.json").write_text(json.dumps(content))
     largest, whole = max(leaf.nbytes for leaf in flat.values()), sum(leaf.nbytes for leaf in flat.values())
-    written = contextlib.contextmanager(lambda *args: (yield from started(orbax_writer.new(*args))))
-    monkeypatch.setattr("jtransfer.fusing.dest.orbax_writer.new", written)
+    begin = orbax_writer.new
 
-    def started(writer):
-        with writer as place:
-            tracemalloc.start()
-            yield place
+    def begun(place):
+        tracemalloc.start()
+        return begin(place)
 
+    monkeypatch.setattr(orbax_writer, "new", begun)
     fused([tmp_path / "one", tmp_path / "two", tmp_path / "three"], tmp_path / "dest")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

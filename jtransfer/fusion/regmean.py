@@ -7,8 +7,9 @@ from jtransfer.fusion.method import GRAMS, Array, Method, Weights
 
 
 def regmean(arrays: Array, weights: Weights, *, grams: Array | None = None, alpha: float = 0.9) -> Array:
-    """Returns (Σ wᵢ Gᵢ)⁻¹ Σ wᵢ Gᵢ Wᵢ, or the average of what is no kernel of a dense layer. Where inputs say nothing of a
-    kernel, as of a unit that is always 0, it is the average, too.
+    """Returns (Σ wᵢ Gᵢ)⁻¹ Σ wᵢ Gᵢ Wᵢ, or the average of what is no kernel of a dense layer.
+
+    Where the inputs say nothing of a kernel, as of a unit that is always 0, it is the average, too.
 
     Args:
       arrays: Kernels [n, d, …].
