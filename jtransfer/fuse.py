@@ -15,6 +15,7 @@ every command reads; otherwise a checkpoint, as jtransfer.convert writes it.
 --config.FIELD=VALUE  a field in place of the file's or the run's
 --norms=SPLIT   examples of which statistics of batch norms are taken anew: train (default where there are data), an
                 expression such as train[:2000]; or keep, which averages them
+--align         puts the units of all models but A in the order that is nearest to A's (Git Re-Basin), first
 --heads=drop    leaves out heads of other classes
 --curve=0,0.1,…,1  of wise: tries these places, and takes the best by the validation split
 --shifted=NAME  of the curve: a data set that it shows beside the test split, as config.data.name; may be repeated
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> None:
     heads = flags.DEFINE_string("heads", "keep", "keep or drop", flag_values=values)
     curve = flags.DEFINE_string("curve", "", "places from 0 to 1", flag_values=values)
     shifted = flags.DEFINE_multi_string("shifted", [], "data sets", flag_values=values)
+    align = flags.DEFINE_boolean("align", False, "put units in the order of the first", flag_values=values)
     step = flags.DEFINE_string("step", "", "a step that was kept, best or last", flag_values=values)
     examples = flags.DEFINE_integer("examples", 1000, "training examples", 1, flag_values=values)
     seed = flags.DEFINE_integer("seed", 0, "of random numbers", 0, flag_values=values)
@@ -75,6 +77,7 @@ def main(argv: list[str]) -> None:
         examples=examples.value,
         curve=_numbers("curve", curve.value),
         shifted=shifted.value,
+        align=align.value,
         **{name: _value(flag.value) for name, flag in given.items() if flag.value},
     )
     say(f"{', '.join(sources)} → {dest}, {how.value}")

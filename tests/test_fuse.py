@@ -14,7 +14,9 @@ from jtransfer import evaluate, fuse, models, predict, runs, train, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
+from jtransfer.fusing.aligning import groups_of
 from jtransfer.fusing.fuse import fuse as fused
+from jtransfer.fusion import permutations
 from jtransfer.models import forward
 from jtransfer.runs import initialize
 from jtransfer.weights.streaming import orbax_writer
@@ -144,6 +146,22 @@ def test_a_stack_is_fitted_on_validation(folder, tmp_path, capsys):
     found = evaluate.evaluate(tmp_path / "stack", split="validation").metrics
     alone = [evaluate.evaluate(folder / f"run{n}", split="validation").metrics for n in (1, 2)]
     assert found["loss"] <= min(one["loss"] for one in alone) + 1e-3
+
+
+def test_units_are_put_in_the_order_of_the_first(folder, tmp_path, capsys):
+    run = runs.open(folder / "run0")
+    groups = groups_of(run.model, run.variables())
+    rng = np.random.default_rng(0)
+    moved = permutations.permute(run.variables(), groups, [rng.permutation(group.size) for group in groups])
+    (tmp_path / "moved").mkdir()
+    save_file(trees.flatten(moved), tmp_path / "moved" / "model.safetensors")
+    fields = {"widths": [8, 8], "num_features": 6, "num_classes": 3}
+    content = {"version": 2, "digest": "", "model": {"name": "mlp", "fields": fields}, "class_names": []}
+    (tmp_path / "moved" / "source.json").write_text(json.dumps(content))
+    fuse.main(["fuse", str(folder / "run0"), str(tmp_path / "moved"), str(tmp_path / "dest"), "--align"])
+    assert "of 16 units are in another order now" in capsys.readouterr().out
+    for path, leaf in variables(tmp_path / "dest").items():
+        np.testing.assert_allclose(leaf, variables(folder / "run0")[path], atol=1e-7)
 
 
 # Checkpoints, whose models have batch norms.

@@ -1,5 +1,6 @@
 """Models as one that has them all: their mean prediction, or a dense layer on what they predict."""
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -117,6 +118,8 @@ def _path(name: str, path: str) -> str:
 
 def _fitted(sources: Sequence[Source], names: Sequence[str], config: Any, to: str, classes: int) -> dict[str, Any]:
     """The dense layer of a stack: logistic regression on the members' log-probabilities of the validation split."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError("'stack' needs scikit-learn: pip install 'jtransfer[sklearn]'")
     from sklearn.linear_model import LogisticRegression
 
     columns, labels = {}, np.zeros(0)

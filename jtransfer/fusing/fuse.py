@@ -11,7 +11,7 @@ from jtransfer.core import new_folder
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
-from jtransfer.fusing import agreeing, dest, ensembles, judging, line, source
+from jtransfer.fusing import agreeing, aligning, dest, ensembles, judging, line, source
 from jtransfer.fusing.source import Source
 from jtransfer.fusion import METHODS, averaging, methods
 from jtransfer.fusion.method import FISHERS, GRAMS
@@ -56,6 +56,7 @@ def fuse(
     examples: int = 1000,
     curve: Sequence[float] = (),
     shifted: Sequence[str] = (),
+    align: bool = False,
     **fields: Any,
 ) -> None:
     """Fuses models of one architecture into a new folder, which is a run's where the first of them is one.
@@ -75,6 +76,7 @@ def fuse(
       examples: Training examples that "fisher" and "regmean" look at.
       curve: Of "wise", the places that are tried; that with the best validation score is taken.
       shifted: Of "wise", data sets as in `config.data.name` that the curve shows beside the test split.
+      align: Whether the units of all models but the first are put in the order that is nearest to it, first.
       **fields: Of the way, such as `density=0.2`.
 
     Raises:
@@ -89,6 +91,7 @@ def fuse(
     start = [source.open(base, step=None)] if base else []
     opened, lines = agreeing.agreed([*opened, *start], heads)
     models, start = (opened[:-1], opened[-1]) if base else (opened, None)
+    models = aligning.aligned(models, seed) if align else models
     asked = Asked(how, weights, norms, seed, examples, fields)
     run = _data(models, config, os.fspath(to), needed=_needs_data(how, norms, curve, method))
     for text in (*(note for one in models for note in one.notes), *lines):
