@@ -93,3 +93,22 @@ def test_what_depends_on_the_order_fixes_it(apply):
     v, x = {"a": np.ones((4, 6)), "b": np.ones((6, 2))}, np.ones((1, 4))
     for group in permutations.groups(apply, v, x):
         assert ("a", 1) not in {place[:2] for place in group.places}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "fixed"),
+    [
+        ("resnet18d", {"depths": (1, 1), "image_size": 16}, ()),
+        ("vit_tiny_patch16", {"depth": 1, "image_size": 32}, ("query/bias", "key/bias", "value/bias")),
+    ],
+)
+def test_whole_residual_streams_are_found(name, fields, fixed):
+    _, variables, run = network(name, fields)
+    groups = groups_of(models.create(name, 3, **fields), variables)
+    rng = np.random.default_rng(1)
+    moved = permutations.permute(variables, groups, [rng.permutation(group.size) for group in groups])
+    np.testing.assert_allclose(run(moved), run(variables), rtol=1e-3, atol=1e-4)
+    places = {place.path for group in groups for place in group.places}
+    assert {path for path in trees.flatten(variables) if path not in places and not path.endswith(fixed or "-")} == {
+        "params/head/dense/bias"
+    }

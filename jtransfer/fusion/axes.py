@@ -76,10 +76,10 @@ def run(jaxpr: Any, consts: Sequence[Any], given: Sequence[Axes]) -> list[Axes]:
       given: The axes of its arguments.
     """
     known: dict[Any, Axes] = dict(zip(jaxpr.invars, given, strict=True))
-    known |= {var: _new(np.shape(value), fixed=True) for var, value in zip(jaxpr.constvars, consts, strict=True)}
+    known |= {var: _constant(value) for var, value in zip(jaxpr.constvars, consts, strict=True)}
 
     def of(var: Any) -> Axes:
-        return known[var] if not hasattr(var, "val") else _new(np.shape(var.val), fixed=True)
+        return known[var] if not hasattr(var, "val") else _constant(var.val)
 
     for equation in jaxpr.eqns:
         inputs = [of(var) for var in equation.invars]
@@ -102,6 +102,13 @@ def _new(shape: Sequence[int], *, fixed: bool = False) -> Axes:
     return [Axis(size, fixed=fixed) for size in shape]
 
 
+def _constant(value: Any) -> Axes:
+    """The axes of a constant, fixed where what is along one is not all the same."""
+    array = np.asarray(value)
+    first = [array.take([0], number) if size else array for number, size in enumerate(array.shape)]
+    return [Axis(size, fixed=bool((array != one).any())) for size, one in zip(array.shape, first, strict=True)]
+
+
 def _unknown(params: Any, inputs: list[Axes], shapes: list[tuple]) -> list[Axes]:
     for each in inputs:
         fix(*each)
@@ -109,11 +116,14 @@ def _unknown(params: Any, inputs: list[Axes], shapes: list[tuple]) -> list[Axes]
 
 
 def _elementwise(params: Any, inputs: list[Axes], shapes: list[tuple]) -> list[Axes]:
-    full = [each for each in inputs if each]
-    for each in full[1:]:
-        for one, other in zip(full[0], each, strict=True):
-            join(one, other)
-    return [list(full[0]) if full else [] for _ in shapes]
+    """Axes of one entry are repeated along those of others."""
+    made = []
+    for number, size in enumerate(shapes[0]):
+        first, *others = [each[number] for each in inputs if each and each[number].size == size]
+        for other in others:
+            join(first, other)
+        made.append(first)
+    return [list(made) for _ in shapes]
 
 
 def _broadcast(params: Any, inputs: list[Axes], shapes: list[tuple]) -> list[Axes]:
