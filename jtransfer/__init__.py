@@ -8,7 +8,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jtransfer import data, generate, metrics, modalities, models, objectives, peft, tasks, weights
+    from jtransfer import data, fusion, generate, metrics, modalities, models, objectives, peft, tasks, weights
     from jtransfer.core import rules, sharding
     from jtransfer.modalities.text import tokenizers
     from jtransfer.runs import config
@@ -18,6 +18,7 @@ _PIECES = {
     "checkpoint": "training.checkpoint",
     "config": "runs.config",
     "data": "data",
+    "fusion": "fusion",
     "generate": "generate",
     "metrics": "metrics",
     "modalities": "modalities",
@@ -38,6 +39,7 @@ __all__ = [
     "checkpoint",
     "config",
     "data",
+    "fusion",
     "generate",
     "metrics",
     "modalities",

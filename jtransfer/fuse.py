@@ -25,6 +25,7 @@ every command reads; otherwise a checkpoint, as jtransfer.convert writes it.
 """
 
 import ast
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,24 @@ from jtransfer.core.new_folder import tell_leftovers
 from jtransfer.core.show import say
 
 _FIELDS = ("density", "gamma", "convention", "alpha", "t", "floor", "decay", "combine")
+
+
+def fuse(sources: Sequence[str | os.PathLike], dest: str | os.PathLike, how: str = "uniform", **asked: Any) -> None:
+    """Fuses models of one architecture into a new folder.
+
+    Args:
+      sources: Folders of runs, any weights as `config.init` takes them, or adapters of a base.
+      dest: A local folder that is new or empty.
+      how: The way to fuse.
+      **asked: As of `jtransfer.fusing.fuse.fuse`: `base`, `weights`, `config`, `step`, `heads`, `norms`, `seed`,
+        `examples`, `curve`, `shifted`, `align`, and fields of the way such as `density=0.2`.
+
+    Raises:
+      InputError: The models can't be fused, or something that is needed is not given; nothing is written then.
+    """
+    from jtransfer.fusing.fuse import fuse
+
+    fuse(sources, dest, how, **asked)
 
 
 def main(argv: list[str]) -> None:
@@ -58,8 +77,6 @@ def main(argv: list[str]) -> None:
     rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
     if len(rest) < 2:
         raise InputError("give models and a new folder: python -m jtransfer.fuse A B C DEST --how=uniform")
-    from jtransfer.fusing.fuse import fuse
-
     *sources, dest = rest
     tell_leftovers(dest)
     cache_compilations()

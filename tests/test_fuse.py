@@ -108,6 +108,7 @@ def test_the_curve_is_chosen_on_validation_and_shows_other_sets(folder, tmp_path
     best = max(line["curve"], key=lambda row: row["validation"])
     assert line["fields"]["alpha"] == best["alpha"]
     assert "by which it was chosen" in capsys.readouterr().out
+    assert (tmp_path / "wise" / "curve.svg").exists()
 
 
 @pytest.mark.parametrize("how", ["fisher", "regmean"])

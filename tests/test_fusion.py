@@ -7,7 +7,7 @@ import pytest
 
 from jtransfer import fusion, models
 from jtransfer.core.errors import InputError
-from jtransfer.fusion import interpolating
+from jtransfer.fusion import interpolating, stacking
 
 A = [[1, -2, 0.3], [0.5, -0.1, 4]]
 B = [[-0.5, -1, 0.2], [2, 0.6, -5]]
@@ -152,6 +152,16 @@ def test_dtypes_stay_and_counters_must_be_the_same():
     assert found["n"] == 7
     with pytest.raises(InputError, match="n is int32, and differs"):
         fusion.fuse([half[0], {**half[1], "n": np.int32(8)}])
+
+
+def test_a_stack_is_at_the_optimum_of_logistic_regression():
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+    kernel, bias = stacking.fitted(x, labels, 3, l2=0.5)
+    logits = x @ kernel + bias
+    slope = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True))) - np.eye(3)[labels]
+    np.testing.assert_allclose(x.T @ slope + 0.5 * kernel, 0, atol=1e-3)
+    np.testing.assert_allclose(slope.sum(0), 0, atol=1e-3)
 
 
 def test_the_greedy_soup_takes_what_does_not_hurt():

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from jtransfer import weights
 from jtransfer.core import new_folder
+from jtransfer.fusing import figure
 from jtransfer.fusing.source import Source, file_of
 from jtransfer.runs import config as configs
 from jtransfer.runs import fingerprint, json_file, log
@@ -52,6 +53,7 @@ def write_checkpoint(
         report = dataclasses.replace(report, source=f"{told['how']} of {', '.join(told['sources'])}")
         content = manifest.describe(first.spec.name, first.spec.model, report, first.spec.class_names)
         manifest.write(partial, {**content, EVENT: dict(told)})
+        _draw(partial, told)
 
 
 @contextmanager
@@ -86,6 +88,7 @@ def new_run(dest: str | os.PathLike, first: Source, told: Mapping[str, Any], **m
         _keep_data(partial, run.folder, [os.path.join(run.modality.folder, name) for name in run.modality.files])
         with log.Writer(partial, terminal=False) as writer:
             writer.event(0, phase, EVENT, **told)
+        _draw(partial, told)
 
 
 def write_run(dest: str | os.PathLike, fused: Mapping[str, Lazy], first: Source, told: Mapping[str, Any]) -> None:
@@ -93,6 +96,11 @@ def write_run(dest: str | os.PathLike, fused: Mapping[str, Lazy], first: Source,
     with new_run(dest, first, told) as (_, place):
         for path, tensor in fused.items():
             place(path, tensor.read())
+
+
+def _draw(folder: Path, told: Mapping[str, Any]) -> None:
+    if told.get("curve"):
+        figure.write(folder, told["curve"], told["metric"], told["fields"]["alpha"])
 
 
 def _keep_data(folder: Path, before: epath.Path, files: Sequence[str]) -> None:

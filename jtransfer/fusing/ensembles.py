@@ -1,6 +1,5 @@
 """Models as one that has them all: their mean prediction, or a dense layer on what they predict."""
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from jtransfer.core.errors import InputError, some
 from jtransfer.core.show import say
 from jtransfer.fusing import dest, judging
 from jtransfer.fusing.source import Source, file_of, in_memory, variables_of
+from jtransfer.fusion import stacking
 from jtransfer.models.ensemble import LEAST, STAGE
 from jtransfer.runs import feed
 from jtransfer.weights.conversion import COPIED
@@ -118,10 +118,6 @@ def _path(name: str, path: str) -> str:
 
 def _fitted(sources: Sequence[Source], names: Sequence[str], config: Any, to: str, classes: int) -> dict[str, Any]:
     """The dense layer of a stack: logistic regression on the members' log-probabilities of the validation split."""
-    if importlib.util.find_spec("sklearn") is None:
-        raise InputError("'stack' needs scikit-learn: pip install 'jtransfer[sklearn]'")
-    from sklearn.linear_model import LogisticRegression
-
     columns, labels = {}, np.zeros(0)
     for name, one in zip(names, sources, strict=True):
         chosen = config if config is not None else sources[0].run and sources[0].run.config
@@ -139,10 +135,7 @@ def _fitted(sources: Sequence[Source], names: Sequence[str], config: Any, to: st
     features = np.concatenate([columns[name] for name in sorted(columns)], -1)
     if missing := set(range(classes)) - set(labels.tolist()):
         raise InputError(f"the validation split has no example of {len(missing)} of the {classes} classes; give more")
-    fitted = LogisticRegression(max_iter=1000).fit(features, labels)
+    kernel, bias = stacking.fitted(features, labels, classes)
     say(f"stack: fitted on {len(labels)} examples of the validation split, which says nothing of it any more")
-    kernel, bias = fitted.coef_.T, fitted.intercept_
-    if classes == 2:
-        kernel, bias = np.concatenate([-kernel / 2, kernel / 2], -1), np.concatenate([-bias / 2, bias / 2])
     dense = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
     return {"params": {"head": {"dense": dense}}}

@@ -118,7 +118,7 @@ def runs_of(folder: Path, seed: int, quick: bool) -> dict[Path, float]:
         config = config_of(seed, quick)
         config.init, config.reinit, config.seed = str(folder / "base"), (), 10 * seed + number
         config.data.transform, config.data.eval_transform = transform, "resize(64)"
-        config.optim.lr, config.optim.warmup, config.loss.fields.label_smoothing = rate, 10, smoothing
+        config.optim.lr, config.optim.warmup, config.loss.fields.label_smoothing = rate, 5, smoothing
         config.phases = [configs.phase("tune", steps=10 if quick else 150)]
         found[folder / f"run{number}"] = trained(folder / f"run{number}", config)
     return found
