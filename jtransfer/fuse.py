@@ -13,8 +13,8 @@ every command reads; otherwise a checkpoint, as jtransfer.convert writes it.
                 mergekit's), --alpha, --t, --floor, --decay, --combine (probabilities, logits)
 --config=FILE   data, as for jtransfer.main, for what looks at them; by default those of the first run
 --config.FIELD=VALUE  a field in place of the file's or the run's
---norms=SPLIT   examples of which statistics of batch norms are taken anew: train (default where there are data), an
-                expression such as train[:2000]; or keep, which averages them
+--norms=SPLIT   examples of which statistics of batch norms are taken anew, train or an expression such as train[:2000];
+                or keep, which averages them; by default the better of both by the validation split, if there is one
 --align         puts the units of all models but A in the order that is nearest to A's (Git Re-Basin), first
 --heads=drop    leaves out heads of other classes
 --curve=0,0.1,…,1  of wise: tries these places, and takes the best by the validation split

@@ -14,6 +14,7 @@ from jtransfer import evaluate, fuse, models, predict, runs, train, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
+from jtransfer.fusing import judging, norms, source
 from jtransfer.fusing.aligning import groups_of
 from jtransfer.fusing.fuse import fuse as fused
 from jtransfer.fusion import permutations
@@ -101,9 +102,9 @@ def test_the_curve_is_chosen_on_validation_and_shows_other_sets(folder, tmp_path
     fuse.main(["fuse", str(folder / "run1"), str(tmp_path / "wise"), *argv])
     line = next(line for line in runs.open(tmp_path / "wise").lines if line["event"] == "fuse")
     assert [row["alpha"] for row in line["curve"]] == [0, 0.5, 1]
-    for row, source in ((line["curve"][0], "run0"), (line["curve"][2], "run1")):
+    for row, end in ((line["curve"][0], "run0"), (line["curve"][2], "run1")):
         for split in ("validation", "test"):
-            assert row[split] == pytest.approx(evaluate.evaluate(folder / source, split=split).metrics["accuracy"])
+            assert row[split] == pytest.approx(evaluate.evaluate(folder / end, split=split).metrics["accuracy"])
         assert row[f"npz:{folder}/vectors.npz"] == row["test"]
     best = max(line["curve"], key=lambda row: row["validation"])
     assert line["fields"]["alpha"] == best["alpha"]
@@ -165,6 +166,24 @@ def test_units_are_put_in_the_order_of_the_first(folder, tmp_path, capsys):
         np.testing.assert_allclose(leaf, variables(folder / "run0")[path], atol=1e-7)
 
 
+def test_adapters_are_fused_as_what_they_make_of_their_base(folder, tmp_path, capsys):
+    export.export(folder / "run0", tmp_path / "base", "safetensors")
+    for number in (0, 1):
+        config = tiny_vectors.config_of(folder, steps=3)
+        config.init, config.seed, config.optim.lr = str(tmp_path / "base"), number, 0.1
+        config.adapters = ((".*/kernel", "lora", {"rank": 2}),)
+        train.run(config, tmp_path / f"lora{number}")
+    fused([tmp_path / "lora0", tmp_path / "lora1"], tmp_path / "mean")
+    assert "its adapters are merged into its parameters" in capsys.readouterr().out
+    one, two = (trees.flatten(runs.open(tmp_path / f"lora{number}").merged()) for number in (0, 1))
+    found = variables(tmp_path / "mean")
+    assert found.keys() == one.keys()
+    for path, leaf in found.items():
+        np.testing.assert_allclose(leaf, (one[path] + two[path]) / 2, atol=1e-6)
+    assert runs.open(tmp_path / "mean").config.adapters == ()
+    assert evaluate.evaluate(tmp_path / "mean").examples == 16
+
+
 # Checkpoints, whose models have batch norms.
 
 
@@ -222,7 +241,7 @@ def test_statistics_are_those_of_the_fused_model(checkpoints, tmp_path, capsys):
 
     config = tiny_run.get_config("1")
     config.data.transform = "resize(16)"
-    fused([folder / "0", folder / "1"], tmp_path / "dest", config=config)
+    fused([folder / "0", folder / "1"], tmp_path / "dest", config=config, norms="train")
     assert "are taken anew, of 64 examples of 'train' without their labels" in capsys.readouterr().out
     model, found, _ = weights.restore(tmp_path / "dest")
     kept = tmp_path / "kept"
@@ -232,6 +251,17 @@ def test_statistics_are_those_of_the_fused_model(checkpoints, tmp_path, capsys):
     np.testing.assert_array_equal(flat["params/stem/conv/kernel"], before["params/stem/conv/kernel"])
     assert np.abs(flat["batch_stats/stem/bn/mean"] - before["batch_stats/stem/bn/mean"]).max() > 0.01
     assert model.num_classes == 10
+
+
+@pytest.mark.parametrize("wins", ["averages", "anew"])
+def test_the_better_statistics_are_taken(checkpoints, monkeypatch, wins):
+    kept, anew = {"batch_stats": {}}, {"batch_stats": {"bn": {"mean": np.ones(1)}}}
+    monkeypatch.setattr(judging, "can_choose", lambda run, first: True)
+    monkeypatch.setattr(judging, "renewed", lambda run, split: (lambda variables: anew, 7))
+    monkeypatch.setattr(judging, "scorer", lambda run: lambda v: 1.0 if (v is anew) == (wins == "anew") else 0.5)
+    chosen = norms.of(source.open(checkpoints[0] / "0"), "", object())
+    assert chosen.finish(kept) == (anew if wins == "anew" else kept, 1.0)
+    assert chosen.told == {"norms": "better", "norm_examples": 7}
 
 
 def test_heads_of_other_classes_are_dropped_by_name(checkpoints, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
 from jtransfer.fusing import agreeing, aligning, dest, ensembles, judging, line, source
+from jtransfer.fusing import norms as statistics
 from jtransfer.fusing.source import Source
 from jtransfer.fusion import METHODS, averaging, methods
 from jtransfer.fusion.method import FISHERS, GRAMS
@@ -27,7 +28,6 @@ CHOSEN = {
     **ensembles.WAYS,
 }
 """Ways that are none of `fusion.METHODS`, and what they are."""
-TRAIN, KEEP = "train", "keep"
 
 
 class Asked(NamedTuple):
@@ -71,7 +71,8 @@ def fuse(
       step: Of the runs, as `runs.open` takes it.
       heads: "keep", or "drop", which fuses models whose heads are of other classes.
       norms: The examples of which the statistics of batch norms are taken anew, "train" or an expression such as
-        "train[:2000]"; or "keep", which averages those of the models. "" is "train" where there are data.
+        "train[:2000]"; or "keep", which averages those of the models. "" is the better of "train" and "keep" by the
+        validation split, or "keep" where there is none.
       seed: Of random numbers.
       examples: Training examples that "fisher" and "regmean" look at.
       curve: Of "wise", the places that are tried; that with the best validation score is taken.
@@ -131,7 +132,7 @@ def _needs_data(how: str, norms: str, curve: Sequence[float], method: str) -> st
         return "the greedy soup"
     if curve:
         return "a curve"
-    if norms not in ("", KEEP):
+    if norms not in ("", statistics.KEEP):
         return f"norms={norms!r}"
     return repr(method) if {FISHERS, GRAMS} & set(METHODS[method].needs) else ""
 
@@ -166,17 +167,18 @@ def _made(
     shifted: Sequence[str],
 ) -> tuple[dict[str, Lazy], dict[str, Any]]:
     """The fused tensors, and what is told of them."""
-    renew, told = _renewal(models[0], asked.norms, run)
+    finish, told = statistics.of(models[0], asked.norms, run)
+    told = dict(told)
     if asked.how == GREEDY:
         assert run is not None
-        found, more = _greedy(models, run, renew)
+        found, more = _greedy(models, run, finish)
         return _held(found), told | more
     fields = dict(asked.fields)
     if curve:
         if asked.how != WISE or "alpha" in fields:
             raise InputError("curve is of 'wise', and chooses alpha; leave alpha out")
         assert run is not None
-        fields["alpha"], more = line.chosen(models[0], start, run, curve, shifted, renew)
+        fields["alpha"], more = line.chosen(models[0], start, run, curve, shifted, finish)
         told |= more
     weights = methods.check(method, len(models), asked.weights, fields, base=start is not None)
     usual = {name: value for name, value in methods.fields_of(method).items() if name not in fields}
@@ -184,34 +186,15 @@ def _made(
     given = _given(method, models, run, asked)
     fused = _lazy(method, models, start, weights, asked.seed, given, fields)
     told |= {"weights": weights, "fields": fields | usual, "seed": asked.seed}
-    if renew is None:
+    if finish is None:
         return fused, told
-    return _held(renew(trees.unflatten({path: tensor.read() for path, tensor in fused.items()}))), told
+    return _held(finish(trees.unflatten({path: tensor.read() for path, tensor in fused.items()})).variables), told
 
 
-def _renewal(first: Source, norms: str, run: judging.Run | None) -> tuple[Callable[[dict], dict] | None, dict]:
-    """What takes statistics of batch norms anew, if anything does, and what is told of it."""
-    if not judging.has_norms(first):
-        if norms not in ("", KEEP):
-            raise InputError(f"norms={norms!r}, but the models have no batch norms; leave it out")
-        return None, {}
-    if norms == KEEP:
-        return None, {"norms": KEEP}
-    if run is None:
-        say("? the statistics of batch norms are averages, which may be far from those of the fused model: with data "
-            "(--config=FILE) they are taken anew")  # fmt: skip
-        return None, {"norms": KEEP}
-    renew, count = judging.renewed(run, norms or TRAIN)
-    say(f"the statistics of batch norms are taken anew, of {count} examples of {norms or TRAIN!r} without their labels")
-    return renew, {"norms": norms or TRAIN, "norm_examples": count}
-
-
-def _greedy(models: Sequence[Source], run: judging.Run, renew: Callable | None) -> tuple[dict, dict]:
+def _greedy(models: Sequence[Source], run: judging.Run, finish: Any) -> tuple[dict, dict]:
     judging.check_classes(run, models[0])
     score = judging.scorer(run)
-    found = greedy(
-        [functools.partial(source.variables_of, one.leaves) for one in models], score, prepare=renew or (lambda v: v)
-    )
+    found = greedy([functools.partial(source.variables_of, one.leaves) for one in models], score, finish=finish)
     name = judging.metric(run)
     for number in sorted(range(len(models)), key=lambda number: -found.scores[number]):
         joined = "joins" if number in found.members else "is left out"

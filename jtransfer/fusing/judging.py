@@ -52,6 +52,15 @@ def opened(config: Any, first: Source, dest: str) -> Run:
     return run._replace(model=first.spec.model)
 
 
+def can_choose(run: Run, first: Source) -> bool:
+    """Returns whether there is a validation split of the classes of the sources' heads."""
+    try:
+        check_classes(run, first)
+    except InputError:
+        return False
+    return VALIDATION in run.target.sources and any(path.split("/")[1] == forward.OUTPUT for path in first.leaves)
+
+
 def check_classes(run: Run, first: Source) -> None:
     """Checks that the sources' heads are of the classes of the data.
 

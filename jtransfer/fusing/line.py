@@ -8,6 +8,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.core.text_table import lay_out
 from jtransfer.fusing import judging
+from jtransfer.fusing.norms import Finished
 from jtransfer.fusing.source import Source, variables_of
 from jtransfer.fusion.interpolating import check_alpha
 from jtransfer.runs.evaluation import TEST
@@ -21,7 +22,7 @@ def chosen(
     run: judging.Run,
     places: Sequence[float],
     shifted: Sequence[str],
-    renew: Callable[[dict], dict] | None,
+    finish: Callable[[dict], Finished] | None,
 ) -> tuple[float, dict[str, Any]]:
     """Returns the place with the best validation score, of equals the first, and the curve; a table of it is printed.
 
@@ -30,7 +31,7 @@ def chosen(
       run: The data.
       places: From 0, the base, to 1.
       shifted: Data sets that are shown beside the test split, as in `config.data.name`.
-      renew: Takes statistics of batch norms anew.
+      finish: Gives a model the statistics of batch norms that it is to have.
 
     Raises:
       InputError: A place is none, or there is no validation split or no such data set.
@@ -49,10 +50,10 @@ def chosen(
     scores, rows = [], []
     for place in places:
         variables = fusion.fuse([ends], "wise", base=start, alpha=place)
-        variables = renew(variables) if renew else variables
-        scores.append(score(variables))
+        variables, found = finish(variables) if finish else (variables, None)
+        scores.append(score(variables) if found is None else found)
         values = {judging.VALIDATION: judging.shown(run, scores[-1])}
-        values |= {column: found(variables)[name] for column, found in others.items()}
+        values |= {column: measure(variables)[name] for column, measure in others.items()}
         rows.append({"alpha": place, **values})
     best = places[scores.index(max(scores))]
     cells = [[f"{value:.4f}" if column != "alpha" else f"{value:g}" for column, value in row.items()] for row in rows]

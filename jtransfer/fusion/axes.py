@@ -40,10 +40,10 @@ def join(one: Axis, other: Axis) -> None:
         return fix(first, second)
     second._parent = first
     first.fixed |= second.fixed
-    inner, first.inner = (first.inner, second.inner), first.inner or second.inner
-    if all(inner):
-        a, b = inner
-        join(a, b) if a.root().size == b.root().size else fix(a, b)  # pyright: ignore[reportOptionalMemberAccess]
+    ours, theirs = first.inner, second.inner
+    first.inner = ours or theirs
+    if ours is not None and theirs is not None:
+        join(ours, theirs)
 
 
 def fix(*axes: Axis) -> None:

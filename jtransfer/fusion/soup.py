@@ -28,7 +28,7 @@ def greedy(
     score: Callable[[Tree], float],
     *,
     scores: Sequence[float] | None = None,
-    prepare: Callable[[dict], dict] = lambda variables: variables,
+    finish: Callable[[dict], tuple[dict, float | None]] | None = None,
 ) -> Soup:
     """Returns the greedy soup, an average in which each member weighs the same.
 
@@ -36,15 +36,17 @@ def greedy(
       models: Functions that give each model's variables, of which two are held at a time.
       score: Of variables, the larger, the better; on examples that are neither trained on nor tested.
       scores: Of each model alone, where they are known.
-      prepare: Of an average, before its score is taken, such as statistics of batch norms taken anew.
+      finish: A function from an average to the same as it is to be used, such as with statistics of batch norms that
+        were taken anew, and its score, or None.
     """
     alone = [score(make()) for make in models] if scores is None else list(scores)
     order = sorted(range(len(models)), key=lambda number: -alone[number])
     members, best = order[:1], alone[order[0]]
-    mean = prepared = dict(models[order[0]]())
+    mean = finished = dict(models[order[0]]())
     for number in order[1:]:
         joined = fuse([mean, models[number]()], weights=[len(members), 1])
-        candidate = prepare(joined)
-        if (found := score(candidate)) >= best:
-            mean, prepared, best, members = joined, candidate, found, [*members, number]
-    return Soup(prepared, members, alone, best)
+        candidate, found = finish(joined) if finish else (joined, None)
+        found = score(candidate) if found is None else found
+        if found >= best:
+            mean, finished, best, members = joined, candidate, found, [*members, number]
+    return Soup(finished, members, alone, best)
