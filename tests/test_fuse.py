@@ -3,6 +3,7 @@
 import json
 import shutil
 import tracemalloc
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 from jtransfer import evaluate, fuse, models, predict, runs, train, weights
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
-from jtransfer.exporting import export
+from jtransfer.exporting import export, merging
 from jtransfer.fusing import judging, norms, source
 from jtransfer.fusing.aligning import groups_of
 from jtransfer.fusing.fuse import fuse as fused
@@ -180,8 +181,23 @@ def test_adapters_are_fused_as_what_they_make_of_their_base(folder, tmp_path, ca
     assert found.keys() == one.keys()
     for path, leaf in found.items():
         np.testing.assert_allclose(leaf, (one[path] + two[path]) / 2, atol=1e-6)
-    assert runs.open(tmp_path / "mean").config.adapters == ()
+    assert not runs.open(tmp_path / "mean").config.adapters
     assert evaluate.evaluate(tmp_path / "mean").examples == 16
+
+
+def test_folders_of_adapters_are_fused_with_their_base(tmp_path):
+    case = Path(__file__).parent / "references" / "peft" / "bert"
+    model, held, _ = weights.restore(case / "base", adapters=case / "adapter")
+    expected = trees.flatten(merging.merge(model, held).variables)
+    fused([case / "adapter", case / "adapter"], tmp_path / "mean", base=case / "base")
+    _, found, _ = weights.restore(tmp_path / "mean")
+    for path, leaf in trees.flatten(found).items():
+        np.testing.assert_allclose(leaf, expected[path], atol=1e-5)
+    fused([case / "adapter"], tmp_path / "half", "task_arithmetic", base=case / "base", weights=[0.5])
+    _, half, _ = weights.restore(tmp_path / "half")
+    with pytest.raises(InputError, match="is an adapter; give the model that it is of as base"):
+        fused([case / "adapter", case / "adapter"], tmp_path / "none")
+    assert trees.flatten(half).keys() == trees.flatten(found).keys()
 
 
 # Checkpoints, whose models have batch norms.
