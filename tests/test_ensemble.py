@@ -75,9 +75,10 @@ def test_a_config_describes_it():
             {"members": {"a": A, "b": {**B, "num_classes": 4}}},
             "members.b has 4 classes, not 3; only a stack joins them",
         ),
+        ({"members": {"a": A}, "num_classes": 1}, "of models with one output, a number, is always the same"),
         ({"members": {"a": A, "b": "resnet18"}}, "they take inputs of different kinds"),
     ],
 )
 def test_what_can_not_be_one_is_one_line(fields, says):
     with pytest.raises(InputError, match=says):
-        models.create("ensemble", 3, **fields)
+        models.create("ensemble", **{"num_classes": 3, **fields})

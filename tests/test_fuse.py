@@ -23,6 +23,8 @@ from jtransfer.models import forward
 from jtransfer.runs import initialize
 from jtransfer.weights.streaming import orbax_writer
 
+EARLIER = Path(__file__).parent / "references" / "earlier"
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -361,12 +363,19 @@ def test_what_can_not_be_fused_is_one_line_and_nothing_is_written(checkpoints, f
         ([one, files / "none"], {}, "none"),
         ([run, folder / "run1"], {"norms": "train"}, "norms='train', but the models have no batch norms"),
         ([run, folder / "run1"], {"how": "slerp", "weights": [1, 2]}, "'slerp' has no weights"),
-        ([run], {"how": "wise", "base": folder / "run1", "curve": [0, 2]}, "alpha=2 must be from 0"),
+        ([run], {"how": "wise", "base": folder / "run1", "curve": [0, 2]}, "alpha=2 must be from 0, the one model"),
         ([run], {"how": "wise", "base": folder / "run1", "curve": [0, 1], "alpha": 0.5}, "leave alpha out"),
         ([run, folder / "run1"], {"curve": [0, 1]}, "curve is of 'wise'"),
         ([run], {"how": "ensemble"}, "two members or more"),
         ([run, one], {"how": "ensemble"}, "predict other classes"),
         ([run, folder / "run1"], {"how": "stack", "combine": "logits"}, "'stack' has no 'combine'"),
+        ([run], {"how": "wise", "base": folder / "run1", "alpha": 1.5}, "alpha=1.5 must be from 0"),
+        ([run, folder / "run1"], {"how": "slerp", "t": -1.0}, "t=-1.0 must be from 0"),
+        ([run, folder / "run1"], {"how": "jtransfer.fusion:average"}, "is no fusion.Method"),
+        ([run, run], {"how": "ensemble", "combine": "max"}, "unknown combine 'max'"),
+        ([EARLIER / "translations"] * 2, {"how": "ensemble"}, "is a run of task='seq2seq'"),
+        ([run, folder / "run1"], {"how": "swa"}, "averages the checkpoints of one run; give one run"),
+        ([folder / "run1"], {"how": "ema", "decay": 2.0}, "decay=2.0 of an average of checkpoints"),
     ]
     for sources, fields, says in cases:
         with pytest.raises(InputError, match=says) as error:

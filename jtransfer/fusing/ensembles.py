@@ -25,6 +25,9 @@ WAYS = {
 }
 
 
+_SOFTMAX, _OTHERS = ("classify", "tag"), ("multi_label", "regress")  # tasks
+
+
 def write(
     sources: Sequence[Source],
     to: str | os.PathLike,
@@ -50,10 +53,13 @@ def write(
     if odd := [name for name in fields if name not in known] or (["weights"] if how == STACK and weights else []):
         raise InputError(f"{how!r} has no {odd[0]!r}; it has {', '.join(known) or 'no fields'}")
     _check(sources)
+    task = sources[0].run.task.name if sources[0].run else "classify"
+    if how == STACK and task != "classify":
+        raise InputError(f"'stack' is for task='classify', not {task!r}; take 'ensemble'")
     names = [f"member{number}" for number in range(1, len(sources) + 1)]
     made = {
         "members": {name: _described(one) for name, one in zip(names, sources, strict=True)},
-        "combine": fields.get("combine", "probabilities") if how == ENSEMBLE else STACK,
+        "combine": _combine(sources[0], fields) if how == ENSEMBLE else STACK,
         "weights": tuple(_in_order(names, weights)),
     }
     first = sources[0]
@@ -75,6 +81,20 @@ def write(
     with dest.new_run(to, first, told, name="ensemble", fields=made) as (_, place):
         for path, tensor in fused.items():
             place(path, tensor.read())
+
+
+def _combine(first: Source, fields: Mapping[str, Any]) -> str:
+    """What is averaged: probabilities of classes of which one is right; logits of others, and numbers."""
+    task = first.run.task.name if first.run else ""
+    if task not in ("", *_SOFTMAX, *_OTHERS):
+        raise InputError(f"an ensemble predicts classes or numbers; {first.name} is a run of task={task!r}")
+    usual = "logits" if task in _OTHERS else "probabilities"
+    combine = fields.get("combine", usual)
+    if task in _OTHERS and combine != usual:
+        raise InputError(
+            f"combine={combine!r} is of classes of which one is right, not of task={task!r}; take 'logits'"
+        )
+    return combine
 
 
 def _check(sources: Sequence[Source]) -> None:
@@ -124,8 +144,6 @@ def _fitted(sources: Sequence[Source], names: Sequence[str], config: Any, to: st
         if chosen is None:
             raise InputError("'stack' needs data; give --config=FILE")
         run = judging.opened(chosen, one, to)
-        if run.target.task.name != "classify":
-            raise InputError(f"'stack' is for task='classify', not {run.target.task.name!r}; take 'ensemble'")
         judging.check_classes(run, one)
         judging.metrics(run, judging.VALIDATION)
         table = feed.Feed(run).context().table(variables_of(one.leaves), judging.VALIDATION)

@@ -47,7 +47,7 @@ def opened(config: Any, first: Source, dest: str) -> Run:
     full.adapters, full.adapters_init, full.quantize, full.reinit, full.ignore = (), "", "", (), ()
     for name in _OTHERS:
         full[name] = ConfigDict()
-    full.objective = [("task", 1.0)]
+    full.objective, full.model_selection = [("task", 1.0)], "best"
     run = build.opened(configs.complete(full), f"{dest}/.none", sharding.make_mesh(full.mesh.to_dict()))
     return run._replace(model=first.spec.model)
 

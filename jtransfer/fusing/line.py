@@ -10,7 +10,7 @@ from jtransfer.core.text_table import lay_out
 from jtransfer.fusing import judging
 from jtransfer.fusing.norms import Finished
 from jtransfer.fusing.source import Source, variables_of
-from jtransfer.fusion.interpolating import check_alpha
+from jtransfer.fusion.interpolating import check_place
 from jtransfer.runs.evaluation import TEST
 
 PROTOCOL = "alpha chosen on the validation split; the other columns are only shown"
@@ -38,7 +38,7 @@ def chosen(
     """
     assert base is not None, "'wise' has a base"
     for place in places:
-        check_alpha(place)
+        check_place("alpha", place)
     if len(set(places)) != len(places):
         raise InputError(f"curve={tuple(places)} has a place twice")
     judging.check_classes(run, tuned)

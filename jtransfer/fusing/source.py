@@ -49,6 +49,7 @@ class Source(NamedTuple):
       run: The run that it is of, if it is of one.
       files: The folder or the checkpoint whose tokenizer's and processor's files lie beside it.
       notes: What was done with it, for people.
+      adapted: Whether it is an adapter, merged into the base.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Source(NamedTuple):
     run: StoredRun | None = None
     files: weights.Source = ""
     notes: tuple[str, ...] = ()
+    adapted: bool = False
 
     @property
     def sample(self) -> Any:
@@ -133,7 +135,8 @@ def _of_adapter(address: str | os.PathLike, base: str | os.PathLike) -> Source:
     sites = peft.sites(model, abstract(model, held.sample), example(model) if held.sample is None else held.sample)
     params = peft.merge(variables["params"], variables.pop("adapters"), sites)
     notes = (*held.notes, f"{address}: it is merged into {base}")
-    return held._replace(name=os.fspath(address), leaves=in_memory({**variables, "params": params}), notes=notes)
+    leaves = in_memory({**variables, "params": params})
+    return held._replace(name=os.fspath(address), leaves=leaves, notes=notes, adapted=True)
 
 
 def in_memory(variables: Mapping[str, Any]) -> dict[str, Leaf]:

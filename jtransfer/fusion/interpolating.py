@@ -17,11 +17,13 @@ def wise(arrays: Array, *, base: Array, weights: Weights = (), alpha: float = 0.
       weights: Not used.
       alpha: 0 is the base, 1 the fine-tuned model.
     """
+    check_place("alpha", alpha)
     return (1 - alpha) * base + alpha * arrays[0]
 
 
 def line(arrays: Array, *, weights: Weights = (), t: float = 0.5) -> Array:
     """Returns (1 - t) a + t b of arrays [2, …]."""
+    check_place("t", t)
     return (1 - t) * arrays[0] + t * arrays[1]
 
 
@@ -33,6 +35,7 @@ def slerp(arrays: Array, *, weights: Weights = (), t: float = 0.5) -> Array:
       weights: Not used.
       t: 0 is the first, 1 the second.
     """
+    check_place("t", t)
     first, second = arrays
     xp = arrays.__array_namespace__()
     lengths = [float(xp.sqrt((one * one).sum())) for one in arrays]
@@ -43,10 +46,10 @@ def slerp(arrays: Array, *, weights: Weights = (), t: float = 0.5) -> Array:
     return (math.sin((1 - t) * angle) * first + math.sin(t * angle) * second) / math.sin(angle)
 
 
-def check_alpha(alpha: float) -> None:
+def check_place(name: str, place: float) -> None:
     """Raises an InputError if a place between two models is none."""
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha={alpha} must be from 0, the base, to 1, the fine-tuned model")
+    if not 0 <= place <= 1:
+        raise InputError(f"{name}={place} must be from 0, the one model, to 1, the other")
 
 
 WISE = Method(wise, (BASE,), counts=(1, 1), statistics=wise)

@@ -64,12 +64,14 @@ def check(
     Raises:
       InputError: There is no such way or field, or the models are too few, or too many, or have no base.
     """
-    method: Method = METHODS[how]
+    method = METHODS[how]
+    if not isinstance(method, Method):
+        raise InputError(f"{how!r} is no fusion.Method")
     least, most = method.counts
     if not least <= count <= most:
         wanted = f"{least} model{'s' * (least > 1)}" + ("" if least == most else " or more")
-        raise InputError(f"{how!r} takes {wanted}{' beside the base' * _is_of_base(method)}, not {count}")
-    if _is_of_base(method) and not base:
+        raise InputError(f"{how!r} takes {wanted}{' beside the base' * is_of_base(method)}, not {count}")
+    if is_of_base(method) and not base:
         raise InputError(f"{how!r} needs the model that all began from; give base")
     known = fields_of(how)
     if odd := [name for name in given if name not in known]:
@@ -85,7 +87,8 @@ def check(
     return found
 
 
-def _is_of_base(method: Method) -> bool:
+def is_of_base(method: Method) -> bool:
+    """Returns whether a way to fuse looks at what all models began from."""
     return BASE in method.needs or CHANGES in method.needs
 
 

@@ -152,6 +152,8 @@ def build(
         raise unknown("combine", combine, COMBINE)
     if head != "classify":
         raise InputError(f"head={head!r}: an ensemble predicts classes or numbers")
+    if num_classes == 1 and combine != "logits":
+        raise InputError(f"combine={combine!r} of models with one output, a number, is always the same; take 'logits'")
     described = making.side_by_side("members", members, shared)
     count = len(described)
     if weights and (len(weights) != count or min(weights) < 0 or not sum(weights)):
