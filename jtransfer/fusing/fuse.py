@@ -92,11 +92,7 @@ def fuse(
     start = [source.open(base, step=None)] if base else []
     opened, lines = agreeing.agreed([*opened, *start], heads)
     models, start = (opened[:-1], opened[-1]) if base else (opened, None)
-    if (
-        base
-        and not methods.is_of_base(METHODS[method])
-        and not any("merged into" in " ".join(one.notes) for one in models)
-    ):
+    if base and not methods.is_of_base(METHODS[method]) and not any(one.adapted for one in models):
         say(f"? {how!r} does not look at the base")
     models = aligning.aligned(models, seed) if align else models
     asked = Asked(how, weights, norms, seed, examples, fields)

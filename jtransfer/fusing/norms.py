@@ -70,7 +70,8 @@ def of(first: Source, asked: str, run: judging.Run | None) -> Norms:
     score = judging.scorer(run)
 
     def better(variables: dict) -> Finished:
-        found = [Finished(one, score(one)) for one in (variables, renew(variables))]
-        return found[1] if found[1].score > found[0].score else found[0]  # pyright: ignore[reportOptionalOperand]
+        anew = renew(variables)
+        averages, others = score(variables), score(anew)
+        return Finished(anew, others) if others > averages else Finished(variables, averages)
 
     return Norms(better, {"norms": BETTER, "norm_examples": count})
