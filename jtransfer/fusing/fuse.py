@@ -17,6 +17,7 @@ from jtransfer.fusing.source import Source
 from jtransfer.fusion import METHODS, averaging, methods
 from jtransfer.fusion.method import FISHERS, GRAMS
 from jtransfer.fusion.soup import greedy
+from jtransfer.fusion.trees import at_path
 from jtransfer.runs import folder as folders
 from jtransfer.weights.formats.lazy import Lazy
 
@@ -200,17 +201,19 @@ def _greedy(models: Sequence[Source], run: judging.Run, finish: Any) -> tuple[di
     name = judging.metric(run)
     for number in sorted(range(len(models)), key=lambda number: -found.scores[number]):
         joined = "joins" if number in found.members else "is left out"
-        say(f"  {judging.shown(run, found.scores[number]):.4f}  {models[number].name} {joined}")
+        value = judging.written(run, judging.VALIDATION, judging.shown(run, found.scores[number]))
+        say(f"  {value}  {models[number].name} {joined}")
     value = judging.shown(run, found.score)
-    say(f"{name} {value:.4f} on the validation split, by which the order and the members were chosen")
-    told = {
+    told = judging.written(run, judging.VALIDATION, value)
+    say(f"{name} {told} on the validation split, by which the order and the members were chosen")
+    return found.variables, {
         "members": [models[number].name for number in found.members],
         "metric": name,
         "validation": value,
+        "interval": judging.interval(run, judging.VALIDATION, value),
         "alone": [judging.shown(run, score) for score in found.scores],
         "protocol": "order and members chosen on the validation split",
     }
-    return found.variables, told
 
 
 def _tell(method: str, weights: Sequence[float], fields: Mapping[str, Any]) -> None:
@@ -251,7 +254,7 @@ def _lazy(
     def read(path: str) -> np.ndarray:
         held = [one.leaves[path] for one in (*models, *([start] if start else []))]
         arrays = [leaf.read() for leaf in held]
-        at = {name: np.stack([one[path] for one in each]) for name, each in given.items() if path in each[0]}
+        at = at_path(given, path)
         base = arrays.pop() if start else None
         found = methods.fuse_arrays(
             method, path, arrays, weights, base=base, seed=seed, given=at, fields=fields, names=names

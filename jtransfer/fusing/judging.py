@@ -17,6 +17,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import Source as Examples
 from jtransfer.evaluators import EVALUATORS
 from jtransfer.fusing.source import Source
+from jtransfer.metrics.intervals import wilson
 from jtransfer.models import forward
 from jtransfer.objectives import TARGET
 from jtransfer.objectives.ewc import fisher
@@ -98,6 +99,20 @@ def shown(run: Run, score: float) -> float:
 def metric(run: Run) -> str:
     """Returns the name of the metric that decides."""
     return evaluation.metric(run)
+
+
+def interval(run: Run, split: str, value: float) -> tuple[float, float] | None:
+    """Returns Wilson's 95 % interval of the metric that decides, where it is the share of examples that are right."""
+    if metric(run) != "accuracy" or run.target.task.name != "classify":
+        return None
+    count = len(run.target.sources[split])
+    return wilson(value * count, count)
+
+
+def written(run: Run, split: str, value: float) -> str:
+    """Returns a value of the metric that decides, with its interval, for people."""
+    found = interval(run, split, value)
+    return f"{value:.4f}" + (f" ({found[0]:.3f}–{found[1]:.3f})" if found else "")
 
 
 def metrics(run: Run, split: str) -> Callable[[trees.Tree], dict[str, float]]:

@@ -1,6 +1,6 @@
 """The line from a base to a fine-tuned model, as WiSE-FT draws it: how good each place on it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jtransfer import fusion
@@ -13,6 +13,7 @@ from jtransfer.fusing.source import Source, variables_of
 from jtransfer.fusion.interpolating import check_place
 from jtransfer.runs.evaluation import TEST
 
+ALPHA = "alpha"
 PROTOCOL = "alpha chosen on the validation split; the other columns are only shown"
 
 
@@ -44,8 +45,8 @@ def chosen(
     judging.check_classes(run, tuned)
     name = judging.metric(run)
     score = judging.scorer(run)
-    others = {TEST: judging.metrics(run, TEST)}
-    others |= {one: judging.metrics(judging.shifted(run, one), TEST) for one in shifted}
+    sets = {TEST: run} | {one: judging.shifted(run, one) for one in shifted}
+    others = {column: judging.metrics(one, TEST) for column, one in sets.items()}
     ends, start = variables_of(tuned.leaves), variables_of(base.leaves)
     scores, rows = [], []
     for place in places:
@@ -54,10 +55,16 @@ def chosen(
         scores.append(score(variables) if found is None else found)
         values = {judging.VALIDATION: judging.shown(run, scores[-1])}
         values |= {column: measure(variables)[name] for column, measure in others.items()}
-        rows.append({"alpha": place, **values})
+        rows.append({ALPHA: place, **values})
     best = places[scores.index(max(scores))]
-    cells = [[f"{value:.4f}" if column != "alpha" else f"{value:g}" for column, value in row.items()] for row in rows]
+    cells = [[_cell(run, sets, column, value) for column, value in row.items()] for row in rows]
     for text in lay_out([list(rows[0]), *cells], ">" * len(rows[0])):
         say(text)
     say(f"alpha {best:g} has the best {name} on the validation split, by which it was chosen")
     return best, {"metric": name, "curve": rows, "protocol": PROTOCOL}
+
+
+def _cell(run: judging.Run, sets: Mapping[str, judging.Run], column: str, value: float) -> str:
+    if column == ALPHA:
+        return f"{value:g}"
+    return judging.written(sets.get(column, run), TEST if column in sets else judging.VALIDATION, value)
