@@ -8,7 +8,20 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jtransfer import data, generate, metrics, modalities, models, objectives, peft, selection, tasks, weights
+    from jtransfer import (
+        data,
+        fusion,
+        generate,
+        metrics,
+        modalities,
+        models,
+        objectives,
+        peft,
+        probes,
+        selection,
+        tasks,
+        weights,
+    )
     from jtransfer.core import rules, sharding
     from jtransfer.modalities.text import tokenizers
     from jtransfer.runs import config
@@ -18,6 +31,7 @@ _PIECES = {
     "checkpoint": "training.checkpoint",
     "config": "runs.config",
     "data": "data",
+    "fusion": "fusion",
     "generate": "generate",
     "metrics": "metrics",
     "modalities": "modalities",
@@ -25,6 +39,7 @@ _PIECES = {
     "objectives": "objectives",
     "optim": "training.optim",
     "peft": "peft",
+    "probes": "probes",
     "rules": "core.rules",
     "selection": "selection",
     "sharding": "core.sharding",
@@ -39,6 +54,7 @@ __all__ = [
     "checkpoint",
     "config",
     "data",
+    "fusion",
     "generate",
     "metrics",
     "modalities",
@@ -46,6 +62,7 @@ __all__ = [
     "objectives",
     "optim",
     "peft",
+    "probes",
     "rules",
     "selection",
     "sharding",

@@ -52,6 +52,7 @@ def test_these_are_the_commands():
         "evaluate",
         "export",
         "extract",
+        "fuse",
         "inspect",
         "main",
         "merge",

@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 from test_peft_lora import moved
 
-from jtransfer import models, peft
+from jtransfer import fusion, models, peft
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.models import forward
-from jtransfer.peft import vectors
 
-FIXTURE = np.float32(
-    [[[1, -2, 0.3], [0.5, -0.1, 4]], [[-0.5, -1, 0.2], [2, 0.6, -5]], [[0.2, 0.1, -0.9], [1, -0.7, 0.05]]]
-)
 WEIGHTS = (1.0, 2.0, 0.5)
 
 
@@ -122,37 +118,11 @@ def test_ties_are_of_the_changes_not_of_the_factors(mlp):
     each = [change(mlp, part) for part in parts]
     for path, leaf in combined.items():
         if path.endswith("kernel"):
-            expected = vectors.ties(jnp.stack([e[path] for e in each]), WEIGHTS, density=0.4)
+            expected = fusion.ties(jnp.stack([e[path] for e in each]), WEIGHTS, density=0.4)
             np.testing.assert_allclose(leaf, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("convention", "expected"),
-    [
-        ("total", [[1, -2, -0.45], [2.25, -0.35, -10]]),
-        ("frequency", [[1, -2, -0.45], [2.25, -0.35, 4]]),
-        ("weighted", [[1, -4 / 3, -0.9], [1.8, -0.7, -5]]),
-        ("weighted_sum", [[1, -4, -0.45], [4.5, -0.35, -10]]),
-    ],
-)
-def test_ties_by_each_convention(convention, expected):
-    found = vectors.ties(jnp.asarray(FIXTURE), WEIGHTS, density=0.5, convention=convention)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_other_rules_are_those_of_the_reference():
-    x = jnp.asarray(FIXTURE)
-    np.testing.assert_allclose(vectors.linear(x, WEIGHTS), [[0.1, -3.95, 0.25], [5, 0.75, -5.975]], atol=1e-6)
-    np.testing.assert_allclose(
-        vectors.magnitude(x, WEIGHTS, density=0.5), [[1, -4, -0.45], [4.5, -0.35, -6]], atol=1e-6
-    )
-
-
-def test_dare_drops_at_random_and_keeps_the_mean(mlp):
-    x = jnp.ones((2, 100, 100))
-    dropped = vectors.drop(jax.random.key(0), x, density=0.25)
-    assert set(np.unique(dropped)) == {0, 4}
-    assert abs(dropped.mean() - 1) < 0.05
+def test_dare_needs_a_key(mlp):
     parts = [adapters(mlp, 1), adapters(mlp, 2)]
     with pytest.raises(InputError, match="give a key"):
         peft.combine(parts, (1, 1), "dare")

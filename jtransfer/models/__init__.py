@@ -49,6 +49,7 @@ FAMILIES = (
 MADE = {
     "compose": "jtransfer.models.composed",
     "backbones": "jtransfer.models.backbones",
+    "ensemble": "jtransfer.models.ensemble",
 }
 """Models that are made of other models → the module with `build`, which makes one; `parts`, which tells the names and
 fields of the parts from those of the whole; and `join`, which puts them back."""

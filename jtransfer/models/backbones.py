@@ -29,18 +29,20 @@ class Hidden:
 
 
 class SideBySide(nn.Module):
-    """Runs each model up to its head: name → input, to name → features [B, d].
+    """Runs each model up to a stage: name → input, to name → what it gives, such as features [B, d].
 
     Attributes:
       models: Name → model.
+      stop: The first stage that is left out; None runs all.
     """
 
     models: Mapping[str, Hidden]
+    stop: str | None = HEAD
 
     @nn.compact
     def __call__(self, x: Mapping[str, Any], *, train: bool = False) -> dict[str, jax.Array]:
         return {
-            name: held.model.clone(parent=self, name=name)(x[name], train=train, stop=HEAD)
+            name: held.model.clone(parent=self, name=name)(x[name], train=train, stop=self.stop)
             for name, held in self.models.items()
         }
 
@@ -157,31 +159,15 @@ def build(
     """
     if gates not in GATES:
         raise unknown("gates", gates, GATES)
-    if not (named := _mapping(backbones)):
-        raise InputError("backbones: give a dict of models by names of yours, as {'a': 'resnet18', 'b': 'vit_small'}")
-    found = {}
-    for name, given in named.items():
-        if not isinstance(name, str) or not name.isidentifier():
-            raise InputError(f"backbones: {name!r} is no name of letters, digits and '_'")
-        one = making.described(given, f"backbones.{name}")
-        found[name] = FrozenDict({**_known(str(one["name"]), shared), **one})
+    found = making.side_by_side("backbones", backbones, shared)
     model = Backbones(
-        num_classes=num_classes, dtype=dtype, remat=remat, backbones=FrozenDict(found), gates=gates, head=head,
+        num_classes=num_classes, dtype=dtype, remat=remat, backbones=found, gates=gates, head=head,
         normalize=normalize, parent=None,
     )  # fmt: skip
     for name, face in model.faces.items():
         _check(name, face)
-    if not model.takes:
-        kinds = "; ".join(f"{name} {' or '.join(face.takes)}" for name, face in model.faces.items())
-        raise InputError(f"backbones: they take inputs of different kinds: {kinds}")
+    making.check_kinds("backbones", model)
     return model
-
-
-def _known(name: str, shared: Mapping[str, Any]) -> dict[str, Any]:
-    from jtransfer import models
-
-    known = models.fields_of(name)
-    return {key: making.frozen(value) for key, value in shared.items() if known is None or key in known}
 
 
 def _check(name: str, model: Any) -> None:

@@ -82,6 +82,37 @@ def described(given: Any, what: str) -> FrozenDict:
     return FrozenDict({key: frozen(value) for key, value in fields.items()})
 
 
+def side_by_side(what: str, given: Any, shared: Mapping[str, Any]) -> FrozenDict:
+    """Returns the descriptions of models that stand side by side, by their names.
+
+    Args:
+      what: The field that has them, for errors.
+      given: Name → the name of a model, or a dict of its "name" and its fields.
+      shared: Fields that each of the models gets which has them.
+
+    Raises:
+      InputError: There are none, or a name is none.
+    """
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(f"{what}: give a dict of models by names of yours, as {{'a': 'resnet18', 'b': 'vit_small'}}")
+    found = {}
+    for name, one in given.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"{what}: {name!r} is no name of letters, digits and '_'")
+        own = described(one, f"{what}.{name}")
+        known = models.fields_of(str(own["name"]))
+        more = {key: frozen(value) for key, value in shared.items() if known is None or key in known}
+        found[name] = FrozenDict({**more, **own})
+    return FrozenDict(found)
+
+
+def check_kinds(what: str, model: Any) -> None:
+    """Raises an InputError if models that stand side by side take inputs of different kinds."""
+    if not model.takes:
+        kinds = "; ".join(f"{name} {' or '.join(face.takes)}" for name, face in model.faces.items())
+        raise InputError(f"{what}: they take inputs of different kinds: {kinds}")
+
+
 def plain(value: Any) -> Any:
     """Returns a field, or a description, as plain data, as a config holds it."""
     if isinstance(value, Mapping):

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.peft import factors, fields, merging, slots, stacking, vectors
+from jtransfer.fusion import arithmetic, trimming
+from jtransfer.fusion.method import weighted_sum
+from jtransfer.fusion.ties import agreed, ties
+from jtransfer.peft import factors, fields, merging, slots, stacking
 from jtransfer.peft.method import FIXED, Site
 
 WAYS = ("linear", "cat", "svd", "ties", "magnitude", "dare", "dare_ties")
@@ -84,7 +87,7 @@ def combine(
         raise InputError(f"combine: 'cat' keeps all ranks side by side; for rank={rank} use 'svd'")
     if rank is not None:
         fields.whole("rank", rank)
-    vectors.check_density(density)
+    trimming.check_density(density)
     made: dict[str, Any] = {}
     for number, module in enumerate(_modules(adapters)):
         exact = _side_by_side(module, weights) if how in ("linear", "cat") and rank is None else None
@@ -112,16 +115,20 @@ def _modules(adapters: Sequence[trees.Tree]) -> list[_Module]:
 def _rule(how: str, weights: Sequence[float], density: float, convention: str, key: Any) -> Callable:
     def rule(changes: jax.Array) -> jax.Array:
         if how == "ties":
-            return vectors.ties(changes, weights, density=density, convention=convention)
+            return ties(changes, weights, density=density, convention=convention)
         if how == "magnitude":
-            return vectors.magnitude(changes, weights, density=density)
+            return arithmetic.magnitude(changes, weights, density=density)
         if how == "dare":
-            return vectors.linear(vectors.drop(key, changes, density=density), weights)
+            return weighted_sum(_dropped(key, changes, density), weights)
         if how == "dare_ties":
-            return vectors.agreed(vectors.drop(key, changes, density=density), weights, convention)
-        return vectors.linear(changes, weights)
+            return agreed(_dropped(key, changes, density), weights, convention)
+        return weighted_sum(changes, weights)
 
     return rule
+
+
+def _dropped(key: Any, changes: jax.Array, density: float) -> jax.Array:
+    return trimming.dropped(changes, jax.random.bernoulli(key, density, changes.shape), density)
 
 
 def _side_by_side(module: _Module, weights: Sequence[float]) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """What terms measure once with the network that a run begins with, before the first step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ def filled(run: Run, state: TrainState) -> TrainState:
     if not terms:
         return state
     found = dict(state.frozen[CONSTANTS])
-    survey = _survey(run, state)
+    survey = survey_of(run, state.variables())
     for name, term in terms.items():
         if jax.process_index() == 0:
             say(f"objective: {name} looks at the network as it is before the first step")
@@ -32,9 +32,9 @@ def filled(run: Run, state: TrainState) -> TrainState:
     return state.replace(frozen={**state.frozen, CONSTANTS: found})
 
 
-def _survey(run: Run, state: TrainState) -> Survey:
+def survey_of(run: Run, variables: Mapping[str, Any]) -> Survey:
     """What terms measure with. The inputs of batches are preprocessed, so that no modality is known to them."""
-    variables = {name: tree for name, tree in state.variables().items() if name not in AUXILIARY}
+    variables = {name: tree for name, tree in variables.items() if name not in AUXILIARY}
 
     def apply(variables, inputs, stages):
         return forward.apply(run.model, variables, inputs, outputs=tuple(stages))[0]

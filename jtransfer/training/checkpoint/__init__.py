@@ -10,11 +10,12 @@ whole. A run may be read while it goes on; readers write nothing.
 """
 
 from jtransfer.training.checkpoint.base import from_init, write_base
-from jtransfer.training.checkpoint.choosing import attempt, best, position, resolve, scored
+from jtransfer.training.checkpoint.choosing import attempt, best, position, resolve, scored, steps
 from jtransfer.training.checkpoint.damage import Damaged
 from jtransfer.training.checkpoint.reading import lazy_params, load, load_params, tensors
 from jtransfer.training.checkpoint.restoring import Resumed, restore, resume
 from jtransfer.training.checkpoint.saving import Checkpoints, open_checkpoints, save
+from jtransfer.training.checkpoint.whole import write_whole
 
 __all__ = [
     "Checkpoints",
@@ -33,6 +34,8 @@ __all__ = [
     "resume",
     "save",
     "scored",
+    "steps",
     "tensors",
     "write_base",
+    "write_whole",
 ]

@@ -81,6 +81,11 @@ def every(workdir: str | os.PathLike) -> list[Found]:
     return [statement.find(step, path) for step, path in folders.complete(workdir).items()]
 
 
+def steps(workdir: str | os.PathLike) -> list[int]:
+    """Returns the steps of all checkpoints of a run, the earliest first."""
+    return [found.step for found in every(workdir)]
+
+
 def score_of(found: Found) -> float | None:
     """Returns the score that a checkpoint states; None if it has none, or is damaged."""
     try:

@@ -1,0 +1,1 @@
+"""One model out of several runs or checkpoints: what `jtransfer.fuse` does."""
