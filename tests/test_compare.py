@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import subprocess
 
 import numpy as np
 import pytest
@@ -137,7 +136,7 @@ def test_a_run_that_diverges_is_told_and_does_not_win(tmp_path, monkeypatch, cap
     def run(config, place):
         if config.optim.lr > 1:
             raise Diverged("loss is nan at step 3")
-        return original(config, place)
+        return {**original(config, place), "ece": math.nan}
 
     monkeypatch.setattr(train, "run", run)
     found = compare(config, ["optim.lr=1e-2,1e3"], workdir=tmp_path / "all")
@@ -290,11 +289,3 @@ def test_labels_saved_and_their_interval():
     assert curves.sentence(last, "scratch", SIZES, True).startswith("source needs 10 labels of each class for what")
     none = curves.Saving("source", 40, 0.8, math.inf, math.inf, math.inf)
     assert curves.sentence(none, "scratch", SIZES, True).endswith("it saves none")
-
-
-@pytest.mark.parametrize("script", ["slurm_array.sh", "tpu_queue.sh"])
-def test_launch_scripts_say_how_they_are_called(script):
-    path = test_compare_plan.ROOT / "launch" / script
-    done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert f"launch/{script}" in done.stderr

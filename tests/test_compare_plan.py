@@ -1,5 +1,6 @@
 """What a comparison is of: the grid, the splits of its runs, and what is refused before anything is written."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,11 @@ def test_a_comparison_grows_and_is_otherwise_its_own(tmp_path):
     (tmp_path / "other/file").touch()
     with pytest.raises(InputError, match="holds no comparison"):
         compared.begun(config_of(tmp_path), [], workdir=tmp_path / "other")
+
+
+@pytest.mark.parametrize("script", ["slurm_array.sh", "tpu_queue.sh"])
+def test_launch_scripts_say_how_they_are_called(script):
+    path = ROOT / "launch" / script
+    done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"launch/{script}" in done.stderr

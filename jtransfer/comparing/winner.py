@@ -8,6 +8,7 @@ import numpy as np
 from etils import epath
 
 from jtransfer.comparing import plan as plans
+from jtransfer.comparing import work
 from jtransfer.comparing.outcomes import Outcome
 from jtransfer.comparing.plan import Plan
 from jtransfer.core.errors import InputError
@@ -84,12 +85,23 @@ def tested(plan: Plan, winner: Outcome, metric: Metric) -> Tested:
             say(f"the test split is read once more: before, the winner was {looks[-1]['winner']!r} of other runs")
         name = plans.base_of(plan, cells[0].variation)["data"]["name"]
         read = [measure.measure(open_run(plans.place(plan, cell)), data=name, split=asked["split"]) for cell in cells]
-        known = {**asked, "examples": read[0].examples, "metrics": [found.metrics for found in read]}
+        known = {**asked, "examples": read[0].examples, "metrics": [work.finite(found.metrics) for found in read]}
         looks.append(known)
         json_file.write(path, {"looks": looks})
-    values = np.array([found.get(metric.name, math.nan) for found in known["metrics"]], np.float64)
+    told = [found.get(metric.name) for found in known["metrics"]]
+    values = np.array([math.nan if value is None else value for value in told], np.float64)
     mean, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan
     counted = metric.name == "accuracy" and 0 <= mean <= 1
     low, high = intervals.wilson(mean * known["examples"], known["examples"]) if counted else (math.nan, math.nan)
-    told = winner.name, winner.labels, asked["split"], known["examples"]
-    return Tested(*told, tuple(values.tolist()), mean, spread, low, high, len(looks))
+    return Tested(
+        winner.name,
+        winner.labels,
+        asked["split"],
+        known["examples"],
+        tuple(values.tolist()),
+        mean,
+        spread,
+        low,
+        high,
+        len(looks),
+    )

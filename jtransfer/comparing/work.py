@@ -1,12 +1,13 @@
 """Does the runs of a comparison, in this process or over several; what is done is not done again."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def result(plan: Plan, cell: Cell) -> dict[str, Any] | None:
     if found.get("config") != plans.digest(plans.config_of(plan, cell)):
         raise InputError(f"{path.parent} holds a run of another config; move it away, or take another --workdir")
     return found
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Returns metrics as JSON can say them: None for a number that is not finite."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def pending(plan: Plan, tasks: Sequence[int] | None = None) -> list[int]:
@@ -89,7 +95,7 @@ def run(plan: Plan, tasks: Sequence[int], guard: Guard = contextlib.nullcontext)
         config, place, began = plans.config_of(plan, cell), plans.place(plan, cell), time.monotonic()
         try:
             with guard():
-                found = {"metrics": train.run(config, place)}
+                found = {"metrics": finite(train.run(config, place))}
         except Diverged as error:
             say(f"{plans.named(plan, cell)}: {error}", file=sys.stderr)
             found = {"failed": str(error)}
