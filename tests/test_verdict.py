@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from jtransfer import config as configs
 from jtransfer import runs, train, verdict
 from jtransfer.core.errors import InputError
-from jtransfer.judging import judge, linear, paired, scratch
+from jtransfer.data import Source
+from jtransfer.judging import judge, linear, paired, scratch, trivial
 from jtransfer.modalities.image import plain as image_plain
 from jtransfer.modalities.text import plain as text_plain
 from jtransfer.reporting import page
@@ -21,6 +23,7 @@ from jtransfer.runs import folder as folders
 from jtransfer.runs import verdicts
 from jtransfer.tasks.classify import CLASSIFY
 from jtransfer.tasks.regress import REGRESS
+from jtransfer.tasks.tag import TAG
 
 RNG = np.random.default_rng(5)
 
@@ -258,3 +261,30 @@ def test_pixels_are_few_and_grey_where_all_are():
     small = RNG.integers(0, 256, (2, 8, 6, 3), np.uint8)
     found = image_plain.pixels(list(small)).of([{"image": image} for image in small])
     np.testing.assert_allclose(found, small.reshape(2, -1) / np.float32(255))
+
+
+def test_tags_are_compared_with_the_most_frequent_one(tmp_path, monkeypatch):
+    tags = [[0, 1, 1], [1, -1], [2, 1]]
+    source = Source(
+        3, lambda i: {"tokens": ["a"] * len(tags[i]), "label": tags[i]}, [], lambda start, stop: np.empty(0)
+    )
+    monkeypatch.setattr(trivial.fingerprint, "changes", lambda *_: "")
+    label = np.array([[0, 1, -1], [1, 1, -1]], np.int32)
+    names, config = ["O", "B-X", "B-Y"], SimpleNamespace(task="tag")
+    run = SimpleNamespace(task=TAG, class_names=names, folder=tmp_path, source=lambda split: source, config=config)
+    (found,) = trivial.baselines(run, {"label": label, "index": np.arange(2)}, 1.0)
+    assert found.name == "the most frequent class, 'B-X', for every word"
+    assert dict(TAG.score(dict(found.table), names))["accuracy"] == 3 / 4
+    (again,) = trivial.baselines(run, {"label": label, "index": np.arange(2)}, 1.0)  # which is read from the folder
+    np.testing.assert_array_equal(again.table["predicted"], found.table["predicted"])
+
+
+def test_what_takes_more_than_its_share_is_left_out(begun, monkeypatch):
+    monkeypatch.setattr(trivial, "SECONDS", 0.0)
+    run = runs.open(begun)
+    monkeypatch.setattr(trivial, "_read", lambda folder, kept: None)
+    lines = [one for one in trivial.baselines(run, run.predictions, 0.0) if isinstance(one, str)]
+    assert lines == [
+        "logistic regression was not compared: reading 48 examples takes more than its share of the run's time; raise "
+        "config.verdict.trivial"
+    ]

@@ -19,6 +19,7 @@ MOST = 10_000  # examples of a split that are looked at
 SECONDS = 10.0  # that the baselines may take, whatever the run's time
 _TRIED = 16  # examples, whose reading tells how long all would take
 _CONSTANT, _LINEAR = "constant", "linear"
+_TAGS = "tags"
 _NAMES = {"class": "logistic regression", "classes": "logistic regression", "number": "ridge regression"}
 
 Table = Mapping[str, np.ndarray]
@@ -53,12 +54,13 @@ def baselines(run: StoredRun, kept: Table, seconds: float) -> Iterator[Baseline 
     Yields:
       A baseline, or a line on one that there is not, and why.
     """
-    kind = next((one for one in run.task.label_kinds if one in KINDS), "")
+    kind = next((one for one in run.task.label_kinds if one in (*KINDS, _TAGS)), "")
     if not kind:
         yield f"no trivial baseline is known for task={run.config.task!r}"
         return
     deadline = monotonic() + max(seconds, SECONDS)
-    for which, make in ((_CONSTANT, _constant), (_LINEAR, _of_features)):
+    ways = {_CONSTANT: _of_tags} if kind == _TAGS else {_CONSTANT: _constant, _LINEAR: _of_features}
+    for which, make in ways.items():
         folder = run.folder / FOLDER / which
         try:
             if found := _read(folder, kept):
@@ -115,6 +117,20 @@ def _constant(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Base
     return Baseline(
         f"the most frequent class, {often!r}, for every example", {**chosen, "logits": logits.astype(np.float32)}
     )
+
+
+def _of_tags(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Baseline:
+    """The most frequent class of a word among training examples, for every word."""
+    source = run.source("train")
+    if line := fingerprint.changes(run.folder, "train", source):
+        raise LeftOut(line)
+    rows = spread(len(source), MOST)
+    _check_time(source, len(rows), deadline)
+    labels = np.concatenate([np.asarray(one["label"], np.int64) for one in _examples(source, rows, deadline)])
+    often, real = int(np.bincount(labels[labels >= 0]).argmax()), chosen["label"] >= 0
+    sums = {"loss": np.zeros(len(real), np.float32), "tokens": real.sum(1), "right": (chosen["label"] == often).sum(1)}
+    name = f"the most frequent class, {one_line(str(run.class_names[often]))!r}, for every word"
+    return Baseline(name, {**chosen, **sums, "predicted": np.full_like(chosen["label"], often)})
 
 
 def _of_features(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Baseline:

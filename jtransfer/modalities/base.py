@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -304,26 +303,3 @@ def of_config(modality: type[Modality], config: Mapping[str, Any] | ConfigDict) 
 def no_form(modality: Modality, task: Task) -> InputError:
     """Returns the error of a modality that has no transform for the form of a task."""
     return InputError(f"task={task.name!r} is not one for {modality.nouns[1]}")
-
-
-def zero_inputs(transform: Transform, source: Source) -> Any:
-    """Returns zeros of the shapes and dtypes of the `inputs` of a batch with one example.
-
-    Args:
-      transform: The transform of the modality.
-      source: The examples, of which the first is read.
-    """
-    row = transform(source[0], np.random.default_rng(0))
-    collate = getattr(transform, "collate", None)
-    inputs = collate([row])["inputs"] if collate else jax.tree.map(lambda x: np.asarray(x)[None], row["inputs"])
-    return jax.tree.map(np.zeros_like, inputs)
-
-
-def zero_sample(preprocess: Callable[[Any], Any], inputs: Any) -> Any:
-    """Returns zeros of the shapes and dtypes of the model's input.
-
-    Args:
-      preprocess: The function that makes the model's input.
-      inputs: The `inputs` of a batch.
-    """
-    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(preprocess, inputs))

@@ -14,7 +14,7 @@ from jtransfer.core.show import one_line, say
 from jtransfer.data import mixture
 from jtransfer.features import prefix
 from jtransfer.modalities import faces
-from jtransfer.modalities.base import zero_inputs, zero_sample
+from jtransfer.modalities.zeros import zero_inputs, zero_sample
 from jtransfer.models import forward
 from jtransfer.runs import (
     adapters,

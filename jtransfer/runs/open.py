@@ -17,7 +17,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.modalities import Modality, faces
-from jtransfer.modalities.base import zero_sample
+from jtransfer.modalities.zeros import zero_sample
 from jtransfer.runs import fingerprint, json_file, log, named_code, predictions, stored
 from jtransfer.runs import folder as folders
 from jtransfer.runs import model as models
