@@ -35,7 +35,7 @@ def config_of(run: StoredRun, share: float) -> Any:
     config.objective, config.multitask = [("task", 1.0)], ""
     config.noise = tuple(one for one in config.noise if (one if isinstance(one, str) else one[0]) not in _OF_TRANSFER)
     config.optim.update({"l2sp": 0.0, "layer_decay": 1.0, "rates": ((".*", 1.0),)})
-    config.data.update(run.modality.without_init(run.folder))
+    config.data.update(run.modality.from_kept(run.folder))
     config.phases = [_phase(phase, share) for phase in config.phases]
     config.evals = [
         one for one in config.evals if one.split == "validation" or (one.name, one.split) == ("split", "test")

@@ -246,7 +246,7 @@ class Modality:
           InputError: Something is missing.
         """
 
-    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+    def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         """Returns fields of `config.data` of a run that prepares examples as this one does and begins from scratch.
 
         Args:

@@ -175,7 +175,7 @@ class Text(Modality):
         text, tab, pair = given.partition("\t")
         return {"text": text} | ({"text_pair": pair} if tab else {})
 
-    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+    def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         return {"tokenizer": os.fspath(epath.Path(folder) / self.folder)}
 
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class Vector(Modality):
         """Returns the example of a `.npy` file, or of numbers separated by commas."""
         return {"vector": vector_of(given, len(self._statistics().mean))}
 
-    def without_init(self, folder: str | os.PathLike) -> dict[str, Any]:
+    def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         return {"statistics": "train"} if self.statistics == "init" else {}
 
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
