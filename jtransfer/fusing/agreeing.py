@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -27,16 +26,21 @@ def agreed(sources: Sequence[Source], heads: str = KEEP) -> tuple[list[Source], 
     """
     if heads not in (KEEP, DROP):
         raise InputError(f"heads={heads!r}: give {KEEP!r} or {DROP!r}")
+    names = [one.name for one in sources]
+    trunks = [_without_head(one.leaves) for one in sources]
+    check_same([_shapes(one) for one in trunks], names)
     if heads == DROP:
-        sources = [one._replace(leaves=_without_head(one.leaves)) for one in sources]
-        lines = ["the fused model has no head"]
-    else:
-        sources, lines = _with_classes(sources)
-    shapes = [{path: leaf.shape for path, leaf in one.leaves.items()} for one in sources]
-    if heads == KEEP and _differ_in_heads(shapes):
-        raise InputError(f"{_first_two(sources, shapes)} have heads of other shapes; heads=drop leaves them out")
-    check_same(shapes, [one.name for one in sources])
-    return list(sources), [*lines, *_fields(sources)]
+        made = [one._replace(leaves=trunk) for one, trunk in zip(sources, trunks, strict=True)]
+        return made, ["the fused model has no head", *_fields(sources)]
+    sources, lines = _with_classes(sources)
+    first, *others = (_shapes(one.leaves) for one in sources)
+    if odd := [name for name, other in zip(names[1:], others, strict=True) if other != first]:
+        raise InputError(f"{names[0]} and {odd[0]} have heads of other shapes; heads=drop leaves them out")
+    return sources, [*lines, *_fields(sources)]
+
+
+def _shapes(leaves: Mapping[str, Leaf]) -> dict[str, tuple[int, ...]]:
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def _is_head(path: str) -> bool:
@@ -45,17 +49,6 @@ def _is_head(path: str) -> bool:
 
 def _without_head(leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
     return {path: leaf for path, leaf in leaves.items() if not _is_head(path)}
-
-
-def _differ_in_heads(shapes: Sequence[Mapping[str, tuple[int, ...]]]) -> bool:
-    """Whether heads are all that differs."""
-    first, *others = ({path: one[path] for path in one if not _is_head(path)} for one in shapes)
-    return all(other == first for other in others) and any(one != shapes[0] for one in shapes)
-
-
-def _first_two(sources: Sequence[Source], shapes: Sequence[Any]) -> str:
-    other = next(one.name for one, own in zip(sources, shapes, strict=True) if own != shapes[0])
-    return f"{sources[0].name} and {other}"
 
 
 def _with_classes(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:

@@ -86,8 +86,14 @@ def fuse(
     """
     if how not in CHOSEN and how not in METHODS and ":" not in how:
         raise unknown("way to fuse", how, (*METHODS, *CHOSEN))
+    if curve and (how != WISE or "alpha" in fields):
+        raise InputError("curve is of 'wise', and chooses alpha; leave alpha out")
+    if shifted and not curve:
+        raise InputError("shifted sets are shown by a curve; give curve, such as 0,0.1,…,1, with 'wise'")
     new_folder.check_new(to)
     if how in ensembles.WAYS:
+        if align or norms or heads != agreeing.KEEP:
+            raise InputError(f"{how!r} leaves the models as they are; leave align, norms and heads out")
         return ensembles.write(_each(sources, step, base), to, how, weights, config, fields)
     opened, method, weights, fields = _opened(sources, how, base, step, weights, fields)
     start = [source.open(base, step=None)] if base else []
@@ -97,7 +103,9 @@ def fuse(
         say(f"? {how!r} does not look at the base")
     models = aligning.aligned(models, seed) if align else models
     asked = Asked(how, weights, norms, seed, examples, fields)
-    run = _data(models, config, os.fspath(to), needed=_needs_data(how, norms, curve, method))
+    needed = _needs_data(how, norms, curve, method)
+    looks = needed or (norms != statistics.KEEP and judging.has_norms(models[0]))
+    run = _data(models, config, os.fspath(to), needed) if looks else None
     for text in (*(note for one in models for note in one.notes), *lines):
         say(one_line(text))
     made, told = _made(models, start, asked, method, run, curve, shifted)
@@ -141,12 +149,10 @@ def _needs_data(how: str, norms: str, curve: Sequence[float], method: str) -> st
 
 
 def _data(models: Sequence[Source], config: Any, to: str, needed: str) -> judging.Run | None:
-    """The data, where there are some and something looks at them."""
+    """The data, where there are some; without them nothing that is needed can be done."""
     first = models[0]
     own = next((one.run.config for one in models if one.run), None)
     chosen = config if config is not None else own
-    if not needed and not judging.has_norms(first):
-        return None
     if chosen is None:
         if needed:
             raise InputError(f"{needed} needs data; give --config=FILE")
@@ -178,8 +184,6 @@ def _made(
         return _held(found), told | more
     fields = dict(asked.fields)
     if curve:
-        if asked.how != WISE or "alpha" in fields:
-            raise InputError("curve is of 'wise', and chooses alpha; leave alpha out")
         assert run is not None
         fields["alpha"], more = line.chosen(models[0], start, run, curve, shifted, finish)
         told |= more

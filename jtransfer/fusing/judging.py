@@ -44,7 +44,7 @@ def opened(config: Any, first: Source, dest: str) -> Run:
       InputError: A data set is wrong.
     """
     full = configs.complete(config).copy_and_resolve_references().unlock()
-    full.init, full.model.name, full.model.fields = first.name, "", ConfigDict()
+    full.init, full.model.name, full.model.fields = first.described_by, "", ConfigDict()
     full.adapters, full.adapters_init, full.quantize, full.reinit, full.ignore = (), "", "", (), ()
     for name in _OTHERS:
         full[name] = ConfigDict()

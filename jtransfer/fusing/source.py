@@ -61,6 +61,13 @@ class Source(NamedTuple):
     adapted: bool = False
 
     @property
+    def described_by(self) -> str:
+        """The address that says what the model is of: that of an adapter's base, else its own."""
+        if self.run:
+            return os.fspath(self.run.folder)
+        return self.files.name if isinstance(self.files, weights.Checkpoint) else self.name
+
+    @property
     def sample(self) -> Any:
         """Zeros of the shapes of the model's input, of a model that does not make a sample itself; else None."""
         return self.run.sample if self.run and self.run.inputs is not None else None
