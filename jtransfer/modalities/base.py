@@ -247,22 +247,11 @@ class Modality:
         """
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
-        """Returns fields of `config.data` of a run that prepares examples as this one does and begins from scratch.
-
-        Args:
-          folder: The folder of this run.
-        """
+        """Returns fields of `config.data` of a run from scratch that prepares examples as the run in a folder does."""
         return {}
 
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Returns an example that is spoilt, with the same label.
-
-        Args:
-          example: An example of the source.
-          how: One of `corruptions`.
-          severity: From 1 to 5.
-          rng: The generator.
-        """
+        """Returns an example that is spoilt in one of the ways of `corruptions`, at a severity from 1 to 5."""
         raise InputError(f"{self.nouns[1]} can't be corrupted by {how!r}")
 
     def plain_features(self, train: Sequence[Mapping[str, Any]]) -> Plain:
