@@ -113,6 +113,30 @@ def test_another_choice_in_the_folder_is_refused(chosen, folder):
         advise.advise(config, folder / "run")
 
 
+def test_numbers_are_chosen_by_too(folder, tmp_path):
+    arrays = dict(np.load(folder / "vectors.npz"))
+    arrays |= {f"y_{split}": 2 * arrays[f"x_{split}"][:, 0] for split in ("train", "test")}
+    np.savez(tmp_path / "vectors.npz", **arrays)
+    config = config_of(folder, folder / "dead.safetensors")
+    config.reinit, config.task, config.data.name = ("head/.*",), "regress", f"npz:{tmp_path}/vectors.npz"
+    config.auto.budget, config.auto.candidates = "12 steps", ("adapters@1e-2", "small@1e-2")
+    found = advise.advise(config, tmp_path / "run")
+    assert found.name == "small@0.01"
+    assert found.lines[0].startswith(
+        "32 training examples; chosen by a part held out of it, 'random(train, 67%:, seed=0)'"
+    )
+
+
+def test_a_clock_ends_a_choice_whose_time_is_spent(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(budget, "_LEAST", 0.01)
+    config = config_of(folder, folder / "dead.safetensors")
+    config.auto.budget = "0.3s"
+    found = advise.advise(config, tmp_path / "run")
+    assert [one.rounds for one in found.results] == [1, 1, 1]
+    assert [one.steps for one in found.results] == [10, 10, 10]  # each as far as the first look at the validation split
+    assert "the budget, 0.3 seconds, is spent before round 2" in capsys.readouterr().out
+
+
 BAD = {
     "small": ({"auto.budget": "5 steps"}, r"too small for 3 candidates in 2 rounds; give at least 6 steps"),
     "seconds": ({"auto.budget": "3s"}, r"too small for 3 candidates in 2 rounds; give at least 30 seconds"),
