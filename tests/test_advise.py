@@ -13,7 +13,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.reporting import page
 from jtransfer.runs import config_file, log
-from jtransfer.tuning import advice, budget, candidates, config_text, halving, held_out, trials
+from jtransfer.tuning import advice, budget, candidates, config_text, halving, held_out, setting, trials
 
 CANDIDATES = ("probe@1e-2", "finetune@1e-2", "small@1e-2")
 
@@ -104,6 +104,15 @@ def test_the_winner_trains_on_what_was_held_out_as_many_times(chosen):
     assert chosen.config.data.validation == ""
     assert chosen.config.phases[0].steps == round(15 * 32 / 21)  # of 32 examples 11 were held out
     assert chosen.config.optim.schedule == "cosine"
+
+
+def test_a_warm_up_is_shorter_than_each_phase(folder):
+    config = config_of(folder, folder / "dead.safetensors")
+    config.optim.warmup, config.auto.candidates = 20, ("lp_ft@1e-3", "probe@1e-2")
+    made, found = setting.setting(config, folder / "none", "")
+    lp_ft = next(one for one in found if one.strategy == "lp_ft")
+    for made_config in (setting.trial(made, lp_ft), setting.winner(made, lp_ft, 18)):
+        assert made_config.optim.warmup < min(phase.steps for phase in made_config.phases)
 
 
 def test_another_choice_in_the_folder_is_refused(chosen, folder):
