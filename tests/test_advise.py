@@ -13,7 +13,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.reporting import page
 from jtransfer.runs import config_file, log
-from jtransfer.tuning import advice, budget, candidates, config_text, halving, held_out, trials
+from jtransfer.tuning import advice, budget, candidates, config_text, halving, held_out, setting, trials
 
 CANDIDATES = ("probe@1e-2", "finetune@1e-2", "small@1e-2")
 
@@ -106,11 +106,44 @@ def test_the_winner_trains_on_what_was_held_out_as_many_times(chosen):
     assert chosen.config.optim.schedule == "cosine"
 
 
+def test_a_warm_up_is_shorter_than_each_phase(folder):
+    config = config_of(folder, folder / "dead.safetensors")
+    config.optim.warmup, config.auto.candidates = 20, ("lp_ft@1e-3", "probe@1e-2")
+    made, found = setting.setting(config, folder / "none", "")
+    lp_ft = next(one for one in found if one.strategy == "lp_ft")
+    for made_config in (setting.trial(made, lp_ft), setting.winner(made, lp_ft, 18)):
+        assert made_config.optim.warmup < min(phase.steps for phase in made_config.phases)
+
+
 def test_another_choice_in_the_folder_is_refused(chosen, folder):
     config = config_of(folder, folder / "dead.safetensors")
     config.batch_size = 8
     with pytest.raises(InputError, match=r"holds another choice; take another workdir.*batch_size: 16 → 8"):
         advise.advise(config, folder / "run")
+
+
+def test_numbers_are_chosen_by_too(folder, tmp_path):
+    arrays = dict(np.load(folder / "vectors.npz"))
+    arrays |= {f"y_{split}": 2 * arrays[f"x_{split}"][:, 0] for split in ("train", "test")}
+    np.savez(tmp_path / "vectors.npz", **arrays)
+    config = config_of(folder, folder / "dead.safetensors")
+    config.reinit, config.task, config.data.name = ("head/.*",), "regress", f"npz:{tmp_path}/vectors.npz"
+    config.auto.budget, config.auto.candidates = "12 steps", ("adapters@1e-2", "small@1e-2")
+    found = advise.advise(config, tmp_path / "run")
+    assert found.name == "small@0.01"
+    assert found.lines[0].startswith(
+        "32 training examples; chosen by a part held out of it, 'random(train, 67%:, seed=0)'"
+    )
+
+
+def test_a_clock_ends_a_choice_whose_time_is_spent(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(budget, "_LEAST", 0.01)
+    config = config_of(folder, folder / "dead.safetensors")
+    config.auto.budget = "0.3s"
+    found = advise.advise(config, tmp_path / "run")
+    assert [one.rounds for one in found.results] == [1, 1, 1]
+    assert [one.steps for one in found.results] == [10, 10, 10]  # each as far as the first look at the validation split
+    assert "the budget, 0.3 seconds, is spent before round 2" in capsys.readouterr().out
 
 
 BAD = {

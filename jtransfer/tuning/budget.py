@@ -8,7 +8,7 @@ from jtransfer.core.errors import InputError
 FACTOR = 3  # of the candidates of a round, one in so many goes on
 _TEXT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h|steps?|examples?)\s*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_LEAST = 5.0  # seconds of a candidate in a round, in which nothing compiles; it is more to think of than to spend
+_LEAST = 5.0  # seconds of a candidate in the first round, of which compiling takes some
 
 
 class Budget(NamedTuple):

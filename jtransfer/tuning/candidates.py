@@ -147,17 +147,17 @@ def _rate(given: Any, text: str) -> float:
     return rate
 
 
-def config_of(config: Any, candidate: Candidate, phases: Sequence[Any], **fields: Any) -> Any:
+def config_of(config: Any, candidate: Candidate, phases: Sequence[Any], fields: Fields) -> Any:
     """Returns the config of a run of a candidate.
 
     Args:
       config: The config of the choice.
       candidate: The candidate.
       phases: Its phases.
-      **fields: Further fields that differ, by their path with "__" in place of ".".
+      fields: Further fields that differ, by their path.
     """
     made = config.copy_and_resolve_references().unlock()
-    for path, value in {**candidate.fields, **{k.replace("__", "."): v for k, v in fields.items()}}.items():
+    for path, value in {**candidate.fields, **fields}.items():
         *sections, name = path.split(".")
         section = made
         for part in sections:

@@ -16,7 +16,7 @@ from jtransfer.tuning.tried import Result
 
 
 def run(made: Setting, found: Sequence[Candidate]) -> dict[str, Result]:
-    """Trains the candidates, round after round; returns what each has come to, the best last.
+    """Trains the candidates, round after round; returns what each has come to, by name.
 
     What was done before in the folder is not done again.
 

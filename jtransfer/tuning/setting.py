@@ -106,9 +106,9 @@ def trial(made: Setting, candidate: Candidate) -> Any:
     head = min(made.every, max(1, steps - 1))
     phases = candidate.phases(head, max(1, steps - head) if candidate.after_head else steps)
     warmup = min(made.run.config.optim.warmup, made.every - 1)
-    changed = {"optim__schedule": "constant", "optim__warmup": warmup, "data__train": made.train}
+    changed = {"optim.schedule": "constant", "optim.warmup": warmup, "data.train": made.train}
     return trials.without_test(
-        candidates.config_of(_given(made), candidate, phases, **changed), made.validation, made.every
+        candidates.config_of(_given(made), candidate, phases, changed), made.validation, made.every
     )
 
 
@@ -123,9 +123,10 @@ def winner(made: Setting, candidate: Candidate, steps: int) -> Any:
     whole = len(made.run.target.whole["train"])
     more = whole / (whole - made.held) if held else 1.0
     steps = max(1, round(max(steps - head, 1) * more))
-    phases = candidate.phases(round(head * more), steps)
-    warmup = min(config.optim.warmup, max(steps // 2 - 1, 0))
-    chosen = candidates.config_of(_given(made), candidate, phases, optim__warmup=warmup)
+    first = round(head * more)
+    phases = candidate.phases(first, steps)
+    warmup = min(config.optim.warmup, max(steps // 2 - 1, 0), *([first - 1] if first else []))
+    chosen = candidates.config_of(_given(made), candidate, phases, {"optim.warmup": warmup})
     return trials.tested_at_ends(chosen)
 
 

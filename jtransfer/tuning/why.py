@@ -19,7 +19,7 @@ def lines(made: Setting, found: Sequence[Candidate], results: Mapping[str, Resul
       results: What they have come to.
     """
     size = len(made.run.target.whole["train"])
-    each = f", {size / made.classes:.0f} of each of {made.classes} classes" * bool(made.classes)
+    each = f", {size / made.classes:.0f} of each of {made.classes} classes" if made.classes else ""
     named = made.run.config.data.validation
     chosen = (
         f"chosen by data.validation={named!r}" if named else f"chosen by a part held out of it, {made.validation!r}"
