@@ -272,8 +272,9 @@ WRONG = {
     "source scratch.stage=hidden1: a run begins with a whole": {"sources": "scratch,scratch|stage=hidden1", "check": 2},
     "give a folder for its runs": {"sources": "scratch,scratch|widths=(4,)", "check": 2},
     "holds another ranking": {"to": "ranked"},
-    "is not empty and holds no ranking": {"to": "same"},
-    "is a file": {"to": "config.py"},
+    "give a local folder": {"to": "gs://bucket/rank"},
+    "same exists and is not empty": {"to": "same"},
+    "config.py exists and is not empty": {"to": "config.py"},
     "all 32 examples are of one class": {"data": "one"},
     "class 'newt' has one example": {"data": "few"},
     "of the kind 'number'": {"data": "numbers", "scores": ["gbc"]},
@@ -292,7 +293,7 @@ def test_what_is_wrong_is_told_before_anything_is_written(folder, ranking, tmp_p
     )
     config = config_of(tmp_path, name)
     before = sorted(folder.rglob("*"))
-    if "to" in given:
+    if "://" not in given.get("to", "://"):
         given["to"] = folder / given["to"]
     with pytest.raises(InputError, match=said) as caught:
         rank.rank(config, given.pop("sources"), **given)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jtransfer.core.errors import InputError, some
 from jtransfer.data import Source
 from jtransfer.ranking.features import Opened
+from jtransfer.ranking.named import SCRATCH
 from jtransfer.runs import folder as folders
 from jtransfer.runs import source as sources
 from jtransfer.runs import split_check
@@ -75,6 +76,8 @@ def _parts(name: str) -> set[str]:
 
 def _examples(source: Opened, looked: Mapping[str, Source]) -> tuple[str, dict[str, int] | None]:
     init = source.run.init
+    if isinstance(init, str) and init == SCRATCH:
+        return "it was trained on nothing", None
     if not folders.is_run(init):
         return "what it was trained on is not known", None
     try:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jtransfer.core import whole_file
+from jtransfer.core import new_folder, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.ranking import check, features, marks, named, page, result, table
@@ -42,7 +42,7 @@ def rank(
     own = {source.name: _told(source.name, lambda s=source: named.config_of(config, s)) for source in asked}
     request = _request(config, asked, scores, examples)
     place = Path(to) if to else None
-    _check_folder(place, request)
+    _check_folder(to, request)
     opened = {
         source.name: _told(source.name, lambda s=source: features.opened(s, named.reading(own[s.name]), examples))
         for source in asked
@@ -94,17 +94,12 @@ def _request(config: Any, asked: Sequence[named.Named], scores: Sequence[str], e
     return {"config": json.loads(config.to_json()), "sources": names, "scores": list(scores), "examples": examples}
 
 
-def _check_folder(place: Path | None, request: Mapping[str, Any]) -> None:
+def _check_folder(to: str | os.PathLike, request: Mapping[str, Any]) -> None:
     """Checks that a folder is new, empty, or of the same ranking, which then goes on."""
-    if place is None or not os.path.lexists(place):
-        return
-    if not place.is_dir():
-        raise InputError(f"--to={place} is a file; give a folder")
-    if (place / FILE).exists():
-        if json_file.read(place / FILE).get("request") != json.loads(json.dumps(request)):
-            raise InputError(f"--to={place} holds another ranking; give another folder")
-    elif any(place.iterdir()):
-        raise InputError(f"--to={place} is not empty and holds no ranking; give another folder")
+    if to and not (Path(to) / FILE).exists():
+        new_folder.check_new(to)
+    elif to and json_file.read(Path(to) / FILE).get("request") != json.loads(json.dumps(request)):
+        raise InputError(f"--to={to} holds another ranking; give another folder")
 
 
 def _labels(source: Opened, split: str) -> Any:

@@ -34,7 +34,7 @@ MEAN = "mean rank"
 
 
 def config_of(data: str, split: str, folder: Path, seed: int = 0, steps: int = 40, size: int = 48):
-    """The config of a run of Lite0 on some images; at its end batch norms have the statistics of these."""
+    """The config of a run of Lite0 on some images: LP-FT with batch norms that stand still, as steps are few."""
     config = configs.default()
     config.seed = seed
     config.init = LITE0
@@ -43,11 +43,11 @@ def config_of(data: str, split: str, folder: Path, seed: int = 0, steps: int = 4
     config.data.transform = f"resize({size})"
     config.batch_size = 32
     config.eval_batch_size = 100
-    config.optim.lr, config.optim.warmup, config.optim.clip = 1e-3, 5, 1.0
+    config.optim.lr, config.optim.warmup, config.optim.clip = 3e-4, 5, 1.0
     config.eval_every = config.checkpoint_every = 10_000  # at the end alone
     config.phases = [
-        configs.phase("finetune", trainable=".*", steps=steps),
-        configs.phase("settle", trainable="head/.*", statistics="target", steps=1, optim={"lr": 0.0, "warmup": 0}),
+        configs.phase("probe", trainable="(adapter|head)/.*", steps=100, cache=True, optim={"lr": 1e-2}),
+        configs.phase("finetune", trainable=r"(?!.*/bn/).*", steps=steps),
     ]
     config.teacher_cache = str(folder / "cache")
     return config
