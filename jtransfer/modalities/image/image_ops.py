@@ -132,7 +132,7 @@ def pad(pixels: int, value: int | str = 0) -> HostFn:
     kind, fill = (cv2.BORDER_REFLECT_101, 0) if isinstance(value, str) else (cv2.BORDER_CONSTANT, value)
 
     def apply(image: np.ndarray, rng: Any) -> np.ndarray:
-        return bordered(image, (pixels,) * 4, kind, (fill,) * 4)
+        return bordered(image, (pixels, pixels, pixels, pixels), kind, (fill,) * 4)
 
     return apply
 
