@@ -87,7 +87,7 @@ def _order(count: int, size: int, epochs: int, seed: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="count")
 def _train(
-    x: jax.Array, y: jax.Array, pairs: jax.Array, orders: jax.Array, momentum: float, count: int
+    x: jax.Array, y: jax.Array, pairs: jax.Array, orders: jax.Array, momentum: ArrayLike, count: int
 ) -> tuple[jax.Array, ...]:
     steps = orders.shape[1]
     x = jnp.asarray(x)

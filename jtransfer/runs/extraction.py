@@ -5,7 +5,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -153,13 +153,30 @@ def extract(trunk: Trunk, splits: list[str], stage: str = "") -> dict[str, Table
       InputError: There is no such split or stage, its output is no vector or map of fixed size, or the examples have
         several labels each.
     """
+    make = _maker(trunk, stage)
+    _check_shape(trunk, make, stage)
+    found = of_each(trunk, splits, lambda variables, x: {stage: make(variables, x)})
+    return {split: tables[stage] for split, tables in found.items()}
+
+
+def of_each(
+    trunk: Trunk, splits: Sequence[str], make: Callable[[Any, Any], Mapping[str, Any]]
+) -> dict[str, dict[str, Table]]:
+    """Returns several features of splits, of one pass of the model: split → name → table.
+
+    Args:
+      trunk: What computes them.
+      splits: As of `extract`.
+      make: `(variables, the model's input) -> {name: an array [B, …]}`; arrays are flattened.
+
+    Raises:
+      InputError: There is no such split, an example has several labels, or a number is not finite.
+    """
     for split in splits:
         if split in SPLITS and split not in trunk.named:
             raise unknown("split of the config", split, trunk.named)
     trunk = trunk._replace(task=_alone(trunk.task))
     transform = faces.make_transform(trunk.modality, trunk.task, trunk.model, train=False)
-    make = _maker(trunk, stage)
-    _check_shape(trunk, make, stage, varies=hasattr(transform, "collate"))
     mesh = sharding.make_mesh({sharding.DATA: -1})
     preprocess = faces.make_preprocess(trunk.modality, trunk.model, train=False)
     held = {name: tree for name, tree in trunk.variables.items() if name not in AUXILIARY}
@@ -170,10 +187,12 @@ def extract(trunk: Trunk, splits: list[str], stage: str = "") -> dict[str, Table
         trunk.modality.check(trunk.task, source[0])
         if source.label_kind == "tags":
             raise InputError("examples with a label for each word have no label each; features are not for them")
-    return {split: _table(step, placed, trunk, source, transform, mesh) for split, source in opened.items()}
+    return {split: _tables(step, placed, trunk, source, transform, mesh) for split, source in opened.items()}
 
 
-def _table(step: Callable, variables: Any, trunk: Trunk, source: Source, transform: Any, mesh: Any) -> Table:
+def _tables(
+    step: Callable, variables: Any, trunk: Trunk, source: Source, transform: Any, mesh: Any
+) -> dict[str, Table]:
     size = -(-trunk.batch_size // mesh.size) * mesh.size
 
     def batches() -> Iterator[dict]:
@@ -182,12 +201,17 @@ def _table(step: Callable, variables: Any, trunk: Trunk, source: Source, transfo
             yield sharding.put_batch(batch, mesh)
 
     found = gather(step, variables, batches())
-    features = np.asarray(found["features"], np.float32).reshape(len(found["index"]), -1)
-    if wrong := np.flatnonzero(~np.isfinite(features).all(1)).tolist():
-        raise InputError(f"the features of example {wrong[0]} and {len(wrong) - 1} others are not finite numbers")
     labels = None if source.label_kind == "none" else source.labels[found["index"]]
     index = found["index"] if source.numbers is None else source.numbers[found["index"]]
-    return Table(features, labels, np.asarray(index, np.int64), list(source.class_names))
+    about = labels, np.asarray(index, np.int64), list(source.class_names)
+    return {name: Table(_vectors(array), *about) for name, array in found["features"].items()}
+
+
+def _vectors(array: np.ndarray) -> np.ndarray:
+    features = np.asarray(array, np.float32).reshape(len(array), -1)
+    if wrong := np.flatnonzero(~np.isfinite(features).all(1)).tolist():
+        raise InputError(f"the features of example {wrong[0]} and {len(wrong) - 1} others are not finite numbers")
+    return features
 
 
 def _alone(task: Task) -> Task:
@@ -211,7 +235,9 @@ def _maker(trunk: Trunk, stage: str) -> Callable[[Any, Any], Any]:
     return lambda variables, x: forward.apply(trunk.model, variables, x, stop=stop)[0]
 
 
-def _check_shape(trunk: Trunk, make: Callable, stage: str, *, varies: bool) -> None:
+def _check_shape(trunk: Trunk, make: Callable, stage: str) -> None:
+    transform = faces.make_transform(trunk.modality, _alone(trunk.task), trunk.model, train=False)
+    varies = hasattr(transform, "collate")
     found = jax.eval_shape(make, trunk.variables, trunk.sample)
     shape = getattr(found, "shape", None)
     where = f"the stage {stage!r}" if stage else "the stage before the head"
