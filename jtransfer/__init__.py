@@ -8,7 +8,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jtransfer import data, generate, metrics, modalities, models, objectives, peft, tasks, weights
+    from jtransfer import data, generate, metrics, modalities, models, objectives, peft, probes, tasks, weights
     from jtransfer.core import rules, sharding
     from jtransfer.modalities.text import tokenizers
     from jtransfer.runs import config
@@ -25,6 +25,7 @@ _PIECES = {
     "objectives": "objectives",
     "optim": "training.optim",
     "peft": "peft",
+    "probes": "probes",
     "rules": "core.rules",
     "sharding": "core.sharding",
     "state": "training.state",
@@ -45,6 +46,7 @@ __all__ = [
     "objectives",
     "optim",
     "peft",
+    "probes",
     "rules",
     "sharding",
     "state",

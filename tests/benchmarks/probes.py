@@ -12,9 +12,9 @@ Two times of scikit-learn are told: of its default tolerance of 1e-4, which may 
 greatest of the tolerances 1e-4, 1e-5, … at which its objective is at most 1e-4 of itself above the least that is known,
 as ours is. The ratio that counts is that of the same optimum, and the other one is shown. scikit-learn is measured on
 some of the settings, evenly over the strengths, and the mean over these stands for all 100, as it says: 4 of them with
-`--quick`, on 2,500 examples and 320 numbers of each then; else 20, each strength once. It gets as many threads as
-serve it best on the first setting, one or all. The goal is of the time on the clock, which an idle machine should
-measure; the ratio of the processors' time is told beside it, and hardly depends on what else runs.
+`--quick`, else 20, each strength once. It gets as many threads as serve it best on the first setting, one or all. The
+goal is of the time on the clock, which an idle machine should measure; the ratio of the processors' time is told beside
+it, and hardly depends on what else runs.
 
 FOLDER keeps the features and each setting's result, so that a run that was stopped goes on. Writes probes.json,
 probes.md and probes.svg there; prints the goals last, and exits with 1 where one is missed.
@@ -33,6 +33,7 @@ import numpy as np
 
 STRENGTHS = np.logspace(0, -5, 20)
 FOLDS, RATIO, NEAR = 5, 20.0, 1e-4
+TOL = 2e-4  # of the bound, which is several times what the objective is above the least, as is measured here
 TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 
 
@@ -67,11 +68,12 @@ def ours(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> dict:
     from jtransfer import probes
 
     weights = np.stack([folds != fold for fold in range(FOLDS)]).astype(np.float32)
-    times = []
-    for _ in range(2):
-        start = time.perf_counter(), time.process_time()
-        found = probes.logistic(x, y, STRENGTHS, weights, tol=NEAR)
-        times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    start = time.perf_counter()
+    probes.logistic(x, y, STRENGTHS, weights, tol=np.inf)  # which compiles it, and ends at once
+    first = time.perf_counter() - start
+    start = time.perf_counter(), time.process_time()
+    found = probes.logistic(x, y, STRENGTHS, weights, tol=TOL)
+    seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     told = {}
     for number, l2 in enumerate(STRENGTHS):
         for fold in range(FOLDS):
@@ -80,8 +82,7 @@ def ours(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> dict:
                 found.kernel[fold, number], found.bias[fold, number], x[rows], y[rows], l2
             )
     passes = int(found.iterations.max(0).sum())
-    (first, _), (seconds, cpu) = times
-    return {"objective": told, "seconds": seconds, "cpu": cpu, "with_compilation": first, "passes": passes}
+    return {"objective": told, "seconds": seconds, "cpu": cpu, "with_compilation": seconds + first, "passes": passes}
 
 
 def threads_of(x: np.ndarray, y: np.ndarray) -> int | None:
@@ -118,8 +119,6 @@ def main(folder: Path, quick: bool) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     cache_compilations()
     x, y = features_of(folder)
-    if quick:
-        x, y = x[:2500, ::4], y[:2500]
     x = ((x - x.mean(0)) / (x.std(0) + 1e-6)).astype(np.float32)
     folds = np.random.default_rng(0).permutation(len(x)) % FOLDS
     kept = folder / ("quick.json" if quick else "settings.json")
@@ -134,7 +133,7 @@ def main(folder: Path, quick: bool) -> bool:
     if "threads" not in results:
         results["threads"] = threads_of(x[folds != 0], y[folds != 0])
         keep()
-    measured = range(0, len(STRENGTHS), 5) if quick else range(len(STRENGTHS))
+    measured = range(2, len(STRENGTHS), 5) if quick else range(len(STRENGTHS))
     for number in measured:
         name = f"{number}-{number % FOLDS}"
         if name not in results:
