@@ -96,17 +96,17 @@ def main(argv: list[str]) -> None:
         raise InputError("give a run or weights, and a file: python -m jtransfer.extract RUN --to=features.npz")
     if overrides and not config.value:
         raise InputError(f"{overrides[0]} changes a config; give --config=FILE")
-    from jtransfer.runs import config_file, extraction
+    from jtransfer.runs import config_file, extraction, features_file
 
     splits = extraction.splits_of(split.value)
-    extraction.check_file(to.value, splits)
+    features_file.check_file(to.value, splits)
     if cluster.value:
         clusters.join({})
     cache_compilations()
     chosen = config_file.load(config.value, overrides) if config.value else None
     asked = {"config": chosen, "stage": stage.value, "splits": splits, "step": step_of(step.value)}
     tables = extract(rest[0] if rest else "", **asked)
-    files = extraction.write(tables, to.value)
+    files = features_file.write(tables, to.value)
     counts = ", ".join(f"{name} {len(table.features)} × {table.features.shape[1]}" for name, table in tables.items())
     if _is_first():
         say(f"{', '.join(files)}: {counts}")

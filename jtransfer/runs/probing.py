@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -116,17 +117,18 @@ def _maker(trunk: Trunk, stages: tuple[str, ...]) -> Callable[[Any, Any], dict[s
     return make
 
 
-def pooled(output: Any, stage: str) -> jnp.ndarray:
+def pooled(output: Any, stage: str) -> jax.Array:
     """Returns the mean over places of what a stage gives, [B, d]: of texts, over the tokens that are no filling.
 
     Raises:
       InputError: The stage gives something else than one array of numbers, alone or as "x" of a text.
     """
-    x, mask = (output.get("x"), output.get("mask")) if isinstance(output, Mapping) else (output, None)
+    x: Any = output.get("x") if isinstance(output, Mapping) else output
+    mask = output.get("mask") if isinstance(output, Mapping) else None
     if getattr(x, "ndim", 0) < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(f"the stage {stage!r} gives no vectors or maps of numbers to probe; name others with --stages")
     if mask is not None and x.ndim == 3:
-        return masked_mean(x, mask[:, 0, 0])
+        x = masked_mean(x, mask[:, 0, 0])
     return x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
 
 
@@ -149,10 +151,11 @@ def _parts(labels: np.ndarray, held: bool) -> tuple[np.ndarray | None, str]:
 def _examples(found: Mapping[str, Mapping[str, Table]], stage: str, choosing: np.ndarray | None) -> tuple:
     """The features and classes that are fitted, and those that choose."""
     train = found["train"][stage]
+    x, y = train.features, _classes(train)
     if choosing is None:
         held = found["validation"][stage]
-        return train.features, _classes(train), held.features, _classes(held)
-    return *(part[~choosing] for part in train[:2]), *(part[choosing] for part in train[:2])
+        return x, y, held.features, _classes(held)
+    return x[~choosing], y[~choosing], x[choosing], y[choosing]
 
 
 def _linear(names: list[str], kernel: np.ndarray, bias: np.ndarray) -> Fitted:
