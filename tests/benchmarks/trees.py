@@ -45,7 +45,7 @@ def vectors(folder: Path, kind: str, seed: int, quick: bool) -> Path:
     """A file of the vectors of a seed's images, by `jtransfer.extract` or of pixels."""
     from jtransfer import config as configs
     from jtransfer import data, extract
-    from jtransfer.runs import features_file
+    from jtransfer.runs import extraction, features_file
 
     path = folder / f"{kind}-{seed}{'-quick' * quick}.npz"
     if path.exists():
