@@ -23,7 +23,7 @@ def run(tmp_path_factory):
 def test_each_stage_has_a_point_and_the_test_split_is_read_by_the_best_alone(run):
     found = probe.probe(run / "run", how="logistic")
     assert [(point.stage, point.width) for point in found.points] == [("hidden1", 8), ("hidden2", 8)]
-    assert found.protocol == "chosen on a fifth of the training split, 6"
+    assert found.protocol == "chosen on a fifth of the training split, 7 examples"
     best = max(found.points, key=lambda point: point.accuracy)
     assert found.best == best.stage
     tables = extract.extract(run / "run", stage=best.stage)

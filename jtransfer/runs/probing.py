@@ -145,7 +145,8 @@ def _parts(labels: np.ndarray, held: bool) -> tuple[np.ndarray | None, str]:
     sizes = np.unique(labels, return_counts=True)[1]
     if len(labels) < 2 * HELD or sizes.max() < 2:
         raise InputError(f"{len(labels)} training examples are too few to choose on a part; set data.validation")
-    return partition.stratified_folds(labels, HELD, 0) == 0, f"a fifth of the training split, {len(labels) // HELD}"
+    choosing = partition.stratified_folds(labels, HELD, 0) == 0
+    return choosing, f"a fifth of the training split, {choosing.sum()} examples"
 
 
 def _examples(found: Mapping[str, Mapping[str, Table]], stage: str, choosing: np.ndarray | None) -> tuple:
