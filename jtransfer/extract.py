@@ -28,7 +28,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
 if TYPE_CHECKING:
-    from jtransfer.runs.extraction import Table
+    from jtransfer.runs.extraction import Table, Trunk
 
 
 def extract(
@@ -51,6 +51,20 @@ def extract(
     Raises:
       InputError: There is no such run, step, stage or split, or what the stage gives is no vector.
     """
+    from jtransfer.runs import extraction
+
+    return extraction.extract(trunk(source, config, step), list(splits), stage)
+
+
+def trunk(source: str | os.PathLike, config: Any = None, step: int | str | None = None) -> "Trunk":
+    """Returns what computes features: a model, its variables, and the data that they are of.
+
+    Args:
+      source, config, step: As of `extract`.
+
+    Raises:
+      InputError: There is no such run or step, or neither a run nor a config is given.
+    """
     from jtransfer import runs
     from jtransfer.runs import config as configs
     from jtransfer.runs import extraction
@@ -59,14 +73,12 @@ def extract(
     if config is None:
         if not folders.is_run(source):
             raise InputError(f"{source or 'the source'} is not the folder of a run; give --config=FILE, of the data")
-        trunk = extraction.of_run(runs.open(source), step)
-    else:
-        if step is not None:
-            raise InputError("--step is of a run without --config; leave one out")
-        full = configs.complete(config).copy_and_resolve_references().unlock()
-        full.init = os.fspath(source) or full.init
-        trunk = extraction.of_config(full, f"{os.fspath(source) or 'features'}/.none")
-    return extraction.extract(trunk, list(splits), stage)
+        return extraction.of_run(runs.open(source), step)
+    if step is not None:
+        raise InputError("--step is of a run without --config; leave one out")
+    full = configs.complete(config).copy_and_resolve_references().unlock()
+    full.init = os.fspath(source) or full.init
+    return extraction.of_config(full, f"{os.fspath(source) or 'features'}/.none")
 
 
 def main(argv: list[str]) -> None:
@@ -84,17 +96,17 @@ def main(argv: list[str]) -> None:
         raise InputError("give a run or weights, and a file: python -m jtransfer.extract RUN --to=features.npz")
     if overrides and not config.value:
         raise InputError(f"{overrides[0]} changes a config; give --config=FILE")
-    from jtransfer.runs import config_file, extraction
+    from jtransfer.runs import config_file, extraction, features_file
 
     splits = extraction.splits_of(split.value)
-    extraction.check_file(to.value, splits)
+    features_file.check_file(to.value, splits)
     if cluster.value:
         clusters.join({})
     cache_compilations()
     chosen = config_file.load(config.value, overrides) if config.value else None
     asked = {"config": chosen, "stage": stage.value, "splits": splits, "step": step_of(step.value)}
     tables = extract(rest[0] if rest else "", **asked)
-    files = extraction.write(tables, to.value)
+    files = features_file.write(tables, to.value)
     counts = ", ".join(f"{name} {len(table.features)} × {table.features.shape[1]}" for name, table in tables.items())
     if _is_first():
         say(f"{', '.join(files)}: {counts}")

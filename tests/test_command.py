@@ -57,6 +57,7 @@ def test_these_are_the_commands():
         "main",
         "merge",
         "predict",
+        "probe",
         "rank",
         "report",
         "strip",

@@ -98,7 +98,7 @@ def test_logistic_regression_in_float32_is_within_its_bound(skewed):
 
 def test_a_class_that_a_subset_lacks_is_never_told(skewed):
     x, y, _ = skewed
-    found = probes.logistic(x, y, [0.1], [y != 2, np.ones_like(y)])
+    found = probes.logistic(x, y, [0.1], np.stack([y != 2, np.ones_like(y)]))
     logits = np.asarray(jnp.einsum("nd,sdc->snc", x, found.kernel[:, 0]) + found.bias[:, 0, None])
     assert 2 not in logits[0].argmax(1)
     assert 2 in logits[1].argmax(1)
@@ -178,7 +178,7 @@ WRONG = {
     "queries of example 0": lambda: probes.knn(X, Y, NAN, 1),
     "all 4 examples are of class 1": lambda: probes.ridge(X, np.ones(4, int), [1.0]),
     "all 4 examples are of class 0": lambda: probes.episodes(X, np.zeros(4, int)),
-    "subset 1 has examples of one class": lambda: probes.logistic(X, Y, [1.0], [[1, 1, 1, 1], [1, 0, 1, 0]]),
+    "subset 1 has examples of one class": lambda: probes.logistic(X, Y, [1.0], np.array([[1, 1, 1, 1], [1, 0, 1, 0]])),
     r"weights are \[4\]": lambda: probes.logistic(X, Y, [1.0], np.ones(4)),
     "weights: give numbers": lambda: probes.logistic(X, Y, [1.0], -np.ones((1, 4))),
     r"l2=\[0.0\]: give positive": lambda: probes.logistic(X, Y, [0.0]),

@@ -90,7 +90,7 @@ def draw(labels: np.ndarray, classes: np.ndarray, ways: int, size: int, count: i
 
 
 @functools.partial(jax.jit, static_argnames=("shots", "how"))
-def _run(x: jax.Array, drawn: jax.Array, l2: float, shots: int, how: str) -> jax.Array:
+def _run(x: jax.Array, drawn: jax.Array, l2: ArrayLike, shots: int, how: str) -> jax.Array:
     x = jnp.asarray(x)
     ways, asked = drawn.shape[1], drawn.shape[2] - shots
     truth = jnp.repeat(jnp.arange(ways), asked)
@@ -103,7 +103,7 @@ def _run(x: jax.Array, drawn: jax.Array, l2: float, shots: int, how: str) -> jax
         return jax.lax.map(one, drawn, batch_size=AT_ONCE)
 
 
-def _scores(how: str, known: jax.Array, new: jax.Array, ways: int, l2: float) -> jax.Array:
+def _scores(how: str, known: jax.Array, new: jax.Array, ways: int, l2: ArrayLike) -> jax.Array:
     """[queries, ways], of examples that are known class after class."""
     if how == "centroid":
         means = known.reshape(ways, -1, known.shape[1]).mean(1)

@@ -56,7 +56,7 @@ def knn(
 
 @functools.partial(jax.jit, static_argnames=("count", "most"))
 def _probs(
-    x: jax.Array, y: jax.Array, q: jax.Array, k: jax.Array, temperature: float, count: int, most: int
+    x: jax.Array, y: jax.Array, q: jax.Array, k: jax.Array, temperature: ArrayLike, count: int, most: int
 ) -> jax.Array:
     known = _unit(x)
 

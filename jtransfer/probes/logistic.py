@@ -120,7 +120,7 @@ class _State(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("count", "max_iter"))
 def fit(
-    x: jax.Array, y: jax.Array, l2: jax.Array, shares: jax.Array, tol: float, count: int, max_iter: int
+    x: jax.Array, y: jax.Array, l2: jax.Array, shares: jax.Array, tol: ArrayLike, count: int, max_iter: int
 ) -> tuple[jax.Array, ...]:
     z = jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], 1)
     truth = jax.nn.one_hot(y, count, dtype=x.dtype, axis=0)
@@ -269,7 +269,7 @@ def _along(problem: _Problem, w: jax.Array, direction: jax.Array, logits: jax.Ar
     """The length of the step that minimises the objective along a direction: Newton's method within a bracket."""
     pull = (problem.penalty(direction) * direction).sum()
 
-    def closer(_: int, bracket: tuple) -> tuple:
+    def closer(_: jax.Array, bracket: tuple) -> tuple:
         low, high, length = bracket
         probs = problem.probs(logits + length * slopes)
         mean = (probs * slopes).sum(0)

@@ -87,7 +87,7 @@ def _order(count: int, size: int, epochs: int, seed: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="count")
 def _train(
-    x: jax.Array, y: jax.Array, pairs: jax.Array, orders: jax.Array, momentum: float, count: int
+    x: jax.Array, y: jax.Array, pairs: jax.Array, orders: jax.Array, momentum: ArrayLike, count: int
 ) -> tuple[jax.Array, ...]:
     steps = orders.shape[1]
     x = jnp.asarray(x)
@@ -107,7 +107,7 @@ def _train(
                 moved = jax.tree.map(lambda old, slope: momentum * old + slope, moved, slopes)
                 return jax.tree.map(lambda w, moved: w - pair[0] * cosine * moved, w, moved), moved, mean
 
-            w, moved, mean = jax.vmap(one)(*carry, pairs)
+            w, moved, mean = jax.vmap(one)(carry[0], carry[1], pairs)
             return (w, moved), mean
 
         zeros = (jnp.zeros((len(pairs), x.shape[1], count), x.dtype), jnp.zeros((len(pairs), count), x.dtype))

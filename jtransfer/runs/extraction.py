@@ -1,18 +1,16 @@
 """The features that a model makes of examples, computed once and written where any library reads them."""
 
 import dataclasses
-import functools
-import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jtransfer import data
-from jtransfer.core import sharding, whole_file
+from jtransfer.core import sharding
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import say
 from jtransfer.data import Source
@@ -27,8 +25,6 @@ from jtransfer.runs.stream import SPLITS, spec_of
 from jtransfer.tasks import Task
 from jtransfer.training.state import AUXILIARY
 
-NPZ, PARQUET = ".npz", ".parquet"
-SPLIT = "{split}"  # in the name of a file
 _COMMAS = re.compile(r",(?![^(]*\))")
 
 
@@ -110,32 +106,6 @@ def of_config(config: Any, folder: str) -> Trunk:
     return Trunk(run.model, variables, target.modality, target.task, run.sample, *how, open_split, tuple(target.whole))
 
 
-def check_file(to: str, splits: list[str]) -> None:
-    """Checks where features are to be written.
-
-    Args:
-      to: The path of the file.
-      splits: The splits; none are those of the config.
-
-    Raises:
-      InputError: It is no file of a kind that is written, its folder is missing, or it can't hold the splits.
-    """
-    place = whole_file.epath.Path(to)
-    if place.suffix not in (NPZ, PARQUET):
-        raise InputError(f"--to={to}: give a file that ends in {NPZ} or {PARQUET}")
-    if not place.parent.is_dir():
-        raise InputError(f"--to={to}: there is no folder {place.parent}")
-    if place.is_dir():
-        raise InputError(f"--to={to} is a folder; give a file")
-    if place.suffix == PARQUET and len(splits) != 1 and SPLIT not in place.name:
-        raise InputError(
-            f"--to={to}: a {PARQUET} file holds one split; write --to=DIR/{SPLIT}{PARQUET}, or one --split"
-        )
-    others = [split for split in splits if split not in SPLITS]
-    if others and len(splits) > 1:
-        raise InputError(f"--split: {others[0]!r} is an expression; of several splits, each is one of {SPLITS}")
-
-
 def splits_of(text: str) -> list[str]:
     """Returns the splits that a flag names, separated by commas outside of parentheses."""
     return [part.strip() for part in _COMMAS.split(text) if part.strip()]
@@ -154,13 +124,30 @@ def extract(trunk: Trunk, splits: list[str], stage: str = "", *, pooled: bool = 
       InputError: There is no such split or stage, its output is no vector or map of fixed size, or the examples have
         several labels each.
     """
+    make = _pooled(_maker(trunk, stage)) if pooled else _maker(trunk, stage)
+    _check_shape(trunk, make, stage)
+    found = of_each(trunk, splits, lambda variables, x: {stage: make(variables, x)})
+    return {split: tables[stage] for split, tables in found.items()}
+
+
+def of_each(
+    trunk: Trunk, splits: Sequence[str], make: Callable[[Any, Any], Mapping[str, Any]]
+) -> dict[str, dict[str, Table]]:
+    """Returns several features of splits, of one pass of the model: split → name → table.
+
+    Args:
+      trunk: What computes them.
+      splits: As of `extract`.
+      make: `(variables, the model's input) -> {name: an array [B, …]}`; arrays are flattened.
+
+    Raises:
+      InputError: There is no such split, an example has several labels, or a number is not finite.
+    """
     for split in splits:
         if split in SPLITS and split not in trunk.named:
             raise unknown("split of the config", split, trunk.named)
     trunk = trunk._replace(task=_alone(trunk.task))
     transform = faces.make_transform(trunk.modality, trunk.task, trunk.model, train=False)
-    make = _pooled(_maker(trunk, stage)) if pooled else _maker(trunk, stage)
-    _check_shape(trunk, make, stage, varies=hasattr(transform, "collate"))
     mesh = sharding.make_mesh({sharding.DATA: -1})
     preprocess = faces.make_preprocess(trunk.modality, trunk.model, train=False)
     held = {name: tree for name, tree in trunk.variables.items() if name not in AUXILIARY}
@@ -171,10 +158,12 @@ def extract(trunk: Trunk, splits: list[str], stage: str = "", *, pooled: bool = 
         trunk.modality.check(trunk.task, source[0])
         if source.label_kind == "tags":
             raise InputError("examples with a label for each word have no label each; features are not for them")
-    return {split: _table(step, placed, trunk, source, transform, mesh) for split, source in opened.items()}
+    return {split: _tables(step, placed, trunk, source, transform, mesh) for split, source in opened.items()}
 
 
-def _table(step: Callable, variables: Any, trunk: Trunk, source: Source, transform: Any, mesh: Any) -> Table:
+def _tables(
+    step: Callable, variables: Any, trunk: Trunk, source: Source, transform: Any, mesh: Any
+) -> dict[str, Table]:
     size = -(-trunk.batch_size // mesh.size) * mesh.size
 
     def batches() -> Iterator[dict]:
@@ -183,12 +172,17 @@ def _table(step: Callable, variables: Any, trunk: Trunk, source: Source, transfo
             yield sharding.put_batch(batch, mesh)
 
     found = gather(step, variables, batches())
-    features = np.asarray(found["features"], np.float32).reshape(len(found["index"]), -1)
-    if wrong := np.flatnonzero(~np.isfinite(features).all(1)).tolist():
-        raise InputError(f"the features of example {wrong[0]} and {len(wrong) - 1} others are not finite numbers")
     labels = None if source.label_kind == "none" else source.labels[found["index"]]
     index = found["index"] if source.numbers is None else source.numbers[found["index"]]
-    return Table(features, labels, np.asarray(index, np.int64), list(source.class_names))
+    about = labels, np.asarray(index, np.int64), list(source.class_names)
+    return {name: Table(_vectors(array), *about) for name, array in found["features"].items()}
+
+
+def _vectors(array: np.ndarray) -> np.ndarray:
+    features = np.asarray(array, np.float32).reshape(len(array), -1)
+    if wrong := np.flatnonzero(~np.isfinite(features).all(1)).tolist():
+        raise InputError(f"the features of example {wrong[0]} and {len(wrong) - 1} others are not finite numbers")
+    return features
 
 
 def _alone(task: Task) -> Task:
@@ -220,7 +214,9 @@ def _pooled(make: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return mean
 
 
-def _check_shape(trunk: Trunk, make: Callable, stage: str, *, varies: bool) -> None:
+def _check_shape(trunk: Trunk, make: Callable, stage: str) -> None:
+    transform = faces.make_transform(trunk.modality, _alone(trunk.task), trunk.model, train=False)
+    varies = hasattr(transform, "collate")
     found = jax.eval_shape(make, trunk.variables, trunk.sample)
     shape = getattr(found, "shape", None)
     where = f"the stage {stage!r}" if stage else "the stage before the head"
@@ -231,60 +227,3 @@ def _check_shape(trunk: Trunk, make: Callable, stage: str, *, varies: bool) -> N
         say(
             f"{where} gives [N, {', '.join(map(str, shape[1:]))}], of which vectors of {np.prod(shape[1:])} are written"
         )
-
-
-def write(tables: Mapping[str, Table], to: str) -> list[str]:
-    """Writes features, and returns the paths of the files. The first process writes.
-
-    An `.npz` file has `features_train`, `labels_train` and `index_train` for each split, or `features`, `labels` and
-    `index` of an expression, and `class_names`. A Parquet file has columns f0, f1, … and "label", in the order of the
-    split.
-
-    Args:
-      tables: Split → its features.
-      to: The path of the file.
-
-    Raises:
-      InputError: It cannot be written, or has no place for several labels of an example.
-    """
-    suffix = whole_file.epath.Path(to).suffix
-    files = {to: tables} if suffix == NPZ else {to.replace(SPLIT, name): {name: one} for name, one in tables.items()}
-    if suffix == PARQUET and any(one.labels is not None and one.labels.ndim > 1 for one in tables.values()):
-        raise InputError(f"--to={to}: several labels of an example have no column; write {NPZ}")
-    for path, held in files.items() if jax.process_index() == 0 else ():
-        content = _arrays(held) if suffix == NPZ else None
-        save = functools.partial(_save_npz, arrays=content) if content else functools.partial(_save_parquet, held=held)
-        whole_file.write(path, save)
-    return list(files)
-
-
-def _arrays(tables: Mapping[str, Table]) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-    for split, table in tables.items():
-        end = f"_{split}" if split in SPLITS else ""
-        found |= {f"features{end}": table.features, f"index{end}": table.index}
-        if table.labels is not None:
-            found[f"labels{end}"] = table.labels
-    names = next(iter(tables.values())).class_names
-    return found | ({"class_names": np.array(names)} if names else {})
-
-
-def _save_npz(file: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    held: dict[str, Any] = dict(arrays)
-    np.savez(file, **held)
-
-
-def _save_parquet(file: Any, held: Mapping[str, Table]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    (table,) = held.values()
-    columns = {f"f{i}": column for i, column in enumerate(table.features.T)}
-    features: dict[str, Any] = {name: {"dtype": "float32", "_type": "Value"} for name in columns}
-    if table.labels is not None:
-        columns["label"] = table.labels
-        kind = {"names": table.class_names, "_type": "ClassLabel"}
-        features["label"] = kind if table.class_names and table.labels.dtype.kind == "i" else features["f0"]
-    made = pyarrow.table(columns)
-    info = json.dumps({"info": {"features": features}})
-    pyarrow.parquet.write_table(made.replace_schema_metadata({"huggingface": info}), file)

@@ -45,7 +45,7 @@ def vectors(folder: Path, kind: str, seed: int, quick: bool) -> Path:
     """A file of the vectors of a seed's images, by `jtransfer.extract` or of pixels."""
     from jtransfer import config as configs
     from jtransfer import data, extract
-    from jtransfer.runs import extraction
+    from jtransfer.runs import extraction, features_file
 
     path = folder / f"{kind}-{seed}{'-quick' * quick}.npz"
     if path.exists():
@@ -67,7 +67,7 @@ def vectors(folder: Path, kind: str, seed: int, quick: bool) -> Path:
             source = data.open({"name": "fashion_mnist"}, config.data[split])
             pixels = np.stack([source[i]["image"][..., 0].ravel() for i in range(len(source))]).astype(np.float32)
             tables[split] = extraction.Table(pixels, source.labels, np.arange(len(source)), source.class_names)
-    extraction.write(tables, str(path))
+    features_file.write(tables, str(path))
     return path
 
 
