@@ -144,8 +144,8 @@ def directions(loss: Any, out: Array, label: Any, draws: int, key: jax.Array) ->
         return (signs @ root.T if draws else root.T).reshape(-1, *out.shape)
     if not draws or not jnp.issubdtype(label.dtype, jnp.integer) or label.shape != out.shape[:-1]:
         raise InputError(
-            f"objective: 'ewc' has {out.size} outputs of an example; with more than {_EXACT}, give draws=1 or more, "
-            "and classes as labels"
+            f"the Fisher matrix of {out.size} outputs of an example, more than {_EXACT}, needs draws=1 or more, and "
+            "classes as labels"
         )
     drawn = jax.random.categorical(key, out, shape=(draws, *label.shape))
     real = jnp.sqrt(jnp.maximum((label >= 0).sum(), 1))
