@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import hostile
@@ -17,6 +18,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from jtransfer import main, models, weights
+from jtransfer.core import cluster
 from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
@@ -169,7 +171,8 @@ def test_config_files(capsys, tmp_path, case):
     assert answer in refused(capsys, tmp_path, config=path)
 
 
-def test_arguments(capsys, tmp_path):
+def test_arguments(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_expected", threading.Event())  # which --distributed sets for the whole process
     assert "there is no config file ''" not in refused(capsys, tmp_path, config="")
     assert "'stray'" in refused(capsys, tmp_path, "stray")
     assert "did you mean: workdir" in refused(capsys, tmp_path, "--workdirr=x").lower()

@@ -375,7 +375,7 @@ ONE = np.zeros((1, 2, 2, 3), np.uint8)
         ({"images": ONE, "labels": np.zeros(2, int)}, "1 examples but 2 labels"),
         ({"images": ONE / 255.0, "labels": np.zeros(1, int)}, "images must be uint8"),
         ({"images": ONE[0, 0], "labels": np.zeros(2, int)}, "images must be uint8"),
-        ({"images": ONE[..., :2], "labels": np.zeros(1, int)}, "images must be uint8"),
+        ({"images": ONE[..., :2], "labels": np.zeros(1, int)}, r"have 2 channels, .* set data\.channels=2"),
         ({"images": ONE, "labels": np.zeros(1, complex)}, "labels must be integers, strings or numbers"),
         (
             {"images": ONE, "labels": np.array([-1])},

@@ -17,7 +17,8 @@ from jtransfer.reporting import page as report
 from jtransfer.runs import assemble, build, feed, log
 
 WORDS = ("good", "bad", "fine", "poor", "day", "night", "very", "the")
-TINY = {"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16}
+STILL = {"dropout": 0.0, "attention_dropout": 0.0}  # what is learnt in a minute is not to hang on what is drawn
+TINY = {"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16} | STILL
 COLUMNS = {
     "classify": lambda i: {"text": f"the day {WORDS[i % 2]}", "label": WORDS[i % 2]},
     "regress": lambda i: {"text": f"the day {WORDS[i % 4]}", "label": (i % 4) / 2},
@@ -56,7 +57,7 @@ def config_of(task, folder, tokenizer):
         {**fields, "vocab_size": 13, "max_length": 32} if task != "seq2seq" else {"vocab_size": 13}
     )
     if task == "seq2seq":
-        config.model.fields.update({"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16, "head_dim": 8})
+        config.model.fields.update({"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16, "head_dim": 8} | STILL)
     config.batch_size = 8
     config.optim.lr = 3e-2
     config.eval_every = 60

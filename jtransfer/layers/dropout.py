@@ -1,5 +1,7 @@
 """Dropout that draws 16 random bits for a number: half the work of the 32 that Flax draws."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -35,7 +37,7 @@ class Dropout(nn.Dropout):
     """Sets numbers to zero at a rate in training and divides the others by `1 - rate`; fields are those of Flax's."""
 
     @nn.compact
-    def __call__(self, inputs: Array, deterministic: bool | None = None, rng: Array | None = None) -> Array:
+    def __call__(self, inputs: Any, deterministic: bool | None = None, rng: Array | None = None) -> Any:
         deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
         if self.rate == 0 or deterministic:
             return inputs

@@ -1,9 +1,9 @@
 """Intervals of what is measured on a sample of examples: Wilson's for shares, the bootstrap's for anything else."""
 
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -17,7 +17,7 @@ def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]
     Returns:
       The lower and the upper bound, both in [0, 1].
     """
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = NormalDist().inv_cdf((1 + level) / 2)
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 Area = Callable[[np.ndarray, np.ndarray], float]
 
@@ -24,6 +23,8 @@ def auroc(scores: Float[np.ndarray, " N"], positive: np.ndarray) -> float:
     n, p = len(positive), int(positive.sum())
     if not 0 < p < n or not np.isfinite(scores).all():
         return float("nan")
+    from scipy import stats
+
     ranks = stats.rankdata(scores)
     return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * (n - p)))
 

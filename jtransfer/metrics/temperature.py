@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import optimize
 
 FOLDS = 5
 _WIDEST = 3.0  # of log T; what wants more is not told by the examples
@@ -69,6 +68,8 @@ def _least(logits: np.ndarray, labels: np.ndarray) -> float | None:
     low, high = (_slope(t, logits, labels) for t in (-_WIDEST, _WIDEST))
     if not low < 0 < high:
         return None
+    from scipy import optimize
+
     return float(optimize.brentq(_slope, -_WIDEST, _WIDEST, args=(logits, labels), xtol=1e-12, rtol=1e-12))  # pyright: ignore
 
 

@@ -13,7 +13,7 @@ from jtransfer.runs import protocol
 from jtransfer.runs.open import StoredRun
 
 _INTERVALS = ("_low", "_high")
-_HIDDEN = ("step", "phase", "split", "protocol")
+_HIDDEN = ("step", "phase", "split", "protocol", "accuracy")  # which a task that is told by it shows
 _POINTS = 200  # of a curve
 
 Line = Mapping[str, Any]

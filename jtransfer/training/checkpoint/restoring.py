@@ -105,7 +105,7 @@ def _changing(found: Found, like: Callable[[Stated], TrainState]) -> tuple[State
 
     def read() -> tuple[Stated, TrainState, dict[str, jax.Array]]:
         stated = statement.read(found)
-        if stated.digests is not None and "state/step" not in stated.digests:
+        if stated.digests and "state/step" not in stated.digests:
             raise InputError(
                 f"{found.path.parent.parent} holds a model that was not trained there, such as a fused one; take "
                 "another workdir, with this one as init"
