@@ -13,14 +13,18 @@ and says why.
                           where the run in WORKDIR is, if there is one, which it leaves as it is
 """
 
-import datetime
-import sys
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from jtransfer.core import cluster, stopping
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import (
+    cache_compilations,
+    ending_where_stopped,
+    new_workdir,
+    parse_config_flags,
+    run_command,
+)
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import say
 
@@ -50,8 +54,7 @@ def main(argv: list[str]) -> None:
     budget = flags.DEFINE_string("budget", "", "of the choice", flag_values=values)
     what = flags.DEFINE_string("what", "strategy", "strategy or lr", flag_values=values)
     workdir = flags.DEFINE_string("workdir", "", "the folder", flag_values=values)
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if rest or not given.value:
         raise InputError("give a config: python -m jtransfer.advise --config=configs/quickstart.py --budget=10m")
     if what.value not in ("strategy", "lr"):
@@ -62,14 +65,10 @@ def main(argv: list[str]) -> None:
 
     config = config_file.load(given.value, overrides)
     cache_compilations()
-    folder = workdir.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = workdir.value or new_workdir()
     say(f"workdir: {folder}")
-    with stopping.on_signals():
-        try:
-            say(_range_test(config, folder) if what.value == "lr" else _strategy(config, folder, budget.value))
-        except stopping.Stopped as stopped:
-            say(stopped, file=sys.stderr)
-            sys.exit(stopped.code)
+    with stopping.on_signals(), ending_where_stopped():
+        say(_range_test(config, folder) if what.value == "lr" else _strategy(config, folder, budget.value))
 
 
 def _strategy(config: Any, folder: str, budget: str) -> str:

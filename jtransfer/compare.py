@@ -18,15 +18,13 @@ baseline. Run again with the same folder, it does what is not done, and adds fur
                           after --list. Whoever does the last run writes the tables
 """
 
-import contextlib
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from jtransfer.core import stopping
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import cache_compilations, ending_where_stopped, parse_config_flags, run_command
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -47,8 +45,7 @@ def main(argv: list[str]) -> None:
     processes = flags.DEFINE_integer("processes", 1, "how many processes", flag_values=values)
     listed = flags.DEFINE_boolean("list", False, "print commands", flag_values=values)
     task = flags.DEFINE_string("task", "", "the number of a run", flag_values=values)
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
     if not workdir.value:
@@ -96,7 +93,7 @@ def _do(plan: "Plan", task: str) -> None:
     from jtransfer.runs import lock
 
     tasks = work.tasks_of(task, len(plans.cells(plan)))
-    with _stopped():
+    with ending_where_stopped():
         work.run(plan, tasks, stopping.on_signals)
     if work.pending(plan):
         return
@@ -111,21 +108,12 @@ def _do(plan: "Plan", task: str) -> None:
 def _finish(plan: "Plan", processes: int) -> None:
     from jtransfer.comparing import compared, write
 
-    with _stopped():
+    with ending_where_stopped():
         compared.finished(plan, processes, stopping.on_signals)
     from etils import epath
 
     say((epath.Path(plan.folder) / write.TABLE).read_text().rstrip("\n"))
     say(f"report: {epath.Path(plan.folder) / write.PAGE}")
-
-
-@contextlib.contextmanager
-def _stopped():
-    try:
-        yield
-    except stopping.Stopped as stopped:
-        say(stopped, file=sys.stderr)
-        sys.exit(stopped.code)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jtransfer.core import cluster as clusters
-from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.command import cache_compilations, parse_config_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -90,8 +90,7 @@ def main(argv: list[str]) -> None:
     split = flags.DEFINE_string("split", "", "splits", flag_values=values)
     step = flags.DEFINE_string("step", "", "a step that was kept, best or last", flag_values=values)
     cluster = flags.DEFINE_boolean("distributed", False, "one of several processes of a cluster", flag_values=values)
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if len(rest) > 1 or not (rest or config.value) or not to.value:
         raise InputError("give a run or weights, and a file: python -m jtransfer.extract RUN --to=features.npz")
     if overrides and not config.value:

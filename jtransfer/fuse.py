@@ -31,7 +31,7 @@ from typing import Any
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.command import cache_compilations, parse_config_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.new_folder import tell_leftovers
 from jtransfer.core.show import say
@@ -73,8 +73,7 @@ def main(argv: list[str]) -> None:
     examples = flags.DEFINE_integer("examples", 1000, "training examples", 1, flag_values=values)
     seed = flags.DEFINE_integer("seed", 0, "of random numbers", 0, flag_values=values)
     given = {name: flags.DEFINE_string(name, "", "a field of the way", flag_values=values) for name in _FIELDS}
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if len(rest) < 2:
         raise InputError("give models and a new folder: python -m jtransfer.fuse A B C DEST --how=uniform")
     *sources, dest = rest

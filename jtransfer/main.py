@@ -9,14 +9,18 @@ SIGTERM, SIGINT, SIGUSR1 or SIGHUP to any process stops the run: the step is fin
 42, or 130 for SIGINT; a second signal ends it at once.
 """
 
-import datetime
 import logging
-import sys
 
 from absl import flags
 
 from jtransfer.core import cluster, stopping
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import (
+    cache_compilations,
+    ending_where_stopped,
+    new_workdir,
+    parse_config_flags,
+    run_command,
+)
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -29,20 +33,15 @@ def main(argv: list[str]) -> None:
     distributed = flags.DEFINE_boolean(
         "distributed", False, "one of several processes of a cluster", flag_values=values
     )
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
     if not given.value:
         raise InputError("give a config: --config=configs/quickstart.py")
     if distributed.value:
         cluster.expect()
-    with stopping.on_signals():
-        try:
-            _train(given.value, overrides, workdir.value, distributed=distributed.value)
-        except stopping.Stopped as stopped:
-            say(stopped, file=sys.stderr)
-            sys.exit(stopped.code)
+    with stopping.on_signals(), ending_where_stopped():
+        _train(given.value, overrides, workdir.value, distributed=distributed.value)
 
 
 def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) -> None:
@@ -64,7 +63,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
         cluster.join({"stop": stopping.agree})
         stopping.take_over()
     cache_compilations()
-    folder = workdir or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = workdir or new_workdir()
     if jax.process_index() == 0:
         say(f"workdir: {folder}")
     with cluster.telling():

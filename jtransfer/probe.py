@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jtransfer.core import cluster as clusters
-from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.command import cache_compilations, parse_config_flags, run_command, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.core.text_table import lay_out
@@ -66,8 +66,7 @@ def main(argv: list[str]) -> None:
     stages = flags.DEFINE_string("stages", "all", "names of stages, or all", flag_values=values)
     out = flags.DEFINE_string("out", "", "a JSON file", flag_values=values)
     step = flags.DEFINE_string("step", "", "a step that was kept, best or last", flag_values=values)
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if len(rest) > 1 or not (rest or config.value):
         raise InputError("give a run or weights: python -m jtransfer.probe RUN [--how=ridge] [--stages=all]")
     if overrides and not config.value:

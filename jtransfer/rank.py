@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jtransfer.core import cluster as clusters
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import cache_compilations, parse_config_flags, run_command
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -71,8 +71,7 @@ def main(argv: list[str]) -> None:
     check = flags.DEFINE_integer("check", 0, "how many are fine-tuned", flag_values=values)
     to = flags.DEFINE_string("to", "", "a folder", flag_values=values)
     examples = flags.DEFINE_integer("examples", 2000, "training examples that are looked at", flag_values=values)
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
     if not config.value or not sources.value:

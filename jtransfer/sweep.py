@@ -13,15 +13,19 @@ its config is WORKDIR/winner.py. Needs Optuna: pip install 'jtransfer[sweep]'.
 --workdir=DIR             the folder; by default a new one in runs/. The same command again goes on where it was.
 """
 
-import datetime
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from jtransfer.core import cluster, stopping
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import (
+    cache_compilations,
+    ending_where_stopped,
+    new_workdir,
+    parse_config_flags,
+    run_command,
+)
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -43,8 +47,7 @@ def main(argv: list[str]) -> None:
     vary = flags.DEFINE_multi_string("vary", [], "what is varied", flag_values=values)
     trials = flags.DEFINE_integer("trials", 20, "how many", flag_values=values)
     workdir = flags.DEFINE_string("workdir", "", "the folder", flag_values=values)
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
-    rest = parse_flags(values, [arg for arg in argv if arg not in overrides])
+    rest, overrides = parse_config_flags(values, argv)
     if rest or not given.value:
         raise InputError('give a config: python -m jtransfer.sweep --config=FILE --vary="optim.lr=log(1e-5,1e-2)"')
     from jtransfer.reporting import page
@@ -52,14 +55,10 @@ def main(argv: list[str]) -> None:
 
     config = config_file.load(given.value, overrides)
     cache_compilations()
-    folder = workdir.value or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = workdir.value or new_workdir()
     say(f"workdir: {folder}")
-    with stopping.on_signals():
-        try:
-            found = sweep(config, folder, vary.value, trials.value)
-        except stopping.Stopped as stopped:
-            say(stopped, file=sys.stderr)
-            sys.exit(stopped.code)
+    with stopping.on_signals(), ending_where_stopped():
+        found = sweep(config, folder, vary.value, trials.value)
     say("\n".join(found.lines))
     say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in found.test.items()))
     say(f"report: {page.write(found.folder)}")

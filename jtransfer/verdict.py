@@ -11,13 +11,12 @@ has it. No number of the run changes, and what was compared another time is not 
 """
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from jtransfer.core import stopping
-from jtransfer.core.command import cache_compilations, parse_flags, run_command
+from jtransfer.core.command import cache_compilations, ending_where_stopped, parse_flags, run_command
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -60,13 +59,9 @@ def main(argv: list[str]) -> None:
     rest = parse_flags(values, argv)
     if len(rest) != 1:
         raise InputError("give the folder of one run: python -m jtransfer.verdict RUN [--scratch=1]")
-    with stopping.on_signals():
-        cache_compilations()
-        try:
-            found = judge(rest[0], scratch=scratch.value, trivial=trivial.value)
-        except stopping.Stopped as stopped:
-            say(stopped, file=sys.stderr)
-            sys.exit(stopped.code)
+    cache_compilations()
+    with stopping.on_signals(), ending_where_stopped():
+        found = judge(rest[0], scratch=scratch.value, trivial=trivial.value)
     if found is None:
         raise InputError("nothing was asked for; give --scratch=1, or --trivial=0.1")
     from jtransfer.reporting.page import write

@@ -32,7 +32,7 @@ def config_of(tmp_path, x, labels):
 
 
 @pytest.mark.parametrize("last", [True, False], ids=["NHWC", "NCHW"])
-def test_a_run_on_many_bands(tmp_path, last):
+def test_a_run_on_many_bands(tmp_path, capsys, last):
     """The bands are mixed into the three channels of a model of images, and what is predicted is right."""
     x, labels = images()
     config = config_of(tmp_path, x if last else np.moveaxis(x, 3, 1), labels)
@@ -45,6 +45,8 @@ def test_a_run_on_many_bands(tmp_path, last):
     }
     config.phases = [configs.phase("train", steps=12)]
     train.run(config, tmp_path / "run")
+    told = capsys.readouterr().out
+    assert "images of 12 channels are normalised by the averages of what the weights say of 3, mean" in told
     found = trees.flatten(runs.open(tmp_path / "run").variables()["params"])
     assert [kernel.shape for path, kernel in found.items() if path.endswith("mix/dense/kernel")] == [(BANDS, 3)]
 

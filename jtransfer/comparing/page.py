@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from jtransfer.comparing import figure, words
 from jtransfer.comparing.flips import GAINED, Flip
 from jtransfer.comparing.words import Found
-from jtransfer.core.show import escaped
+from jtransfer.core import pages
 from jtransfer.modalities import Modality
 from jtransfer.reporting import figures
 from jtransfer.reporting.errors import data_uri
@@ -24,32 +23,28 @@ def render(found: Found, modality: Modality) -> str:
       found: What the comparison has found.
       modality: Of the examples.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: escaped(value) if type(value) is str else value,
-    )
     metric, plan = found.metric, found.plan
-    return environment.get_template("page.html.jinja").render(
-        title=Path(plan.folder).resolve().name,
-        metric=metric.title,
-        baseline=plan.variations[0].name,
-        has_labels=bool(plan.labels),
-        rows=found.rows,
-        winner=found.tested,
-        value=lambda number: words.written(number, metric),
-        signed=lambda number: words.signed(number, metric),
-        p_text=words.p_text,
-        protocol=words.protocol(plan),
-        tests=list(dict.fromkeys(row.test for row in found.rows if row.test)),
-        test_line=words.test_line(found),
-        savings=[(one, words.saving_line(found, one)) for one in found.savings],
-        plot=Markup(figures.svg(figure.draw(found.rows, metric))),
-        flips=_flips(found, modality),
-        changed=[(one.name, one.changes) for one in plan.variations],
+    return (
+        pages.environment(Path(__file__).parent)
+        .get_template("page.html.jinja")
+        .render(
+            title=Path(plan.folder).resolve().name,
+            metric=metric.title,
+            baseline=plan.variations[0].name,
+            has_labels=bool(plan.labels),
+            rows=found.rows,
+            winner=found.tested,
+            value=lambda number: words.written(number, metric),
+            signed=lambda number: words.signed(number, metric),
+            p_text=words.p_text,
+            protocol=words.protocol(plan),
+            tests=list(dict.fromkeys(row.test for row in found.rows if row.test)),
+            test_line=words.test_line(found),
+            savings=[(one, words.saving_line(found, one)) for one in found.savings],
+            plot=Markup(figures.svg(figure.draw(found.rows, metric))),
+            flips=_flips(found, modality),
+            changed=[(one.name, one.changes) for one in plan.variations],
+        )
     )
 
 

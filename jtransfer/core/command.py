@@ -1,17 +1,19 @@
 """What the commands share: one clear line and an exit code for each error. Nothing heavy is imported here."""
 
 import contextlib
+import datetime
 import logging
 import os
 import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import flags
 
+from jtransfer.core import stopping
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import escaped, one_line, say
 
@@ -117,6 +119,38 @@ def parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
         return values(argv)[1:]
     except flags.Error as error:
         raise InputError(" ".join(str(error).split())) from None
+
+
+def parse_config_flags(values: flags.FlagValues, argv: list[str]) -> tuple[list[str], list[str]]:
+    """Parses a command line that may change fields of a config.
+
+    Args:
+      values: The flags that the command defines.
+      argv: The arguments, the name of the program first.
+
+    Returns:
+      The other arguments, and those that change fields, such as "--config.optim.lr=1e-3".
+
+    Raises:
+      InputError: As for `parse_flags`.
+    """
+    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--config["))]
+    return parse_flags(values, [arg for arg in argv if arg not in overrides]), overrides
+
+
+def new_workdir() -> str:
+    """Returns a folder in runs/ with the name of the present second."""
+    return f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+@contextlib.contextmanager
+def ending_where_stopped() -> Iterator[None]:
+    """A context in which a run that a signal stops ends the command, with the line and the exit code of `Stopped`."""
+    try:
+        yield
+    except stopping.Stopped as stopped:
+        say(stopped, file=sys.stderr)
+        sys.exit(stopped.code)
 
 
 def step_of(text: str) -> int | str | None:

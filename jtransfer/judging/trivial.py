@@ -9,7 +9,6 @@ import numpy as np
 from jtransfer.core.show import one_line
 from jtransfer.data import Source
 from jtransfer.data.source import spread
-from jtransfer.judging import linear
 from jtransfer.runs import fingerprint, predictions
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.verdicts import FOLDER
@@ -93,16 +92,16 @@ def _chosen(kept: Table) -> Table:
     return {name: kept[name][rows] for name in ("index", "label")}
 
 
-def _train(run: StoredRun) -> tuple[Source, np.ndarray]:
-    source = run.source("train")
-    if line := fingerprint.changes(run.folder, "train", source):
+def _unchanged(run: StoredRun, split: str) -> Source:
+    source = run.source(split)
+    if line := fingerprint.changes(run.folder, split, source):
         raise LeftOut(line)
-    return source, source.labels
+    return source
 
 
 def _constant(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Baseline:
     """The shares of the classes among the training examples, or the median of their numbers."""
-    _, labels = _train(run)
+    labels = _unchanged(run, "train").labels
     n, names = len(chosen["index"]), run.class_names
     if kind == "number":
         middle = float(np.median(labels))
@@ -121,9 +120,7 @@ def _constant(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Base
 
 def _of_tags(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Baseline:
     """The most frequent class of a word among training examples, for every word."""
-    source = run.source("train")
-    if line := fingerprint.changes(run.folder, "train", source):
-        raise LeftOut(line)
+    source = _unchanged(run, "train")
     rows = spread(len(source), MOST)
     _check_time(source, len(rows), deadline)
     labels = np.concatenate([np.asarray(one["label"], np.int64) for one in _examples(source, rows, deadline)])
@@ -135,10 +132,10 @@ def _of_tags(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Basel
 
 def _of_features(run: StoredRun, kind: str, chosen: Table, deadline: float) -> Baseline:
     """A linear model of features that know of no model."""
-    source, labels = _train(run)
-    test = run.source("test")
-    if line := fingerprint.changes(run.folder, "test", test):
-        raise LeftOut(line)
+    from jtransfer.judging import linear  # and SciPy with it
+
+    source, test = _unchanged(run, "train"), _unchanged(run, "test")
+    labels = source.labels
     rows = np.array(spread(len(source), MOST))
     _check_time(source, len(rows) + len(chosen["index"]), deadline)
     examples = _examples(source, rows.tolist(), deadline)

@@ -152,7 +152,7 @@ def _features(source: Opened, held: dict) -> tuple[np.ndarray, float]:
             lambda split: source.target.whole[split],
             ("train",),
         )
-        found = extraction.extract(made_of, ["train"], named.stage, pooled=True)["train"].features
+        found = extraction.extract(made_of, ["train"], named.stage, mean=True)["train"].features
         about = {"features of": named.name, "seconds": time.monotonic() - began}
         store.write(folder, len(found), [{key: {"features": found}}], about)
         kept = {"features": found}

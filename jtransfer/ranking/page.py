@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import jinja2
-
 from jtransfer import metrics
-from jtransfer.core.show import escaped
+from jtransfer.core import pages
 from jtransfer.core.text_table import format_bytes, lay_out
 from jtransfer.ranking.result import Ranking
 from jtransfer.ranking.table import Cell
@@ -14,15 +12,7 @@ from jtransfer.ranking.table import Cell
 
 def render(ranking: Ranking) -> str:
     """Returns a ranking as a page of HTML that needs no other file."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: escaped(value) if type(value) is str else value,
-    )
-    environment.filters |= {"bytes": format_bytes, "score": _score}
+    environment = pages.environment(Path(__file__).parent, bytes=format_bytes, score=_score)
     return environment.get_template("rank.html.jinja").render(
         ranking=ranking,
         names=list(next(iter(ranking.scores.values()))),

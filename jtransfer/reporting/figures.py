@@ -83,7 +83,7 @@ def curves(lines: Sequence[dict], spans: Sequence[Span], metric: tuple[str, str]
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axis.set_ylim(bottom=0)
         axes[1, 0].yaxis.set_major_formatter("{x:g}")
-        return _svg(figure)
+        return svg(figure)
 
 
 def reliability(calibration: Calibration) -> str:
@@ -105,7 +105,7 @@ def reliability(calibration: Calibration) -> str:
         lower.bar(centre, calibration.count, width * 0.9, color=TRAIN)
         lower.set(xlabel="confidence", ylabel="examples")
         lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        return _svg(figure)
+        return svg(figure)
 
 
 def matrix(shares: np.ndarray) -> str:
@@ -120,7 +120,7 @@ def matrix(shares: np.ndarray) -> str:
         axis.set(xlabel="predicted class (number)", ylabel="true class (number)")
         axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(10, integer=True))
-        return _svg(figure)
+        return svg(figure)
 
 
 def depths(layers: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> str:
@@ -137,7 +137,7 @@ def depths(layers: Sequence[str], series: Mapping[str, Sequence[float | None]]) 
         axis.set(ylabel="‖ΔW‖ / ‖W‖")
         axis.set_ylim(bottom=0)
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
-        return _svg(figure)
+        return svg(figure)
 
 
 def severities(series: Mapping[str, Mapping[int, float]], title: str) -> str:
@@ -153,7 +153,7 @@ def severities(series: Mapping[str, Mapping[int, float]], title: str) -> str:
         axis.set(xlabel="severity", ylabel=title)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
-        return _svg(figure)
+        return svg(figure)
 
 
 def coverage(share: np.ndarray, risk: np.ndarray) -> str:
@@ -164,7 +164,7 @@ def coverage(share: np.ndarray, risk: np.ndarray) -> str:
         axis.plot(share, risk, color=TEST)
         axis.set(xlabel="coverage", ylabel="risk", xlim=(0, 1))
         axis.set_ylim(bottom=0)
-        return _svg(figure)
+        return svg(figure)
 
 
 def terms(lines: Sequence[dict], weights: Mapping[str, Sequence[tuple[int, float]]]) -> str:
@@ -194,7 +194,7 @@ def terms(lines: Sequence[dict], weights: Mapping[str, Sequence[tuple[int, float
                 other.set_ylim(bottom=min(0, *(weight for _, weight in points)))
         for axis in axes[len(weights) :]:
             axis.set_axis_off()
-        return _svg(figure)
+        return svg(figure)
 
 
 def domains(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> str:
@@ -213,7 +213,7 @@ def domains(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> str:
             axis.set_xticks([])
             axis.set_yticks([])
         axes[0].legend(loc="best", labelcolor=INK, markerscale=2)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _bands(axis, spans: Sequence[Span], *, named: bool) -> None:
@@ -248,8 +248,9 @@ def _series(axis, lines: Sequence[dict], name: str) -> None:
             axis.plot(steps, values, label=split, **style)
 
 
-def _svg(figure: Figure) -> str:
-    """The `<svg>` element with CSS variables for colours and font, and identifiers of its own within the page."""
+def svg(figure: Figure) -> str:
+    """Returns a figure as an `<svg>` element of a page, with CSS variables for colours and font, and identifiers of its
+    own within the page."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(file, format="svg", transparent=True, metadata=nothing)
@@ -263,7 +264,3 @@ def _svg(figure: Figure) -> str:
     prefix = f"f{zlib.crc32(text.encode()):08x}-"
     text = escaped(text)
     return re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}", text)
-
-
-svg = _svg
-"""Returns a figure as an `<svg>` element of a page."""

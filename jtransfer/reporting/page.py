@@ -16,9 +16,8 @@ import jinja2
 from etils import epath
 from markupsafe import Markup
 
-from jtransfer.core import whole_file
+from jtransfer.core import pages, whole_file
 from jtransfer.core.errors import InputError
-from jtransfer.core.show import escaped
 from jtransfer.core.text_table import format_bytes
 from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric, intervals
 from jtransfer.models.title import title as model_title
@@ -52,21 +51,8 @@ def write(folder: str | os.PathLike) -> epath.Path:
 
 def render(run: StoredRun, *, title: str) -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: escaped(value) if type(value) is str else value,
-    )
-    environment.filters |= {
-        "count": _count,
-        "megabytes": _megabytes,
-        "bytes": _bytes,
-        "seconds": _seconds,
-        "metric": _written,
-    }
+    written = {"count": _count, "megabytes": _megabytes, "bytes": _bytes, "seconds": _seconds, "metric": _written}
+    environment = pages.environment(Path(__file__).parent, **written)
     lines, predictions = run.lines, run.predictions
     shown = _shown(run, lines)
     phases = list(_phases(lines, shown))

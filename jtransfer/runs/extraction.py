@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import data
@@ -15,6 +16,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.evaluators import gather
+from jtransfer.layers.masked import masked_mean
 from jtransfer.modalities import Modality, faces
 from jtransfer.models import forward
 from jtransfer.models.paths import HEAD
@@ -111,20 +113,22 @@ def splits_of(text: str) -> list[str]:
     return [part.strip() for part in _COMMAS.split(text) if part.strip()]
 
 
-def extract(trunk: Trunk, splits: list[str], stage: str = "", *, pooled: bool = False) -> dict[str, Table]:
+def extract(trunk: Trunk, splits: list[str], stage: str = "", *, mean: bool = False) -> dict[str, Table]:
     """Returns the features of splits. With several JAX processes, each calls this function and gets all features.
 
     Args:
       trunk: What computes them.
       splits: Names of splits of the config, or one expression; none are all that the config has.
       stage: The stage whose output they are, or the path of a submodule; "" is what the head is given.
-      pooled: Whether the mean of a map over its places is taken; else a map is written as one long vector.
+      mean: Whether the mean over places is taken (`pooled`); else a map is written as one long vector.
 
     Raises:
       InputError: There is no such split or stage, its output is no vector or map of fixed size, or the examples have
         several labels each.
     """
-    make = _pooled(_maker(trunk, stage)) if pooled else _maker(trunk, stage)
+    make = _maker(trunk, stage)
+    if mean:
+        make = _mean(make, stage)
     _check_shape(trunk, make, stage)
     found = of_each(trunk, splits, lambda variables, x: {stage: make(variables, x)})
     return {split: tables[stage] for split, tables in found.items()}
@@ -206,12 +210,23 @@ def _maker(trunk: Trunk, stage: str) -> Callable[[Any, Any], Any]:
     return lambda variables, x: forward.apply(trunk.model, variables, x, stop=stop)[0]
 
 
-def _pooled(make: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def mean(variables: Any, x: Any) -> Any:
-        found = make(variables, x)
-        return found.mean(tuple(range(1, found.ndim - 1))) if getattr(found, "ndim", 0) > 2 else found
+def _mean(make: Callable[[Any, Any], Any], stage: str) -> Callable[[Any, Any], Any]:
+    return lambda variables, x: pooled(make(variables, x), stage or "before the head")
 
-    return mean
+
+def pooled(output: Any, stage: str) -> jax.Array:
+    """Returns the mean over places of what a stage gives, [B, d]: of texts, over the tokens that are no filling.
+
+    Raises:
+      InputError: The stage gives something else than one array of numbers, alone or as "x" of a text.
+    """
+    x: Any = output.get("x") if isinstance(output, Mapping) else output
+    mask = output.get("mask") if isinstance(output, Mapping) else None
+    if getattr(x, "ndim", 0) < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(f"the stage {stage!r} gives no vectors or maps of numbers to probe; name others with --stages")
+    if mask is not None and x.ndim == 3:
+        x = masked_mean(x, mask[:, 0, 0])
+    return x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
 
 
 def _check_shape(trunk: Trunk, make: Callable, stage: str) -> None:

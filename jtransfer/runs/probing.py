@@ -3,19 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import probes
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.data import partition
-from jtransfer.layers.masked import masked_mean
 from jtransfer.metrics import intervals
 from jtransfer.models import forward
 from jtransfer.models.paths import HEAD
 from jtransfer.runs import extraction
-from jtransfer.runs.extraction import Table, Trunk
+from jtransfer.runs.extraction import Table, Trunk, pooled
 
 L2 = tuple(float(l2) for l2 in np.logspace(0, -4, 9))  # of the mean loss
 RIDGE = tuple(2.0**power for power in range(-10, 21, 3))
@@ -115,21 +112,6 @@ def _maker(trunk: Trunk, stages: tuple[str, ...]) -> Callable[[Any, Any], dict[s
         return {stage: pooled(outputs[stage], stage) for stage in stages}
 
     return make
-
-
-def pooled(output: Any, stage: str) -> jax.Array:
-    """Returns the mean over places of what a stage gives, [B, d]: of texts, over the tokens that are no filling.
-
-    Raises:
-      InputError: The stage gives something else than one array of numbers, alone or as "x" of a text.
-    """
-    x: Any = output.get("x") if isinstance(output, Mapping) else output
-    mask = output.get("mask") if isinstance(output, Mapping) else None
-    if getattr(x, "ndim", 0) < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise InputError(f"the stage {stage!r} gives no vectors or maps of numbers to probe; name others with --stages")
-    if mask is not None and x.ndim == 3:
-        x = masked_mean(x, mask[:, 0, 0])
-    return x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
 
 
 def _classes(table: Table) -> np.ndarray:

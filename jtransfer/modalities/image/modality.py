@@ -105,7 +105,15 @@ class Image(Modality):
         return {"model.name": "resnet18", "model.fields": fields, **own}
 
     def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
-        """Says where the config's transform is another than that of the weights."""
+        """Says where the config's transform is another than that of the weights, or what normalises other channels."""
+        own = getattr(model, "preprocessing", None) or dataclasses.asdict(Pixels())
+        guessed, given = self._statistics(own), self.pipeline(model, train=False)
+        if self.channels not in (1, len(own["mean"])) and (given.mean, given.std) == (guessed.mean, guessed.std):
+            return (
+                f"images of {self.channels} channels are normalised by the averages of what the weights say of "
+                f"{len(own['mean'])}, mean {given.mean[0]:.4g} and std {given.std[0]:.4g}; normalize(…) in "
+                "data.transform gives others"
+            )
         if not (self.transform or self.eval_transform) or getattr(model, "pixels", Pixels()).transform is None:
             return ""
         chosen, own = self.pipeline(model, train=False), dataclasses.replace(self, transform="", eval_transform="")

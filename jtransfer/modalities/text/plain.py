@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from jtransfer.modalities.base import Plain
 
@@ -37,7 +36,9 @@ def tfidf(train: Sequence[Sequence[str]], texts: Texts) -> Plain:
     frequency = np.array([counts[word] for word in known], np.float64)
     weights = 1 + np.log((1 + len(train)) / (1 + frequency))
 
-    def features(examples: Sequence[Mapping[str, Any]]) -> sparse.csr_matrix:
+    def features(examples: Sequence[Mapping[str, Any]]) -> Any:
+        from scipy import sparse
+
         found = [Counter(known[word] for word in words(texts(example)) if word in known) for example in examples]
         starts = np.concatenate([[0], np.cumsum([len(one) for one in found])])
         places = np.array([place for one in found for place in one], np.int64)
