@@ -28,7 +28,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
 if TYPE_CHECKING:
-    from jtransfer.runs.extraction import Table, Trunk
+    from jtransfer.runs.extraction import Table
 
 
 def extract(
@@ -53,32 +53,7 @@ def extract(
     """
     from jtransfer.runs import extraction
 
-    return extraction.extract(trunk(source, config, step), list(splits), stage)
-
-
-def trunk(source: str | os.PathLike, config: Any = None, step: int | str | None = None) -> "Trunk":
-    """Returns what computes features: a model, its variables, and the data that they are of.
-
-    Args:
-      source, config, step: As of `extract`.
-
-    Raises:
-      InputError: There is no such run or step, or neither a run nor a config is given.
-    """
-    from jtransfer import runs
-    from jtransfer.runs import config as configs
-    from jtransfer.runs import extraction
-    from jtransfer.runs import folder as folders
-
-    if config is None:
-        if not folders.is_run(source):
-            raise InputError(f"{source or 'the source'} is not the folder of a run; give --config=FILE, of the data")
-        return extraction.of_run(runs.open(source), step)
-    if step is not None:
-        raise InputError("--step is of a run without --config; leave one out")
-    full = configs.complete(config).copy_and_resolve_references().unlock()
-    full.init = os.fspath(source) or full.init
-    return extraction.of_config(full, f"{os.fspath(source) or 'features'}/.none")
+    return extraction.extract(extraction.trunk(source, config, step), list(splits), stage)
 
 
 def main(argv: list[str]) -> None:

@@ -52,10 +52,9 @@ def probe(
     Raises:
       InputError: There is no such run, step, stage or probe, or the examples have no class each.
     """
-    from jtransfer import extract
-    from jtransfer.runs import probing
+    from jtransfer.runs import extraction, probing
 
-    return probing.curve(extract.trunk(source, config, step), stages, how)
+    return probing.curve(extraction.trunk(source, config, step), stages, how)
 
 
 def main(argv: list[str]) -> None:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from jtransfer import extract, probe, train
 from jtransfer.core.errors import InputError
-from jtransfer.runs import probing
+from jtransfer.runs import extraction, probing
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_each_stage_has_a_point_and_the_test_split_is_read_by_the_best_alone(run
 
 
 def test_the_test_split_is_not_opened_before_the_stage_is_chosen(run, monkeypatch):
-    trunk, opened = extract.trunk(run / "run"), []
+    trunk, opened = extraction.trunk(run / "run"), []
     trunk = trunk._replace(open=lambda split, real=trunk.open: opened.append(split) or real(split))
     chosen = []
     monkeypatch.setitem(

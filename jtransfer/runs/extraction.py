@@ -1,6 +1,7 @@
 """The features that a model makes of examples, computed once and written where any library reads them."""
 
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +22,11 @@ from jtransfer.modalities import Modality, faces
 from jtransfer.models import forward
 from jtransfer.models.paths import HEAD
 from jtransfer.runs import build, fingerprint, frozen
+from jtransfer.runs import config as configs
+from jtransfer.runs import folder as folders
 from jtransfer.runs.batches import eval_batch_size, processes
 from jtransfer.runs.open import StoredRun
+from jtransfer.runs.open import open as open_run
 from jtransfer.runs.stream import SPLITS, spec_of
 from jtransfer.tasks import Task
 from jtransfer.training.state import AUXILIARY
@@ -106,6 +110,28 @@ def of_config(config: Any, folder: str) -> Trunk:
 
     how = eval_batch_size(run.config), run.config.data.threads
     return Trunk(run.model, variables, target.modality, target.task, run.sample, *how, open_split, tuple(target.whole))
+
+
+def trunk(source: str | os.PathLike, config: Any = None, step: int | str | None = None) -> Trunk:
+    """Returns what computes features: a model, its variables, and the data that they are of.
+
+    Args:
+      source: The folder of a run, or weights; "" is what the config begins with.
+      config: The config of data and model; None takes a run's own.
+      step: Of a run that is given without a config, as `runs.open` takes it.
+
+    Raises:
+      InputError: There is no such run or step, or neither a run nor a config is given.
+    """
+    if config is None:
+        if not folders.is_run(source):
+            raise InputError(f"{source or 'the source'} is not the folder of a run; give --config=FILE, of the data")
+        return of_run(open_run(source), step)
+    if step is not None:
+        raise InputError("--step is of a run without --config; leave one out")
+    full = configs.complete(config).copy_and_resolve_references().unlock()
+    full.init = os.fspath(source) or full.init
+    return of_config(full, f"{os.fspath(source) or 'features'}/.none")
 
 
 def splits_of(text: str) -> list[str]:
