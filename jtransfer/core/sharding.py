@@ -13,6 +13,7 @@ from jtransfer.core.errors import InputError
 
 PRESETS = {"replicate": [(".*", "replicate")], "fsdp": [(".*", "fsdp")]}
 DATA = "data"
+MODEL = "model"  # by custom, the axis of layers that are divided
 
 
 def make_mesh(axes: Mapping[str, int], devices: Any = None) -> Mesh:
