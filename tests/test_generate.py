@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from references import decoders
 from jtransfer import generate, models, weights
 from jtransfer.core.errors import InputError
 from jtransfer.generate import Settings, decode
+from jtransfer.generate.narrowed import narrowed
 from jtransfer.weights import maps
 
 RUNS = [
@@ -279,6 +281,44 @@ def test_half_precision_keeps_its_cache():
         found = generate.generate(model, variables, texts(5, 3), Settings(max_new_tokens=4, num_beams=beams))
         assert found.scores.dtype == jnp.float32
         assert np.isfinite(found.scores).all()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama3_2_1b", "t5_small"])
+def test_parameters_are_converted_once_and_not_at_each_token(monkeypatch, name):
+    """In bfloat16 no loop over tokens converts a matrix, and the tokens are those of conversions in place."""
+    fields = {name: value for name, value in TINY.items() if name != "max_length"}
+    fields |= {"num_kv_heads": 1, "head_dim": 8} if name.startswith("llama") else {}
+    model = models.create(name, **fields, dtype=jnp.bfloat16)
+    variables = model.init(jax.random.key(0), model.example_input())
+    settings = Settings(max_new_tokens=6, decoder_start_token_id=0 if name.startswith("t5") else None)
+    matrices = {
+        x.shape for path, x in jax.tree.leaves_with_path(variables) if "kernel" in str(path) or "emb" in str(path)
+    }
+
+    def run():
+        return lambda variables, x: generate.search(model, variables, x, settings)  # another one is traced anew
+
+    def converted():
+        program = jax.make_jaxpr(run())(variables, x)
+        body = next(e.params["body_jaxpr"] for e in program.eqns if e.primitive.name == "while")
+        return set(re.findall(r"bf16\[(\d+,\d+)\] = convert_element_type", str(body)))
+
+    x = texts(5, 3)
+    wanted = {",".join(map(str, shape)) for shape in matrices}
+    found = jax.jit(run())(variables, x)
+    assert not converted() & wanted
+    monkeypatch.setattr(decode, "converted", lambda model, variables, *_: variables)
+    assert converted() & wanted, "else this test sees nothing"
+    np.testing.assert_array_equal(found.tokens, jax.jit(run())(variables, x).tokens)
+
+
+def test_what_is_also_read_as_it_is_stays():
+    def f(variables):
+        kernel, scale = variables
+        return (kernel.astype(jnp.bfloat16) * 2).sum() + jax.jit(lambda x: x.astype(jnp.bfloat16))(scale) + scale.sum()
+
+    kernel, scale = narrowed(f, (jnp.ones(3), jnp.ones(3)))
+    assert (kernel.dtype, scale.dtype) == (jnp.bfloat16, jnp.float32)
 
 
 def test_caches_of_scanned_layers_are_reordered_along_the_batch():

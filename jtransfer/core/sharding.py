@@ -1,5 +1,6 @@
 """Device meshes, and the `NamedSharding` of parameters, optimizer state and batches, from tables of rules."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,30 @@ from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 
-PRESETS = {"replicate": [(".*", "replicate")], "fsdp": [(".*", "fsdp")]}
 DATA = "data"
+MODEL = "model"  # the axis of layers that are divided
+
+
+def _of_transformers(rest: str, further: str) -> rules.Table:
+    """Each layer of a transformer divided among the devices along "model", by the names that all families share.
+
+    Attention and network begin with kernels that are cut by columns and end with one cut by rows, so that each has one
+    sum over devices (Shoeybi et al., Megatron-LM, arXiv:1909.08053).
+    """
+    return [
+        (".*/(query|key|value|fc1|gate|up)/(kernel|bias)", "columns" + further),
+        (".*/(out|fc2|down)/kernel", "rows" + further),
+        (".*/tokens/embedding", "rows" + further),
+        (".*", rest),
+    ]
+
+
+PRESETS = {
+    "replicate": [(".*", "replicate")],
+    "fsdp": [(".*", "fsdp")],
+    "tensor": _of_transformers("replicate", ""),
+    "tensor_fsdp": _of_transformers("fsdp", "+fsdp"),
+}
 
 
 def make_mesh(axes: Mapping[str, int], devices: Any = None) -> Mesh:
@@ -47,13 +70,16 @@ def of_params(params: trees.Tree, mesh: Mesh, table: str | rules.Table) -> dict:
     Args:
       params: A tree of parameters, or a dict of variable collections; arrays or shapes.
       mesh: The mesh, from `make_mesh`.
-      table: "replicate", "fsdp", or rules. The value of a rule is "replicate"; "fsdp", which cuts the largest dimension
-        that the axis "data" divides along that axis; or a tuple with the mesh axis, or None, of each dimension.
+      table: "replicate"; "fsdp"; "tensor", which divides the layers of transformers along the axis "model";
+        "tensor_fsdp", which does both; or rules. The value of a rule is "replicate"; "fsdp", which cuts the largest
+        dimension that the axis "data" divides along that axis; "columns" or "rows", which cuts the last or the first
+        dimension, or else another one that it divides, along the axis "model", and with "+fsdp" a further one along
+        "data"; or a tuple with the mesh axis, or None, of each dimension.
 
     Raises:
       InputError: As for `rules.match`; or a value does not fit the shape of a parameter.
     """
-    values = trees.flatten(rules.match(_table(table), params, name="sharding"))
+    values = trees.flatten(rules.match(_table(table, params), params, name="sharding"))
     return trees.map_with_path(
         lambda path, leaf: NamedSharding(mesh, _spec(path, leaf.shape, values[path], mesh)), params
     )
@@ -132,22 +158,24 @@ def check_batch(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
         )
 
 
-def _table(table: str | rules.Table) -> rules.Table:
+def _table(table: str | rules.Table, params: trees.Tree) -> rules.Table:
+    """The rules of a table, of a preset those that match a parameter."""
     if not isinstance(table, str):
         return table
     if table not in PRESETS:
         raise InputError(f"sharding={table!r}: give {' or '.join(map(repr, PRESETS))}, or a table of rules")
-    return PRESETS[table]
+    *divided, rest = PRESETS[table]
+    used = [rule for rule in divided if any(re.fullmatch(rule[0], path) for path in trees.flatten(params))]
+    if divided and not used:
+        raise InputError(f"sharding={table!r} divides layers of transformers, and the model has none; give 'fsdp'")
+    return [*used, rest]
 
 
 def _spec(path: str, shape: tuple[int, ...], value: Any, mesh: Mesh) -> PartitionSpec:
     if value == "replicate":
         return PartitionSpec()
-    if value == "fsdp":
-        size = mesh.shape[DATA]
-        fits = [i for i, n in enumerate(shape) if n % size == 0 and n >= size]
-        best = max(fits, key=lambda i: shape[i], default=None)
-        return PartitionSpec(*(DATA if i == best else None for i in range(len(shape)))) if fits else PartitionSpec()
+    if value in ("fsdp", "columns", "rows", "columns+fsdp", "rows+fsdp"):
+        return _cut(shape, value, mesh)
     axes = tuple(value) if isinstance(value, tuple | list) else (value,)
     if len(axes) > len(shape) or any(axis is not None and axis not in mesh.shape for axis in axes):
         raise InputError(
@@ -157,3 +185,26 @@ def _spec(path: str, shape: tuple[int, ...], value: Any, mesh: Mesh) -> Partitio
     if bad:
         raise InputError(f"sharding: dimension {bad[0]} of {path} {list(shape)} is not divisible by the mesh {value!r}")
     return PartitionSpec(*axes)
+
+
+def _cut(shape: tuple[int, ...], value: str, mesh: Mesh) -> PartitionSpec:
+    axes: list[str | None] = [None] * len(shape)
+
+    def divided(axis: str) -> list[int]:
+        size = mesh.shape[axis]
+        return [i for i, n in enumerate(shape) if n % size == 0 and n >= size and axes[i] is None]
+
+    if value.startswith(("columns", "rows")):
+        if MODEL not in mesh.shape:
+            raise InputError(
+                f"sharding: {value!r} cuts along the axis 'model', and the mesh has {list(mesh.shape)}; give "
+                "config.mesh.model, a number of devices"
+            )
+        fits = divided(MODEL)
+        if fits:
+            axes[fits[-1] if value.startswith("columns") else fits[0]] = MODEL
+    if value.endswith("fsdp"):
+        fits = divided(DATA)
+        if fits:
+            axes[max(fits, key=lambda i: shape[i])] = DATA
+    return PartitionSpec(*axes) if any(axes) else PartitionSpec()

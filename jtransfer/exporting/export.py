@@ -230,7 +230,7 @@ def _stablehlo(trained: Trained, dest: Path) -> None:
             return forward.apply(model, trees.unflatten(flat), trained.preprocess(inputs))[0]
 
     def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
-        return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
+        return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "any"))
 
     flat = trees.flatten(trained.variables)
     shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}

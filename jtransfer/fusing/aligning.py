@@ -24,7 +24,7 @@ def groups_of(model: Any, variables: Any, sample: Any = None) -> list[Group]:
       sample: An input; by default `model.example_input(1)`.
     """
     x = example(model) if sample is None else sample
-    with dispatch.platform("tpu"):  # whose routes are the plain ones
+    with dispatch.platform("any"):  # whose routes are the plain ones
         return permutations.groups(lambda variables, x: forward.apply(model, variables, x)[0], variables, x)
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from jtransfer.core.errors import InputError
+from jtransfer.generate.narrowed import narrowed
 from jtransfer.generate.settings import Settings
 from jtransfer.layers.types import Array
 from jtransfer.models import forward
@@ -109,6 +110,21 @@ def step(
     inputs, start = _call(given, tokens[:, None], whole_mask(given, settings), positions)
     logits, cache = forward.apply(model, {**variables, "cache": cache}, inputs, start=start, mutable=["cache"])
     return logits[:, -1], cache["cache"]
+
+
+def converted(model: Any, variables: Mapping[str, Any], given: Prompt, cache: Cache, settings: Settings) -> Any:
+    """Returns the variables for `step`, with what is computed in another dtype than it is stored in converted once.
+
+    Arguments as for `step`.
+    """
+    if jnp.dtype(getattr(model, "dtype", jnp.float32)) == jnp.float32:
+        return variables
+    t = jnp.zeros((), jnp.int32)
+
+    def one(variables, given, cache):
+        return step(model, variables, given, cache, given.ids[:, -1], t, settings)
+
+    return narrowed(one, variables, given, cache)
 
 
 def whole_mask(given: Prompt, settings: Settings) -> Bool[Array, "b m"]:

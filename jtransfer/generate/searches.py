@@ -51,6 +51,7 @@ def search(
     """
     given = decode.prompt(model, variables, inputs, settings)
     logits, cache = decode.begin(model, variables, given, settings)
+    variables = decode.converted(model, variables, given, cache, settings)
     if settings.num_beams > 1:
         return _beams(model, variables, given, logits, cache, settings)
     return _one_by_one(model, variables, given, logits, cache, settings, key)

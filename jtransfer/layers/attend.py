@@ -1,20 +1,25 @@
-"""Attention of queries to keys and values.
+"""Attention of queries to keys and values, by the kernel that serves best where the program runs.
 
-On accelerators it is `jax.nn.dot_product_attention`, which takes fused kernels where there are any. On a CPU there are
-none, and a softmax that is written here keeps less for the gradient.
+On NVIDIA GPUs that is cuDNN's, on TPUs splash attention where texts are long, elsewhere softmax(q·kᵀ)·v as XLA compiles
+it, which on a CPU is written so that less is kept for the gradient.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from jtransfer.core.errors import InputError, unknown
+from jtransfer.layers import cudnn, splash
 from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.seen import Lengths, Mask, Seen, mask_of
 from jtransfer.layers.types import Array
 
-Mask = Bool[Array, "#b #h #q m"]
 Bias = Float[Array, "#b #h q m"]
+
+_FUSED = {"cudnn": ("cuda", cudnn), "splash": ("tpu", splash)}
+KERNELS = ("auto", "composed", *_FUSED)
 
 
 def attend(
@@ -24,9 +29,13 @@ def attend(
     *,
     mask: Mask | None = None,
     bias: Bias | None = None,
+    causal: bool = False,
+    window: int | None = None,
+    lengths: Lengths | None = None,
     scale: float | None = None,
     softcap: float | None = None,
     drop: Callable[[Float[Array, "b h n m"]], Float[Array, "b h n m"]] | None = None,
+    kernel: str = "auto",
 ) -> Float[Array, "b n h d"]:
     """Computes softmax(q·kᵀ·scale + bias)·v for each head.
 
@@ -36,16 +45,37 @@ def attend(
       v: Values, likewise.
       mask: False where a query must not attend to a key.
       bias: Added to the logits.
+      causal: Whether query i attends to keys 0, …, i only.
+      window: With `causal`, query i attends to the last `window` of these only.
+      lengths: The number of keys of each example that are no padding, which comes after them. What they say a mask can
+        say, too, but fused kernels compute nothing for what is beyond a length.
       scale: The factor of q·kᵀ; None means d^-1/2.
-      softcap: Bounds q·kᵀ·scale by softcap · tanh(… / softcap); fused kernels can't do that.
-      drop: Changes the attention weights, for dropout; fused kernels can't do that either.
+      softcap: Bounds q·kᵀ·scale by softcap · tanh(… / softcap).
+      drop: Changes the attention weights, for dropout; no fused kernel can do that.
+      kernel: "auto" takes the fused kernel of the platform if it can compute this, and else the composed form;
+        "composed", "cudnn" and "splash" are choices by hand.
+
+    Raises:
+      InputError: The kernel that was chosen by hand can't compute this.
     """
+    if kernel not in KERNELS:
+        raise unknown("kernel", kernel, KERNELS)
+    within = window is None or (isinstance(k.shape[1], int) and window >= k.shape[1])
+    seen = Seen(causal, None if within else window, lengths)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    given = {"mask": mask, "bias": bias, "softcap": softcap, "drop": drop}
+    for name, (platform, fused) in _FUSED.items():
+        if kernel == name and (why := fused.refusal(q, k, seen, **given)):
+            raise InputError(f"the attention kernel {name!r} can't be used: {why}; choose 'auto' or 'composed'")
+        worth = kernel == "auto" and dispatch.target() == platform and fused.serves(q, k, seen, **given)
+        if kernel == name or worth:
+            return fused.attend(q, k, v, seen, mask=mask, bias=bias, scale=scale, softcap=softcap)
+    mask = mask_of(q.shape[1], k.shape[1], seen, mask)
     shared = q.shape[2] != k.shape[2]
     if drop is None and softcap is None and (shared or not dispatch.on_cpu()):
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
     k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
-    logits = logits * (q.shape[-1] ** -0.5 if scale is None else scale)
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32) * scale
     logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
     logits = logits if bias is None else logits + bias
     logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)

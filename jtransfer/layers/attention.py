@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError
-from jtransfer.layers.attend import Bias, Mask, attend
+from jtransfer.layers.attend import Bias, attend
 from jtransfer.layers.dropout import Dropout
-from jtransfer.layers.types import Array, DType, Size
+from jtransfer.layers.seen import Lengths, Mask, Seen, mask_of
+from jtransfer.layers.types import Array, DType
 
 Rotate = Callable[[Float[Array, "b n h d"], Int[Array, "#b n"]], Float[Array, "b n h d"]]
 
@@ -44,6 +45,7 @@ class Attention(nn.Module):
       window: With `causal`, a position attends to the last `window` positions only, itself included.
       softcap: Logits stay within ±softcap, by softcap · tanh(logits / softcap). None means no bound.
       query_init: The initialiser of the query's kernel; None means `kernel_init`.
+      kernel: What computes the attention: "auto", "composed", "cudnn" or "splash", see `attend`.
       attention_fn: What computes the attention of queries to keys and values, called as `attend` is.
 
     References:
@@ -65,6 +67,7 @@ class Attention(nn.Module):
     window: int | None = None
     softcap: float | None = None
     query_init: Callable | None = None
+    kernel: str = "auto"
     attention_fn: Callable[..., Array] = attend
 
     @nn.compact
@@ -74,6 +77,7 @@ class Attention(nn.Module):
         context: Float[Array, "b m c"] | None = None,
         *,
         mask: Mask | None = None,
+        lengths: Lengths | None = None,
         bias: Bias | None = None,
         positions: Int[Array, "#b n"] | None = None,
         train: bool = False,
@@ -84,6 +88,8 @@ class Attention(nn.Module):
           x: The sequence that queries are made of.
           context: The sequence that keys and values are made of, if it is another one.
           mask: False where a query must not attend to a key.
+          lengths: The number of keys of each example before its padding, in place of such a mask. Fused kernels skip
+            what comes after them.
           bias: Added to the logits before the softmax.
           positions: The positions of x, for `rotate`; by default 0, 1, ….
           train: Whether attention weights are dropped, with the random stream "dropout".
@@ -95,7 +101,7 @@ class Attention(nn.Module):
         num_kv_heads = self.num_kv_heads or self.num_heads
         if self.num_heads % num_kv_heads:
             raise InputError(f"num_heads={self.num_heads} is no multiple of num_kv_heads={num_kv_heads}")
-        seen = x if context is None else context
+        whole = x if context is None else context
 
         def project(name, of, count):
             init = self.query_init if name == "query" and self.query_init else self.kernel_init
@@ -106,7 +112,7 @@ class Attention(nn.Module):
             return y if self.norm is None else self.norm(name=f"{name}_norm")(y)
 
         def keys_and_values():
-            return normed("key", project("key", seen, num_kv_heads)), project("value", seen, num_kv_heads)
+            return normed("key", project("key", whole, num_kv_heads)), project("value", whole, num_kv_heads)
 
         q, first = normed("query", project("query", x, self.num_heads)), 0
         if context is not None:
@@ -118,10 +124,12 @@ class Attention(nn.Module):
                 q, k = self.rotate(q, positions), self.rotate(k, positions)
             if self._caching():
                 k, v, first = self._append(k, v)
-        causal = _causal(q.shape[1], k.shape[1], first, self.window) if self.causal else None
+        seen = Seen(self.causal, self.window if self.causal else None, lengths)
+        if self._caching():
+            mask, seen = mask_of(q.shape[1], k.shape[1], seen, mask, first), Seen()
         drop = partial(Dropout(self.dropout), deterministic=False) if train and self.dropout else None
-        how = {"scale": self.scale, "softcap": self.softcap, "drop": drop}
-        y = self.attention_fn(q, k, v, mask=_both(mask, causal), bias=bias, **how)
+        how = {"scale": self.scale, "softcap": self.softcap, "drop": drop, "kernel": self.kernel}
+        y = self.attention_fn(q, k, v, mask=mask, bias=bias, **seen._asdict(), **how)
         use_bias = self.use_bias if self.out_bias is None else self.out_bias
         out = nn.Dense(x.shape[-1], use_bias, self.dtype, kernel_init=self.kernel_init, name="out")
         return out(y.reshape(*x.shape[:-1], -1))
@@ -147,13 +155,3 @@ class Attention(nn.Module):
             values.value = jax.lax.dynamic_update_slice_in_dim(values.value, v, first, axis=1)
             place.value = first + k.shape[1]
         return keys.value, values.value, first
-
-
-def _causal(queries: Size, keys: Size, first: int | Int[Array, ""], window: int | None = None) -> Mask:
-    back = first + jnp.arange(queries)[:, None] - jnp.arange(keys)
-    seen = back >= 0 if window is None else (back >= 0) & (back < window)
-    return seen[None, None]
-
-
-def _both(a: Mask | None, b: Mask | None) -> Mask | None:
-    return a & b if a is not None and b is not None else b if a is None else a

@@ -10,6 +10,7 @@ from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.attention import Attention
 from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.layer_norm import LayerNorm
+from jtransfer.layers.seen import padding
 from jtransfer.layers.types import DType
 
 
@@ -17,7 +18,7 @@ class PostNorm(nn.Module):
     """Attention, then a two-layer network, each followed by a residual connection and a layer norm.
 
     It takes and returns a dict with "x" [batch, positions, features] and "mask" bool [batch, 1, 1, positions], False
-    where there is padding. All other entries of the dict are passed on.
+    where there is padding, or "lengths", see `seen.padding`. All other entries of the dict are passed on.
 
     Attributes:
       num_heads: The number of attention heads.
@@ -26,6 +27,7 @@ class PostNorm(nn.Module):
       activation: The activation of the network, a name in `layers.activation.ACTIVATIONS`.
       dropout: The rate in training of what attention and network add to the residual.
       attention_dropout: The rate in training of attention weights.
+      attention_kernel: What computes the attention, see `layers.attend`.
       kernel_init: The initialiser of all kernels.
       dtype: The dtype of the computation.
 
@@ -40,6 +42,7 @@ class PostNorm(nn.Module):
     activation: str = "gelu"
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    attention_kernel: str = "auto"
     kernel_init: Callable = nn.initializers.normal(0.02)
     dtype: DType = jnp.float32
 
@@ -54,8 +57,13 @@ class PostNorm(nn.Module):
 
         x = stream["x"]
         attention = Attention(
-            self.num_heads, self.dtype, dropout=self.attention_dropout, kernel_init=self.kernel_init, name="attention"
+            self.num_heads,
+            self.dtype,
+            dropout=self.attention_dropout,
+            kernel_init=self.kernel_init,
+            kernel=self.attention_kernel,
+            name="attention",
         )
-        x = add(x, attention(x, mask=stream["mask"], train=train), "norm1")
+        x = add(x, attention(x, **padding(stream), train=train), "norm1")
         y = ACTIVATIONS[self.activation](dense(self.mlp_dim, "fc1", x))
         return {**stream, "x": add(x, dense(x.shape[-1], "fc2", y), "norm2")}

@@ -18,6 +18,7 @@ from jtransfer import layers
 from jtransfer.core.errors import unknown
 from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.dropout import Dropout
+from jtransfer.layers.seen import padding
 from jtransfer.layers.sinusoid import sinusoid
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Tied
@@ -155,10 +156,10 @@ class Layer(nn.Module):
             return y if self.pre_norm else norm(y)
 
         def itself(y):
-            return self.attention(causal=self.decoder, name="attention")(y, mask=stream["mask"], train=train)
+            return self.attention(causal=self.decoder, name="attention")(y, **padding(stream), train=train)
 
         def across(y):
-            return self.attention(name="cross")(y, stream["encoded"], mask=stream["encoded_mask"], train=train)
+            return self.attention(name="cross")(y, stream["encoded"], **padding(stream, "encoded_"), train=train)
 
         def network(y):
             y = ACTIVATIONS[self.activation](dense(self.mlp_dim, name="fc1")(y))
@@ -233,7 +234,8 @@ class Bart(Seq2Seq):
         tokens = (self.vocab_size, self.width, self.max_length, scale, place, self.dtype)
 
         def layer(decoder, num_heads, mlp_dim):
-            attention = partial(layers.Attention, num_heads, self.dtype, dropout=self.attention_dropout)
+            kernel = {"dropout": self.attention_dropout, "kernel": self.attention_kernel}
+            attention = partial(layers.Attention, num_heads, self.dtype, **kernel)
             network = (mlp_dim, self.activation, self.dropout, self.mlp_dropout)
             return partial(Layer, attention, norm, decoder, self.pre_norm, *network, self.dtype)
 

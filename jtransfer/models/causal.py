@@ -55,7 +55,7 @@ class Embed(nn.Module):
         x = self.tokens(ids)
         x = x if self.scale is None else x * jnp.asarray(self.scale, x.dtype)
         x = x + self.positions[positions].astype(x.dtype) if self.max_length else x
-        return {"x": self.drop(x, deterministic=not train), "mask": text.mask_of(inputs), "positions": positions}
+        return {"x": self.drop(x, deterministic=not train), **text.padding_of(inputs), "positions": positions}
 
 
 class Norm(nn.Module):
@@ -153,6 +153,7 @@ class Causal(Chain):
       eps: Added to the variance or mean square in the norms.
       dropout: The rate in training of embeddings, and of what the layers of GPT-2 add to the residual.
       attention_dropout: The rate in training of attention weights.
+      attention_kernel: What computes attention: "auto", "composed", "cudnn" or "splash", see `layers.attend`.
       pad: The token that fills up texts, for those who make them; `attention_mask` says where it is.
     """
 
@@ -169,6 +170,7 @@ class Causal(Chain):
     eps: float = 1e-5
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    attention_kernel: str = "auto"
     pad: int | None = None
 
     learned_positions = False

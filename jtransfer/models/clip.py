@@ -1,5 +1,6 @@
 """CLIP (Radford et al. 2021, arXiv:2103.00020): its image tower, its text tower, and the pair of them."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -60,8 +61,8 @@ class Texts(nn.Module):
         nn.share_scope(self, self.part)
 
     def __call__(self, x: dict[str, Any], *, train: bool = False) -> dict[str, Any]:
-        inputs = {name: value for name, value in x.items() if name in _TEXT}
-        others = {name: value for name, value in x.items() if name not in _TEXT}
+        inputs = {name: value for name, value in x.items() if name in (*_TEXT, "lengths")}
+        others = {name: value for name, value in x.items() if name not in inputs}
         return {**others, "text": self.part(inputs, train=train)}
 
 
@@ -139,16 +140,17 @@ class CLIP(Chain):
     Attributes, beside those of `Chain`:
       activation: "quick_gelu", as in OpenAI's models, or "gelu", as in most of LAION's.
       eps: Added to the variance in the layer norms.
+      attention_kernel: What computes attention: "auto", "composed", "cudnn" or "splash", see `layers.attend`.
     """
 
     activation: str = "quick_gelu"
     eps: float = 1e-5
+    attention_kernel: str = dataclasses.field(default="auto", kw_only=True)
 
     def layers(self, depth: int, num_heads: int, mlp_dim: int, causal: bool) -> dict[str, partial]:
         """The constructors of the layers of a tower, by the names of their stages."""
-        layer = partial(
-            Layer, num_heads, mlp_dim, self.eps, activation=self.activation, causal=causal, dtype=self.dtype
-        )
+        how = {"activation": self.activation, "causal": causal, "attention_kernel": self.attention_kernel}
+        layer = partial(Layer, num_heads, mlp_dim, self.eps, **how, dtype=self.dtype)
         return {f"layer_{i}": layer for i in range(depth)}
 
 

@@ -14,7 +14,7 @@ from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Chain, Tied
 from jtransfer.models.head import Embedding
-from jtransfer.models.text import Inputs, Stream, check, example_input, mask_of
+from jtransfer.models.text import Inputs, Stream, check, example_input, padding_of
 from jtransfer.models.text_head import Classify, MaskedLM, Pool
 
 HEADS = ("classify", "tag", "embed", "masked_lm")
@@ -66,7 +66,7 @@ class Embed(nn.Module):
         x = self.tokens(ids) + self._positions(inputs).astype(self.dtype)
         if self.kinds:
             x = x + (self.segments[0] if kinds is None else self.segments[kinds]).astype(self.dtype)
-        return {"x": self.drop(self.norm(x), deterministic=not train), "mask": mask_of(inputs)}
+        return {"x": self.drop(self.norm(x), deterministic=not train), **padding_of(inputs)}
 
     def _positions(self, inputs: Inputs) -> Float[Array, "#b n d"]:
         """The embeddings of the positions."""
@@ -103,6 +103,7 @@ class Encoder(Chain):
       activation: The activation of the layers, a name in `layers.activation.ACTIVATIONS`.
       dropout: The rate in training of what layers add to the residual.
       attention_dropout: The rate in training of attention weights.
+      attention_kernel: What computes attention: "auto", "composed", "cudnn" or "splash", see `layers.attend`.
       head_dropout: The rate in training before the last layer; None means `dropout`.
       pad: The token that fills up texts.
     """
@@ -122,6 +123,7 @@ class Encoder(Chain):
     activation: str = "gelu"
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    attention_kernel: str = "auto"
     head_dropout: float | None = None
     pad: int = 0
 
@@ -167,6 +169,7 @@ class Encoder(Chain):
             self.activation,
             self.dropout,
             self.attention_dropout,
+            self.attention_kernel,
             dtype=self.dtype,
         )
         return {

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jtransfer import layers
 from jtransfer.layers.dropout import Dropout
+from jtransfer.layers.seen import padding
 from jtransfer.layers.types import DType
 from jtransfer.models.causal import Causal, Stream
 
@@ -37,7 +38,7 @@ class Layer(nn.Module):
         x = stream["x"]
         drop = Dropout(self.dropout, deterministic=not train)
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=_init)
-        y = self.attention(name="attention")(self.norm(name="norm1")(x), mask=stream["mask"], train=train)
+        y = self.attention(name="attention")(self.norm(name="norm1")(x), **padding(stream), train=train)
         x = x + drop(y)
         y = _gelu(dense(self.mlp_dim, name="fc1")(self.norm(name="norm2")(x)))
         return {**stream, "x": x + drop(dense(x.shape[-1], name="fc2")(y))}
@@ -70,6 +71,7 @@ class GPT2(Causal):
             causal=True,
             dropout=self.attention_dropout,
             kernel_init=_init,
+            kernel=self.attention_kernel,
         )
         return partial(Layer, attention, self.norm(), self.mlp_dim, self.dropout, dtype=self.dtype)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jtransfer import layers
 from jtransfer.layers.rms_norm import RMSNorm
 from jtransfer.layers.rotary import rotate
+from jtransfer.layers.seen import padding
 from jtransfer.layers.types import DType
 from jtransfer.models.causal import Causal, Stream
 
@@ -51,7 +52,7 @@ class Layer(nn.Module):
 
         dense = partial(nn.Dense, use_bias=self.mlp_bias, dtype=self.dtype, kernel_init=_init)
         y = self.norm(name="norm1")(x)
-        given = {"mask": stream["mask"], "positions": stream["positions"]}
+        given = {**padding(stream), "positions": stream["positions"]}
         x = add(x, self.attention(name="attention")(y, **given, train=train), "norm1_after")
         y = self.norm(name="norm2")(x)
         y = ACTIVATIONS[self.activation](dense(self.mlp_dim, name="gate")(y)) * dense(self.mlp_dim, name="up")(y)
@@ -126,6 +127,7 @@ class Llama(Causal):
             norm=self.norm() if self.qk_norm else None,
             window=self.window if i % self.window_every == 0 else None,
             softcap=self.attention_softcap,
+            kernel=self.attention_kernel,
         )
         size = (self.mlp_dim, self.activation, self.mlp_bias, self.post_norms)
         return partial(Layer, attention, self.norm(), *size, dtype=self.dtype)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from jtransfer.core.errors import InputError
 from jtransfer.layers.dropout import Dropout
@@ -14,7 +14,7 @@ from jtransfer.models.chain import Chain
 from jtransfer.models.text import Inputs, Stream
 
 ENCODER_INPUTS = ("input_ids", "attention_mask")
-DECODER_INPUTS = ("decoder_input_ids", "decoder_attention_mask", "decoder_position_ids")
+DECODER_INPUTS = ("decoder_input_ids", "decoder_attention_mask", "decoder_position_ids", "decoder_lengths")
 
 
 class Seq2Seq(Chain):
@@ -41,6 +41,7 @@ class Seq2Seq(Chain):
       decoder_depth: The number of layers of the decoder; None means `depth`.
       dropout: The rate in training of what layers add to the residual.
       attention_dropout: The rate in training of attention weights.
+      attention_kernel: What computes attention: "auto", "composed", "cudnn" or "splash", see `layers.attend`.
       pad: The token that fills up texts, for those who make them; `attention_mask` says where it is.
       start: The first token of the decoder's input, likewise; None where it says the language.
       end: The last token of a text, likewise.
@@ -54,6 +55,7 @@ class Seq2Seq(Chain):
     decoder_depth: int | None = None
     dropout: float = 0.1
     attention_dropout: float = 0.0
+    attention_kernel: str = "auto"
     pad: int = 0
     start: int | None = None
     end: int = 1
@@ -112,7 +114,7 @@ def open_encoder(inputs: Inputs, max_length: int | None = None) -> Stream:
     """
     text.check(inputs, (*ENCODER_INPUTS, *DECODER_INPUTS))
     kept = {name: inputs[name] for name in DECODER_INPUTS if name in inputs}
-    return {"mask": _mask(inputs, "", max_length), **kept}
+    return {**_padding(inputs, "", max_length), **kept}
 
 
 def open_decoder(stream: Stream, max_length: int | None = None) -> tuple[Int[Array, "b k"], Stream]:
@@ -127,14 +129,15 @@ def open_decoder(stream: Stream, max_length: int | None = None) -> tuple[Int[Arr
     """
     if "decoder_input_ids" not in stream:
         raise InputError("the decoder needs the input decoder_input_ids: its texts, which begin with the start token")
-    kept = {"mask": _mask(stream, "decoder_", max_length), "encoded": stream["x"], "encoded_mask": stream["mask"]}
-    return stream["decoder_input_ids"], kept
+    encoded = {f"encoded_{name}": stream[name] for name in ("mask", "lengths") if name in stream}
+    return stream["decoder_input_ids"], {**_padding(stream, "decoder_", max_length), "encoded": stream["x"], **encoded}
 
 
-def _mask(inputs: Inputs, prefix: str, max_length: int | None) -> Bool[Array, "b 1 1 m"]:
-    mask = text.mask_of(inputs, prefix)
+def _padding(inputs: Inputs, prefix: str, max_length: int | None) -> dict[str, Array]:
+    found = text.padding_of(inputs, prefix)
+    mask = found["mask"]
     if max_length is not None and mask.shape[-1] > max_length:
         raise InputError(
             f"{prefix}input_ids: {mask.shape[-1]} tokens, but the model has {max_length} positions; truncate"
         )
-    return mask
+    return found

@@ -205,6 +205,7 @@ class T5(Seq2Seq):
             use_bias=False,
             scale=1.0,
             dropout=self.attention_dropout,
+            kernel=self.attention_kernel,
             kernel_init=_init,
             query_init=nn.initializers.variance_scaling(1 / self.head_dim, "fan_in", "normal"),
         )

@@ -31,7 +31,7 @@ def check(inputs: Inputs, known: tuple[str, ...]) -> None:
     Raises:
       InputError: There is an input that the model does not take, or no `input_ids`.
     """
-    strange = sorted(set(inputs) - set(known))
+    strange = sorted(set(inputs) - set(known) - {"lengths", "decoder_lengths"})
     if strange or "input_ids" not in inputs:
         has = f"there is {strange[0]!r}" if strange else "there is none"
         others = ", ".join(name for name in known if name != "input_ids")
@@ -52,6 +52,13 @@ def mask_of(inputs: Inputs, prefix: str = "") -> Bool[Array, "b 1 q m"]:
     mask = inputs.get(f"{prefix}attention_mask")
     mask = jnp.ones(inputs[f"{prefix}input_ids"].shape, bool) if mask is None else jnp.asarray(mask).astype(bool)
     return mask[:, None, None] if mask.ndim == 2 else mask[:, None]
+
+
+def padding_of(inputs: Inputs, prefix: str = "") -> dict[str, Array]:
+    """What says where padding is, for what passes between stages: "mask", and "lengths" int32 [batch] where the inputs
+    have it: the numbers of tokens before the padding, which say the same as the mask. Arguments as for `mask_of`."""
+    lengths = inputs.get(f"{prefix}lengths")
+    return {"mask": mask_of(inputs, prefix), **({} if lengths is None else {"lengths": lengths})}
 
 
 def positions_of(inputs: Inputs, prefix: str = "") -> Int[Array, "#b n"]:

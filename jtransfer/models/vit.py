@@ -76,6 +76,7 @@ class Layer(nn.Module):
       activation: The activation of the network, a name in `ACTIVATIONS`.
       causal: Whether a token attends to itself and to those before it only.
       dtype: The dtype of the computation.
+      attention_kernel: What computes the attention, see `layers.attend`.
     """
 
     num_heads: int
@@ -86,6 +87,7 @@ class Layer(nn.Module):
     activation: str = "gelu"
     causal: bool = False
     dtype: DType = jnp.float32
+    attention_kernel: str = "auto"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
@@ -95,7 +97,8 @@ class Layer(nn.Module):
             return x + Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
 
         norm = partial(layers.LayerNorm, epsilon=self.eps, dtype=self.dtype)
-        attention = layers.Attention(self.num_heads, self.dtype, self.causal, name="attention")
+        how = {"kernel": self.attention_kernel, "name": "attention"}
+        attention = layers.Attention(self.num_heads, self.dtype, self.causal, **how)
         x = add(x, attention(norm(name="norm1")(x)), "scale1")
         y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
         y = nn.Dense(x.shape[-1], dtype=self.dtype, name="fc2")(ACTIVATIONS[self.activation](y))
@@ -189,6 +192,7 @@ class ViT(ImageChain):
       eps: Added to the variance in the layer norms: 1e-6 in timm and big_vision, 1e-12 in transformers.
       layer_scale: The initial factor of what is added to the residual (DINOv2); None means no factor.
       drop_path: The rate of stochastic depth of the last layer; it falls linearly to 0 at the first.
+      attention_kernel: What computes attention: "auto", "composed", "cudnn" or "splash", see `layers.attend`.
     """
 
     patch: int = 16
@@ -204,6 +208,7 @@ class ViT(ImageChain):
     drop_path: float = 0.0
     pixels: Pixels = _HALF
     distillation_token: bool = dataclasses.field(default=False, kw_only=True)
+    attention_kernel: str = dataclasses.field(default="auto", kw_only=True)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -217,7 +222,8 @@ class ViT(ImageChain):
         def layer(i):
             rate = self.drop_path * i / max(self.depth - 1, 1)
             size = (self.num_heads, self.mlp_dim, self.eps, self.layer_scale, rate)
-            return partial(Layer, *size, activation=self.activation, dtype=self.dtype)
+            how = {"activation": self.activation, "attention_kernel": self.attention_kernel}
+            return partial(Layer, *size, **how, dtype=self.dtype)
 
         if self.distilled and self.pooling != "cls":
             raise InputError(

@@ -49,10 +49,8 @@ def longer(module: Any, inputs: Mapping[str, Array], count: int) -> dict[str, Ar
         "token_type_ids": lambda x: _ahead(x, jnp.zeros(count, x.dtype)),
         "position_ids": lambda x: _ahead(x + count, jnp.arange(count, dtype=x.dtype) + _origin(module)),
     }
-    return {
-        **inputs,
-        **{prefix + name: f(inputs[prefix + name]) for name, f in change.items() if prefix + name in inputs},
-    }
+    masked = {name: x for name, x in inputs.items() if name != f"{prefix}lengths"}  # say no more than the mask
+    return masked | {prefix + name: f(inputs[prefix + name]) for name, f in change.items() if prefix + name in inputs}
 
 
 def _ahead(x: Array, first: Array) -> Array:

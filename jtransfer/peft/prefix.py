@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jtransfer.layers.seen import Seen, mask_of
 from jtransfer.peft import ahead, fields, stream
 from jtransfer.peft.method import FIXED, Method, Site
 
@@ -64,7 +65,9 @@ def apply(module: Any, own: Mapping[str, Any], call: Any, *args: Any, **kwargs: 
 
 def _with_prefix(attend: Any, keys: jax.Array, values: jax.Array):
     @functools.wraps(attend)
-    def attend_to_more(q, k, v, *args, mask=None, bias=None, **kwargs):
+    def attend_to_more(q, k, v, *args, mask=None, bias=None, causal=False, window=None, lengths=None, **kwargs):
+        if causal or lengths is not None:
+            mask = mask_of(q.shape[1], k.shape[1], Seen(causal, window, lengths), mask)
         given = {name: x for name, x in (("mask", mask), ("bias", bias)) if x is not None}
         more = {name: _wider(x, k.shape[-3], len(keys), name == "mask") for name, x in given.items()}
         k, v = (_ahead(prefix, x) for prefix, x in ((keys, k), (values, v)))

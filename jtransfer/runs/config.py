@@ -180,7 +180,7 @@ def default() -> ConfigDict:
     # its usual rates, or with one, as "finetune@3e-4"; () are all
 
     config.mesh = ConfigDict({"data": -1})
-    config.sharding = "replicate"  # "fsdp", or a table of rules
+    config.sharding = "replicate"  # "fsdp", "tensor", "tensor_fsdp", or a table of rules
 
     config.log_every = 10  # steps
     config.evals = [evaluation("split", "validation"), evaluation("split", "test")]

@@ -9,9 +9,11 @@ import jax
 import numpy as np
 
 from jtransfer import data, features
+from jtransfer.core import sharding
 from jtransfer.data import Source
 from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
+from jtransfer.layers import splash
 from jtransfer.models import forward
 from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET, Objective
@@ -90,18 +92,24 @@ class Feed(NamedTuple):
         )
         taught = lessons.live(run, streams) if objective is None else None
         if taught is None:
-            return jax.jit(train_step, donate_argnums=0)
+            return jax.jit(self.divided(train_step), donate_argnums=0)
         teach, given = taught
-        whole = jax.jit(lambda state, batch, given: train_step(state, teach(state, batch, given)), donate_argnums=0)
+        step = self.divided(lambda state, batch, given: train_step(state, teach(state, batch, given)))
+        whole = jax.jit(step, donate_argnums=0)
         return lambda state, batch: whole(state, batch, given)
+
+    def divided(self, step: Callable) -> Callable:
+        """A step whose fused kernels know which devices have which examples and heads."""
+        mesh = self.run.mesh
+        return splash.divided(mesh, (sharding.DATA,), sharding.MODEL if sharding.MODEL in mesh.shape else None)(step)
 
     def context(self) -> Context:
         """What evaluators of the target's splits are made from."""
         run, target = self.run, self.run.target
         transform = target.transform(run.model, train=False)
         make = functools.partial(steps.make_eval_step, run.model, keep=target.task.keep)
-        whole = jax.jit(make(preprocess=target.preprocess(run.model, train=False)))
-        rest = jax.jit(make(start=self.start))  # of features, which were made of preprocessed inputs
+        whole = jax.jit(self.divided(make(preprocess=target.preprocess(run.model, train=False))))
+        rest = jax.jit(self.divided(make(start=self.start)))  # of features, which were made of preprocessed inputs
         of_batches = functools.partial(batches.of_evaluation, run, transform=transform)
         cached = {} if self.cached is None else self.cached[TARGET]
         source_of = functools.cache(self.source_of)

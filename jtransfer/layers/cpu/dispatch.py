@@ -25,7 +25,7 @@ def platform(name: str) -> Iterator[None]:
     """A context in which programs are traced for a platform, whatever the default backend is.
 
     Args:
-      name: "cpu", "cuda" or "tpu"; any other name takes XLA's own operations.
+      name: "cpu", "cuda" or "tpu"; any other name takes XLA's own operations, which run everywhere.
     """
     token = _PLATFORM.set(name)
     try:
@@ -34,9 +34,20 @@ def platform(name: str) -> Iterator[None]:
         _PLATFORM.reset(token)
 
 
+def target() -> str:
+    """Returns what programs are traced for, "cpu", "cuda", "rocm" or "tpu": the `platform` of the context, or else the
+    default backend."""
+    return _PLATFORM.get() or _backend()
+
+
+def _backend() -> str:
+    name = jax.default_backend()
+    return name if name != "gpu" else jax.devices()[0].client.platform_version.split()[0].lower()
+
+
 def on_cpu() -> bool:
-    """Whether programs are traced for the CPU: it is the default backend, or the `platform` of the context."""
-    return (_PLATFORM.get() or jax.default_backend()) == "cpu"
+    """Returns whether programs are traced for the CPU."""
+    return target() == "cpu"
 
 
 def conv(in_channels: int, kernel_shape: tuple[int, ...], pads, groups: int, out_size: tuple[int, int]) -> str:

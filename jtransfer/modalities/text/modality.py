@@ -250,13 +250,18 @@ def preprocess(inputs: Any) -> Any:
     """Makes the model's input of the `inputs` of a batch, inside the step.
 
     Pairs of texts [B, 2, n] become texts [2·B, n]. Where several texts share a row, `segment_ids` becomes an attention
-    mask [B, n, n] in which each text sees itself alone.
+    mask [B, n, n] in which each text sees itself alone. Elsewhere padding is at the end of texts, and `lengths` say so
+    beside the mask.
     """
     if isinstance(inputs, dict) and "segment_ids" in inputs:
         segments = inputs["segment_ids"]
         same = segments[:, :, None] == segments[:, None, :]
         inputs = {name: x for name, x in inputs.items() if name != "segment_ids"} | {"attention_mask": same}
-    return jax.tree.map(_single, inputs)
+    inputs = jax.tree.map(_single, inputs)
+    if not isinstance(inputs, dict):
+        return inputs
+    masks = {name: x for name, x in inputs.items() if name.endswith("attention_mask") and x.ndim == 2}
+    return inputs | {name.replace("attention_mask", "lengths"): x.sum(-1) for name, x in masks.items()}
 
 
 def _single(x: jax.Array) -> jax.Array:

@@ -1,0 +1,107 @@
+"""Attention by cuDNN's fused kernels on NVIDIA GPUs, through `jax.nn.dot_product_attention`.
+
+They never write the attention weights to memory, in the forward pass or for the gradient. They take lengths in
+multiples of 8: queries and keys are padded to such a length, the kernel is told the lengths, and the result is cut.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jtransfer.layers.seen import Mask, Seen
+from jtransfer.layers.types import Array
+
+MULTIPLE, SHORTEST = 8, 64  # SHORTEST: fewer queries or keys than this are left to XLA
+
+
+def refusal(
+    q: Array,
+    k: Array,
+    seen: Seen,
+    *,
+    mask: Mask | None,
+    bias: Array | None,
+    softcap: float | None,
+    drop: Callable | None,
+) -> str:
+    """Returns why the kernels can't compute an attention, or "". Arguments as for `attend.attend`."""
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
+        return f"it computes in bfloat16 and float16, and this is {q.dtype}"
+    if q.shape[-1] % 8 or q.shape[-1] > 128:
+        return f"heads of {q.shape[-1]} features are no multiple of 8 up to 128"
+    if softcap is not None:
+        return "it has no softcap"
+    if drop is not None:
+        return "it has no dropout of attention weights"
+    if mask is not None and bias is not None:
+        return "it takes a mask or a bias, not both; say what is seen as lengths or causal"
+    if bias is not None and bias.shape != (1, q.shape[2], q.shape[1], k.shape[1]):
+        return f"a bias of shape {bias.shape} is not [1, heads, queries, keys]"
+    if seen.causal and q.shape[1] != k.shape[1]:
+        return "causal attention is of as many queries as keys"
+    if seen.window is not None and seen.lengths is not None:
+        return "with a window, a query behind a length would see no key"
+    return missing()
+
+
+def serves(q: Array, k: Array, seen: Seen, **given: Any) -> bool:
+    """Returns whether the kernels can compute an attention that is large enough for them to pay."""
+    return min(q.shape[1], k.shape[1]) >= SHORTEST and not refusal(q, k, seen, **given)
+
+
+@functools.cache
+def missing() -> str:
+    """Returns what this machine lacks for the kernels, or ""."""
+    device = next((device for device in jax.local_devices() if device.platform == "gpu"), None)
+    capability = getattr(device, "compute_capability", None)
+    if capability is None:
+        return "there is no NVIDIA GPU"
+    if float(capability) < 8.0:
+        return f"the GPU's compute capability of {capability} is below 8.0"
+    return ""
+
+
+def attend(
+    q: Float[Array, "b n h d"],
+    k: Float[Array, "b m g d"],
+    v: Float[Array, "b m g d"],
+    seen: Seen,
+    *,
+    mask: Mask | None,
+    bias: Float[Array, "1 h n m"] | None,
+    scale: float,
+    softcap: None = None,
+) -> Float[Array, "b n h d"]:
+    """Returns softmax(q·kᵀ·scale + bias)·v for each head. Arguments as for `attend.attend`."""
+    (batch, queries), keys = q.shape[:2], k.shape[1]
+    more, further = -queries % MULTIPLE, -keys % MULTIPLE
+    lengths = None if seen.lengths is None else jnp.maximum(seen.lengths, 1).astype(jnp.int32)
+    if lengths is None and (more or further):
+        lengths = jnp.full(batch, keys, jnp.int32)
+    if mask is not None:  # further queries see what the last one sees, and are cut
+        mask = jnp.broadcast_to(mask, (*mask.shape[:2], queries, keys))
+        mask = jnp.pad(jnp.pad(mask, _at(2, more), mode="edge"), _at(3, further))
+    if bias is not None:
+        bias = jnp.pad(bias, ((0, 0), (0, 0), (0, more), (0, further))).astype(q.dtype)
+    y = jax.nn.dot_product_attention(
+        jnp.pad(q, _at(1, more)),
+        jnp.pad(k, _at(1, further)),
+        jnp.pad(v, _at(1, further)),
+        bias=bias,
+        mask=mask,
+        scale=scale,
+        is_causal=seen.causal,
+        query_seq_lengths=None if lengths is None else jnp.full(batch, queries, jnp.int32),
+        key_value_seq_lengths=lengths,
+        local_window_size=None if seen.window is None else (seen.window - 1, 0),
+        implementation="cudnn",
+    )
+    return y[:, :queries]
+
+
+def _at(axis: int, count: int) -> tuple[tuple[int, int], ...]:
+    return tuple((0, count if i == axis else 0) for i in range(4))

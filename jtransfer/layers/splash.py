@@ -1,0 +1,140 @@
+"""Attention by JAX's splash kernels on TPUs, which never write the attention weights to memory.
+
+Queries and keys are padded to whole blocks; segments say what is padding. The compiler can't divide such a kernel among
+devices, so `divided` tells where examples and heads are, and each device computes its own.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
+
+from jtransfer.layers.seen import Mask, Seen
+from jtransfer.layers.types import Array
+
+BLOCKS, SHORTEST = (512, 256, 128), 1024  # SHORTEST: fewer keys than this are left to XLA
+
+
+class Places(NamedTuple):
+    """Where the examples and heads of an attention are: a mesh, the axes of examples, and the axis of heads, if any."""
+
+    mesh: Mesh | None
+    batch: tuple[str, ...]
+    heads: str | None
+
+
+_PLACES: ContextVar[Places | None] = ContextVar("places", default=None)
+
+
+@contextmanager
+def divided(mesh: Mesh, batch: tuple[str, ...], heads: str | None = None) -> Iterator[None]:
+    """A context in which programs are traced for a mesh whose devices have examples and heads of their own.
+
+    Args:
+      mesh: The mesh.
+      batch: The axes that examples are divided along.
+      heads: The axis that heads are divided along, where their number allows.
+    """
+    token = _PLACES.set(Places(mesh, batch, heads))
+    try:
+        yield
+    finally:
+        _PLACES.reset(token)
+
+
+def refusal(
+    q: Array,
+    k: Array,
+    seen: Seen,
+    *,
+    mask: Mask | None,
+    bias: Array | None,
+    softcap: float | None,
+    drop: Callable | None,
+) -> str:
+    """Returns why the kernels can't compute an attention, or "". Arguments as for `attend.attend`."""
+    if q.dtype != jnp.bfloat16:
+        return f"it computes in bfloat16, and this is {q.dtype}"
+    if q.shape[-1] % 64:
+        return f"heads of {q.shape[-1]} features are no multiple of 64"
+    if mask is not None or bias is not None:
+        return "it takes no mask and no bias; say what is seen as lengths or causal"
+    if drop is not None:
+        return "it has no dropout of attention weights"
+    if seen.causal and q.shape[1] != k.shape[1]:
+        return "causal attention is of as many queries as keys"
+    return ""
+
+
+def serves(q: Array, k: Array, seen: Seen, **given: Any) -> bool:
+    """Returns whether the kernels can compute an attention that is large enough for them to pay, on devices of which it
+    is known what they have."""
+    told = _PLACES.get() is not None or jax.device_count() == 1
+    return told and q.shape[1] >= BLOCKS[-1] and k.shape[1] >= SHORTEST and not refusal(q, k, seen, **given)
+
+
+def attend(
+    q: Float[Array, "b n h d"],
+    k: Float[Array, "b m g d"],
+    v: Float[Array, "b m g d"],
+    seen: Seen,
+    *,
+    scale: float,
+    softcap: float | None = None,
+    mask: None = None,
+    bias: None = None,
+    interpret: bool = False,
+) -> Float[Array, "b n h d"]:
+    """Returns softmax(q·kᵀ·scale)·v for each head. Arguments as for `attend.attend`.
+
+    Args:
+      interpret: Whether the kernel is interpreted, on whatever platform there is.
+    """
+    queries, keys = q.shape[1], k.shape[1]
+    lengths = jnp.full(len(q), keys) if seen.lengths is None else jnp.maximum(seen.lengths, 1)
+    q, k, v = (jnp.pad(x, ((0, 0), (0, -x.shape[1] % BLOCKS[-1]), (0, 0), (0, 0))) for x in (q, k, v))
+    real = (jnp.arange(k.shape[1]) < lengths[:, None]).astype(jnp.int32)
+    scaled = (q.astype(jnp.float32) * scale).astype(q.dtype)
+    places = _PLACES.get() or Places(None, (), None)
+    heads = places.heads if places.heads and k.shape[2] % places.mesh.shape[places.heads] == 0 else None
+    count = q.shape[2] // (places.mesh.shape[heads] if heads else 1)
+    kernel = _kernel(count, (q.shape[1], k.shape[1]), seen, softcap, interpret)
+    run = _divided(kernel, places, heads) if places.mesh else partial(_run, kernel)
+    return run(*(x.swapaxes(1, 2) for x in (scaled, k, v)), real).swapaxes(1, 2)[:, :queries]
+
+
+def _kernel(heads: int, shape: tuple[int, int], seen: Seen, softcap: float | None, interpret: bool) -> Any:
+    """The kernel of one example, with the blocks of queries and keys that meet."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    if seen.causal and seen.window is not None:
+        one = masks.LocalMask(shape, (seen.window - 1, 0), 0)
+    else:
+        one = masks.CausalMask(shape) if seen.causal else masks.FullMask(shape)
+    rows, columns = (next(size for size in BLOCKS if n % size == 0) for n in shape)
+    blocks = splash.BlockSizes(rows, columns, columns, rows, columns, columns, use_fused_bwd_kernel=True)
+    several = masks.MultiHeadMask([one] * heads)
+    how = {"block_sizes": blocks, "attn_logits_soft_cap": softcap, "interpret": interpret}
+    return splash.make_splash_mha(several, head_shards=1, q_seq_shards=1, **how)
+
+
+def _run(kernel: Any, q: Array, k: Array, v: Array, real: Array) -> Array:
+    """The attention of q [b, h, n, d] to k and v [b, g, m, d]; real int32 [b, m] is 0 where a key is padding."""
+    from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_kernel import SegmentIds
+
+    return jax.vmap(kernel)(q, k, v, SegmentIds(jnp.ones((len(q), q.shape[2]), jnp.int32), real))
+
+
+def _divided(kernel: Any, places: Places, heads: str | None) -> Callable[..., Array]:
+    """The attention of which each device computes its own examples and heads."""
+    part, rows = P(places.batch, heads), P(places.batch)
+    given = (P(), part, part, part, rows)
+    return partial(jax.shard_map(_run, mesh=places.mesh, in_specs=given, out_specs=part, check_vma=False), kernel)
