@@ -88,6 +88,15 @@ def _of(
     raise unknown("column", name, known)
 
 
+def clash(wanted: Sequence[Asked], own: Mapping[str, Any], predicted: Mapping[str, Any]) -> str:
+    """Returns words on a column that the input has and that is predicted, too; "" where there is none."""
+    both = [name for name in predicted if name in own and name != PROBS]
+    if wanted:
+        both = [name for header, name in wanted if name in both]
+        return f"the column {both[0]!r} is what is predicted; own:{both[0]} is the input's" if both else ""
+    return f"{both[0]!r} is the input's own column; what is predicted is {prefixed(both[0], own)!r}" if both else ""
+
+
 def masked(columns: Mapping[str, Any], gaps: Iterable[int]) -> Columns:
     """Returns columns without the values of some rows: None in lists, NaN, -1 or "" in arrays.
 

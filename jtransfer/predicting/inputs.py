@@ -123,15 +123,16 @@ def _of_argument(reader: Reader, argument: str) -> list[Inputs]:
     if glob.has_magic(argument) and (files or known):
         found = sorted(glob.glob(argument, recursive=True))
         if found:
-            return [_joined([part for file in found for part in _of_argument(reader, file)])]
+            return [_joined([part for file in found for part in _of_argument(reader, file)])._replace(single=False)]
         if known:
             raise InputError(f"{argument}: no file matches")
-    if known and not files:
+    if known and not files and len(argument.split()) == 1:
         raise InputError(f"{argument}: there is no such file; a text that is called so can be given on standard input")
-    if suffix in tables.SUFFIXES:
+    if suffix in tables.SUFFIXES and files:
         raise InputError(f"{argument}: there is no such file")
     reader.modality.check_given([argument])
-    return [_singles(reader, [argument])]
+    said = (f"{argument!r:.80} is taken as a {reader.modality.nouns[0]}; there is no such file",) if known else ()
+    return [_singles(reader, [argument])._replace(notes=said)]
 
 
 def _exists(path: Path, *, is_file: bool) -> bool:

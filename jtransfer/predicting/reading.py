@@ -19,7 +19,8 @@ class Reading:
             return self._inputs.read(self.start + i)
         except InputError as error:
             if not self._forgiving:
-                raise
+                more = "" if self._inputs.single else "; --broken=skip goes on without such examples"
+                raise InputError(f"{error}{more}") from None
             self.errors[i] = str(error)
             return self._any
 

@@ -107,7 +107,10 @@ def columns_of(predictor: "Predictor", inputs: Inputs, part: Part, how: How) -> 
     made = choosing.masked(made, part.errors)
     if how.broken == "skip":
         made[choosing.ERROR] = [part.errors.get(i) for i in range(part.size)]
-    return choosing.chosen(choosing.asked(how.columns), own, made, predictor.class_names)
+    wanted = choosing.asked(how.columns)
+    if not part.start and (line := choosing.clash(wanted, own, made)):
+        say(line, file=sys.stderr)
+    return choosing.chosen(wanted, own, made, predictor.class_names)
 
 
 def raw_columns(predictor: "Predictor", inputs: Inputs, part: Part, how: How) -> dict[str, Any]:
