@@ -15,9 +15,8 @@ from test_predict import CLASSES, IMAGES, MEAN, STD, compilations, run  # noqa: 
 from jtransfer import predict
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
-from jtransfer.predicting import parts, progress, waiting
+from jtransfer.predicting import parts, waiting
 from jtransfer.runs import predicted
-from jtransfer.tasks import columns
 
 EARLIER = Path(__file__).parent / "references" / "earlier"
 TEXTS = {"id": ["a", "b", "c"], "text": ["the day good", "the night, bad", "very fine"], "label": ["good", "bad", ""]}
@@ -245,15 +244,6 @@ def test_what_a_text_generates_is_a_column(tmp_path):
     assert [row["written"] for row in rows] == predictor(["the good", "the bad"])["written"].tolist()
 
 
-def test_tags_and_several_classes_are_lists():
-    table = {"predicted": np.array([[0, 1, 2, 0]]), "label": np.array([[-1, 0, 0, -1]])}
-    assert columns.tags(["good day again"], table, ["A", "B", "C"], 1) == {"tags": [["B", "C", "?"]]}
-    logits = np.log(np.array([[3.0, 0.25, 1.0], [0.5, 0.5, 0.5]]))
-    found = columns.several(["a", "b"], {"logits": logits}, ["A", "B", "C"], 1)
-    assert found["labels"] == [["A", "C"], []]
-    np.testing.assert_allclose(found["probs"][0], [0.75, 0.2, 0.5], rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -293,14 +283,3 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(argv, says, run, tmp_
     err = capsys.readouterr().err
     assert says in err, err
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_progress_says_what_is_left(capsys):
-    times = iter([0.0, 0.0, 1.0, 4.0, 5.0, 15.0, 99.0])
-    report = progress.reporter(1000, 100, clock=lambda: next(times))
-    for done in (200, 500, 600, 800, 1000):
-        report(done)
-    assert capsys.readouterr().err.splitlines() == [
-        "500 of 1,000 examples, 100.0 a second, 5 s left",
-        "800 of 1,000 examples, 46.7 a second, 4 s left",
-    ]

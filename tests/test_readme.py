@@ -27,10 +27,10 @@ def test_the_pieces_work_as_they_stand(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(block("make_train_step"), names)
-    assert names["features"].shape == (32, 1280)
+    assert names["features"].shape == (16, 1280)
     assert names["current"].step == 20
     assert names["metrics"]["loss"] < 2.0 < np.log(10)
-    assert names["logits"].shape == (32, 10)
+    assert names["logits"].shape == (16, 10)
     assert "loss" in capsys.readouterr().out
     for leaf in jax.tree.leaves(names["variables"]):
         np.asarray(leaf)

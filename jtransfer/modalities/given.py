@@ -29,10 +29,12 @@ class Given:
     """The part of a modality that is about examples which a user gives to `predict`.
 
     Attributes:
-      suffixes: The suffixes of files that are one example each, which are looked for in folders.
+      inline: Whether what is given is the example itself, such as a text, and not the path of a file.
+      suffixes: The suffixes of files that are one example each, or several, which are looked for in folders.
     """
 
     nouns: ClassVar[tuple[str, str]]
+    inline: ClassVar[bool] = False
     suffixes: ClassVar[frozenset[str]] = frozenset()
 
     def read(self, given: str, task: Task) -> dict[str, Any]:

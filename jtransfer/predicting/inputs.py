@@ -102,9 +102,14 @@ def lines(reader: Reader, texts: Sequence[str]) -> Inputs:
     return _singles(reader, texts)
 
 
+def column_of(modality: Modality, texts: Sequence[str]) -> str:
+    """Returns the name of the column of examples that are given by themselves."""
+    return FILE if not modality.inline and all(map(os.path.isfile, texts)) else modality.nouns[0]
+
+
 def _of_argument(reader: Reader, argument: str) -> list[Inputs]:
     path, suffix = Path(argument), os.path.splitext(argument)[1].lower()
-    files = bool(reader.modality.suffixes)
+    files = not reader.modality.inline
     known = suffix in tables.SUFFIXES or suffix == LINES or suffix in reader.modality.suffixes
     if _exists(path, is_file=True):
         if suffix in tables.SUFFIXES:
@@ -151,9 +156,8 @@ def _below(folder: Path) -> list[str]:
 
 def _singles(reader: Reader, texts: Sequence[str]) -> Inputs:
     texts = list(texts)
-    are_files = bool(reader.modality.suffixes) and all(map(os.path.isfile, texts))
-    column = FILE if are_files else reader.modality.nouns[0]
-    stated = [_state(text) if are_files else text for text in texts]
+    column = column_of(reader.modality, texts)
+    stated = [_state(text) if column == FILE else text for text in texts]
     read = reader.modality.read
     return Inputs(texts, lambda i: read(texts[i], reader.task), {column: texts}, _digest(stated), single=True)
 

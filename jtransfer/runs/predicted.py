@@ -13,7 +13,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.predicting import columns as choosing
 from jtransfer.predicting import formats, parts, progress, waiting
-from jtransfer.predicting.inputs import FILE, Inputs
+from jtransfer.predicting.inputs import FILE, Inputs, column_of
 from jtransfer.tasks import Table
 from jtransfer.training import checkpoint
 
@@ -187,7 +187,7 @@ def stream(
     check(predictor, how)
     column = ""
     for some in waiting.batches(lines, predictor.most):
-        column = column or (FILE if os.path.isfile(some[0]) else predictor.run.modality.nouns[0])
+        column = column or column_of(predictor.run.modality, some[:1])
         examples, errors = {}, {}
         for i, line in enumerate(some):
             try:

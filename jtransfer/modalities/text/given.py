@@ -1,7 +1,7 @@
 """Texts as they are given to `predict`: by themselves, and in tables."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.given import Given, Rows
@@ -12,6 +12,8 @@ from jtransfer.tasks.base import Task
 
 class GivenTexts(Given):
     """The part of the modality of texts that is about what a user gives to `predict`."""
+
+    inline: ClassVar[bool] = True
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
         """Returns the example of a text; a tab separates the two texts of a pair, and spaces the words of tagging."""
