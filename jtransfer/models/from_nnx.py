@@ -55,12 +55,14 @@ def from_nnx(make: Callable[..., nnx.Module], *args: Any, **kwargs: Any) -> From
 
 def _called(module: nnx.Module, *inputs: Any, train: bool, is_frozen: Callable | None) -> Any:
     module.train() if train else module.eval()
-    for path, part in nnx.iter_modules(module) if train and is_frozen else ():
-        if is_frozen(tuple(map(str, path))):
-            part.set_attributes(
-                _is_itself(part), deterministic=True, use_running_average=True, raise_if_not_found=False
-            )
-    return module(*inputs)  # pyright: ignore[reportCallIssue]
+    if train and is_frozen is not None:
+        for path, part in nnx.iter_modules(module):
+            if is_frozen(tuple(map(str, path))):
+                part.set_attributes(
+                    _is_itself(part), deterministic=True, use_running_average=True, raise_if_not_found=False
+                )
+    run: Any = module
+    return run(*inputs)
 
 
 def _is_itself(part: nnx.Module) -> Callable[[Any, Any], bool]:

@@ -89,7 +89,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return SEPARATOR.join(value)
     if isinstance(value, list | dict):
-        return json_line(value)
+        return json.dumps(value, ensure_ascii=False, default=str)
     return "" if value is None else str(value)
 
 

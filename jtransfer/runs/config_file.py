@@ -33,7 +33,7 @@ def load(given: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return ConfigDict(override(config, overrides, "--config"))
 
 
-def data_fields(config: ConfigDict, overrides: Sequence[str]) -> dict[str, Any]:
+def data_fields(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
     """The fields of `config.data` that a command line gives as `--data.FIELD=value`, each of the type of the config's.
 
     Raises:

@@ -164,7 +164,7 @@ def _about(predictor: "Predictor", inputs: Inputs, how: How, batch: int) -> dict
     return {
         "run": os.fspath(run.folder),
         "step": checkpoint.resolve(run.folder, run.step(predictor.step)),
-        "adapters": list(map(str, predictor.adapters)),
+        "adapters": str(predictor.adapters or ""),
         "temperature": predictor.temperature,
         "tta": predictor.tta,
         "examples": inputs.size,

@@ -27,7 +27,7 @@ def several(given: Sequence[str], table: Table, names: Sequence[str], k: int) ->
     """Returns "labels", the classes of a probability of at least a half, and "probs" float32 [N, C]; of k above 1 also
     the k most probable classes, as `classes` does."""
     probs = (1 / (1 + np.exp(-table["logits"].astype(np.float64)))).astype(np.float32)
-    labels = [[names[i] for i in np.flatnonzero(row >= 0.5)] for row in probs]
+    labels = [[names[i] for i in np.flatnonzero(row >= 0.5).tolist()] for row in probs]
     return {"labels": labels} | (_best(probs, names, k) if k > 1 else {}) | {"probs": probs}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
@@ -102,7 +103,7 @@ def _copied(tree: Any) -> Any:
 
 
 def _is_held(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+    return isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)
 
 
 def _init(tx: Any, moving: dict) -> Any:

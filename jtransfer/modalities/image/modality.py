@@ -220,7 +220,7 @@ def stated(model: Any) -> Pipeline:
     return _evaluation(own, usual._statistics(own), usual._unsaid(own))
 
 
-def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[jax.Array], jax.Array]:
+def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[Any], Any]:
     """Returns a function that normalises images: uint8 [B, H, W, C] → `(image / 255 - mean) / std`.
 
     The function computes in float32, and leaves what is not uint8 as it is.
@@ -233,8 +233,8 @@ def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     scale, shift = 1 / (255 * jnp.asarray(std)), jnp.asarray(mean) / jnp.asarray(std)
 
-    def preprocess(image: jax.Array | np.ndarray) -> jax.Array:
-        return (image * scale - shift).astype(dtype) if image.dtype == jnp.uint8 else jnp.asarray(image)
+    def preprocess(image: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+        return (image * scale - shift).astype(dtype) if image.dtype == jnp.uint8 else image
 
     return preprocess
 
