@@ -33,7 +33,7 @@ def several(given: Sequence[str], table: Table, names: Sequence[str], k: int) ->
 
 def numbers(given: Sequence[str], table: Table, names: Sequence[str], k: int) -> dict[str, Any]:
     """Returns "prediction", float32 [N]."""
-    return {"prediction": table["logits"][:, 0]}
+    return {"prediction": table["logits"][:, 0].astype(np.float32)}
 
 
 def tags(given: Sequence[str], table: Table, names: Sequence[str], k: int) -> dict[str, Any]:
