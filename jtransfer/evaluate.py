@@ -1,4 +1,5 @@
-"""Evaluates: python -m jtransfer.evaluate RUN [--step=STEP|best|last] [--data=NAME] [--split=SPLIT] [--out=FILE.json]
+"""Evaluates: python -m jtransfer.evaluate RUN [--step=STEP|best|last] [--data=NAME] [--split=SPLIT]
+    [--tta=VIEWS] [--out=FILE.json]
 
 Prints the metrics of a run's task, and of its config.metrics, over every example of a split once. Nothing is written
 into the run's folder.
@@ -10,6 +11,8 @@ into the run's folder.
 --data.FIELD=VALUE  a field of config.data in place of the run's, such as --data.label_key=species
 --split=SPLIT train, validation or test of the run's own data as its config has them; or an expression such as
               test[:500], or all; by default test
+--tta=VIEWS   views of each image whose outputs are averaged: flip_lr, flip_ud, rot90, five_crop, random(8), or several
+              joined by "|", as 'five_crop|flip_lr'; the metrics are printed without them and with them
 --out=FILE    a JSON file for the same
 --distributed this is one process of a cluster's (TPU pod, Slurm, …), which see a part of the examples each
 """
@@ -32,7 +35,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    folder: str | os.PathLike, step: int | str | None = None, *, data: str = "", split: str = "test", **fields: Any
+    folder: str | os.PathLike,
+    step: int | str | None = None,
+    *,
+    data: str = "",
+    split: str = "test",
+    tta: str = "",
+    **fields: Any,
 ) -> "Measured":
     """Returns the metrics of a run's model on a split of any data.
 
@@ -41,11 +50,12 @@ def evaluate(
       step: a step that was kept, "best", "last", or None for the run's model.
       data: a data set, written as in `config.data.name`; "" is the run's own.
       split: of the run's own data, "train", "validation" or "test" as its config has them; otherwise an expression.
+      tta: views of each image whose outputs are averaged, such as "flip_lr"; "" for none.
       **fields: fields of `config.data` in place of the run's, such as `label_key="species"`.
 
     Returns:
       A tuple with `metrics`, name → value, the `step`, `data`, `split` and number of `examples` that they are of, and
-      `protocol`, what chose the step.
+      `protocol`, what chose the step; with `tta`, `averaged` has the metrics of the averages.
 
     Raises:
       InputError: there is no such run, step, data set, split or field, or its classes are not the run's.
@@ -53,7 +63,7 @@ def evaluate(
     from jtransfer import runs
     from jtransfer.runs import measure
 
-    return measure.measure(measure.with_data(runs.open(folder), fields), step, data=data, split=split)
+    return measure.measure(measure.with_data(runs.open(folder), fields), step, data=data, split=split, tta=tta)
 
 
 def main(argv: list[str]) -> None:
@@ -62,6 +72,7 @@ def main(argv: list[str]) -> None:
     step = flags.DEFINE_string("step", "", "a step that was kept, best or last; else the model", flag_values=values)
     data = flags.DEFINE_string("data", "", "another data set", flag_values=values)
     split = flags.DEFINE_string("split", "test", "a split by name, or an expression", flag_values=values)
+    tta = flags.DEFINE_string("tta", "", "views whose outputs are averaged", flag_values=values)
     out = flags.DEFINE_string("out", "", "a JSON file", flag_values=values)
     cluster = flags.DEFINE_boolean("distributed", False, "one of several processes of a cluster", flag_values=values)
     overrides = [arg for arg in argv[1:] if arg.startswith("--data.")]
@@ -73,17 +84,23 @@ def main(argv: list[str]) -> None:
     if cluster.value:
         clusters.join({})
     cache_compilations()
-    found = evaluate(rest[0], step_of(step.value), data=data.value, split=split.value, **_fields(rest[0], overrides))
+    asked = {"data": data.value, "split": split.value, "tta": tta.value, **_fields(rest[0], overrides)}
+    found = evaluate(rest[0], step_of(step.value), **asked)
     if not _is_first():
         return
     say(f"{rest[0]}, step {found.step}, on {found.data}, {found.split}: {found.examples} examples")
     if found.protocol:
         say(f"the model is {found.protocol}")
     width = max(map(len, found.metrics))
+    if found.tta:
+        say(f"without and with the average over the views of {found.tta}")
     for name, value in found.metrics.items():
-        say(f"  {name:<{width}}  {value:.4f}")
+        averaged = f"  {found.averaged[name]:.4f}" if found.tta else ""
+        say(f"  {name:<{width}}  {value:.4f}{averaged}")
     if out.value:
-        Path(out.value).write_text(json.dumps({"run": rest[0], **found._asdict()}, indent=2) + "\n")
+        Path(out.value).write_text(
+            json.dumps({"run": rest[0], **found._asdict(), "averaged": dict(found.averaged)}, indent=2) + "\n"
+        )
 
 
 def _fields(folder: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -91,13 +108,7 @@ def _fields(folder: str, overrides: Sequence[str]) -> dict[str, Any]:
     from jtransfer import runs
     from jtransfer.runs import config_file
 
-    if not overrides:
-        return {}
-    names = [override.partition("=")[0].removeprefix("--data.") for override in overrides]
-    if "name" in names:
-        raise InputError("write --data=NAME for the name of a data set")
-    section = config_file.override(runs.open(folder).config.data.to_dict(), overrides, "--data")
-    return {name: section[name] for name in names}
+    return config_file.data_fields(runs.open(folder).config, overrides) if overrides else {}
 
 
 def _is_first() -> bool:

@@ -1,7 +1,8 @@
 """Trees of parameters as nested dicts: paths, partition, merge, sizes.
 
 A path joins keys by "/", as in "stage3/block0/conv1/kernel". Subtrees are pruned: a part of a tree has nothing of the
-rest, neither leaves nor placeholders.
+rest, neither leaves nor placeholders. Keys may be numbers, as those of lists in `flax.nnx.to_pure_dict`; a tree that is
+made of another's paths has them, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,17 +12,35 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-Tree = Mapping[str, Any]
+Tree = Mapping[Any, Any]
+
+
+class Path(str):
+    """A path of which a key is no text, and which still has its keys."""
+
+    keys: tuple[Any, ...]
 
 
 def flatten(tree: Tree) -> dict[str, Any]:
     """Returns a tree as a dict by path, in the order of the tree: `{"stem": {"kernel": k}}` → `{"stem/kernel": k}`."""
-    return traverse_util.flatten_dict(tree, sep="/")
+    return {_path(keys): leaf for keys, leaf in traverse_util.flatten_dict(tree).items()}
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict:
     """Returns a dict by path as a nested dict; the inverse of `flatten`."""
-    return traverse_util.unflatten_dict(dict(flat), sep="/")
+    return traverse_util.unflatten_dict({_keys(path): leaf for path, leaf in flat.items()})
+
+
+def _path(keys: tuple[Any, ...]) -> str:
+    if all(isinstance(key, str) for key in keys):
+        return "/".join(keys)
+    path = Path("/".join(map(str, keys)))
+    path.keys = keys
+    return path
+
+
+def _keys(path: str) -> tuple[Any, ...]:
+    return path.keys if isinstance(path, Path) else tuple(path.split("/"))
 
 
 def map_with_path(fn: Callable[[str, Any], Any], tree: Tree) -> dict:

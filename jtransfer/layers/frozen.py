@@ -1,5 +1,6 @@
 """Frozen modules run as in evaluation: batch norm keeps its statistics and dropout is off, whatever the model is."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -42,12 +43,17 @@ def freeze(is_frozen: Callable[[tuple[str, ...]], bool]) -> AbstractContextManag
         with freeze(frozen_modules(trainable)):
             y, updates = model.apply(variables, x, train=True, mutable=["batch_stats"])
 
+    A module whose `__call__` has an argument `is_frozen` is given the function for the paths below its own, and sees
+    to its parts itself.
+
     Args:
       is_frozen: A function from a module's path to whether it is frozen, as `frozen_modules` gives it.
     """
 
     def interceptor(call, args, kwargs, context):
         module = context.module
+        if context.method_name == "__call__" and "is_frozen" in inspect.signature(type(module).__call__).parameters:
+            return call(*args, is_frozen=lambda path: is_frozen((*module.path, *path)), **kwargs)
         switch = next((name for kind, name in _SWITCH.items() if isinstance(module, kind)), None)
         if switch is None or context.method_name != "__call__" or not is_frozen(module.path):
             return call(*args, **kwargs)

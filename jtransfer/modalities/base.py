@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from jtransfer import generate, weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
+from jtransfer.modalities.given import Given, Transform
 from jtransfer.tasks.base import Task
 
 STATE = {"state": True}  # metadata of a field that is read from files, not from a config
-Transform = Callable[..., dict]
 
 
 class Writing(NamedTuple):
@@ -44,7 +44,7 @@ class Plain(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Modality:
+class Modality(Given):
     """One kind of input, such as images. A subclass is a frozen dataclass whose fields become fields of `config.data`.
 
     A field with `metadata=STATE` is no field of the config. It holds what `open` reads or computes, such as a
@@ -234,17 +234,6 @@ class Modality:
           InputError: The examples do not fit the model, or files such as a tokenizer's.
         """
         return ""
-
-    def read(self, given: str, task: Task) -> dict[str, Any]:
-        """Returns the example, without a label, for one argument that a user gives to `predict`."""
-        raise InputError(f"{self.nouns[1]} can't be given to predict")
-
-    def check_given(self, given: Sequence[str]) -> None:
-        """Checks that all that a user gives to `predict` exists.
-
-        Raises:
-          InputError: Something is missing.
-        """
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         """Returns fields of `config.data` of a run from scratch that prepares examples as the run in a folder does."""

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,9 +109,12 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> nn.Module:
         if known is not None and field not in known and (ours or field not in _IF_KNOWN):
             raise unknown(f"field of {name}", field, known)
     made = {key: _as_field(value, ours) for key, value in given.items() if known is None or key in known}
+    build = (
+        functools.partial(importlib.import_module(f"{__name__}.from_nnx").from_nnx, build) if _is_nnx(build) else build
+    )
     model = build(**made, **({"parent": None} if _is_module(build) else {}))  # also where another model asks for it
     if not isinstance(model, nn.Module):
-        raise InputError(f"{name!r} makes a {type(model).__name__}; it must be, or make, a module of flax.linen")
+        raise InputError(f"{name!r} makes a {type(model).__name__}; it must be, or make, a module of flax")
     return model
 
 
@@ -190,6 +194,17 @@ def _as_field(value: Any, ours: bool) -> Any:
 def _is_module(build: Callable) -> bool:
     made = build.func if isinstance(build, functools.partial) else build
     return isinstance(made, type) and issubclass(made, nn.Module)
+
+
+def _made(build: Callable, fields: Mapping[str, Any]) -> Any:
+    if _is_nnx(build):
+        return importlib.import_module(f"{__name__}.from_nnx").from_nnx(build, **fields)
+    return build(**fields, **({"parent": None} if _is_module(build) else {}))  # also where another model asks for it
+
+
+def _is_nnx(build: Callable) -> bool:
+    nnx = sys.modules.get("flax.nnx")  # which whoever defines such a class has imported
+    return nnx is not None and isinstance(build, type) and issubclass(build, nnx.Module)
 
 
 def _fields(build: Callable[..., Any]) -> list[str] | None:

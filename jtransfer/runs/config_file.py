@@ -33,6 +33,19 @@ def load(given: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return ConfigDict(override(config, overrides, "--config"))
 
 
+def data_fields(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
+    """The fields of `config.data` that a command line gives as `--data.FIELD=value`, each of the type of the config's.
+
+    Raises:
+      InputError: a field or the type of a value is wrong, or it is the name of the data set.
+    """
+    names = [text.partition("=")[0].removeprefix("--data.") for text in overrides]
+    if "name" in names:
+        raise InputError("write --data=NAME for the name of a data set")
+    section = override(config.data.to_dict(), overrides, "--data")
+    return {name: section[name] for name in names}
+
+
 def override(config: dict, overrides: Sequence[str], flag: str) -> dict:
     """A config, or a section of it, in which overrides were written; the dict itself is changed.
 

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.data import Source
-from jtransfer.evaluators import EVALUATORS, Context, gather
+from jtransfer.evaluators import EVALUATORS, Context, Evaluate, gather
 from jtransfer.modalities import faces
 from jtransfer.models import forward
 from jtransfer.runs import config as configs
@@ -25,8 +26,8 @@ from jtransfer.runs.batches import processes
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.stream import spec_of
 from jtransfer.training import checkpoint
-from jtransfer.training import step as steps
 from jtransfer.training.state import AUXILIARY
+from jtransfer.training.view_step import make_view_step
 
 NAMED = ("train", "validation", "test")
 
@@ -41,6 +42,8 @@ class Measured(NamedTuple):
       examples: how many there are.
       metrics: name → value.
       protocol: words on what chose the step, where it is the run's model; else "".
+      tta: the views that outputs were averaged over for `averaged`; "" for none.
+      averaged: name → value, of the average over the views.
     """
 
     step: int
@@ -49,9 +52,13 @@ class Measured(NamedTuple):
     examples: int
     metrics: dict[str, float]
     protocol: str = ""
+    tta: str = ""
+    averaged: Mapping[str, float] = MappingProxyType({})
 
 
-def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", split: str = "test") -> Measured:
+def measure(
+    run: StoredRun, step: int | str | None = None, *, data: str = "", split: str = "test", tta: str = ""
+) -> Measured:
     """Returns the metrics of the run's task and of its `config.metrics`, and those of texts that it generates.
 
     Args:
@@ -61,12 +68,15 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
         `config.data`; "" is the run's own.
       split: of the run's own data, "train", "validation" or "test" as its config has them; otherwise an expression such
         as "test[:500]".
+      tta: the views of each example that outputs are averaged over, such as "flip_lr"; the metrics without them are
+        told as well.
 
     With several JAX processes, each must call this function, sees a part of each batch, and returns the same.
 
     Raises:
       InputError: there is no such step, data set or split, or the data have no labels that the model was trained for.
     """
+    faces.make_evaluation(run.modality, run.task, run.model, tta) if tta else None
     config = run.config
     where, named = data or config.data.name, ""
     if not data and split in NAMED:
@@ -81,17 +91,22 @@ def measure(run: StoredRun, step: int | str | None = None, *, data: str = "", sp
     tasks.check(config.task, run.task, whole)
     source = run.modality.pack(same_classes.renumbered(whole, run.class_names, where), run.task)
     mesh = sharding.make_mesh({sharding.DATA: -1})
-    context = _context(run, source, mesh)
     names = ["split"]
     if run.task.generates == "targets" and config.generate.num_examples:
         names.append("generation")
-    evaluators = [EVALUATORS[name](context, split) for name in names]
+    contexts = [_context(run, source, mesh, views) for views in ("", *([tta] if tta else []))]
+    evaluators = [[EVALUATORS[name](context, split) for name in names] for context in contexts]
     found, loaded = checkpoint.load(run.folder, run.step(step))
     variables = {name: tree for name, tree in loaded.items() if name not in AUXILIARY}
     variables = jax.tree.map(sharding.place, variables, sharding.of_params(variables, mesh, "replicate"))
+    metrics, *averaged = [_metrics(several, variables) for several in evaluators]
+    chosen = _chosen(run) if step is None else ""
+    return Measured(found, where, split, len(whole), metrics, chosen, tta, averaged[0] if averaged else {})
+
+
+def _metrics(evaluators: Sequence[Evaluate], variables: Mapping[str, Any]) -> dict[str, float]:
     told = (pair for evaluate in evaluators for pair in evaluate(variables))
-    metrics = {name: float(value) for name, value in told if not (isinstance(value, np.ndarray) and value.ndim)}
-    return Measured(found, where, split, len(whole), metrics, _chosen(run) if step is None else "")
+    return {name: float(value) for name, value in told if not (isinstance(value, np.ndarray) and value.ndim)}
 
 
 def _chosen(run: StoredRun) -> str:
@@ -120,19 +135,20 @@ def with_data(run: StoredRun, fields: Mapping[str, Any]) -> StoredRun:
     return changed
 
 
-def _context(run: StoredRun, source: Source, mesh: Any) -> Context:
+def _context(run: StoredRun, source: Source, mesh: Any, tta: str) -> Context:
     """What evaluators know of a stored run; every split is the given source."""
     config, task, modality, model = run.config, run.task, run.modality, run.model
     size = -(-(config.eval_batch_size or config.batch_size) // mesh.size) * mesh.size
-    transform = faces.make_transform(modality, task, model, train=False)
+    transform = faces.make_evaluation(modality, task, model, tta)
     preprocess = faces.make_preprocess(modality, model, train=False)
-    step = jax.jit(steps.make_eval_step(model, preprocess=preprocess, keep=task.keep))
+    average = task.average if tta else None
+    step = jax.jit(make_view_step(model, preprocess=preprocess, keep=task.keep, average=average))
 
     def batches(source: Source) -> Iterator[dict]:
         own = datasets.eval_batches(source, transform, size, **processes(), threads=config.data.threads)
         for number, batch in enumerate(own):
             if not number:
-                _check(model, preprocess, run.sample, batch["inputs"])
+                _check(model, preprocess, run.sample, _one_view(batch["inputs"]) if tta else batch["inputs"])
             yield sharding.put_batch(batch, mesh)
 
     def of_source(variables: Mapping[str, Any], source: Source) -> dict[str, Any]:
@@ -142,6 +158,10 @@ def _context(run: StoredRun, source: Source, mesh: Any) -> Context:
         return of_source(variables, source)
 
     return Context(config, model, task, modality, run.class_names, lambda split: source, batches, table, of_source)
+
+
+def _one_view(inputs: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[:, 0], inputs)
 
 
 def _check(model: Any, preprocess: Any, sample: Any, inputs: Any) -> None:

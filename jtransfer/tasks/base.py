@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer.objectives import Mean, counted
+from jtransfer.tasks import columns
 
 Table = dict[str, np.ndarray]
 Score = Callable[[Table, Sequence[str]], Iterator[tuple[str, float]]]
@@ -62,6 +63,10 @@ class Task:
       blank: A function from the number of classes to the label that stands in for the unknown one in `predict`.
       lines: A function from the inputs, the table and the names of the classes to the lines that `predict` prints
         (`tasks.printing`).
+      columns: A function from the inputs, the table, the names of the classes and a number k of classes to show to the
+        columns that `predict` writes, name → values [N] or arrays [N, …] (`tasks.columns`).
+      average: A function from the outputs of several views of the same examples [V, B, …] and the temperature that they
+        will be divided by to their average [B, …] (`tasks.averages`); None where there is no such average.
       shown: The metrics that a report compares, the most important first.
       sections: What a report shows of the predictions: "classes", "numbers" or "texts".
       generates: "targets" if the model generates texts that an evaluation compares with the wanted ones, "more" if it
@@ -83,6 +88,8 @@ class Task:
     head: str = ""
     blank: Callable[[int], Any] = lambda classes: 0
     lines: Callable[..., Iterator[str]] | None = None
+    columns: Callable[..., dict[str, Any]] = columns.arrays
+    average: Callable[[Any, float], Any] | None = None
     shown: tuple[str, ...] = ("loss",)
     sections: tuple[str, ...] = ()
     generates: str = ""

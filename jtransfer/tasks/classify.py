@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -37,6 +37,8 @@ CLASSIFY = Task(
     hits=_hits,
     head="classify",
     lines=printing.classes,
+    columns=columns.classes,
+    average=averages.classes,
     shown=("accuracy", "macro_f1", "loss", "ece"),
     sections=("classes",),
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -44,6 +44,8 @@ EMBED = Task(
     metric="retrieval",
     head="embed",
     lines=printing.neighbours,
+    columns=columns.embeddings,
+    average=averages.numbers,
     shown=("retrieval", "spearman"),
     wrap=_wrap,
 )

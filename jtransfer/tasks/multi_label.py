@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -28,5 +28,7 @@ MULTI_LABEL = Task(
     head="classify",
     blank=lambda classes: np.zeros(classes, np.float32),
     lines=printing.several,
+    columns=columns.several,
+    average=averages.several,
     shown=("micro_f1", "macro_f1", "accuracy", "loss"),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -20,6 +20,8 @@ REGRESS = Task(
     head="classify",
     blank=lambda classes: 0.0,
     lines=printing.numbers,
+    columns=columns.numbers,
+    average=averages.numbers,
     shown=("spearman", "pearson", "mae", "loss"),
     sections=("numbers",),
 )

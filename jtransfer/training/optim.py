@@ -7,7 +7,8 @@ decay and moments sit inside the trainable branch, so that the frozen part costs
 
 import inspect
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,7 +19,27 @@ from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.training import decay
 
-_DEFAULTS = {"sgd": {"momentum": 0.9}}
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "name": "adamw",
+        "lr": 1e-3,
+        "schedule": "cosine",
+        "warmup": 0,
+        "weight_decay": 0.0,
+        "decay_rules": ((".*/kernel", True), (".*", False)),
+        "l2sp": 0.0,
+        "l2sp_rules": ((r"(?!(head|aux|adapters)/).*", True), (".*", False)),
+        "sam": 0.0,
+        "clip": 0.0,
+        "accumulate": 1,
+        "layer_decay": 1.0,
+        "rates": ((".*", 1.0),),
+        "kwargs": {},
+        "ema": 0.0,
+    }
+)
+"""The fields of `config.optim`, which `runs/config.py` explains."""
+_ARGUMENTS = {"sgd": {"momentum": 0.9}}
 
 
 def make(
@@ -33,9 +54,10 @@ def make(
     """The optimizer of one phase.
 
     Args:
-      config: `config.optim`: `name` (any optimizer of optax), `lr`, `schedule`, `warmup`, `weight_decay`,
-        `decay_rules`, `l2sp` (0 is off; the transform's `update` then wants the keyword `initial`), `l2sp_rules`,
-        `clip` (global norm; 0 is off), `layer_decay`, `rates`, `kwargs`.
+      config: `config.optim`, or a dict with some of its fields; the others have their defaults (`DEFAULTS`). They are
+        `name` (any optimizer of optax), `lr`, `schedule`, `warmup`, `weight_decay`, `decay_rules`, `l2sp` (0 is off;
+        the transform's `update` then wants the keyword `initial`), `l2sp_rules`, `clip` (global norm; 0 is off),
+        `layer_decay`, `rates`, `kwargs`.
       params: the whole tree of parameters, or a dict of collections; only paths are read.
       total_steps: the schedule's length.
       trainable: bools of the same paths; None trains everything.
@@ -45,7 +67,11 @@ def make(
 
     Returns:
       A transform over `params` or over its trainable part alone.
+
+    Raises:
+      InputError: There is no such field, optimizer or schedule, or a rule is wrong.
     """
+    config = complete(config)
     mask = trees.flatten(trainable) if trainable is not None else dict.fromkeys(trees.flatten(params), True)
     since = trees.flatten(trained_since) if trained_since is not None else dict.fromkeys(mask, 0)
     decays = trees.flatten(rules.match(config["decay_rules"], params, name="optim.decay_rules"))
@@ -63,6 +89,17 @@ def make(
     return optax.multi_transform(
         {"trainable": branch, "frozen": optax.set_to_zero()}, lambda tree: _by_path(labels.get, tree)
     )
+
+
+def complete(config: Any) -> dict[str, Any]:
+    """Returns the fields of an optimizer, those that are not given with their defaults.
+
+    Raises:
+      InputError: A field does not exist.
+    """
+    if missing := [name for name in config if name not in DEFAULTS]:
+        raise unknown("field of optim", missing[0], DEFAULTS)
+    return {**DEFAULTS, **dict(config)}
 
 
 def schedule(config: Any, total_steps: int) -> optax.Schedule:
@@ -152,7 +189,7 @@ def _base(config: Any, decay_mask) -> optax.GradientTransformation:
     constructors = {n: f for n in dir(optax) if n.islower() and _takes_rate(f := getattr(optax, n))}
     if name not in constructors:
         raise unknown("optim.name", name, constructors)
-    kwargs = {**_DEFAULTS.get(name, {}), **dict(config["kwargs"])}
+    kwargs = {**_ARGUMENTS.get(name, {}), **dict(config["kwargs"])}
     known = inspect.signature(constructors[name]).parameters
     for key in kwargs:
         if key not in known:
@@ -188,7 +225,7 @@ def _by_path(fn, tree, *, leaves: bool = False):
     """Maps `fn(path)`, or `fn(path, leaf)`, over any pytree of nested dicts."""
 
     def call(keys, leaf):
-        path = "/".join(key.key for key in keys)
+        path = "/".join(str(key.key) for key in keys)
         return fn(path, leaf) if leaves else fn(path)
 
     return jax.tree_util.tree_map_with_path(call, tree)

@@ -6,6 +6,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
@@ -80,17 +81,36 @@ def _is_fixed(path: str, is_frozen: Callable[[tuple[str, ...]], bool]) -> bool:
 
 
 def create(variables: dict, trainable: trees.Tree, tx, *, seed: int, ema: bool = False) -> TrainState:
-    """A state at step 0. Pure, so that it can be jitted with the shardings it is to have."""
-    moving, frozen, model_state = split(variables, trainable)
+    """A state at step 0. Pure, so that it can be jitted with the shardings it is to have.
+
+    The state has arrays of its own: a step that is given it to keep (`donate_argnums=0`) deletes none of `variables`.
+    """
+    moving, frozen, model_state = split(_copied(variables), trainable)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         trainable=moving,
         frozen=frozen,
         model_state=model_state,
-        opt_state=tx.init(moving),
+        opt_state=_init(tx, moving),
         ema=jax.tree.map(jnp.copy, moving) if ema else None,
         rng=jax.random.key_data(jax.random.key(seed)),
     )
+
+
+def _copied(tree: Any) -> Any:
+    """Returns a tree whose arrays on devices are copies. Where it is compiled into a program, nothing is copied."""
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if _is_held(leaf) else leaf, tree)
+
+
+def _is_held(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)
+
+
+def _init(tx: Any, moving: dict) -> Any:
+    """Returns an optimizer's state, which has no array in common with the parameters, as two places in what is donated
+    may not be one array."""
+    own = {id(leaf) for leaf in jax.tree.leaves(moving)}
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in own and _is_held(leaf) else leaf, tx.init(moving))
 
 
 def cast_frozen(state: TrainState, keep: trees.Tree, dtype) -> TrainState:
@@ -105,7 +125,8 @@ def cast_frozen(state: TrainState, keep: trees.Tree, dtype) -> TrainState:
 
 
 def repartition(state: TrainState, trainable: trees.Tree, tx, carry: Callable[[Any, Any], Any]) -> TrainState:
-    """The same variables with another part trained: what happens at the border between two phases.
+    """The same variables with another part trained: what happens at the border between two phases. The new state has
+    arrays of its own.
 
     Args:
       state: the last state of the phase before.
@@ -113,15 +134,16 @@ def repartition(state: TrainState, trainable: trees.Tree, tx, carry: Callable[[A
       tx: the new phase's optimizer.
       carry: `(old opt_state, new opt_state) -> opt_state` keeps the moments of what stays trainable.
     """
+    state = _copied(state)
     moving, frozen, model_state = split(state.variables(), trainable)
     ema = None
     if state.ema is not None:
         old = trees.flatten(state.ema)
-        ema = trees.map_with_path(lambda path, leaf: old.get(path, leaf), moving)
+        ema = trees.map_with_path(lambda path, leaf: old[path] if path in old else jnp.copy(leaf), moving)
     return state.replace(
         trainable=moving,
         frozen=frozen,
         model_state=model_state,
-        opt_state=carry(state.opt_state, tx.init(moving)),
+        opt_state=carry(state.opt_state, _init(tx, moving)),
         ema=ema,
     )

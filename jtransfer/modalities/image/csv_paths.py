@@ -59,7 +59,7 @@ def csv_splits(location: str, spec: Mapping) -> dict[str, Source]:
     files = lines.splits(location, (".csv", ".tsv"), "csv")
     tables = {split: [open_csv(path) for path in paths] for split, paths in files.items()}
     first = next(iter(tables.values()))[0]
-    column = _column(first.columns, spec, where)
+    column = column_of_paths(first.columns, spec, where)
     keys = label_columns(first.columns, spec, where)
     for table in (table for every in tables.values() for table in every):
         for name in (column, *keys):
@@ -72,7 +72,17 @@ def csv_splits(location: str, spec: Mapping) -> dict[str, Source]:
     return _sources(found, keys, tuple(notes), spec, where)
 
 
-def _column(columns: Sequence[str], spec: Mapping, where: str) -> str:
+def column_of_paths(columns: Sequence[str], spec: Mapping, where: str) -> str:
+    """Returns the name of the column that has the paths of images.
+
+    Args:
+      columns: The names of all columns.
+      spec: `image_key` names it, if it has no usual name.
+      where: The table, for errors.
+
+    Raises:
+      InputError: There is none.
+    """
     key = spec.get("image_key") or "image"
     usual = [name for name in _USUAL for column in columns if column.lower() == name]
     by_name = {column.lower(): column for column in columns}
@@ -92,7 +102,7 @@ def _find(
     places = []
     for part, file in zip(rows, files, strict=True):
         base = _base(file, split, spec)
-        paths += [None if is_missing(cell) else _image(base, cell) for cell in part.kept[column]]
+        paths += [None if is_missing(cell) else image(base, cell) for cell in part.kept[column]]
         places += [(part.where, i) for i in range(part.size)]
     return Files(paths, lambda i: places[i][0](places[i][1]), rows, column_of(tables))
 
@@ -108,8 +118,15 @@ def _base(file: Path, split: str, spec: Mapping) -> Path:
     return base
 
 
-def _image(base: Path, cell: str) -> str | None:
-    """The path of an image, whose suffix may be left out; None if there is none, or several."""
+def folders(file: Path, spec: Mapping) -> list[Path]:
+    """Returns the folders in which the images of a table are looked for: `image_dir` if it exists, and the table's."""
+    given = Path(spec.get("image_dir") or ".").expanduser()
+    there = [base for base in (given, file.parent / given) if spec.get("image_dir") and base.is_dir()]
+    return list(dict.fromkeys([*there, file.parent]))
+
+
+def image(base: Path, cell: str) -> str | None:
+    """Returns the path of an image, whose suffix may be left out; None if there is none, or several."""
     path = base / cell.strip().replace("\\", "/")
     held = _listing(path.parent)
     if path.name in held.get(path.name, ()):

@@ -1,7 +1,6 @@
 """The modality of images: uint8 [H, W, C], transformed on the host as the config says, normalised on the device."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,9 +14,10 @@ from jtransfer.core.image_size import height_width, shortest
 from jtransfer.data.source import Source
 from jtransfer.modalities.base import Modality, Plain, Transform, no_form
 from jtransfer.modalities.image import corruptions, plain, processor_files, transforms
+from jtransfer.modalities.image.given import GivenImages
 from jtransfer.modalities.image.opening import MOST_PIXELS
-from jtransfer.modalities.image.pixels import decode
 from jtransfer.modalities.image.transforms import Pipeline
+from jtransfer.modalities.image.views import two_views
 from jtransfer.models.chain import Pixels
 from jtransfer.tasks.base import Task
 
@@ -25,7 +25,7 @@ _SMALL = 32  # pixels of the images that `small_model` is given
 
 
 @dataclasses.dataclass(frozen=True)
-class Image(Modality):
+class Image(GivenImages, Modality):
     """Images of colours, of greys, or of any number of channels.
 
     Attributes:
@@ -188,14 +188,6 @@ class Image(Modality):
             return transforms.Unsaid("opencv")
         return transforms.Unsaid(self.image_library, own.get("rounding", "even"))
 
-    def check_given(self, given: Sequence[str]) -> None:
-        for path in given:
-            if not os.path.isfile(path):
-                raise InputError(f"{path}: there is no such image")
-
-    def read(self, given: str, task: Task) -> dict[str, Any]:
-        return {"image": decode(given, self.channels, self.range, self.max_pixels)}
-
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
         return {**example, "image": corruptions.CORRUPTIONS[how](example["image"], severity, rng)}
 
@@ -228,7 +220,7 @@ def stated(model: Any) -> Pipeline:
     return _evaluation(own, usual._statistics(own), usual._unsaid(own))
 
 
-def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[jax.Array], jax.Array]:
+def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -> Callable[[Any], Any]:
     """Returns a function that normalises images: uint8 [B, H, W, C] → `(image / 255 - mean) / std`.
 
     The function computes in float32, and leaves what is not uint8 as it is.
@@ -241,35 +233,10 @@ def normalize(mean: Any = (0.0,), std: Any = (1.0,), dtype: Any = jnp.float32) -
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     scale, shift = 1 / (255 * jnp.asarray(std)), jnp.asarray(mean) / jnp.asarray(std)
 
-    def preprocess(image: jax.Array) -> jax.Array:
+    def preprocess(image: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
         return (image * scale - shift).astype(dtype) if image.dtype == jnp.uint8 else image
 
     return preprocess
-
-
-def two_views(first: Pipeline, second: Pipeline) -> Transform:
-    """Returns a transform to pairs of images, `inputs` uint8 [2, H, W, C].
-
-    The second image is the example's `image_pair`, transformed as the first. Where it has none, the pair is two views
-    of the one image, of which the second is random.
-
-    Args:
-      first: The transform of the images.
-      second: The random transform of second views.
-
-    References:
-      Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, arXiv:2002.05709, 2020.
-    """
-
-    def transform(example: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, Any]:
-        one = first.host(example["image"], rng)
-        pair = example.get("image_pair")
-        two = second.host(example["image"], rng) if pair is None else first.host(pair, rng)
-        if one.shape != two.shape:
-            raise InputError(f"two views of an image have the shapes {list(one.shape)} and {list(two.shape)}")
-        return {"inputs": np.stack([one, two]), "label": example.get("label", 0)}
-
-    return transform
 
 
 def _size(own: Mapping[str, Any]) -> Any:

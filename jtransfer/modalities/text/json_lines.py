@@ -1,6 +1,7 @@
 """Reads texts from JSON lines: files with one object on each line."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def open_jsonl(path: Path) -> Table:
         return Rows(len(table), read, columns, lambda i: f"{path}, line {table[i, 0]}")
 
     return Table(path, tuple(first), lists, scan)
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the number of each line that is not empty, and its object.
+
+    Raises:
+      InputError: A line is no JSON object.
+    """
+    for line in lines.scan(path):
+        if line.text.strip():
+            yield line.number, _object(path, line)
 
 
 def check_text(value: Any, words: bool, where: str) -> None:

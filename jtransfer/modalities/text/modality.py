@@ -19,6 +19,7 @@ from jtransfer.core.place import place_of
 from jtransfer.data import Source
 from jtransfer.modalities.base import STATE, Modality, Plain, Writing, no_form
 from jtransfer.modalities.text import corruptions, forms, plain, tokenizers, writing
+from jtransfer.modalities.text.given import GivenTexts
 from jtransfer.modalities.text.packing import packed
 from jtransfer.modalities.text.pipeline import TextPipeline
 from jtransfer.modalities.text.statistics import text_statistics
@@ -31,7 +32,7 @@ PACKINGS = ("segmented", "concatenated")
 
 
 @dataclasses.dataclass(frozen=True)
-class Text(Modality):
+class Text(GivenTexts, Modality):
     """Texts, pairs of texts, lists of words, and texts with targets.
 
     Attributes:
@@ -164,16 +165,6 @@ class Text(Modality):
         statistics = text_statistics(source, transform)
         packing = [f"packed into {rows:,} rows"] if rows != len(source) else []
         return "\n".join([", ".join([str(statistics), *packing]), *([line] if line else [])])
-
-    def read(self, given: str, task: Task) -> dict[str, Any]:
-        """Returns the example of a text; a tab separates the two texts of a pair, and spaces the words of tagging."""
-        if task.form == "tokens":
-            words = given.split()
-            return {"tokens": words, "label": [0] * len(words)}
-        if task.form == "pair":
-            return {"text": given, "text_pair": given}
-        text, tab, pair = given.partition("\t")
-        return {"text": text} | ({"text_pair": pair} if tab else {})
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         return {"tokenizer": os.fspath(epath.Path(folder) / self.folder)}

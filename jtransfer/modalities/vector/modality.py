@@ -16,7 +16,7 @@ from jtransfer.core.place import place_of
 from jtransfer.data import Source
 from jtransfer.modalities.base import STATE, Modality, Plain, Transform, no_form
 from jtransfer.modalities.vector import corruptions
-from jtransfer.modalities.vector.given import vector_of
+from jtransfer.modalities.vector.given import GivenVectors
 from jtransfer.modalities.vector.standardise import FILE, Statistics, compute, neutral, of_run, of_weights
 from jtransfer.tasks.base import Task
 
@@ -25,7 +25,7 @@ SHOWN = 8  # numbers of a vector that a report shows
 
 
 @dataclasses.dataclass(frozen=True)
-class Vector(Modality):
+class Vector(GivenVectors, Modality):
     """Vectors of numbers, such as measurements, rows of a table, or features of another model.
 
     Attributes:
@@ -109,10 +109,6 @@ class Vector(Modality):
         mean, std = map(jnp.asarray, self._statistics())
         dtype = getattr(model, "dtype", None) or jnp.float32
         return lambda x: ((x - mean) / std).astype(dtype)
-
-    def read(self, given: str, task: Task) -> dict[str, Any]:
-        """Returns the example of a `.npy` file, or of numbers separated by commas."""
-        return {"vector": vector_of(given, len(self._statistics().mean))}
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         return {"statistics": "train"} if self.statistics == "init" else {}

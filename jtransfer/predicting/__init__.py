@@ -1,0 +1,1 @@
+"""Predictions for what a user gives, from files to files: what is read, which columns are written, and in parts."""
