@@ -62,6 +62,9 @@ class Task:
       blank: A function from the number of classes to the label that stands in for the unknown one in `predict`.
       lines: A function from the inputs, the table and the names of the classes to the lines that `predict` prints
         (`tasks.printing`).
+      answers: A function from the inputs, the table, the names of the classes and the number of classes that are wanted
+        to a dict of numbers and texts for each example, which a server answers (`tasks.answers`). None gives the arrays
+        of the table.
       shown: The metrics that a report compares, the most important first.
       sections: What a report shows of the predictions: "classes", "numbers" or "texts".
       generates: "targets" if the model generates texts that an evaluation compares with the wanted ones, "more" if it
@@ -83,6 +86,7 @@ class Task:
     head: str = ""
     blank: Callable[[int], Any] = lambda classes: 0
     lines: Callable[..., Iterator[str]] | None = None
+    answers: Callable[..., Iterator[dict[str, Any]]] | None = None
     shown: tuple[str, ...] = ("loss",)
     sections: tuple[str, ...] = ()
     generates: str = ""

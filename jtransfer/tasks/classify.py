@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import answers, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -37,6 +37,7 @@ CLASSIFY = Task(
     hits=_hits,
     head="classify",
     lines=printing.classes,
+    answers=answers.classes,
     shown=("accuracy", "macro_f1", "loss", "ece"),
     sections=("classes",),
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import answers, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -44,6 +44,7 @@ EMBED = Task(
     metric="retrieval",
     head="embed",
     lines=printing.neighbours,
+    answers=answers.embeddings,
     shown=("retrieval", "spearman"),
     wrap=_wrap,
 )

@@ -1,6 +1,6 @@
 """Language modelling: each token of a sequence is predicted from those before it."""
 
-from jtransfer.tasks import printing
+from jtransfer.tasks import answers, printing
 from jtransfer.tasks.base import Task
 from jtransfer.tasks.tokens import hits, keep_sums, score
 
@@ -13,6 +13,7 @@ LM = Task(
     hits=hits,
     by_token=True,
     lines=printing.written,
+    answers=answers.written,
     shown=("perplexity", "loss"),
     generates="more",
 )

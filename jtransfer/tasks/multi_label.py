@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import answers, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -28,5 +28,6 @@ MULTI_LABEL = Task(
     head="classify",
     blank=lambda classes: np.zeros(classes, np.float32),
     lines=printing.several,
+    answers=answers.several,
     shown=("micro_f1", "macro_f1", "accuracy", "loss"),
 )

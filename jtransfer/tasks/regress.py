@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import answers, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -20,6 +20,7 @@ REGRESS = Task(
     head="classify",
     blank=lambda classes: 0.0,
     lines=printing.numbers,
+    answers=answers.numbers,
     shown=("spearman", "pearson", "mae", "loss"),
     sections=("numbers",),
 )

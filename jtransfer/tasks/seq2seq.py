@@ -1,6 +1,6 @@
 """Sequence to sequence: a text to generate for each example, such as a translation."""
 
-from jtransfer.tasks import printing
+from jtransfer.tasks import answers, printing
 from jtransfer.tasks.base import Task
 from jtransfer.tasks.tokens import hits, keep_sums, score
 
@@ -13,6 +13,7 @@ SEQ2SEQ = Task(
     hits=hits,
     by_token=True,
     lines=printing.written,
+    answers=answers.written,
     shown=("chrf", "bleu", "perplexity", "loss"),
     sections=("texts",),
     generates="targets",

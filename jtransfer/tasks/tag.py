@@ -6,7 +6,7 @@ from itertools import chain
 import jax.numpy as jnp
 
 from jtransfer import metrics
-from jtransfer.tasks import printing
+from jtransfer.tasks import answers, printing
 from jtransfer.tasks.base import Table, Task
 from jtransfer.tasks.tokens import hits, keep_sums
 
@@ -31,5 +31,6 @@ TAG = Task(
     by_token=True,
     head="tag",
     lines=printing.tags,
+    answers=answers.tags,
     shown=("entity_f1", "macro_f1", "accuracy", "loss"),
 )

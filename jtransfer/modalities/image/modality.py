@@ -16,12 +16,13 @@ from jtransfer.data.source import Source
 from jtransfer.modalities.base import Modality, Plain, Transform, no_form
 from jtransfer.modalities.image import corruptions, plain, processor_files, transforms
 from jtransfer.modalities.image.opening import MOST_PIXELS
-from jtransfer.modalities.image.pixels import decode
+from jtransfer.modalities.image.pixels import decode, png
 from jtransfer.modalities.image.transforms import Pipeline
 from jtransfer.models.chain import Pixels
 from jtransfer.tasks.base import Task
 
 _SMALL = 32  # pixels of the images that `small_model` is given
+_LARGE = 1024  # pixels of an image that any crop fits into
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Image(Modality):
     mixes: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
     prepares: ClassVar[tuple[str, ...]] = ("channels", "transform", "eval_transform", "image_library")
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    sent: ClassVar[tuple[str, ...]] = ("file",)
 
     image_key: str = "image"
     image_dir: str = ""
@@ -195,6 +197,9 @@ class Image(Modality):
 
     def read(self, given: str, task: Task) -> dict[str, Any]:
         return {"image": decode(given, self.channels, self.range, self.max_pixels)}
+
+    def blanks(self, task: Task) -> Sequence[str | bytes]:
+        return [png(np.zeros((_LARGE, _LARGE, self.channels), np.uint8))] if self.channels in (1, 3, 4) else ()
 
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
         return {**example, "image": corruptions.CORRUPTIONS[how](example["image"], severity, rng)}

@@ -42,6 +42,7 @@ class Vector(Modality):
     files: ClassVar[tuple[str, ...]] = (FILE,)
     prepares: ClassVar[tuple[str, ...]] = ("statistics",)
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    sent: ClassVar[tuple[str, ...]] = ("numbers", "file")
 
     columns: str = ""
     statistics: str = "train"
@@ -113,6 +114,9 @@ class Vector(Modality):
     def read(self, given: str, task: Task) -> dict[str, Any]:
         """Returns the example of a `.npy` file, or of numbers separated by commas."""
         return {"vector": vector_of(given, len(self._statistics().mean))}
+
+    def blanks(self, task: Task) -> Sequence[str | bytes]:
+        return [",".join(["0"] * len(self._statistics().mean))]
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         return {"statistics": "train"} if self.statistics == "init" else {}
