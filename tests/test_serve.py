@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import importlib.util
 import io
 import os
@@ -12,10 +13,12 @@ import threading
 import time
 from pathlib import Path
 
+import chromium
 import jax
 import numpy as np
 import pytest
 import tiny_vectors
+from chromium import needs_chromium
 from PIL import Image
 
 from jtransfer import predict, serve, serving, train
@@ -334,24 +337,26 @@ def test_a_full_server_and_a_slow_one_say_so(monkeypatch):
         assert found.post("/predict", content=png(0)).status_code == 200
 
 
+@contextlib.contextmanager
+def serving_process(run):
+    """A process that serves, and its address; it is told to end."""
+    command = [sys.executable, "-m", "jtransfer.serve", str(run), "--port=0", "--max_batch=2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=os.environ, **pipes) as process:
+        try:
+            yield process, process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
 @pytest.fixture(scope="module")
 def server():
     """The address of a server in a process of its own; it ends by SIGTERM while it is asked, with exit code 0."""
     import httpx
 
-    command = [sys.executable, "-m", "jtransfer.serve", str(EARLIER / "images"), "--port=0", "--max_batch=2"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    ) as process:
-        address = process.stdout.readline().split()[-1]
+    with serving_process(EARLIER / "images") as (process, address):
         yield address
-        answers_ = []
-        asking = threading.Thread(
-            target=lambda: answers_.append(httpx.post(f"{address}/predict", content=slow(process)))
-        )
-        asking.start()
-        asking.join()
-        assert answers_[0].status_code == 200
+        assert httpx.post(f"{address}/predict", content=slow(process)).status_code == 200
         assert process.wait(20) == 0
         assert process.stderr.read() == ""
 
@@ -402,3 +407,39 @@ def test_limits_that_are_none(limits):
 def test_parameters_lie_on_the_device():
     variables = predict.load(EARLIER / "images").variables
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(variables))
+
+
+@needs_starlette
+@needs_chromium
+def test_the_page_in_a_browser(server, tmp_path):
+    (tmp_path / "photo.png").write_bytes(png(3))
+    (tmp_path / "none.png").write_bytes(b"no image")
+    expected, names = predict.predict(EARLIER / "images", [str(tmp_path / "photo.png")])
+    with chromium.page() as page:
+        for width in (480, 1200):
+            page.open(f"{server}/", width)
+            page.choose("#file", tmp_path / "photo.png")
+            page.wait("!document.getElementById('result').hidden")
+            shown = page.run("document.querySelector('#rows .name').textContent")
+            assert shown == names[expected[0].argmax()]
+            assert page.run("document.querySelector('#rows .value').textContent") == f"{expected[0].max():.3f}"
+            assert page.run("document.getElementById('preview').naturalWidth") == 50
+            assert page.run("document.documentElement.scrollWidth") <= width
+        page.choose("#file", tmp_path / "none.png")
+        assert "cannot read the image" in page.wait("document.getElementById('error').textContent")
+        assert page.run("document.getElementById('result').hidden")
+
+
+@needs_starlette
+@needs_chromium
+def test_the_page_of_texts_in_a_browser(tmp_path):
+    expected, names = predict.predict(EARLIER / "texts", ["what a day"])
+    with serving_process(EARLIER / "texts") as (_, address), chromium.page() as page:
+        page.open(f"{address}/", 480)
+        page.run("document.getElementById('send').click()")
+        assert page.wait("document.getElementById('error').textContent") == "Give something to predict first."
+        page.run("document.getElementById('text').value = 'what a day'")
+        page.run("document.getElementById('send').click()")
+        page.wait("!document.getElementById('result').hidden")
+        assert page.run("document.querySelector('#rows .name').textContent") == names[expected[0].argmax()]
+        assert page.run("document.documentElement.scrollWidth") <= 480

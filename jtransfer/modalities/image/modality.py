@@ -101,7 +101,7 @@ class Image(Modality):
         return {"pixels": {key: value for key, value in stated.items() if key != "size"}} | size
 
     def small_model(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        flips = "|flip_lr" if not self.transform or "flip_lr" in self.transform else ""
+        flips = "|flip_lr" if "flip_lr" in transforms.parse(self.transform or "flip_lr").host_text else ""
         fields = {"depths": (1, 1), "image_size": _SMALL}
         own = {"data.transform": f"resize({_SMALL}){flips}", "data.eval_transform": f"resize({_SMALL})"}
         return {"model.name": "resnet18", "model.fields": fields, **own}
