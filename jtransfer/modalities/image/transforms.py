@@ -156,8 +156,8 @@ def parse(text: str, usual: Statistics = SCALED, unsaid: Unsaid = USUAL) -> Pipe
     """Returns the pipeline that a text describes, such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"`.
 
     Names and arguments are those of `image_ops`, where `ALIASES` has what other libraries call them; a name without
-    arguments needs no parentheses. `normalize` takes "imagenet", "inception", "clip", or (mean, std), each one number or
-    one for each channel, for pixels in [0, 1].
+    arguments needs no parentheses. `normalize` takes "imagenet", "inception", "clip", or (mean, std), each one number
+    or one for each channel, for pixels in [0, 1].
 
     Args:
       text: The transform; an empty one changes nothing.
