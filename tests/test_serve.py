@@ -176,6 +176,7 @@ def value(text, name):
 
 @needs_starlette
 def test_what_is_served_is_told(images):
+    assert images.post("/predict", content=png(0)).status_code == 200
     assert images.get("/health").json() == {"status": "ready"}
     info = images.get("/info").json()
     assert (info["run"], info["task"], info["inputs"], info["batch_sizes"]) == (
@@ -218,6 +219,18 @@ def test_texts_are_predicted_however_they_come():
         assert texts.post("/predict", content=b"\xff", headers={"content-type": "text/plain"}).status_code == 400
         assert texts.post("/predict", content=png(0)).json()["error"].endswith("of a file; send a text")
         assert "<textarea" in texts.get("/").text
+
+
+@needs_starlette
+def test_texts_are_generated():
+    run = EARLIER / "translations"
+    expected, _ = predict.table(run, ["a b"])
+    with client(run, max_batch=1) as texts:
+        before = compilations.count()
+        assert texts.post("/predict", json={"inputs": ["a b"]}).json() == {
+            "predictions": [{"text": str(expected["written"][0])}]
+        }
+        assert compilations.count() == before
 
 
 @needs_starlette

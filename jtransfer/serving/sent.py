@@ -78,4 +78,6 @@ def _of_file(content: bytes, name: str, reader: Callable[[str], Any]) -> tuple[s
         try:
             return name, reader(file.name)
         except InputError as error:
-            raise InputError(str(error).replace(file.name, os.path.basename(name) or "the file")) from None
+            raise InputError(str(error).replace(file.name, "the file")) from None
+        except (OSError, ValueError, EOFError) as error:  # of a modality that does not say it itself
+            raise InputError(f"the file can't be read: {str(error).replace(file.name, 'the file')}") from None
