@@ -51,6 +51,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(reach, "_SECONDS", 1.0)
+    monkeypatch.setattr(reach, "_known", {})
 
 
 @pytest.mark.parametrize("hub", [silent, refused])
@@ -81,6 +82,23 @@ def test_what_is_in_the_cache_is_taken_without_a_network(home, monkeypatch, tmp_
         assert weights.open("hf://org/name").tensors
         with pytest.raises(InputError, match=r"hf://org/name can't be fetched: source.json: the hub at .* can't be"):
             weights.open("hf://org/name").file("source.json")
+
+
+def test_a_hub_that_is_back_is_asked_again_after_a_while(home, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    answers = iter(["down", None])
+    monkeypatch.setattr(reach, "_why", lambda endpoint: next(answers))
+    assert reach.unreachable() == reach.unreachable() == "the hub at http://hub.invalid can't be reached: down"
+    monkeypatch.setattr(reach, "_AGAIN", -1.0)
+    assert reach.unreachable() is None
+    assert reach.unreachable() is None
+
+
+def test_an_address_that_is_searched_for_without_end_is_given_up(home, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    monkeypatch.setattr(reach, "_MORE", -0.9)
+    monkeypatch.setattr(reach, "_why", lambda endpoint: time.sleep(1))
+    assert reach.unreachable() == "the hub at http://hub.invalid can't be reached: no answer"
 
 
 class Fake(http.server.BaseHTTPRequestHandler):

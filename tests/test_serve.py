@@ -216,6 +216,8 @@ def test_texts_are_predicted_however_they_come():
             assert len(found) == (1 if "content" in request else 2)
         texts.post("/predict", json={"inputs": ["word " * n for n in (1, 40, 80, 200)]})
         assert compilations.count() == before
+        for empty in ("", " ", "\t", "\0"):
+            assert texts.post("/predict", json={"inputs": [empty]}).status_code == 200
         assert texts.post("/predict", content=b"\xff", headers={"content-type": "text/plain"}).status_code == 400
         assert texts.post("/predict", content=png(0)).json()["error"].endswith("of a file; send a text")
         assert "<textarea" in texts.get("/").text
@@ -230,6 +232,8 @@ def test_texts_are_generated():
         assert texts.post("/predict", json={"inputs": ["a b"]}).json() == {
             "predictions": [{"text": str(expected["written"][0])}]
         }
+        both = [texts.post("/predict", json={"inputs": inputs}) for inputs in ([""], ["a b"])]
+        assert [answer.status_code for answer in both] in ([200, 200], [400, 200])
         assert compilations.count() == before
 
 

@@ -72,7 +72,6 @@ class _Service:
         self.limits, self.predictor = limits, predictor
         self.engine = Engine(predictor, limits.max_batch)
         self.measured = Measured(self.engine.sizes)
-        self.ready = False
         compilations.count()
 
     @contextlib.asynccontextmanager
@@ -87,15 +86,13 @@ class _Service:
         )
         with ThreadPoolExecutor(limits.threads, "jtransfer-prepare") as self.preparing:
             await asyncio.get_running_loop().run_in_executor(self.preparing, self.engine.warm_up)
-            computing = asyncio.create_task(self.batcher.run())
-            self.ready = True
+            self.computing = asyncio.create_task(self.batcher.run())
             try:
                 yield
             finally:
-                self.ready = False
-                computing.cancel()
+                self.computing.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await computing
+                    await self.computing
 
     async def predict(self, request: Request) -> Response:
         began = asyncio.get_running_loop().time()
@@ -156,7 +153,9 @@ class _Service:
         }
 
     async def health(self, request: Request) -> Response:
-        return _json({"status": "ready"}) if self.ready else _error(503, "not ready")
+        if self.computing.done():
+            return _error(503, "nothing is computed any more; start the server again")
+        return _json({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
         text = self.measured.text(self.batcher.held, len(self.batcher.waiting), compilations.count())
@@ -184,7 +183,7 @@ def make(predictor: Predictor, limits: Limits) -> Starlette:
     return Starlette(routes=routes, lifespan=service.lifespan, exception_handlers={HTTPException: _refused})
 
 
-async def _refused(request: Request, error: HTTPException) -> Response:
+async def _refused(request: Request, error: Any) -> Response:
     return _error(error.status_code, f"{request.method} {request.url.path}: {error.detail}", error.headers)
 
 

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -73,7 +73,7 @@ def _text(body: bytes) -> str:
 
 
 async def _multipart(request: Request, body: bytes) -> list[Sent]:
-    async def once() -> AsyncIterator[bytes]:
+    async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:

@@ -16,7 +16,7 @@ def count() -> int:
 def _counted() -> list[int]:
     counted = [0]
 
-    def listen(event: str, duration: float, **_: object) -> None:
+    def listen(event: str, duration_secs: float, **_: object) -> None:
         counted[0] += event == _EVENT
 
     jax.monitoring.register_event_duration_secs_listener(listen)

@@ -25,7 +25,7 @@ def classes(given: Sequence[str], table: Table, names: Sequence[str], top_k: int
 def several(given: Sequence[str], table: Table, names: Sequence[str], top_k: int) -> Answers:
     """Yields the classes of each example that are more probable than not, and the `top_k` most probable ones."""
     for row in printing.each_probability(table):
-        chosen = [names[i] for i in np.flatnonzero(row > 0.5)]
+        chosen = [names[i] for i in np.flatnonzero(row > 0.5).tolist()]
         yield {"classes": chosen, "top": _best(row, names, top_k)}
 
 

@@ -41,7 +41,7 @@ def tags(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[s
 def tagged(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[list[tuple[str, str | None]]]:
     """Yields the words of each text, each with its class; words that were cut off have None."""
     for text, predicted, label in zip(given, table["predicted"], table["label"], strict=True):
-        classes = [names[i] for i in predicted[label >= 0]]
+        classes: list[str | None] = [names[int(i)] for i in predicted[label >= 0]]
         words = text.split()
         yield list(zip(words, classes + [None] * (len(words) - len(classes)), strict=True))
 

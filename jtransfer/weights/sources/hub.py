@@ -112,9 +112,11 @@ class _Repository(NamedTuple):
         from huggingface_hub import errors
 
         file_names.check(file, self.address)
-        cached = {} if _offline() or not reach.unreachable() else {"local_files_only": True}
+        download = huggingface_hub.hf_hub_download
+        if not _offline() and reach.unreachable():
+            download = functools.partial(download, local_files_only=True)
         try:
-            return Path(huggingface_hub.hf_hub_download(self.name, file, revision=self.revision, **cached))
+            return Path(download(self.name, file, revision=self.revision))
         except errors.LocalEntryNotFoundError as error:
             if _offline() or self.known_absent(file):
                 return None
