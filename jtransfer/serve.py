@@ -38,10 +38,11 @@ def app(
     Raises:
       InputError: the folder is no run, its examples can't be sent, a limit is out of range, or Starlette is missing.
     """
-    from jtransfer.runs import predictor
+    from jtransfer.runs.open import open as open_run
     from jtransfer.serving import app as serving
+    from jtransfer.serving.model import Model
 
-    return serving.make(predictor.load(folder, step, adapters), serving.Limits(**limits))
+    return serving.make(Model(open_run(folder), step, adapters), serving.Limits(**limits))
 
 
 def main(argv: list[str]) -> None:

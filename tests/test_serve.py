@@ -21,10 +21,11 @@ import tiny_vectors
 from chromium import needs_chromium
 from PIL import Image
 
-from jtransfer import predict, serve, serving, train
+from jtransfer import predict, runs, serve, serving, train
 from jtransfer.core.errors import InputError
 from jtransfer.serving import compilations, measured
 from jtransfer.serving.batching import Batcher, Full
+from jtransfer.serving.model import Model
 from jtransfer.serving.sent import Sent
 from jtransfer.serving.sent import read as read_sent
 from jtransfer.tasks import answers
@@ -422,7 +423,7 @@ def test_limits_that_are_none(limits):
 
 
 def test_parameters_lie_on_the_device():
-    variables = predict.load(EARLIER / "images").variables
+    variables = Model(runs.open(EARLIER / "images")).variables
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(variables))
 
 

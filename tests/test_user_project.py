@@ -18,6 +18,7 @@ from jtransfer.models import forward
 from jtransfer.peft import slots
 from jtransfer.runs import log
 from jtransfer.serving.engine import Engine
+from jtransfer.serving.model import Model
 from jtransfer.serving.sent import Sent
 
 PROJECT = Path(__file__).parent / "user_project"
@@ -98,7 +99,7 @@ def test_it_predicts(run, recordings, capsys):
 
 def test_it_is_served(run, recordings):
     paths, _ = recordings
-    engine = Engine(predict.load(run), 4)
+    engine = Engine(Model(runs.open(run)), 4)
     assert engine.takes == ("file",)
     items = [engine.prepare(Sent(Path(path).read_bytes(), path)) for path in paths[:3]]
     expected, _ = predict.table(run, paths[:3])

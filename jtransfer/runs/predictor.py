@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,13 +45,12 @@ class Predictor:
         self._make = self._writer() if run.task.generates else self._evaluator()
 
     @functools.cached_property
-    def variables(self) -> dict:
-        """The model's variables, with the adapters, on the device."""
+    def _variables(self) -> dict:
         variables = self.run.variables(self._step)
-        if self._adapters:
-            sample = None if self.run.inputs is None else self.run.sample
-            variables = attaching.attach(self.run.model, variables, self._adapters, sample=sample)[0]
-        return jax.device_put(variables)
+        if not self._adapters:
+            return variables
+        sample = None if self.run.inputs is None else self.run.sample
+        return attaching.attach(self.run.model, variables, self._adapters, sample=sample)[0]
 
     def __call__(self, given: Sequence[str]) -> Table:
         """What the run's task keeps of each example, as arrays [N, …].
@@ -77,44 +76,23 @@ class Predictor:
             raise InputError(f"task={task.name!r} does not say how its predictions are printed; --save them")
         return list(task.lines(given, table, self.class_names))
 
-    @functools.cached_property
-    def transform(self) -> Any:
-        """The function on the host from an example to its row of a batch."""
-        return faces.make_transform(self.run.modality, self.run.task, self.run.model, train=False)
-
-    @functools.cached_property
-    def step(self) -> Callable[[Any, Any], dict]:
-        """The compiled function from variables and a batch to what the task keeps of each example."""
-        preprocess = faces.make_preprocess(self.run.modality, self.run.model, train=False)
-        return jax.jit(steps.make_eval_step(self.run.model, preprocess=preprocess, keep=self.run.task.keep))
-
-    def read(self, given: str) -> dict[str, Any]:
-        """Returns the example of what is given, with a label that stands in for the unknown one.
-
-        Raises:
-          InputError: It is missing or cannot be read.
-        """
-        return self.blank | self.run.modality.read(given, self.run.task)
-
-    @functools.cached_property
-    def blank(self) -> dict[str, Any]:
-        """The label that stands in for the unknown one."""
-        return {"label": self.run.task.blank(len(self.class_names))}
-
-    def of_batches(self, batches: Iterable[dict]) -> Table:
-        """Returns what the run's task keeps of the examples of batches, as calls do."""
-        return self.run.task.finish(_at(self.temperature, gather(self.step, self.variables, batches)))
-
     def _evaluator(self) -> Callable[[Sequence[str]], Table]:
+        run = self.run
+        task, modality, model = run.task, run.modality, run.model
+        transform = faces.make_transform(modality, task, model, train=False)
+        preprocess = faces.make_preprocess(modality, model, train=False)
+        step = jax.jit(steps.make_eval_step(model, preprocess=preprocess, keep=task.keep))
+        blank = {"label": task.blank(len(self.class_names))}
+
         def predict(given: Sequence[str]) -> Table:
             source = data.Source(
                 size=len(given),
-                read=lambda i: self.read(given[i]),
+                read=lambda i: blank | modality.read(given[i], task),
                 class_names=self.class_names,
                 read_labels=lambda start, stop: np.zeros(stop - start, np.int32),
             )
-            threads = self.run.config.data.threads
-            return self.of_batches(data.eval_batches(source, self.transform, min(BATCH, len(given)), threads=threads))
+            batches = data.eval_batches(source, transform, min(BATCH, len(given)), threads=run.config.data.threads)
+            return task.finish(_at(self.temperature, gather(step, self._variables, batches)))
 
         return predict
 
@@ -124,7 +102,7 @@ class Predictor:
         key = jax.random.key(run.config.seed)
 
         def predict(given: Sequence[str]) -> Table:
-            generated = generate.generate(run.model, self.variables, how.inputs(given), how.settings, key)
+            generated = generate.generate(run.model, self._variables, how.inputs(given), how.settings, key)
             return {"written": how.decoded(np.asarray(generated.tokens), np.asarray(generated.lengths))}
 
         return predict

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
-from jtransfer.runs.predictor import Predictor
 from jtransfer.serving import bodies, compilations, page
 from jtransfer.serving.batching import Batcher, Full
 from jtransfer.serving.engine import Engine
 from jtransfer.serving.measured import Measured
+from jtransfer.serving.model import Model
 from jtransfer.serving.web import (
     ClientDisconnect,
     HTMLResponse,
@@ -68,9 +68,9 @@ class Limits(NamedTuple):
 class _Service:
     """What the routes share."""
 
-    def __init__(self, predictor: Predictor, limits: Limits):
-        self.limits, self.predictor = limits, predictor
-        self.engine = Engine(predictor, limits.max_batch)
+    def __init__(self, model: Model, limits: Limits):
+        self.limits, self.model = limits, model
+        self.engine = Engine(model, limits.max_batch)
         self.measured = Measured(self.engine.sizes)
         compilations.count()
 
@@ -140,14 +140,14 @@ class _Service:
 
     def info(self) -> dict[str, Any]:
         """What /info says."""
-        run = self.predictor.run
+        run = self.model.run
         return {
             "run": run.folder.name,
             "task": run.config.task,
             "modality": run.config.modality,
             "inputs": list(self.engine.takes),
-            "classes": list(self.predictor.class_names),
-            "temperature": self.predictor.temperature,
+            "classes": list(run.class_names),
+            "temperature": self.model.predictor.temperature,
             "batch_sizes": list(self.engine.sizes),
             "limits": self.limits._asdict(),
         }
@@ -162,17 +162,17 @@ class _Service:
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
-def make(predictor: Predictor, limits: Limits) -> Starlette:
+def make(model: Model, limits: Limits) -> Starlette:
     """Returns the application, which any server of ASGI serves.
 
     Args:
-      predictor: The run's model.
+      model: The run's model.
       limits: What is taken.
 
     Raises:
       InputError: Examples of the run's modality can't be sent, or a limit is out of range.
     """
-    service = _Service(predictor, limits.check())
+    service = _Service(model, limits.check())
     routes = [
         Route("/", service.page),
         Route("/predict", service.predict, methods=["POST"]),

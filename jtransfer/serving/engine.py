@@ -8,7 +8,7 @@ import numpy as np
 
 from jtransfer import data
 from jtransfer.core.errors import InputError
-from jtransfer.runs.predictor import Predictor
+from jtransfer.serving.model import Model
 from jtransfer.serving.sent import Sent, read
 from jtransfer.tasks import Table, answers
 
@@ -30,27 +30,27 @@ class Engine:
     """A run's model in batches of a few sizes.
 
     Attributes:
-      predictor: The run's model.
+      model: The run's model.
       sizes: The sizes of batches, growing; fewer where texts are generated, which takes long to compile.
       takes: What a client may send of an example.
     """
 
-    def __init__(self, predictor: Predictor, max_batch: int):
+    def __init__(self, model: Model, max_batch: int):
         """An engine.
 
         Args:
-          predictor: The run's model.
+          model: The run's model.
           max_batch: The largest number of examples of a batch.
 
         Raises:
           InputError: Examples of the run's modality can't be sent.
         """
-        self.predictor, self.takes = predictor, predictor.run.modality.sent
-        self.generates = bool(predictor.run.task.generates)
+        self.model, self.takes = model, model.run.modality.sent
+        self.generates = bool(model.run.task.generates)
         self.sizes = sizes(max_batch, 4 if self.generates else 2)
         if not self.takes:
             raise InputError(
-                f"{predictor.run.modality.nouns[1]} are not served: their modality does not say what a client may send "
+                f"{model.run.modality.nouns[1]} are not served: their modality does not say what a client may send "
                 "(its attribute `sent`)"
             )
 
@@ -60,10 +60,10 @@ class Engine:
         Raises:
           InputError: It can't be read.
         """
-        given, example = read(sent, self.takes, self.predictor.read)
+        given, example = read(sent, self.takes, self.model.read)
         if self.generates:
             return Item(given, None)
-        return Item(given, self.predictor.transform(example, np.random.default_rng(0)))
+        return Item(given, self.model.transform(example, np.random.default_rng(0)))
 
     def compute(self, items: Sequence[Item]) -> list[Table | Exception]:
         """Returns what the task keeps of each item, tables of one row each; or, in its place, why there is none.
@@ -80,9 +80,9 @@ class Engine:
         size = next(size for size in self.sizes if size >= len(items))
         if self.generates:
             more = [items[-1].given] * (size - len(items))
-            return self.predictor([*(item.given for item in items), *more])
-        batch = data.batch_of([item.row for item in items], self.predictor.transform, size)
-        return self.predictor.of_batches([batch])
+            return self.model.predictor([*(item.given for item in items), *more])
+        batch = data.batch_of([item.row for item in items], self.model.transform, size)
+        return self.model.table(batch)
 
     def warm_up(self) -> None:
         """Computes examples of nothing in batches of all sizes, so that all programs are compiled and in memory.
@@ -90,12 +90,12 @@ class Engine:
         Raises:
           InputError: The run's model can't be read, or the run's transform makes rows of no one shape.
         """
-        items = [self.prepare(Sent(sent)) for sent in self.predictor.run.modality.blanks(self.predictor.run.task)]
+        items = [self.prepare(Sent(sent)) for sent in self.model.run.modality.blanks(self.model.run.task)]
         for item in items:
             for size in self.sizes:
                 self._table([item] * size)
 
     def answer(self, item: Item, table: Table, top_k: int) -> dict[str, Any]:
         """Returns what a client is told of an example: texts, numbers and lists."""
-        tell = self.predictor.run.task.answers or answers.arrays
-        return next(iter(tell([item.given], table, self.predictor.class_names, top_k)))
+        tell = self.model.run.task.answers or answers.arrays
+        return next(iter(tell([item.given], table, self.model.run.class_names, top_k)))

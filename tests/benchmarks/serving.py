@@ -77,11 +77,12 @@ def files(count: int) -> list[bytes]:
 
 def alone(run: Path, images: list[bytes]) -> dict[str, float]:
     """Seconds of the model in this process: of one image, and of each image in the largest batches."""
-    from jtransfer import predict
+    from jtransfer import runs
     from jtransfer.serving.engine import Engine
+    from jtransfer.serving.model import Model
     from jtransfer.serving.sent import Sent
 
-    engine = Engine(predict.load(run), LARGEST)
+    engine = Engine(Model(runs.open(run)), LARGEST)
     engine.warm_up()
 
     def once(count: int) -> float:
