@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jtransfer import peft
-from jtransfer.core import cluster, sharding, stopping
+from jtransfer.core import cluster, place, sharding, stopping
 from jtransfer.core import tree as trees
 from jtransfer.core.show import say
 from jtransfer.models import forward
@@ -60,6 +60,7 @@ def run(config: Any, folder: str | os.PathLike, pause: Pause | None = None) -> d
         can't be written to.
       Stopped: a signal has stopped the run, in a context that lets signals do so (`core.stopping`).
     """
+    place.check_writable(folder)
     with disk.told(folder):
         lock.check(folder)
         fingerprint.check_kept(folder)

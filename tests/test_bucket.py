@@ -13,23 +13,24 @@ from safetensors.numpy import save_file
 from test_convert import CLASSES, TIMM, assert_same, write
 
 from jtransfer import inspect, weights
+from jtransfer.core import bucket as buckets
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.data.source import unlabelled
 from jtransfer.modalities.text import modality
-from jtransfer.weights import conversion, listing, sources
+from jtransfer.weights import conversion, listing
 
 
 class Bucket(LocalFileSystem):
     """The objects of gs://BUCKET/… are the files of root/BUCKET/…"""
 
-    protocol = ("gs", "gcs")
+    protocol = ("gs", "gcs", "s3", "az")
     root = ""
     opened = ()
 
     @classmethod
     def _strip_protocol(cls, path):
-        return os.path.join(cls.root, path.removeprefix("gs://")) if path.startswith("gs://") else path
+        return os.path.join(cls.root, path.partition("://")[2]) if "://" in path else path
 
     def _open(self, path, mode="rb", **options):
         type(self).opened = (*self.opened, os.path.relpath(path, self.root))
@@ -114,11 +115,11 @@ USES = {
 @pytest.mark.parametrize("use", USES)
 def test_each_file_is_asked_for_once(use, source, bucket, tmp_path, monkeypatch):
     asked = collections.Counter()
-    stat = sources.bucket._stat
-    monkeypatch.setattr(sources.bucket, "_stat", lambda path: asked.update([path]) or stat(path))
+    stat = buckets.stat
+    monkeypatch.setattr(buckets, "stat", lambda path: asked.update([path]) or stat(path))
     write(bucket / "hub", "convnext_timm_75", {"config.json": TIMM})
     USES[use](source, tmp_path)
-    assert {"bucket/hub/config.json", "bucket/hub/model.safetensors", "bucket/hub/source.json"} <= set(asked)
+    assert {f"gs://bucket/hub/{name}" for name in ("config.json", "model.safetensors", "source.json")} <= set(asked)
     assert set(asked.values()) == {1}
 
 

@@ -60,6 +60,7 @@ def test_these_are_the_commands():
         "probe",
         "rank",
         "report",
+        "serve",
         "strip",
         "sweep",
         "verdict",

@@ -15,13 +15,13 @@ from test_sentence import MODULES, write
 
 import jtransfer
 from jtransfer import convert, inspect, models, weights
+from jtransfer.core import file_names
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
 from jtransfer.proof.inert import inert
 from jtransfer.weights.conversion import COPIED
 from jtransfer.weights.identify import manifest, sidecar_files
-from jtransfer.weights.sources import names
 
 
 def code(main, *argv):
@@ -211,7 +211,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(kind, tmp_path, monkeyp
 )
 def test_names_that_lead_out_of_a_repository(name):
     with pytest.raises(InputError, match="is no name of a file in it"):
-        names.check(name, "hf://org/name")
+        file_names.check(name, "hf://org/name")
     if ":" not in name:  # which stands before a sub-tree there
         with pytest.raises(InputError, match="is no name of a file in it"):
             weights.resolve(f"hf://org/name:{name or '/'}")
@@ -219,7 +219,7 @@ def test_names_that_lead_out_of_a_repository(name):
 
 def test_usual_names_are_those_of_files():
     for name in ("model.safetensors", "1_Pooling/config.json", "a b/ü.bin", ".hidden", "a..b", "step:10.bin"):
-        assert names.check(name, "hf://org/name") == name
+        assert file_names.check(name, "hf://org/name") == name
 
 
 # What the reference libraries are given

@@ -17,6 +17,7 @@ from jtransfer.modalities.text.modality import Text
 from jtransfer.runs import initialize
 from jtransfer.weights import conversion, listing
 from jtransfer.weights.identify import sidecar_files
+from jtransfer.weights.sources import reach
 
 SOURCE = "hf://org/name"
 
@@ -49,6 +50,7 @@ class Hub:
 def served(monkeypatch, hub):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+    monkeypatch.setattr(reach, "unreachable", lambda: None)
     return hub
 
 

@@ -17,6 +17,9 @@ from jtransfer.core.registry import load
 from jtransfer.models import forward
 from jtransfer.peft import slots
 from jtransfer.runs import log
+from jtransfer.serving.engine import Engine
+from jtransfer.serving.model import Model
+from jtransfer.serving.sent import Sent
 
 PROJECT = Path(__file__).parent / "user_project"
 CONFIG = f"{PROJECT}/config.py:{PROJECT}/signal_net.pth"
@@ -92,6 +95,18 @@ def test_it_predicts(run, recordings, capsys):
     run_command(predict.main, ["predict", f"--workdir={run}", *paths])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] == "tone" for line in lines] == tones
+
+
+def test_it_is_served(run, recordings):
+    paths, _ = recordings
+    engine = Engine(Model(runs.open(run)), 4)
+    assert engine.takes == ("file",)
+    items = [engine.prepare(Sent(Path(path).read_bytes(), path)) for path in paths[:3]]
+    expected, _ = predict.table(run, paths[:3])
+    for item, table, logits in zip(items, engine.compute(items), expected["logits"], strict=True):
+        np.testing.assert_allclose(engine.answer(item, table, 5)["logits"], logits, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="the file can't be read"):
+        engine.prepare(Sent(b"broken", "a.npy"))
 
 
 def test_it_is_adapted_by_a_method_of_its_own_which_a_later_process_finds(recordings, tmp_path, monkeypatch, capsys):

@@ -190,7 +190,29 @@ def _assemble(
         rows = [transform(source[index], rng) for index, rng in zip(indices.tolist(), rngs, strict=True)]
         batch = transform.collate(rows or [transform(source[0])], size, lengths)
     else:
-        batch = _stacked(source, transform or (lambda example, rng: example), indices, rngs, size)
+        batch = _stacked(source.__getitem__, transform or (lambda example, rng: example), indices, rngs, size)
+    return _marked(batch, indices, size)
+
+
+def batch_of(rows: Sequence[dict], transform: Transform, size: int) -> Batch:
+    """Returns rows as one batch, filled up as the last one of `eval_batches` is.
+
+    Args:
+      rows: What `transform` has made of at least one example each.
+      transform: The transform that has made them, which stacks them if it is `Collating`.
+      size: The number of rows of the batch, at least as many as there are.
+
+    Raises:
+      InputError: The rows do not stack.
+    """
+    indices = np.arange(len(rows))
+    if isinstance(transform, Collating):
+        return _marked(transform.collate(rows, size, None), indices, size)
+    return _marked(_stacked(rows.__getitem__, lambda row, rng: row, indices, [None] * len(rows), size), indices, size)
+
+
+def _marked(batch: Batch, indices: np.ndarray, size: int) -> Batch:
+    """The batch with the numbers of its examples, and which of its rows are examples."""
     return {
         **batch,
         "index": np.pad(indices.astype(np.int64), (0, size - len(indices)), constant_values=-1),
@@ -199,16 +221,16 @@ def _assemble(
 
 
 def _stacked(
-    source: Source, transform: Transform, indices: np.ndarray, rngs: Iterable[np.random.Generator], size: int
+    read: Callable[[int], dict], transform: Callable[[dict, Any], dict], indices: np.ndarray, rngs: Iterable, size: int
 ) -> Batch:
     structure, stacked = None, []
     for row, (index, rng) in enumerate(zip(indices.tolist(), rngs, strict=True)):
-        leaves, own = jax.tree.flatten(transform(source[index], rng))
+        leaves, own = jax.tree.flatten(transform(read(index), rng))
         if structure is None:
             structure, stacked = own, [_empty(leaf, size) for leaf in leaves]
         _write(stacked, row, leaves, index, int(indices[0]), structure == own)
     if structure is None:
-        example = transform(source[0], next(_rngs(0, np.zeros(1, np.int64))))
+        example = transform(read(0), next(_rngs(0, np.zeros(1, np.int64))))
         leaves, structure = jax.tree.flatten(example)
         stacked = [_empty(leaf, size) for leaf in leaves]
     for out in stacked:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from jtransfer.core import registry
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.data import splits
+from jtransfer.data.addresses import on_this_machine
 from jtransfer.data.source import Declined, Source
 
 _EMBEDDED = Path(__file__).parent / "embedded"
@@ -29,6 +30,7 @@ def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
       `target_key` and `label_key` name the columns. They may be left out if the names of the columns are usual ones.
     - Vectors: `npz:` with `features` and `labels`; `csv:` or `parquet:`, of which all columns but `label_key` are taken
       unless `columns` names some; `sklearn:iris`.
+    - Where a path is, an address in a bucket may be, gs://, s3:// or az://, which is fetched.
     - Anything else: an address (`"package.module:attribute"` or `file.py:attribute`) of a function from `spec` to a
       dict of sources by split.
 
@@ -56,6 +58,8 @@ def _splits(name: str, spec: Mapping) -> dict[str, Source]:
     if kind not in READERS and registry.is_address(name):
         return registry.load(name, "data set")(spec)
     kind, location = (kind, location) if kind in READERS else ("tfds", name)
+    if kind != "tfds":
+        location, spec = on_this_machine(location, spec)
     readers, wanted = READERS[kind], spec.get("modality")
     declined: list[Declined] = []
     for address in [readers[wanted]] if wanted in readers else readers.values():

@@ -60,6 +60,9 @@ class Modality(Given):
       prepares: The names of the fields that say how an example is prepared for a model, and not how it is read. Each
         model that sees the same examples has its own.
       corruptions: The names of what `corrupt` can do to an example.
+      sent: What a client may send to a server of one example: a "file", of which `read` is given the path of a copy; a
+        "string"; or "numbers", which `read` is given with commas in between. Examples of a modality without any are not
+        served.
     """
 
     kind: ClassVar[str] = ""
@@ -69,6 +72,7 @@ class Modality(Given):
     files: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[tuple[str, ...]] = ()
     corruptions: ClassVar[tuple[str, ...]] = ()
+    sent: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:
@@ -234,6 +238,11 @@ class Modality(Given):
           InputError: The examples do not fit the model, or files such as a tokenizer's.
         """
         return ""
+
+    def blanks(self, task: Task) -> Sequence[str | bytes]:
+        """Returns what a client might send, texts or the contents of files, whose rows have all shapes that there may
+        be. By these a server compiles before it is asked; without any, it compiles when it is."""
+        return ()
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         """Returns fields of `config.data` of a run from scratch that prepares examples as the run in a folder does."""

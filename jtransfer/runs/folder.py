@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 
 from jtransfer import models
-from jtransfer.core import whole_file
+from jtransfer.core import bucket, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.core.show import say
@@ -37,11 +37,10 @@ _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 
 def is_run(source: Any) -> TypeGuard[str | os.PathLike]:
     """Returns whether a path or an address is the folder of a run; an open checkpoint, for instance, is not."""
-    return (
-        isinstance(source, str | os.PathLike)
-        and (place := place_of(source)) is not None
-        and (place / "checkpoints").exists()
-    )
+    if not isinstance(source, str | os.PathLike) or (place := place_of(source)) is None:
+        return False
+    with bucket.reaching(source):
+        return (place / "checkpoints").exists()
 
 
 def check(workdir: str | os.PathLike, config: Any) -> None:

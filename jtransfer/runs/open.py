@@ -14,6 +14,7 @@ from etils import epath
 from jtransfer import data, metrics, modalities, peft
 from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError
+from jtransfer.core.place import run_folder
 from jtransfer.core.show import say
 from jtransfer.data import Source
 from jtransfer.modalities import Modality, faces
@@ -201,9 +202,7 @@ def open(folder: str | os.PathLike) -> StoredRun:
       InputError: the folder is no run's, its config is damaged or of a later version, or it names code that came with
         the folder, which is not run.
     """
-    path = epath.Path(folder)
-    if not path.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder of a run")
+    path = run_folder(folder)
     run = StoredRun(path, stored.config(path))
     for line in named_code.check(path, run.config.to_dict()):
         if line not in _TOLD and not _TOLD.add(line) and jax.process_index() == 0:

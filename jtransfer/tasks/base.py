@@ -67,6 +67,9 @@ class Task:
         columns that `predict` writes, name → values [N] or arrays [N, …] (`tasks.columns`).
       average: A function from the outputs of several views of the same examples [V, B, …] and the temperature that they
         will be divided by to their average [B, …] (`tasks.averages`); None where there is no such average.
+      answers: A function from the inputs, the table, the names of the classes and the number of classes that are wanted
+        to a dict of numbers and texts for each example, which a server answers (`tasks.answers`). None gives the arrays
+        of the table.
       shown: The metrics that a report compares, the most important first.
       sections: What a report shows of the predictions: "classes", "numbers" or "texts".
       generates: "targets" if the model generates texts that an evaluation compares with the wanted ones, "more" if it
@@ -90,6 +93,7 @@ class Task:
     lines: Callable[..., Iterator[str]] | None = None
     columns: Callable[..., dict[str, Any]] = columns.arrays
     average: Callable[[Any, float], Any] | None = None
+    answers: Callable[..., Iterator[dict[str, Any]]] | None = None
     shown: tuple[str, ...] = ("loss",)
     sections: tuple[str, ...] = ()
     generates: str = ""

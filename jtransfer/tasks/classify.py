@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 
 from jtransfer import metrics
-from jtransfer.tasks import averages, columns, printing
+from jtransfer.tasks import answers, averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -39,6 +39,7 @@ CLASSIFY = Task(
     lines=printing.classes,
     columns=columns.classes,
     average=averages.classes,
+    answers=answers.classes,
     shown=("accuracy", "macro_f1", "loss", "ece"),
     sections=("classes",),
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from jtransfer import metrics
-from jtransfer.tasks import averages, columns, printing
+from jtransfer.tasks import answers, averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -46,6 +46,7 @@ EMBED = Task(
     lines=printing.neighbours,
     columns=columns.embeddings,
     average=averages.numbers,
+    answers=answers.embeddings,
     shown=("retrieval", "spearman"),
     wrap=_wrap,
 )

@@ -1,6 +1,6 @@
 """Language modelling: each token of a sequence is predicted from those before it."""
 
-from jtransfer.tasks import columns, printing
+from jtransfer.tasks import answers, columns, printing
 from jtransfer.tasks.base import Task
 from jtransfer.tasks.tokens import hits, keep_sums, score
 
@@ -14,6 +14,7 @@ LM = Task(
     by_token=True,
     lines=printing.written,
     columns=columns.written,
+    answers=answers.written,
     shown=("perplexity", "loss"),
     generates="more",
 )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jtransfer import metrics
-from jtransfer.tasks import averages, columns, printing
+from jtransfer.tasks import answers, averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -30,5 +30,6 @@ MULTI_LABEL = Task(
     lines=printing.several,
     columns=columns.several,
     average=averages.several,
+    answers=answers.several,
     shown=("micro_f1", "macro_f1", "accuracy", "loss"),
 )

@@ -20,7 +20,12 @@ def classes(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterato
 
 def several(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
     """Yields the most probable classes of each example, where the probability of each class is independent."""
-    return _best(given, 1 / (1 + np.exp(-table["logits"].astype(np.float64))), names)
+    return _best(given, each_probability(table), names)
+
+
+def each_probability(table: Table) -> np.ndarray:
+    """Returns the independent probabilities of the classes, float64 [N, C]."""
+    return 1 / (1 + np.exp(-table["logits"].astype(np.float64)))
 
 
 def numbers(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
@@ -30,11 +35,15 @@ def numbers(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterato
 
 def tags(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:
     """Yields the words of each text, each with its class; words that were cut off have "?"."""
+    return (" ".join(f"{word}/{name or '?'}" for word, name in words) for words in tagged(given, table, names))
+
+
+def tagged(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[list[tuple[str, str | None]]]:
+    """Yields the words of each text, each with its class; words that were cut off have None."""
     for text, predicted, label in zip(given, table["predicted"], table["label"], strict=True):
-        classes = [names[i] for i in predicted[label >= 0]]
+        classes: list[str | None] = [names[int(i)] for i in predicted[label >= 0]]
         words = text.split()
-        tagged = zip(words, classes + ["?"] * (len(words) - len(classes)), strict=True)
-        yield " ".join(f"{word}/{name}" for word, name in tagged)
+        yield list(zip(words, classes + [None] * (len(words) - len(classes)), strict=True))
 
 
 def neighbours(given: Sequence[str], table: Table, names: Sequence[str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from jtransfer import metrics
-from jtransfer.tasks import averages, columns, printing
+from jtransfer.tasks import answers, averages, columns, printing
 from jtransfer.tasks.base import Table, Task
 
 
@@ -22,6 +22,7 @@ REGRESS = Task(
     lines=printing.numbers,
     columns=columns.numbers,
     average=averages.numbers,
+    answers=answers.numbers,
     shown=("spearman", "pearson", "mae", "loss"),
     sections=("numbers",),
 )

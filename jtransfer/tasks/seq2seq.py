@@ -1,6 +1,6 @@
 """Sequence to sequence: a text to generate for each example, such as a translation."""
 
-from jtransfer.tasks import columns, printing
+from jtransfer.tasks import answers, columns, printing
 from jtransfer.tasks.base import Task
 from jtransfer.tasks.tokens import hits, keep_sums, score
 
@@ -14,6 +14,7 @@ SEQ2SEQ = Task(
     by_token=True,
     lines=printing.written,
     columns=columns.written,
+    answers=answers.written,
     shown=("chrf", "bleu", "perplexity", "loss"),
     sections=("texts",),
     generates="targets",

@@ -6,7 +6,7 @@ from itertools import chain
 import jax.numpy as jnp
 
 from jtransfer import metrics
-from jtransfer.tasks import columns, printing
+from jtransfer.tasks import answers, columns, printing
 from jtransfer.tasks.base import Table, Task
 from jtransfer.tasks.tokens import hits, keep_sums
 
@@ -32,5 +32,6 @@ TAG = Task(
     head="tag",
     lines=printing.tags,
     columns=columns.tags,
+    answers=answers.tags,
     shown=("entity_f1", "macro_f1", "accuracy", "loss"),
 )

@@ -21,6 +21,7 @@ class Signals(Modality):
     kind: ClassVar[str] = "signal"
     nouns: ClassVar[tuple[str, str]] = ("signal", "signals")
     mixes: ClassVar[tuple[str, ...]] = ("mixup",)
+    sent: ClassVar[tuple[str, ...]] = ("file",)  # what a server may be sent
 
     window: int = 64
 

@@ -8,13 +8,16 @@ import cv2
 import numpy as np
 
 from jtransfer.core.errors import InputError
+from jtransfer.modalities.image.checked import probability
 
 HostFn = Callable[[np.ndarray, Any], np.ndarray]
 """`(image, rng) -> image`, where the generator may be None if nothing is random."""
 
 
-def color_jitter(brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0) -> HostFn:
-    """Changes brightness, contrast, saturation and hue by random amounts, in random order.
+def color_jitter(
+    brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0, p: float = 1.0
+) -> HostFn:
+    """Changes brightness, contrast, saturation and hue by random amounts, in random order, with probability `p`.
 
     Args:
       brightness: The image is blended with black by a factor from [max(0, 1 - x), 1 + x].
@@ -22,13 +25,17 @@ def color_jitter(brightness: float = 0.0, contrast: float = 0.0, saturation: flo
       saturation: The same with its grey. Does nothing to images with one channel.
       hue: The hue is turned by up to this fraction of the circle, at most 0.5, either way. Does nothing to images with
         one channel.
+      p: The probability.
     """
+    probability(p)
     for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation), ("hue", hue)):
         if not 0 <= value <= (0.5 if name == "hue" else math.inf):
             raise InputError(f"{name}={value} must be 0 or more{', at most 0.5' if name == 'hue' else ''}")
     blends = [(_black, brightness), (_mean_grey, contrast), (_grey, saturation)]
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if p < 1 and rng.random() >= p:
+            return image
         for which in rng.permutation(4).tolist():
             if which == 3:
                 image = _turn_hue(image, rng.uniform(-hue, hue)) if hue else image
@@ -43,6 +50,21 @@ def color_jitter(brightness: float = 0.0, contrast: float = 0.0, saturation: flo
 def to_gray() -> HostFn:
     """Turns an image grey, by its luma (Rec. 601); the number of channels stays."""
     return lambda image, rng: cv2.cvtColor(_grey(image), cv2.COLOR_GRAY2RGB) if image.shape[2] == 3 else image
+
+
+def random_gray(p: float = 0.1) -> HostFn:
+    """Turns an image grey, as `to_gray`, with probability `p`."""
+    probability(p)
+    grey = to_gray()
+    return lambda image, rng: grey(image, rng) if rng.random() < p else image
+
+
+def random_solarize(threshold: int = 128, p: float = 0.5) -> HostFn:
+    """Inverts all values from `threshold` on, with probability `p`."""
+    probability(p)
+    if type(threshold) is not int or not 0 <= threshold <= 256:
+        raise InputError(f"threshold={threshold!r} must be a whole number, 0 to 256")
+    return lambda image, rng: np.where(image < threshold, image, 255 - image) if rng.random() < p else image
 
 
 def _blend(image: np.ndarray, anchor: np.ndarray | float, factor: float) -> np.ndarray:

@@ -5,6 +5,7 @@ Images are uint8 [H, W, C], before and after. A size is one number for a square,
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,17 @@ import cv2
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.image.colour_ops import HostFn, color_jitter, to_gray
+from jtransfer.modalities.image.checked import bounds
+from jtransfer.modalities.image.colour_ops import HostFn, color_jitter, random_gray, random_solarize, to_gray
+from jtransfer.modalities.image.geometry_ops import (
+    flip_lr,
+    flip_ud,
+    random_affine,
+    random_perspective,
+    random_rotation,
+)
+from jtransfer.modalities.image.mixed_augments import augmix, trivial_augment
+from jtransfer.modalities.image.pixel_ops import gaussian_blur, gaussian_noise, random_erasing
 from jtransfer.modalities.image.randaugment import augmentation
 from jtransfer.modalities.image.resize_ops import (
     Size,
@@ -26,7 +37,6 @@ from jtransfer.modalities.image.resize_ops import (
     resize_cover,
     resize_fit,
     resize_short,
-    restored,
     room,
 )
 
@@ -87,20 +97,14 @@ def random_resized_crop(
       Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, 2015.
     """
     height, width = pair(size)
-    _increasing(scale, "scale", 1.0)
-    _increasing(ratio, "ratio", math.inf)
+    bounds(scale, "scale", 0.0, 1.0)
+    bounds(ratio, "ratio", 0.0, math.inf)
     interpolate = interpolation(method, library)
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return interpolate(_random_region(image, rng, scale, ratio), height, width)
 
     return apply
-
-
-def flip_lr(p: float = 0.5) -> HostFn:
-    """Flips an image from left to right with probability `p`."""
-    _probability(p)
-    return lambda image, rng: restored(cv2.flip(image, 1), image) if rng.random() < p else image
 
 
 def randaugment(n: int = 2, m: float = 9) -> HostFn:
@@ -158,35 +162,75 @@ def resize_crop(size: Size, method: str = "bilinear", library: str = "pillow", r
 
 
 OPS = {
+    "augmix": Op(augmix, colours=True, random=True),
     "center_crop": Op(center_crop, extent="set"),
     "color_jitter": Op(color_jitter, colours=True, random=True),
     "flip_lr": Op(flip_lr, random=True),
+    "flip_ud": Op(flip_ud, random=True),
+    "gaussian_blur": Op(gaussian_blur, random=True),
+    "gaussian_noise": Op(gaussian_noise, random=True),
     "pad": Op(pad, extent="grows"),
     "randaugment": Op(randaugment, colours=True, random=True),
+    "random_affine": Op(random_affine, random=True),
     "random_crop": Op(random_crop, random=True, extent="set", still="center_crop"),
+    "random_erasing": Op(random_erasing, random=True),
+    "random_gray": Op(random_gray, colours=True, random=True),
+    "random_perspective": Op(random_perspective, random=True),
     "random_resized_crop": Op(random_resized_crop, random=True, extent="set", still="resize_crop"),
+    "random_rotation": Op(random_rotation, random=True),
+    "random_solarize": Op(random_solarize, colours=True, random=True),
     "resize": Op(resize, extent="set"),
     "resize_cover": Op(resize_cover, extent="varies"),
     "resize_crop": Op(resize_crop, extent="set"),
     "resize_fit": Op(resize_fit, extent="varies"),
     "resize_short": Op(resize_short, extent="varies"),
     "to_gray": Op(to_gray, colours=True),
+    "trivial_augment": Op(trivial_augment, colours=True, random=True),
 }
 
+ALIASES = {
+    "aug_mix": "augmix",
+    "colour_jitter": "color_jitter",
+    "flip": "flip_lr",
+    "hflip": "flip_lr",
+    "horizontal_flip": "flip_lr",
+    "random_flip": "flip_lr",
+    "random_flip_left_right": "flip_lr",
+    "random_horizontal_flip": "flip_lr",
+    "random_flip_up_down": "flip_ud",
+    "random_vertical_flip": "flip_ud",
+    "vertical_flip": "flip_ud",
+    "vflip": "flip_ud",
+    "blur": "gaussian_blur",
+    "random_gaussian_blur": "gaussian_blur",
+    "noise": "gaussian_noise",
+    "random_gaussian_noise": "gaussian_noise",
+    "rand_augment": "randaugment",
+    "random_augment": "randaugment",
+    "affine": "random_affine",
+    "erasing": "random_erasing",
+    "random_erase": "random_erasing",
+    "random_grayscale": "random_gray",
+    "perspective": "random_perspective",
+    "random_rotate": "random_rotation",
+    "rotate": "random_rotation",
+    "rotation": "random_rotation",
+    "solarize": "random_solarize",
+    "grayscale": "to_gray",
+    "trivial_augment_wide": "trivial_augment",
+}
+"""What other libraries call an op, in small letters with underscores → its name. Capitals, as in `RandomErasing`, are
+read as such."""
 
-def _increasing(bounds: Any, name: str, most: float) -> None:
-    try:
-        low, high = bounds
-        good = 0 < low <= high <= most
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise InputError(f"{name}={bounds!r} must be (low, high) with 0 < low <= high <= {most}")
 
+def named(name: str) -> str:
+    """Returns the name in `OPS` that a name stands for, or the name itself if there is none.
 
-def _probability(p: object) -> None:
-    if not isinstance(p, int | float) or not 0 <= p <= 1:
-        raise InputError(f"p={p!r} must be between 0 and 1")
+    `Resize` stands for nothing: of a single number it keeps the aspect ratio, as `resize_short` does.
+    """
+    small = "_".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)).lower() if name[:1].isupper() else name
+    known = ALIASES.get(small, small)
+    return known if known in OPS and name != "Resize" else name
 
 
 def _random_region(image: np.ndarray, rng: np.random.Generator, scale: tuple, ratio: tuple) -> np.ndarray:

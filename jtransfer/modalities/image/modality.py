@@ -16,12 +16,14 @@ from jtransfer.modalities.base import Modality, Plain, Transform, no_form
 from jtransfer.modalities.image import corruptions, plain, processor_files, transforms
 from jtransfer.modalities.image.given import GivenImages
 from jtransfer.modalities.image.opening import MOST_PIXELS
+from jtransfer.modalities.image.pixels import png
 from jtransfer.modalities.image.transforms import Pipeline
 from jtransfer.modalities.image.views import two_views
 from jtransfer.models.chain import Pixels
 from jtransfer.tasks.base import Task
 
 _SMALL = 32  # pixels of the images that `small_model` is given
+_LARGE = 1024  # pixels of an image that any crop fits into
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Image(GivenImages, Modality):
     mixes: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
     prepares: ClassVar[tuple[str, ...]] = ("channels", "transform", "eval_transform", "image_library")
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    sent: ClassVar[tuple[str, ...]] = ("file",)
 
     image_key: str = "image"
     image_dir: str = ""
@@ -99,7 +102,7 @@ class Image(GivenImages, Modality):
         return {"pixels": {key: value for key, value in stated.items() if key != "size"}} | size
 
     def small_model(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        flips = "|flip_lr" if not self.transform or "flip_lr" in self.transform else ""
+        flips = "|flip_lr" if "flip_lr" in transforms.parse(self.transform or "flip_lr").host_text else ""
         fields = {"depths": (1, 1), "image_size": _SMALL}
         own = {"data.transform": f"resize({_SMALL}){flips}", "data.eval_transform": f"resize({_SMALL})"}
         return {"model.name": "resnet18", "model.fields": fields, **own}
@@ -187,6 +190,9 @@ class Image(GivenImages, Modality):
         if self.image_library == "opencv":
             return transforms.Unsaid("opencv")
         return transforms.Unsaid(self.image_library, own.get("rounding", "even"))
+
+    def blanks(self, task: Task) -> Sequence[str | bytes]:
+        return [png(np.zeros((_LARGE, _LARGE, self.channels), np.uint8))] if self.channels in (1, 3, 4) else ()
 
     def corrupt(self, example: Mapping[str, Any], how: str, severity: int, rng: np.random.Generator) -> dict[str, Any]:
         return {**example, "image": corruptions.CORRUPTIONS[how](example["image"], severity, rng)}

@@ -1,5 +1,6 @@
 """Decodes image files to pixels, with the number of channels that a model takes."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 
 import cv2
@@ -74,6 +75,13 @@ def decode(file: str, channels: int, limits: Sequence[float] = (), most: int = M
         return with_channels(depth.to_uint8(array, found), channels)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def png(image: np.ndarray) -> bytes:
+    """Returns the content of a PNG file of an image, uint8 [H, W, C] of 1, 3 or 4 channels."""
+    content = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(content, "PNG", compress_level=1)
+    return content.getvalue()
 
 
 def reader(spec: Mapping) -> Callable[[str], np.ndarray]:

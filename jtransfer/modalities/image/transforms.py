@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jtransfer.core.errors import InputError, unknown
-from jtransfer.modalities.image.image_ops import OPS, HostFn, pair
+from jtransfer.modalities.image.image_ops import ALIASES, OPS, HostFn, named, pair
 
 STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -155,8 +155,9 @@ class Pipeline:
 def parse(text: str, usual: Statistics = SCALED, unsaid: Unsaid = USUAL) -> Pipeline:
     """Returns the pipeline that a text describes, such as `"resize_short(256)|center_crop(224)|normalize('imagenet')"`.
 
-    Names and arguments are those of `image_ops`; a name without arguments needs no parentheses. `normalize` takes
-    "imagenet", "inception", "clip", or (mean, std), each one number or one for each channel, for pixels in [0, 1].
+    Names and arguments are those of `image_ops`, where `ALIASES` has what other libraries call them; a name without
+    arguments needs no parentheses. `normalize` takes "imagenet", "inception", "clip", or (mean, std), each one number
+    or one for each channel, for pixels in [0, 1].
 
     Args:
       text: The transform; an empty one changes nothing.
@@ -186,11 +187,11 @@ def _chain(text: str) -> list[ast.expr]:
 
 
 def _call(node: ast.expr, text: str, unsaid: Unsaid) -> Call:
-    name = _name(node, text)
+    name = named(_name(node, text))
     if name == "normalize":
         raise InputError(f"transform {text!r}: normalize runs on the device and must come last, and once")
     if name not in OPS:
-        raise unknown("transform", name, [*OPS, "normalize"])
+        raise unknown("transform", name, [*OPS, *ALIASES, "normalize"])
     arguments = _bound(OPS[name].make, node, text)
     accepted = inspect.signature(OPS[name].make).parameters
     arguments |= {key: value for key, value in unsaid._asdict().items() if key in accepted and key not in arguments}

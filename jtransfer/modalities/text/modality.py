@@ -21,7 +21,7 @@ from jtransfer.modalities.base import STATE, Modality, Plain, Writing, no_form
 from jtransfer.modalities.text import corruptions, forms, plain, tokenizers, writing
 from jtransfer.modalities.text.given import GivenTexts
 from jtransfer.modalities.text.packing import packed
-from jtransfer.modalities.text.pipeline import TextPipeline
+from jtransfer.modalities.text.pipeline import TextPipeline, buckets
 from jtransfer.modalities.text.statistics import text_statistics
 from jtransfer.modalities.text.tokenizers import Tokenizer
 from jtransfer.modalities.text.tokenizers.tokenizer import MOST_CHARACTERS
@@ -55,6 +55,7 @@ class Text(GivenTexts, Modality):
     files: ClassVar[tuple[str, ...]] = (*sidecar_files.TOKENIZER, sidecar_files.GENERATION)
     prepares: ClassVar[tuple[str, ...]] = ("tokenizer",)
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    sent: ClassVar[tuple[str, ...]] = ("string",)
 
     text_key: str = ""
     pair_key: str = ""
@@ -165,6 +166,9 @@ class Text(GivenTexts, Modality):
         statistics = text_statistics(source, transform)
         packing = [f"packed into {rows:,} rows"] if rows != len(source) else []
         return "\n".join([", ".join([str(statistics), *packing]), *([line] if line else [])])
+
+    def blanks(self, task: Task) -> Sequence[str | bytes]:
+        return [" ".join(["a"] * words) for words in (1, *(width * 5 // 4 for width, _ in buckets(self.length)[:-1]))]
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         return {"tokenizer": os.fspath(epath.Path(folder) / self.folder)}

@@ -42,6 +42,7 @@ class Vector(GivenVectors, Modality):
     files: ClassVar[tuple[str, ...]] = (FILE,)
     prepares: ClassVar[tuple[str, ...]] = ("statistics",)
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    sent: ClassVar[tuple[str, ...]] = ("numbers", "file")
 
     columns: str = ""
     statistics: str = "train"
@@ -109,6 +110,9 @@ class Vector(GivenVectors, Modality):
         mean, std = map(jnp.asarray, self._statistics())
         dtype = getattr(model, "dtype", None) or jnp.float32
         return lambda x: ((x - mean) / std).astype(dtype)
+
+    def blanks(self, task: Task) -> Sequence[str | bytes]:
+        return [",".join(["0"] * len(self._statistics().mean))]
 
     def from_kept(self, folder: str | os.PathLike) -> dict[str, Any]:
         return {"statistics": "train"} if self.statistics == "init" else {}

@@ -1,14 +1,18 @@
-"""Checkpoints on the Hugging Face hub. HF_HOME and HF_HUB_OFFLINE are honoured."""
+"""Checkpoints on the Hugging Face hub. What its client reads of the environment is honoured: HF_HOME, HF_TOKEN, ….
+
+Where the hub can't be reached, what is in the cache is taken, and anything else is an error at once.
+"""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from jtransfer.core import file_names
 from jtransfer.core.errors import InputError
 from jtransfer.weights import formats
 from jtransfer.weights.formats import choice, lazy
-from jtransfer.weights.sources import names
+from jtransfer.weights.sources import reach
 from jtransfer.weights.sources.location import Location
 
 _TIMEOUT = 10  # seconds that the hub has to list a repository's files
@@ -90,7 +94,7 @@ class _Repository(NamedTuple):
         import huggingface_hub
 
         try:
-            if _offline():
+            if _offline() or reach.unreachable():
                 folder = huggingface_hub.snapshot_download(self.name, revision=self.revision, local_files_only=True)
                 return tuple(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
             found = huggingface_hub.HfApi().model_info(self.name, revision=self.revision, timeout=_TIMEOUT)
@@ -107,16 +111,21 @@ class _Repository(NamedTuple):
         import huggingface_hub
         from huggingface_hub import errors
 
-        names.check(file, self.address)
+        file_names.check(file, self.address)
+        download = huggingface_hub.hf_hub_download
+        if not _offline() and reach.unreachable():
+            download = functools.partial(download, local_files_only=True)
         try:
-            return Path(huggingface_hub.hf_hub_download(self.name, file, revision=self.revision))
+            return Path(download(self.name, file, revision=self.revision))
         except errors.LocalEntryNotFoundError as error:
             if _offline() or self.known_absent(file):
                 return None
-            failed = self.failed(file, error.__cause__ or error)
+            failed = self.failed(file, reach.unreachable() or error.__cause__ or error)
             raise InputError(f"{failed} (HF_HUB_OFFLINE=1 takes what is in the cache alone)") from None
         except errors.EntryNotFoundError:
             return None
+        except errors.RepositoryNotFoundError as error:
+            raise InputError(f"{self.failed(file, error)}; {self.permission(error)}") from None
         except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
             raise self.failed(file, error) from None
 
@@ -127,7 +136,16 @@ class _Repository(NamedTuple):
         known = huggingface_hub.try_to_load_from_cache(self.name, file, revision=self.revision)
         return known is huggingface_hub._CACHED_NO_EXIST
 
-    def failed(self, file: str, error: BaseException) -> InputError:
+    def permission(self, error: BaseException) -> str:
+        """Returns what to do where the hub shows a repository to nobody, or to some alone."""
+        from huggingface_hub import constants, errors
+
+        page = f"{constants.ENDPOINT}/{self.name}"
+        if isinstance(error, errors.GatedRepoError):
+            return f"it is gated: ask for access at {page}, and set HF_TOKEN to a token of that account"
+        return f"it does not exist, or it is private: look at {page}, and set HF_TOKEN to a token that may read it"
+
+    def failed(self, file: str, error: BaseException | str) -> InputError:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return InputError(f"{self.address} can't be fetched: {file}: {reason}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import tokenizers as hf
 
+from jtransfer.core import bucket
 from jtransfer.core.errors import InputError
 from jtransfer.modalities.text.tokenizers import added_tokens, marian, sentences, stated_fields, vocabularies
 from jtransfer.modalities.text.tokenizers.limits import check_ids, check_json, read_json, readable
@@ -37,6 +38,7 @@ _OF_WORD_PIECES = (
 )
 _OWN_MARKS = hf.processors.RobertaProcessing  # whatever the configuration says
 _OF_BYTES = ("GPT2", "Roberta", "Bart", "Longformer")
+_OF_RUN = "tokenizer"  # the folder that a run keeps the files in
 _UNTYPED = ("DistilBert", "Roberta", "Camembert", "GPT", "T5", "Llama", "Gemma", "Qwen", "Bart", "MPNet")
 
 
@@ -49,8 +51,8 @@ def open(source: str | os.PathLike | Checkpoint) -> Tokenizer:
     `special_tokens_map.json` and `added_tokens.json` are followed where they exist.
 
     Args:
-      source: A local folder, or a file in it, such as the weights; or an address or an open checkpoint (see
-        `weights.open`), of which only the files of the tokenizer are fetched.
+      source: A local folder, or a file in it, such as the weights; the folder of a run; or an address or an open
+        checkpoint (see `weights.open`), of which only the files of the tokenizer are fetched.
 
     Raises:
       InputError: There is no such folder, it has none of the files, or one can't be read.
@@ -73,7 +75,8 @@ def _folder(source: str | os.PathLike | Checkpoint) -> Path:
     """The local folder of a tokenizer's files, which are fetched if they lie beside a checkpoint."""
     if isinstance(source, Checkpoint) or "://" in str(source):
         checkpoint = checkpoints.open(source)
-        files = [path for name in sidecar_files.TOKENIZER if (path := checkpoint.file(name))]
+        below = ("", f"{_OF_RUN}/") if bucket.is_address(checkpoint.name) else ("",)
+        files = [path for part in below for name in sidecar_files.TOKENIZER if (path := checkpoint.file(part + name))]
         if not files:
             raise InputError(f"{checkpoint.name} has no tokenizer's files beside it; name a folder that has")
         return files[0].parent
@@ -81,7 +84,8 @@ def _folder(source: str | os.PathLike | Checkpoint) -> Path:
     path = path if path.is_dir() else path.parent
     if not path.is_dir():
         raise InputError(f"no tokenizer at {str(source)!r}: the folder does not exist")
-    return path
+    holds = any((path / name).is_file() for name in sidecar_files.TOKENIZER)
+    return path / _OF_RUN if not holds and (path / _OF_RUN).is_dir() else path
 
 
 def _config(folder: Path) -> dict[str, Any]:
