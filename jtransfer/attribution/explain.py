@@ -1,11 +1,12 @@
 """The attribution that suits a model and its input."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jtransfer.attribution.gradcam import grad_cam
 from jtransfer.attribution.gradient import gradient_input
@@ -14,8 +15,8 @@ from jtransfer.core.errors import InputError
 from jtransfer.models import forward
 
 
-class Attribution(NamedTuple):
-    """What an output rests on.
+class Attribution(struct.PyTreeNode):
+    """What an output rests on, as a jitted function may return it.
 
     Attributes:
       how: "Grad-CAM" or "gradient × input".
@@ -23,8 +24,8 @@ class Attribution(NamedTuple):
       values: float32 [B, h, w] of a map, [B, n] of tokens, [B, d] of numbers.
     """
 
-    how: str
-    at: str
+    how: str = struct.field(pytree_node=False)
+    at: str = struct.field(pytree_node=False)
     values: jax.Array
 
 

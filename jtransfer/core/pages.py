@@ -1,7 +1,7 @@
 """Templates of pages of HTML, in which nothing from elsewhere is code or deceives the eye.
 
-All pages extend `base.html.jinja`, which has the one style sheet, `page.css`. Their tables are made by the macro `table`
-of `tables.html.jinja`, which gives each a caption and a link to the same as CSV.
+All pages extend `base.html.jinja`, which has the one style sheet, `page.css`. Their tables are made by the macro
+`table` of `tables.html.jinja`, which gives each a caption and a link to the same as CSV.
 """
 
 import base64

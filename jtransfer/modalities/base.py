@@ -269,6 +269,29 @@ class Modality:
         """Returns what a report shows of an example: `{"picture": uint8 [H, W, C]}`, `{"text": str}`, or both."""
         return {}
 
+    def parts(self, inputs: Any) -> dict[str, Any]:
+        """Returns what the parts of one prepared input look like, or are called, which an attribution is drawn over.
+
+        Args:
+          inputs: The `inputs` that the transform of an example gives.
+
+        Returns:
+          `{"picture": uint8 [H, W, 1 or 3]}`, over which a map lies; `{"tokens": list of str}`, the text of each token
+          that is no filling; or `{"names": list of str}` of numbers. {} where it is not known.
+        """
+        return {}
+
+    def counts(self, source: Source, task: Task, model: Any) -> dict[str, float]:
+        """Returns what becomes of the examples of a source when they are prepared, by what it is: how many of them are
+        cut off, empty, and the like. {} where nothing is lost.
+
+        Args:
+          source: The examples, before they are packed.
+          task: The task.
+          model: The Linen module.
+        """
+        return {}
+
 
 def fields(modality: type[Modality]) -> dict[str, Any]:
     """Returns the fields that a modality adds to `config.data`, with their defaults."""

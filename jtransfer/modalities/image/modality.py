@@ -206,6 +206,10 @@ class Image(Modality):
         image = example["image"]
         return {"picture": image if image.shape[2] in (1, 3) else image[..., : 3 if image.shape[2] > 3 else 1]}
 
+    def parts(self, inputs: Any) -> dict[str, Any]:
+        seen = isinstance(inputs, np.ndarray) and inputs.ndim == 3 and inputs.dtype == np.uint8
+        return self.show({"image": inputs}) if seen else {}
+
     def _statistics(self, own: Mapping[str, Any]) -> transforms.Statistics:
         mean, std = own["mean"], own["std"]
         if self.channels != len(mean):

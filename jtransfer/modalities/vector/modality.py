@@ -130,6 +130,10 @@ class Vector(Modality):
         more = f", … ({len(numbers)} numbers)" if len(numbers) > SHOWN else ""
         return {"text": ", ".join(f"{number:.3g}" for number in numbers[:SHOWN]) + more}
 
+    def parts(self, inputs: Any) -> dict[str, Any]:
+        named = [name.strip() for name in self.columns.split(",") if name.strip()]
+        return {"names": named if len(named) == len(inputs) else [str(i) for i in range(len(inputs))]}
+
     def _statistics(self) -> Statistics:
         assert self.mean is not None, "open the modality first"
         assert self.std is not None
