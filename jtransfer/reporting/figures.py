@@ -75,6 +75,21 @@ def speeds(lines: Sequence[dict], spans: Sequence[Span]) -> str:
         return svg(figure, "Training examples per second in each phase")
 
 
+def runs(series: Mapping[str, Sequence[tuple[int, float]]], title: str) -> str:
+    """A metric of several runs over their steps."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.6), layout="constrained")
+        axis = figure.subplots()
+        styles = [(colour, dash) for dash in ("-", "--", ":") for colour in (TEST, HELD, TRAIN, BAD)]
+        for number, (name, points) in enumerate(series.items()):
+            colour, dash = styles[number % len(styles)]
+            axis.plot(*zip(*points, strict=True), dash, label=name, color=colour, marker="o", markersize=3.5)
+        axis.set(xlabel="step", ylabel=title)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
+        return svg(figure, f"{title} of each run over the steps")
+
+
 def reliability(calibration: Calibration) -> str:
     """Accuracy against confidence in each bin, and below it how many examples have that confidence."""
     with matplotlib.rc_context(STYLE):

@@ -5,6 +5,7 @@ itself, and what the run cost. It can be written while the run goes on, and agai
 `metrics.jsonl` (`{"event": "baseline", "name": …, "accuracy": …, "macro_f1": …}`) is compared with too.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -53,8 +54,25 @@ def write(folder: str | os.PathLike, *, attribution: bool = True) -> epath.Path:
     """
     run = open_run(folder)
     path = run.folder / "report.html"
+    whole_file.write(path, made(run, attribution=attribution).encode())
+    return path
+
+
+def made(run: StoredRun, *, attribution: bool = True) -> str:
+    """Returns the page of a run.
+
+    Raises:
+      InputError: the run's files do not fit together.
+    """
+    with fitting(run.folder):
+        return render(run, title=run.folder.resolve().name, attribution=attribution)
+
+
+@contextlib.contextmanager
+def fitting(folder: str | os.PathLike) -> Iterator[None]:
+    """Makes what fails where the files of a run do not fit together one line."""
     try:
-        page = render(run, title=run.folder.resolve().name, attribution=attribution)
+        yield
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.UndefinedError) as error:
@@ -63,8 +81,6 @@ def write(folder: str | os.PathLike, *, attribution: bool = True) -> epath.Path:
             f"{folder}: no report can be made, for the run's files do not fit together: {log.FILE}, predictions.npz, "
             f"classes.json or config.json is damaged ({what:.200})"
         ) from error
-    whole_file.write(path, page.encode())
-    return path
 
 
 def render(run: StoredRun, *, title: str, attribution: bool = True) -> str:
@@ -78,7 +94,7 @@ def render(run: StoredRun, *, title: str, attribution: bool = True) -> str:
     environment = pages.environment(Path(__file__).parent, **written.FILTERS)
     lines, predictions, opened = run.lines, run.predictions, sets.opener(run)
     shown = shown_metrics(run, lines)
-    phases = list(_phases(lines, shown))
+    phases = list(phases_of(lines, shown))
     found = results.describe(run, lines, shown)
     more = measured.describe(run, lines, shown, predictions)
     guesses = guessing.describe(run, predictions)
@@ -101,8 +117,8 @@ def render(run: StoredRun, *, title: str, attribution: bool = True) -> str:
         metrics=shown,
         curves=Markup(_curves(lines, phases, shown[0])),
         speeds=Markup(figures.speeds(lines, _spans(phases))),
-        config=_flat(json.loads(run.config.to_json())),
-        environment=_flat(run.environment),
+        config=flat(json.loads(run.config.to_json())),
+        environment=flat(run.environment),
         measured=[
             {**one._asdict(), "cell": written.cell_of(one.kind, one.less_is_better, one.value, one.before)}
             for one in results.table(
@@ -167,8 +183,8 @@ def _spans(phases: Sequence[dict]) -> list[figures.Span]:
     return [figures.Span(phase["name"], phase["start"], phase["end"]) for phase in phases]
 
 
-def _phases(lines: Sequence[dict], shown: Sequence[Metric]) -> Iterator[dict]:
-    """Each phase in order: its steps, what it trained, the last evaluation and its change from the phase before."""
+def phases_of(lines: Sequence[dict], shown: Sequence[Metric]) -> Iterator[dict]:
+    """Yields each phase in order: its steps, what it trained, its last evaluation, the change from that before."""
     names = dict.fromkeys(
         line["phase"] for line in lines if "split" in line or line.get("event") in ("phase_start", "phase_end")
     )
@@ -219,21 +235,22 @@ def _headline(
         "examples": examples,
         "interval": intervals.get(metric.name) if values else None,
         "kind": metric.kind,
-        "seconds": _total(phases, "seconds", sum),
-        "peak_rss_mb": _total(phases, "peak_rss_mb", max),
-        "device_memory_mb": _total(phases, "device_memory_mb", max),
+        "seconds": total(phases, "seconds", sum),
+        "peak_rss_mb": total(phases, "peak_rss_mb", max),
+        "device_memory_mb": total(phases, "device_memory_mb", max),
         "steps": max((phase["end"] for phase in phases), default=0),
         "running": bool(phases) and not phases[-1]["done"],
     }
 
 
-def _total(phases: Sequence[dict], key: str, fold: Callable) -> float | None:
+def total(phases: Sequence[dict], key: str, fold: Callable) -> float | None:
+    """Returns what the phases have of something, folded; None where none has it."""
     values = [phase[key] for phase in phases if phase[key] is not None]
     return fold(values) if values else None
 
 
-def _flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """`[("optim.lr", "0.003"), …]`."""
+def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Returns `[("optim.lr", "0.003"), …]`."""
     if isinstance(tree, Mapping) and (tree or not prefix):
-        return [row for key, value in tree.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
+        return [row for key, value in tree.items() for row in flat(value, f"{prefix}.{key}" if prefix else str(key))]
     return [(prefix, tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False))]
