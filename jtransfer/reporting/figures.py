@@ -173,6 +173,27 @@ def severities(series: Mapping[str, Mapping[int, float]], title: str) -> str:
         return svg(figure, f"{title} over the severity of each corruption")
 
 
+def places(rows: Sequence[Mapping[str, float]], title: str, chosen: float) -> str:
+    """A metric at each place between two models, on several sets; the place that was chosen is marked.
+
+    Args:
+      rows: "alpha", and the value of each set by its name.
+      title: of the metric.
+      chosen: the alpha.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 3), layout="constrained")
+        axis = figure.subplots()
+        names = [name for name in rows[0] if name != "alpha"]
+        for number, name in enumerate(names):
+            points = [(row["alpha"], row[name]) for row in rows]
+            axis.plot(*zip(*points, strict=True), label=name, color=(HELD, TEST, TRAIN, BAD)[number % 4], marker="o")
+        axis.axvline(chosen, color=MUTED, linestyle=":", label="chosen")
+        axis.set(xlabel="alpha", ylabel=title)
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
+        return svg(figure, f"{title} between the two models that were fused")
+
+
 def coverage(share: np.ndarray, risk: np.ndarray) -> str:
     """The share of wrong predictions among the surest of the examples, over how many these are."""
     with matplotlib.rc_context(STYLE):

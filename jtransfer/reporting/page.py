@@ -27,6 +27,7 @@ from jtransfer.reporting import (
     domains,
     errors,
     figures,
+    fused,
     guessing,
     links,
     measured,
@@ -134,6 +135,7 @@ def render(run: StoredRun, *, title: str, attribution: bool = True) -> str:
         **wrong,
         **attributed.describe(run, opened("test") if asked else None, asked),
         **tried.describe(run),
+        **fused.describe(run, lines),
     )
 
 
