@@ -125,18 +125,14 @@ def _plain(found: "Curve | Shots") -> dict[str, Any]:
 
 
 def _tell(found: "Curve | Shots") -> None:
-    few = "ways" in found._fields
-    rows = [("stage", "features", "shots" if few else "setting", "accuracy", "95 %")]
-    rows += [_line(point, str(point[2])) for point in found.points]
+    what = "shots" if "ways" in found._fields else "setting"
+    rows = [("stage", "features", what, "accuracy", "95 %")]
+    rows += [_line(point, str(getattr(point, what))) for point in found.points]
     say("\n".join(lay_out(rows, "<><>>")))
-    say(f"{found.how} is best on {found.best}, {found.protocol}" + (f", of {found.ways} classes each" if few else ""))
-    if few:
-        say(
-            "\n".join(
-                f"on the test split, by it alone: {' '.join(_line(one, f'{one.shots} shots')[2:])}"
-                for one in found.test
-            )
-        )
+    say(f"{found.how} is best on {found.best}, {found.protocol}")
+    if not isinstance(found.test, dict):
+        for point in found.test:
+            say(f"on the test split, read by it alone: {' '.join(_line(point, f'{point.shots} shots')[2:])}")
     elif found.test:
         low, high = found.test["interval"]
         said = f"{found.test['accuracy']:.4f} ({low:.4f}–{high:.4f})"

@@ -84,7 +84,7 @@ def test_shots_are_episodes_of_each_stage(run, tmp_path, capsys):
     x = (tables.features - tables.features.mean(0)) / (tables.features.std(0) + 1e-5)
     expected = probes.episodes(x, tables.labels, told["ways"], 3, queries=_queries(tables.labels, 3))
     assert told["points"][1]["accuracy"] == pytest.approx(expected.accuracy)
-    assert "600 episodes of the training split" in said
+    assert "600 episodes of 3 classes of the training split" in said
 
 
 def _queries(labels, shots):

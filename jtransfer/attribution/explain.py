@@ -55,5 +55,5 @@ def explain(model: nn.Module, variables: Mapping[str, Any], x: Any, targets: jax
 
 
 def _is_tokens(x: Any) -> bool:
-    ids = x.get("input_ids") if isinstance(x, Mapping) else x
+    ids: Any = x.get("input_ids") if isinstance(x, Mapping) else x
     return getattr(ids, "ndim", 0) == 2 and jnp.issubdtype(ids.dtype, jnp.integer)

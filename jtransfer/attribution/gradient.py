@@ -75,7 +75,7 @@ def after(model: nn.Module, stage: str) -> str:
 
 def _array(given: Any, stage: str | None) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
     """The array that the gradient is taken over, and how what the model is given is made of it."""
-    held = given.get("x") if isinstance(given, Mapping) else given
+    held: Any = given.get("x") if isinstance(given, Mapping) else given
     if not hasattr(held, "dtype") or not jnp.issubdtype(held.dtype, jnp.floating):
         where = "the input" if stage is None else f"the stage {stage!r}"
         raise InputError(f"{where} is not one array of real numbers, with respect to which there is a gradient")

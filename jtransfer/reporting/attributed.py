@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from jtransfer import attribution
-from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
 from jtransfer.data import Source
@@ -53,11 +52,11 @@ def _drawn(run: StoredRun, source: Source, shown: Mapping[int, int]) -> dict[str
         raise InputError("several processes share the run; make the report again with one")
     if run.task.form != "single":
         raise InputError(f"they are of tasks with one input for each example, and not of {run.task.name!r}")
-    variables = run.variables()
-    if (size := trees.count(variables["params"])) > LARGEST:
+    if (size := _size(run)) > LARGEST:
         raise InputError(
             f"the model has {size:,} parameters, more than {LARGEST:,}; `jtransfer.attribution` draws them"
         )
+    variables = run.variables()
     transform = faces.make_transform(run.modality, run.task, run.model, train=False)
     preprocess = faces.make_preprocess(run.modality, run.model, train=False)
     rows = [transform(source[index], np.random.default_rng(0)) for index in shown]
@@ -79,6 +78,12 @@ def _drawn(run: StoredRun, source: Source, shown: Mapping[int, int]) -> dict[str
         for index, row, value in zip(shown, rows, values, strict=False)
     }
     return {"how": found[0].how, "at": found[0].at, "drawn": {index: one for index, one in drawn.items() if one}}
+
+
+def _size(run: StoredRun) -> int:
+    """The number of parameters, as the log of the run has it, so that nothing is read of a model that is too large."""
+    begun = next((line for line in reversed(run.lines) if line.get("event") == "phase_start"), {})
+    return sum(begun.get(part) or 0 for part in ("trainable", "frozen"))
 
 
 def _batch(transform: Any, rows: Sequence[Mapping[str, Any]], size: int, lengths: Any) -> Any:

@@ -164,7 +164,9 @@ def _examples(run: StoredRun, opened: Open) -> Callable[[int], dict]:
         modality = run.modality
     except Exception as error:
         say(one_line(f"report: no examples, they cannot be read: {error}", _LONGEST), sys.stderr)
-        source = None
+        return lambda index: nothing
+    if source is None:
+        return lambda index: nothing
 
     def example(index: int) -> dict:
         try:
@@ -175,7 +177,7 @@ def _examples(run: StoredRun, opened: Open) -> Callable[[int], dict]:
             say(one_line(f"report: example {index} cannot be shown: {error}", _LONGEST), sys.stderr)
             return nothing
 
-    return example if source is not None else lambda index: nothing
+    return example
 
 
 def _said(text: str) -> str:

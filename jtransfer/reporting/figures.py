@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from jtransfer.metrics import Calibration
@@ -27,8 +28,7 @@ class Span(NamedTuple):
 def curves(lines: Sequence[dict], spans: Sequence[Span], metric: tuple[str, str] = ("accuracy", "Accuracy")) -> str:
     """Loss, a metric (its name and title) and the learning rate over the steps, the phases marked by bands."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 5.2), layout="constrained")
-        figure.get_layout_engine().set(h_pad=0.1)
+        figure = Figure(figsize=(10, 5.2), layout=ConstrainedLayoutEngine(h_pad=0.1))
         places = figure.subplot_mosaic([["loss", "metric"], ["rate", "rate"]], height_ratios=(2.4, 1))
         asked = {"loss": ("Loss", "loss"), "metric": (metric[1], metric[0]), "rate": ("Learning rate", "learning_rate")}
         for place, (title, name) in asked.items():
@@ -38,7 +38,7 @@ def curves(lines: Sequence[dict], spans: Sequence[Span], metric: tuple[str, str]
             axis.set_title(title)
             axis.yaxis.set_major_locator(MaxNLocator(5))
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            if place != "rate" and any(not line.get_label().startswith("_") for line in axis.lines):
+            if place != "rate" and axis.get_legend_handles_labels()[1]:
                 axis.legend(loc="best", handlelength=1.4, labelcolor=INK)
         places["rate"].set_xlabel("step")
         places["rate"].set_ylim(bottom=0)

@@ -42,8 +42,8 @@ def describe(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> Rows:
     """
     if len(predictions.get("label", ())) == 0:
         return []
-    made = {("class",): _of_classes, ("classes",): _of_several, ("number",): _of_numbers, ("tags",): _of_tags}
-    make = made.get(tuple(run.task.label_kinds))
+    made = {"class": _of_classes, "classes": _of_several, "number": _of_numbers, "tags": _of_tags}
+    make = made.get("".join(run.task.label_kinds))
     try:
         return make(run, predictions, _train(run)) if make else _of_pairs(predictions)
     except (LookupError, TypeError, ValueError):  # a task of one's own keeps other predictions

@@ -29,8 +29,9 @@ def code(environment: Mapping[str, Any]) -> dict[str, Any] | None:
     Args:
       environment: What `environment.json` holds.
     """
-    found = environment.get("code")
-    commit = found.get("commit") if isinstance(found, Mapping) else None
+    given = environment.get("code")
+    found = given if isinstance(given, Mapping) else {}
+    commit = found.get("commit")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         return None
     remote = found.get("remote")

@@ -16,7 +16,7 @@ _INTERVALS = ("_low", "_high")
 _HIDDEN = ("step", "phase", "split", "protocol", "accuracy")  # which a task that is told by it shows
 _POINTS = 200  # of a curve
 
-Line = Mapping[str, Any]
+Line = results.Line
 
 
 def describe(
@@ -45,8 +45,8 @@ def intervals_of(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[
     table = {"label": table["label"], **run.task.by_row(table)}
 
     def score(rows: sampled.Table) -> dict[str, float]:
-        added = [one for one in run.added_metrics if one.compute is not None]
-        more = {one.name: float(one.compute(rows, run.class_names)) for one in added}
+        added = run.added_metrics
+        more = {one.name: float(one.compute(rows, run.class_names)) for one in added if one.compute is not None}
         return {**dict(run.task.score(dict(rows), run.class_names)), **more}
 
     try:
@@ -67,8 +67,8 @@ def _also(
     titles |= {name: name.replace("/", " of ", 1) for name in thresholds}
     rows = []
     for name, title in titles.items():
-        logged = tuple(last.get(f"{name}{end}") for end in _INTERVALS)
-        interval = found.get(name) if None in logged else logged
+        low, high = (last.get(f"{name}{end}") for end in _INTERVALS)
+        interval = found.get(name) if low is None or high is None else (low, high)
         kind = SCORE if name in thresholds else run.metric(name).kind
         rows.append(results.row(run, TARGET, "test", title, kind, last[name], interval, name))
     return rows

@@ -143,8 +143,8 @@ def _difference(run: StoredRun, first: StoredRun) -> dict[str, Any]:
 def _other_examples(own: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> str:
     """Why two runs were not tested on the same examples; "" where they were."""
     _, i, j = np.intersect1d(own["index"], other["index"], return_indices=True)
-    labels = [table["label"][rows] for table, rows in ((own, i), (other, j)) if "label" in table]
-    if not len(i) or (len(labels) == 2 and (labels[0].shape != labels[1].shape or not np.array_equal(*labels))):
+    both = "label" in own and "label" in other
+    if not len(i) or (both and not np.array_equal(own["label"][i], other["label"][j])):
         return "tested on other examples"
     if "probs" in own and "probs" in other and own["probs"].shape[1] != other["probs"].shape[1]:
         return "other classes"

@@ -101,7 +101,7 @@ def curve(
         held = extraction.of_each(trunk, ["test"], probing.maker(trunk, (best,)))["test"][best]
         features = _scaled(held.features, found[best].features)
         test = [_point(best, k, features, probing.classes(held), settings) for k in shots]
-    return Shots(how, ways, points, best, f"chosen by {count} episodes of the training split", test)
+    return Shots(how, ways, points, best, f"chosen by {count} episodes of {ways} classes of the training split", test)
 
 
 def _scaled(features: np.ndarray, known: np.ndarray) -> np.ndarray:
