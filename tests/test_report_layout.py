@@ -7,6 +7,8 @@ import synthetic_run
 
 from jtransfer import data
 from jtransfer.reporting import page as report
+from jtransfer.reporting import probed
+from jtransfer.runs import probing
 
 WIDTHS = (480, 1200)
 WORDS = ["a", "T-shirt", "短い名前", "Стаття", "نص طويل", "a very long name of a class that has no room in its column"]
@@ -25,6 +27,10 @@ return {
   page: document.documentElement.scrollWidth, view: document.documentElement.clientWidth,
   loose: [...document.querySelectorAll("table")].filter(one => !one.closest(".scroll")).length,
 };
+"""
+SCRIPT_OF_WIDTH = """
+return [document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        [...document.querySelectorAll("table")].filter(one => !one.closest(".scroll")).length];
 """
 
 
@@ -59,3 +65,13 @@ def test_heads_stand_over_their_columns_and_the_page_is_as_wide_as_the_screen(tm
         assert min(told["gaps"], default=0) >= 0, told
         assert min(told["below"], default=0) >= 0, told
         assert not told["off"] or told["cell"] >= 28, told
+
+
+@browser.needed
+def test_a_page_of_probes_is_as_wide_as_the_screen(tmp_path):
+    stages = [f"a_stage_with_a_long_name_{i}" for i in range(30)]
+    points = [probing.Point(stage, 2048, "lr=0.003, l2=0.0001", 0.5, (0.4, 0.6)) for stage in stages]
+    test = {"accuracy": 0.5, "interval": (0.4, 0.6), "examples": 100}
+    text = probed.render(probing.Curve("sgd", points, stages[3], "chosen on the validation split", test), "x" * 300)
+    for told in browser.laid_out(tmp_path, {"probes": text}, WIDTHS, SCRIPT_OF_WIDTH).values():
+        assert told == [0, 0]
