@@ -3,44 +3,19 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from jtransfer import generate, weights
+from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
+from jtransfer.modalities.returned import Plain, Writing
 from jtransfer.tasks.base import Task
 
 STATE = {"state": True}  # metadata of a field that is read from files, not from a config
 Transform = Callable[..., dict]
-
-
-class Writing(NamedTuple):
-    """How a model generates texts.
-
-    Attributes:
-      settings: The settings of the generation.
-      inputs: A function from what a user gives to `predict` to the arrays that `generate.generate` takes.
-      decoded: A function from generated tokens [n, m] and their lengths [n] to an array of n strings.
-    """
-
-    settings: generate.Settings
-    inputs: Callable[[Sequence[str]], dict[str, np.ndarray]]
-    decoded: Callable[[Any, Any], np.ndarray]
-
-
-class Plain(NamedTuple):
-    """Features of examples that know of no model.
-
-    Attributes:
-      words: What they are, such as "pixels".
-      of: A function from examples to their features, a matrix [N, d], dense or of `scipy.sparse`.
-    """
-
-    words: str
-    of: Callable[[Sequence[Mapping[str, Any]]], Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,8 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Plain, Writing, no_form
+from jtransfer.modalities.base import STATE, Modality, no_form
+from jtransfer.modalities.returned import Plain, Writing
 from jtransfer.modalities.text import corruptions, forms, plain, tokenizers, writing
 from jtransfer.modalities.text.packing import packed
 from jtransfer.modalities.text.pipeline import TextPipeline

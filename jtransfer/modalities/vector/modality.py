@@ -14,7 +14,8 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Plain, Transform, no_form
+from jtransfer.modalities.base import STATE, Modality, Transform, no_form
+from jtransfer.modalities.returned import Plain
 from jtransfer.modalities.vector import corruptions
 from jtransfer.modalities.vector.given import vector_of
 from jtransfer.modalities.vector.standardise import FILE, Statistics, compute, neutral, of_run, of_weights
