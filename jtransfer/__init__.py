@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jtransfer import (
+        attribution,
         data,
         fusion,
         generate,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from jtransfer.training import checkpoint, optim, state, step
 
 _PIECES = {
+    "attribution": "attribution",
     "checkpoint": "training.checkpoint",
     "config": "runs.config",
     "data": "data",
@@ -51,6 +53,7 @@ _PIECES = {
 }
 
 __all__ = [
+    "attribution",
     "checkpoint",
     "config",
     "data",

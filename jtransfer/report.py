@@ -1,7 +1,11 @@
-"""Writes the report of a run again: python -m jtransfer.report WORKDIR
+"""Writes the report of a run again: python -m jtransfer.report WORKDIR [WORKDIR …] [--to=FILE.html]
 
 `report.html` in the run's folder is one file that needs no other. It can be written while the run goes on, and again
-afterwards.
+afterwards. Of several runs one page has them side by side: what each reached, with the difference to the first on the
+same examples, what they took, and which fields of their configs are not the same.
+
+--to=FILE.html   the file; of one run it is report.html in its folder, and of several reports.html in the current folder
+--noattribution  leaves out what the predictions that are shown rest on, for which the model is run
 """
 
 from absl import flags
@@ -12,13 +16,19 @@ from jtransfer.core.show import say
 
 
 def main(argv: list[str]) -> None:
-    """Writes the report of one run; prints its path."""
-    rest = parse_flags(flags.FlagValues(), argv)
-    if len(rest) != 1:
-        raise InputError("give the folder of one run: python -m jtransfer.report WORKDIR")
-    from jtransfer.reporting.page import write
+    """Writes the report of one run, or of several side by side; prints its path."""
+    values = flags.FlagValues()
+    to = flags.DEFINE_string("to", "", "the file of the page", flag_values=values)
+    attribution = flags.DEFINE_boolean("attribution", True, "draw what predictions rest on", flag_values=values)
+    rest = parse_flags(values, argv)
+    if not rest:
+        raise InputError("give the folder of a run, or of several: python -m jtransfer.report WORKDIR")
+    from jtransfer.reporting import page, side_by_side
 
-    say(write(rest[0]))
+    if len(rest) == 1 and not to.value:
+        say(page.write(rest[0], attribution=attribution.value))
+    else:
+        say(side_by_side.write(rest, to.value, attribution=attribution.value))
 
 
 if __name__ == "__main__":

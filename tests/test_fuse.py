@@ -17,6 +17,7 @@ from jtransfer.fusing.aligning import groups_of
 from jtransfer.fusing.fuse import fuse as fused
 from jtransfer.fusion import permutations
 from jtransfer.models import forward
+from jtransfer.reporting import page as report
 from jtransfer.runs import initialize
 
 EARLIER = Path(__file__).parent / "references" / "earlier"
@@ -108,6 +109,9 @@ def test_the_curve_is_chosen_on_validation_and_shows_other_sets(folder, tmp_path
     assert line["fields"]["alpha"] == best["alpha"]
     assert "by which it was chosen" in capsys.readouterr().out
     assert (tmp_path / "wise" / "curve.svg").exists()
+    text = report.write(tmp_path / "wise").read_text()
+    assert "The places between the models" in text
+    assert text.count("<svg") >= 2
 
 
 @pytest.mark.parametrize("how", ["fisher", "regmean"])

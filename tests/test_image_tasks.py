@@ -153,6 +153,8 @@ def test_numbers_are_predicted_and_reported(numbers, files, capsys):
     found = [float(line.rsplit(maxsplit=1)[1]) for line in lines]
     np.testing.assert_allclose(found, kept["logits"][:4, 0], rtol=2e-3, atol=2e-3)
     page = reported(numbers)
+    assert "Grad-CAM" in page
+    assert 'alt="where example' in page
     assert "Spearman" in page
     assert page.count("data:image/") > 3  # pictures of those furthest from their label
 

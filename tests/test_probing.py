@@ -8,7 +8,7 @@ import pytest
 import tiny_vectors
 from sklearn.linear_model import LogisticRegression
 
-from jtransfer import extract, probe, train
+from jtransfer import extract, probe, probes, train
 from jtransfer.core.errors import InputError
 from jtransfer.runs import extraction, probing
 
@@ -62,6 +62,45 @@ def test_the_command_prints_the_curve_and_writes_it(run, tmp_path, capsys):
     assert "on the test split, read by it alone" in said
 
 
+def test_a_layer_by_sgd_is_as_good_as_scikit_learns_on_what_is_easy(run):
+    found = probe.probe(run / "run", how="sgd", stages=["hidden2"])
+    assert found.how == "sgd"
+    assert found.points[0].setting.startswith("lr=")
+    assert found.points[0].accuracy >= probe.probe(run / "run", stages=["hidden2"]).points[0].accuracy - 0.2
+
+
+def test_shots_are_episodes_of_each_stage(run, tmp_path, capsys):
+    probe.main(["probe", str(run / "run"), "--shots=1,3", f"--out={tmp_path}/shots.json"])
+    said, told = capsys.readouterr().out, json.loads((tmp_path / "shots.json").read_text())
+    assert [(point["stage"], point["shots"]) for point in told["points"]] == [
+        ("hidden1", 1),
+        ("hidden1", 3),
+        ("hidden2", 1),
+        ("hidden2", 3),
+    ]
+    assert told["how"] == "centroid"
+    assert [point["stage"] for point in told["test"]] == [told["best"]] * 2
+    tables = extract.extract(run / "run", stage="hidden1")["train"]
+    x = (tables.features - tables.features.mean(0)) / (tables.features.std(0) + 1e-5)
+    expected = probes.episodes(x, tables.labels, told["ways"], 3, queries=_queries(tables.labels, 3))
+    assert told["points"][1]["accuracy"] == pytest.approx(expected.accuracy)
+    assert "600 episodes of 3 classes of the training split" in said
+
+
+def _queries(labels, shots):
+    return min(15, int(np.bincount(labels)[np.unique(labels)].min()) - shots)
+
+
+@pytest.mark.parametrize("more", [(), ("--shots=1,2",)])
+def test_a_page_has_the_curve(run, tmp_path, more):
+    probe.main(["probe", str(run / "run"), f"--out={tmp_path}/curve.html", *more])
+    text = (tmp_path / "curve.html").read_text()
+    for words in ("<svg", "hidden2", "<caption>", "text/csv", "is best"):
+        assert words in text
+    probe.main(["probe", str(run / "run"), f"--out={tmp_path}/curve.svg", *more])
+    assert "<svg" in (tmp_path / "curve.svg").read_text()
+
+
 def test_maps_and_texts_are_pooled_to_vectors():
     maps = jnp.arange(24.0).reshape(2, 2, 3, 2)
     np.testing.assert_allclose(probing.pooled(maps, "a"), np.asarray(maps).reshape(2, 6, 2).mean(1))
@@ -76,6 +115,11 @@ WRONG = {
     "unknown stage before the head 'head'": ["RUN", "--stages=head"],
     "unknown probe 'svm'": ["RUN", "--how=svm"],
     "give a run or weights": [],
+    "--shots=a: give numbers": ["RUN", "--shots=a"],
+    "give shots of 1 or more": ["RUN", "--shots=0"],
+    "ways=3 is of episodes": ["RUN", "--ways=3"],
+    "unknown way to tell classes by a few shots 'knn'": ["RUN", "--shots=1", "--how=knn"],
+    "ask for fewer": ["RUN", "--shots=1000"],
     "is not the folder of a run": ["nothing"],
     "--config.seed=1 changes a config": ["RUN", "--config.seed=1"],
     "there is no such folder": ["RUN", "--out=nowhere/x.json"],

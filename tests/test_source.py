@@ -69,8 +69,8 @@ def test_the_source_task_is_looked_at_before_and_after(place, remembering):
 
 def test_the_report_says_what_is_forgotten(remembering):
     page = " ".join(write(remembering).read_text().split())
-    assert "The other tasks" in page
-    assert '<th scope="row">source</th><td>accuracy</td>' in page
+    assert "The results" in page
+    assert '<th scope="row">source</th><td>test</td><td>accuracy</td>' in page
     assert "before the run" in page
 
 

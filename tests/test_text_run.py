@@ -78,6 +78,8 @@ def test_every_task_is_told_by_the_data_learns_and_predicts(task, tmp_path, toke
     assert ("What it writes" in page) == (task == "seq2seq")
     assert ("is furthest from" in page) == (task == "regress")
     assert "images" not in page
+    assert ('class="tokens"' in page) == (task == "regress")
+    assert "What became of the examples" in page
     if task == "classify":
         probs, names = predict.predict(tmp_path / "run", ["the day good", "the day bad"])
         assert [names[i] for i in probs.argmax(1)] == ["good", "bad"]

@@ -131,6 +131,8 @@ def test_predictions_are_those_of_the_evaluation(finetuned, sets, tmp_path):
 def test_a_report_shows_vectors(finetuned):
     page = (finetuned / "report.html").read_text()
     assert "(80 numbers)" in page
+    assert 'class="bars"' in page
+    assert "The size of each class" in page
 
 
 def test_exports_standardise_or_say_how(finetuned, sets, tmp_path):

@@ -14,13 +14,13 @@ from jtransfer import config as configs
 from jtransfer import runs, train, verdict
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
-from jtransfer.judging import judge, linear, paired, scratch, trivial
+from jtransfer.judging import judge, linear, scratch, trivial
 from jtransfer.modalities.image import plain as image_plain
 from jtransfer.modalities.text import plain as text_plain
 from jtransfer.reporting import page
 from jtransfer.reporting import verdict as report_verdict
 from jtransfer.runs import folder as folders
-from jtransfer.runs import verdicts
+from jtransfer.runs import paired, verdicts
 from jtransfer.tasks.classify import CLASSIFY
 from jtransfer.tasks.regress import REGRESS
 from jtransfer.tasks.tag import TAG

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from jtransfer.comparing.table import Row
 from jtransfer.metrics import Metric
-from jtransfer.reporting.figures import BAD, HELD, INK, MUTED, STYLE, TEST, TRAIN
+from jtransfer.reporting.drawing import BAD, HELD, INK, MUTED, STYLE, TEST, TRAIN
 
 COLOURS = (TRAIN, TEST, HELD, BAD, MUTED, INK)
 

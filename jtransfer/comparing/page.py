@@ -10,8 +10,8 @@ from jtransfer.comparing.flips import GAINED, Flip
 from jtransfer.comparing.words import Found
 from jtransfer.core import pages
 from jtransfer.modalities import Modality
-from jtransfer.reporting import figures
-from jtransfer.reporting.errors import data_uri
+from jtransfer.reporting import drawing
+from jtransfer.reporting.pictures import data_uri
 
 SHOWN = 12  # flips of each setting
 
@@ -41,7 +41,7 @@ def render(found: Found, modality: Modality) -> str:
             tests=list(dict.fromkeys(row.test for row in found.rows if row.test)),
             test_line=words.test_line(found),
             savings=[(one, words.saving_line(found, one)) for one in found.savings],
-            plot=Markup(figures.svg(figure.draw(found.rows, metric))),
+            plot=Markup(drawing.svg(figure.draw(found.rows, metric), f"{metric.title} of each setting")),
             flips=_flips(found, modality),
             changed=[(one.name, one.changes) for one in plan.variations],
         )

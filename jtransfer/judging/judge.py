@@ -11,8 +11,8 @@ from etils import epath
 from jtransfer.core import stopping
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
-from jtransfer.judging import paired, scratch, trivial
-from jtransfer.runs import verdicts
+from jtransfer.judging import scratch, trivial
+from jtransfer.runs import paired, verdicts
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 from jtransfer.runs.verdicts import SCRATCH, TRIVIAL, Compared, Verdict

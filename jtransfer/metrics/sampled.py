@@ -9,7 +9,9 @@ from jtransfer.metrics import intervals
 Table = Mapping[str, np.ndarray]
 Score = Callable[[Table], Mapping[str, float]]
 
-_SHARES = ("accuracy", "top5", "retrieval")  # of examples, where these are not of tokens
+SHARES = ("accuracy", "top5", "retrieval")
+"""Metrics that are shares of examples, where these are not of tokens."""
+
 _FEW, _MANY, _WORK = 100, 1000, 5 * 10**6  # draws, and numbers of a table times its draws
 _LARGEST = 10**6  # numbers of a table that is drawn from
 _LEAST = 2  # examples
@@ -44,7 +46,7 @@ def of_scores(score: Score, table: Table, shares: bool, level: float = 0.95, dra
     if draws:
         found = intervals.each(lambda rows: score(taken(table, rows)), n, draws, level)
     exact = score(table)
-    for name in _SHARES if shares else ():
+    for name in SHARES if shares else ():
         if name in exact:
             found[name] = intervals.wilson(exact[name] * n, n, level)
     return found

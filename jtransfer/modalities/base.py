@@ -3,44 +3,19 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from jtransfer import generate, weights
+from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.data import Source
 from jtransfer.modalities.given import Given, Transform
+from jtransfer.modalities.returned import Plain, Writing
 from jtransfer.tasks.base import Task
 
 STATE = {"state": True}  # metadata of a field that is read from files, not from a config
-
-
-class Writing(NamedTuple):
-    """How a model generates texts.
-
-    Attributes:
-      settings: The settings of the generation.
-      inputs: A function from what a user gives to `predict` to the arrays that `generate.generate` takes.
-      decoded: A function from generated tokens [n, m] and their lengths [n] to an array of n strings.
-    """
-
-    settings: generate.Settings
-    inputs: Callable[[Sequence[str]], dict[str, np.ndarray]]
-    decoded: Callable[[Any, Any], np.ndarray]
-
-
-class Plain(NamedTuple):
-    """Features of examples that know of no model.
-
-    Attributes:
-      words: What they are, such as "pixels".
-      of: A function from examples to their features, a matrix [N, d], dense or of `scipy.sparse`.
-    """
-
-    words: str
-    of: Callable[[Sequence[Mapping[str, Any]]], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,6 +240,29 @@ class Modality(Given):
 
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what a report shows of an example: `{"picture": uint8 [H, W, C]}`, `{"text": str}`, or both."""
+        return {}
+
+    def parts(self, inputs: Any) -> dict[str, Any]:
+        """Returns what the parts of one prepared input look like, or are called, which an attribution is drawn over.
+
+        Args:
+          inputs: The `inputs` that the transform of an example gives.
+
+        Returns:
+          `{"picture": uint8 [H, W, 1 or 3]}`, over which a map lies; `{"tokens": list of str}`, the text of each token
+          that is no filling; or `{"names": list of str}` of numbers. {} where it is not known.
+        """
+        return {}
+
+    def counts(self, source: Source, task: Task, model: Any) -> dict[str, float]:
+        """Returns what becomes of the examples of a source when they are prepared, by what it is: how many of them are
+        cut off, empty, and the like. {} where nothing is lost.
+
+        Args:
+          source: The examples, before they are packed.
+          task: The task.
+          model: The Linen module.
+        """
         return {}
 
 

@@ -1,37 +1,35 @@
 """Where a model errs and how sure it is of itself: what a report shows of a run's predictions."""
 
-import base64
-import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
 from jtransfer import metrics
 from jtransfer.core.show import one_line, say
 from jtransfer.metrics import proper_scores
-from jtransfer.reporting import figures
-from jtransfer.runs import fingerprint
+from jtransfer.reporting import figures, sets
+from jtransfer.reporting.pictures import data_uri
+from jtransfer.reporting.sets import Open
 from jtransfer.runs.open import StoredRun
 
 MISTAKES = 24  # pictures
-CELLS = 20  # classes of a confusion matrix that is a table; more make a picture
+CELLS = 40  # classes of a confusion matrix that is a table; more make a picture
 DOTS = 400  # classes of a picture; of more, the most frequent mistakes alone are shown
 LISTED = 500  # classes, those with the lowest F1
 PAIRS = 8  # most frequent mistakes; three times as many where there is no matrix
 SAID = 2000  # characters of a text
-PICTURE = 160  # pixels of the longer side, at most
 _LONGEST = 2000  # characters of a line
 
 
-def describe(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def describe(run: StoredRun, predictions: Mapping[str, np.ndarray], opened: Open | None = None) -> dict[str, Any]:
     """What the report says of a run's predictions, in the sections that the run's task has.
 
     Args:
       run: the run.
+      opened: what opens a split, from `sets.opener`; None makes one.
       predictions: the arrays of `predictions.npz`; none where there was no evaluation yet.
     """
     parts = {"classes": (_classes, "probs"), "numbers": (_numbers, "logits"), "texts": (_texts, "written")}
@@ -48,11 +46,16 @@ def describe(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str,
     for section in run.task.sections:
         make, needed = parts[section]
         if needed in predictions:
-            found |= make(run, predictions)
+            found |= make(run, predictions, opened or sets.opener(run))
     return found
 
 
-def _classes(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def shown(found: Mapping[str, Any]) -> dict[int, int]:
+    """Returns example → the output that its attribution is of, of all examples that `describe` shows."""
+    return {row["index"]: row["output"] for row in (*found["mistakes"], *found["furthest"])}
+
+
+def _classes(run: StoredRun, predictions: Mapping[str, np.ndarray], opened: Open) -> dict[str, Any]:
     """How often each class is right, what it is taken for, and how sure the model is of itself."""
     probs, label = predictions["probs"], predictions["label"]
     predicted, number = probs.argmax(1), probs.shape[1]
@@ -66,8 +69,8 @@ def _classes(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str,
         ],
         "listed": number,
         "pairs": _pairs(predicted, label, names),
-        **_matrix(predicted, label, number),
-        "mistakes": _mistakes(run, names, predictions),
+        **_matrix(predicted, label, number, names),
+        "mistakes": _mistakes(run, names, predictions, opened),
         "calibration": {
             "figure": Markup(figures.reliability(calibration)),
             "ece": calibration.ece,
@@ -83,14 +86,14 @@ def _named(names: Sequence[str], number: int) -> list[str]:
     return [one_line(str(name)) for name in names] + [str(i) for i in range(len(names), number)]
 
 
-def _matrix(predicted: np.ndarray, label: np.ndarray, number: int) -> dict[str, Any]:
+def _matrix(predicted: np.ndarray, label: np.ndarray, number: int, names: Sequence[str]) -> dict[str, Any]:
     """The confusion matrix, as a table of counts and shares or as a picture; of very many classes there is none."""
     if number > DOTS:
         return {}
     counts = metrics.confusion(predicted, label, number)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     if number > CELLS:
-        return {"matrix": Markup(figures.matrix(shares))}
+        return {"matrix": Markup(figures.matrix(shares, names))}
     return {"confusion": [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)]}
 
 
@@ -105,16 +108,19 @@ def _pairs(predicted: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> 
     ]
 
 
-def _mistakes(run: StoredRun, classes: Sequence[str], predictions: Mapping[str, np.ndarray]) -> list[dict]:
+def _mistakes(
+    run: StoredRun, classes: Sequence[str], predictions: Mapping[str, np.ndarray], opened: Open
+) -> list[dict]:
     """The wrong predictions with the highest probability, with their pictures while the data is still there."""
     probs, label, index = (predictions[key] for key in ("probs", "label", "index"))
     wrong = np.flatnonzero(probs.argmax(1) != label)
     worst = wrong[np.argsort(-probs[wrong].max(1), kind="stable")][:MISTAKES]
-    shown = _examples(run)
+    shown_of = _examples(run, opened)
     return [
         {
-            **shown(int(index[i])),
+            **shown_of(int(index[i])),
             "index": int(index[i]),
+            "output": int(probs[i].argmax()),
             "predicted": classes[int(probs[i].argmax())],
             "probability": probs[i].max().item(),
             "true": classes[int(label[i])],
@@ -124,42 +130,49 @@ def _mistakes(run: StoredRun, classes: Sequence[str], predictions: Mapping[str, 
     ]
 
 
-def _numbers(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _numbers(run: StoredRun, predictions: Mapping[str, np.ndarray], opened: Open) -> dict[str, Any]:
     """The examples whose predicted numbers are furthest from the true ones."""
     predicted, label = predictions["logits"][:, 0], predictions["label"]
     worst = np.argsort(-np.abs(predicted - label), kind="stable")[:MISTAKES]
-    shown = _examples(run)
+    shown_of = _examples(run, opened)
     rows = [
-        {**shown(int(predictions["index"][i])), "predicted": f"{predicted[i]:.3f}", "true": f"{label[i]:.3f}"}
+        {
+            **shown_of(index := int(predictions["index"][i])),
+            "index": index,
+            "output": 0,
+            "predicted": f"{predicted[i]:.3f}",
+            "true": f"{label[i]:.3f}",
+        }
         for i in worst
     ]
     return {"furthest": rows}
 
 
-def _texts(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _texts(run: StoredRun, predictions: Mapping[str, np.ndarray], opened: Open) -> dict[str, Any]:
     """Texts, what was wanted, and what the model generated for them."""
     names = ("text", "target", "written")
     rows = zip(*([_said(text) for text in predictions[name][:MISTAKES].tolist()] for name in names), strict=True)
     return {"written": [dict(zip(names, row, strict=True)) for row in rows]}
 
 
-def _examples(run: StoredRun) -> Callable[[int], dict]:
+def _examples(run: StoredRun, opened: Open) -> Callable[[int], dict]:
     """`index -> {"picture": data URI, "text": str}` of the test split's examples, as the modality shows them; None for
     what one has not, or where the data is gone."""
     nothing = {"picture": None, "text": None}
+    source = opened("test")
     try:
-        source, modality = run.source("test"), run.modality
-        if line := fingerprint.changes(run.folder, "test", source):
-            say(f"report: {line}", file=sys.stderr)
+        modality = run.modality
     except Exception as error:
-        say(one_line(f"report: no examples, the data cannot be opened: {error}", _LONGEST), sys.stderr)
+        say(one_line(f"report: no examples, they cannot be read: {error}", _LONGEST), sys.stderr)
+        return lambda index: nothing
+    if source is None:
         return lambda index: nothing
 
     def example(index: int) -> dict:
         try:
-            shown = nothing | modality.show(source[index])
-            picture = None if shown["picture"] is None else data_uri(shown["picture"])
-            return {"picture": picture, "text": _said(shown["text"] or "") or None}
+            found = nothing | modality.show(source[index])
+            picture = None if found["picture"] is None else data_uri(found["picture"])
+            return {"picture": picture, "text": _said(found["text"] or "") or None}
         except Exception as error:
             say(one_line(f"report: example {index} cannot be shown: {error}", _LONGEST), sys.stderr)
             return nothing
@@ -169,12 +182,3 @@ def _examples(run: StoredRun) -> Callable[[int], dict]:
 
 def _said(text: str) -> str:
     return text if len(text) <= SAID else f"{text[:SAID]}…"
-
-
-def data_uri(image: np.ndarray) -> str:
-    """Returns a picture, uint8 [H, W, 1 or 3], as the address of a small PNG that stands in a page."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.thumbnail((PICTURE, PICTURE))
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

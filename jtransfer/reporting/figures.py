@@ -1,58 +1,20 @@
-"""The figures of a report, as SVG text to stand inside an HTML page whose style sheet gives the colours and the font.
+"""The figures of a report."""
 
-Matplotlib draws with stand-in colours, each of which is then replaced by a CSS variable, so that the figures follow the
-page's light or dark theme.
-"""
-
-import io
-import re
-import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from jtransfer.core.show import escaped
 from jtransfer.metrics import Calibration
+from jtransfer.reporting.drawing import BAD, BAND, HELD, INK, MUTED, STYLE, TEST, TRAIN, svg
 
-INK, MUTED, LINE, BAND, TRAIN, TEST, HELD, BAD = (f"#0102{n:02}" for n in range(8))
-VARIABLES = {
-    INK: "ink",
-    MUTED: "muted",
-    LINE: "line",
-    BAND: "band",
-    TRAIN: "train",
-    TEST: "accent",
-    HELD: "held",
-    BAD: "bad",
-}
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "report",
-    "font.size": 9,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
-    "axes.titlepad": 16,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "legend.frameon": False,
-}
+_NAMED = 120  # classes of a matrix whose names are written
+_LONGEST_NAME = 22  # characters
 
 
 class Span(NamedTuple):
@@ -64,26 +26,68 @@ class Span(NamedTuple):
 
 
 def curves(lines: Sequence[dict], spans: Sequence[Span], metric: tuple[str, str] = ("accuracy", "Accuracy")) -> str:
-    """Loss, a metric (its name and title), learning rate and speed over the steps, the phases marked by bands."""
+    """Loss, a metric (its name and title) and the learning rate over the steps, the phases marked by bands."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 5.2), layout="constrained")
-        axes = figure.subplots(2, 2, sharex=True, height_ratios=(2.4, 1))
-        titles = ("Loss", metric[1], "Learning rate", "Training examples per second")
-        names = ("loss", metric[0], "learning_rate", "examples_per_second")
-        for axis, title, name in zip(axes.flat, titles, names, strict=True):
-            _bands(axis, spans, named=axis in axes[0])
+        figure = Figure(figsize=(10, 5.2), layout=ConstrainedLayoutEngine(h_pad=0.1))
+        places = figure.subplot_mosaic([["loss", "metric"], ["rate", "rate"]], height_ratios=(2.4, 1))
+        asked = {"loss": ("Loss", "loss"), "metric": (metric[1], metric[0]), "rate": ("Learning rate", "learning_rate")}
+        for place, (title, name) in asked.items():
+            axis = places[place]
+            _bands(axis, spans, named=place != "rate")
             _series(axis, lines, name)
             axis.set_title(title)
             axis.yaxis.set_major_locator(MaxNLocator(5))
-        for axis in axes[0]:
-            if any(not line.get_label().startswith("_") for line in axis.lines):
-                axis.legend(loc="best", handlelength=1.4, labelcolor=INK)
-        for axis in axes[1]:
-            axis.set_xlabel("step")
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            if place != "rate" and axis.get_legend_handles_labels()[1]:
+                axis.legend(loc="best", handlelength=1.4, labelcolor=INK)
+        places["rate"].set_xlabel("step")
+        places["rate"].set_ylim(bottom=0)
+        places["rate"].yaxis.set_major_formatter("{x:g}")
+        return svg(figure, f"Loss, {metric[1].lower()} and learning rate over the steps")
+
+
+def speeds(lines: Sequence[dict], spans: Sequence[Span]) -> str:
+    """Training examples per second over the steps, a panel with a scale of its own for each phase; "" of none."""
+    name = "examples_per_second"
+    found = {
+        span: [
+            line for line in lines if line.get("phase") == span.name and line.get("split") == "train" and name in line
+        ]
+        for span in spans
+    }
+    found = {span: own for span, own in found.items() if own}
+    if not found:
+        return ""
+    with matplotlib.rc_context(STYLE):
+        columns = min(3, len(found))
+        rows = -(-len(found) // columns)
+        figure = Figure(figsize=(10, 0.4 + 1.7 * rows), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axis, (span, own) in zip(axes, found.items(), strict=False):
+            _series(axis, own, name)
+            axis.set_title(span.name)
             axis.set_ylim(bottom=0)
-        axes[1, 0].yaxis.set_major_formatter("{x:g}")
-        return svg(figure)
+            axis.set_xlabel("step")
+            axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axis.yaxis.set_major_locator(MaxNLocator(4))
+        for axis in axes[len(found) :]:
+            axis.set_axis_off()
+        return svg(figure, "Training examples per second in each phase")
+
+
+def runs(series: Mapping[str, Sequence[tuple[int, float]]], title: str) -> str:
+    """A metric of several runs over their steps."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 3.6), layout="constrained")
+        axis = figure.subplots()
+        styles = [(colour, dash) for dash in ("-", "--", ":") for colour in (TEST, HELD, TRAIN, BAD)]
+        for number, (name, points) in enumerate(series.items()):
+            colour, dash = styles[number % len(styles)]
+            axis.plot(*zip(*points, strict=True), dash, label=name, color=colour, marker="o", markersize=3.5)
+        axis.set(xlabel="step", ylabel=title)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
+        return svg(figure, f"{title} of each run over the steps")
 
 
 def reliability(calibration: Calibration) -> str:
@@ -105,22 +109,35 @@ def reliability(calibration: Calibration) -> str:
         lower.bar(centre, calibration.count, width * 0.9, color=TRAIN)
         lower.set(xlabel="confidence", ylabel="examples")
         lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        return svg(figure)
+        return svg(figure, "Accuracy over confidence, and the number of examples of each")
 
 
-def matrix(shares: np.ndarray) -> str:
-    """`[C, C]` shares of each row, for more classes than a table can name: hits in one colour, mistakes in another."""
-    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(7, 6.4), layout="constrained")
+def matrix(shares: np.ndarray, names: Sequence[str] = ()) -> str:
+    """`[C, C]` shares of each row, for more classes than a table has room for: hits in one colour, mistakes in another.
+
+    Args:
+      shares: of the examples of each true class.
+      names: of the classes, which stand beside the rows and columns of up to 120 of them; of more, their numbers do.
+    """
+    named = len(shares) <= _NAMED and len(names) == len(shares)
+    with matplotlib.rc_context({**STYLE, "axes.grid": False, "xtick.major.size": 0, "ytick.major.size": 0}):
+        side = 0.115 * len(shares) + 1.6 if named else 6.4
+        figure = Figure(figsize=(side + 0.6 * (not named), side), layout="constrained")
         axis = figure.subplots()
         diagonal = np.eye(len(shares), dtype=bool)
         for where, colour, full in ((diagonal, "#2f6fde", 1.0), (~diagonal, "#d0453a", 0.5)):
             shades = LinearSegmentedColormap.from_list("shades", [f"{colour}00", f"{colour}ff"])
             axis.imshow(np.ma.array(shares, mask=~where), cmap=shades, vmin=0, vmax=full, interpolation="nearest")
-        axis.set(xlabel="predicted class (number)", ylabel="true class (number)")
-        axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-        axis.yaxis.set_major_locator(MaxNLocator(10, integer=True))
-        return svg(figure)
+        if named:
+            told = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
+            axis.set_xticks(range(len(told)), told, rotation=90, fontsize=6)
+            axis.set_yticks(range(len(told)), told, fontsize=6)
+            axis.set(xlabel="predicted class", ylabel="true class")
+        else:
+            axis.set(xlabel="predicted class (number)", ylabel="true class (number)")
+            axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+            axis.yaxis.set_major_locator(MaxNLocator(10, integer=True))
+        return svg(figure, "Confusion matrix: the share of each true class that each class is predicted for")
 
 
 def depths(layers: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> str:
@@ -137,7 +154,7 @@ def depths(layers: Sequence[str], series: Mapping[str, Sequence[float | None]]) 
         axis.set(ylabel="‖ΔW‖ / ‖W‖")
         axis.set_ylim(bottom=0)
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
-        return svg(figure)
+        return svg(figure, "How far the adapters move each module, by layer")
 
 
 def severities(series: Mapping[str, Mapping[int, float]], title: str) -> str:
@@ -153,7 +170,28 @@ def severities(series: Mapping[str, Mapping[int, float]], title: str) -> str:
         axis.set(xlabel="severity", ylabel=title)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
-        return svg(figure)
+        return svg(figure, f"{title} over the severity of each corruption")
+
+
+def places(rows: Sequence[Mapping[str, float]], title: str, chosen: float) -> str:
+    """A metric at each place between two models, on several sets; the place that was chosen is marked.
+
+    Args:
+      rows: "alpha", and the value of each set by its name.
+      title: of the metric.
+      chosen: the alpha.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 3), layout="constrained")
+        axis = figure.subplots()
+        names = [name for name in rows[0] if name != "alpha"]
+        for number, name in enumerate(names):
+            points = [(row["alpha"], row[name]) for row in rows]
+            axis.plot(*zip(*points, strict=True), label=name, color=(HELD, TEST, TRAIN, BAD)[number % 4], marker="o")
+        axis.axvline(chosen, color=MUTED, linestyle=":", label="chosen")
+        axis.set(xlabel="alpha", ylabel=title)
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=INK)
+        return svg(figure, f"{title} between the two models that were fused")
 
 
 def coverage(share: np.ndarray, risk: np.ndarray) -> str:
@@ -164,7 +202,7 @@ def coverage(share: np.ndarray, risk: np.ndarray) -> str:
         axis.plot(share, risk, color=TEST)
         axis.set(xlabel="coverage", ylabel="risk", xlim=(0, 1))
         axis.set_ylim(bottom=0)
-        return svg(figure)
+        return svg(figure, "The share of wrong predictions over the share of examples that are predicted")
 
 
 def terms(lines: Sequence[dict], weights: Mapping[str, Sequence[tuple[int, float]]]) -> str:
@@ -194,7 +232,7 @@ def terms(lines: Sequence[dict], weights: Mapping[str, Sequence[tuple[int, float
                 other.set_ylim(bottom=min(0, *(weight for _, weight in points)))
         for axis in axes[len(weights) :]:
             axis.set_axis_off()
-        return svg(figure)
+        return svg(figure, "Each term of the objective over the steps")
 
 
 def domains(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> str:
@@ -213,7 +251,7 @@ def domains(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> str:
             axis.set_xticks([])
             axis.set_yticks([])
         axes[0].legend(loc="best", labelcolor=INK, markerscale=2)
-        return svg(figure)
+        return svg(figure, "Features of the domains in two dimensions")
 
 
 def _bands(axis, spans: Sequence[Span], *, named: bool) -> None:
@@ -246,21 +284,3 @@ def _series(axis, lines: Sequence[dict], name: str) -> None:
             steps, values = zip(*points, strict=True)
             values = [np.nan if value is None else value for value in values]
             axis.plot(steps, values, label=split, **style)
-
-
-def svg(figure: Figure) -> str:
-    """Returns a figure as an `<svg>` element of a page, with CSS variables for colours and font, and identifiers of its
-    own within the page."""
-    file = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    text = file.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img">', text, count=1)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 var(--sans)", text)
-    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    prefix = f"f{zlib.crc32(text.encode()):08x}-"
-    text = escaped(text)
-    return re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}", text)

@@ -8,15 +8,15 @@ import numpy as np
 from markupsafe import Markup
 
 from jtransfer.metrics import SCORE, Metric, sampled, selective
-from jtransfer.reporting import figures
-from jtransfer.runs import protocol
+from jtransfer.objectives import TARGET
+from jtransfer.reporting import figures, results
 from jtransfer.runs.open import StoredRun
 
 _INTERVALS = ("_low", "_high")
 _HIDDEN = ("step", "phase", "split", "protocol", "accuracy")  # which a task that is told by it shows
 _POINTS = 200  # of a curve
 
-Line = Mapping[str, Any]
+Line = results.Line
 
 
 def describe(
@@ -25,19 +25,18 @@ def describe(
     """Returns "intervals", metric → interval of the last predictions; "also", further metrics of the test split;
     "corrupted", the figure of corruptions; "groups", a row for each group; and "coverage", the figure of risk over
     coverage."""
-    tested = [line for line in lines if line.get("split") == "test" and line.get("protocol") != protocol.UNSELECTED]
-    last = tested[-1] if tested else {}
+    last, found = results.tested(lines), intervals_of(run, predictions)
     return {
-        "intervals": _intervals(run, predictions),
-        "also": _also(run, last, shown),
+        "intervals": found,
+        "also": _also(run, last, shown, found),
         "corrupted": _corrupted(run, last),
         "groups": _groups(run, last),
         "coverage": _coverage(predictions),
     }
 
 
-def _intervals(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """The intervals of the task's metrics, which are computed of the predictions that are kept."""
+def intervals_of(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Returns the intervals of the metrics of a run's task and config, computed of the predictions that are kept."""
     if "label" not in predictions or not run.task.label_kinds:
         return {}
     table = {name: array for name, array in predictions.items() if name != "index"}
@@ -46,27 +45,33 @@ def _intervals(run: StoredRun, predictions: Mapping[str, np.ndarray]) -> dict[st
     table = {"label": table["label"], **run.task.by_row(table)}
 
     def score(rows: sampled.Table) -> dict[str, float]:
-        return dict(run.task.score(dict(rows), run.class_names))
+        added = run.added_metrics
+        more = {one.name: float(one.compute(rows, run.class_names)) for one in added if one.compute is not None}
+        return {**dict(run.task.score(dict(rows), run.class_names)), **more}
 
     try:
         return sampled.of_scores(score, table, not run.task.by_token)
-    except (LookupError, TypeError):  # a task of one's own keeps other predictions than it scores
+    except (LookupError, TypeError, ValueError):  # a task of one's own keeps other predictions than it scores
         return {}
 
 
-def _also(run: StoredRun, last: Line, shown: Sequence[Metric]) -> list[dict[str, Any]]:
-    """Metrics of the test split that no other table has, with their intervals where the log has them."""
+def _also(
+    run: StoredRun, last: Line, shown: Sequence[Metric], found: Mapping[str, results.Interval]
+) -> list[results.Row]:
+    """Metrics of the test split that no other table has, with their intervals: those of the log, or those found."""
     known = {metric.name for metric in shown}
     names = [name for name in last if name not in (*known, *_HIDDEN) and "/" not in name]
     names = [name for name in names if not name.endswith(_INTERVALS)]
-    rows = [_named(run.metric(name).title, run.metric(name).kind, name, last) for name in names]
     thresholds = [name for name in last if name.startswith("threshold/")]
-    return rows + [_named(name.replace("/", " of ", 1), SCORE, name, last) for name in thresholds]
-
-
-def _named(title: str, kind: str, name: str, last: Line) -> dict[str, Any]:
-    low, high = (last.get(f"{name}{end}") for end in _INTERVALS)
-    return {"title": title, "kind": kind, "value": last[name], "low": low, "high": high}
+    titles = {name: run.metric(name).title for name in names}
+    titles |= {name: name.replace("/", " of ", 1) for name in thresholds}
+    rows = []
+    for name, title in titles.items():
+        low, high = (last.get(f"{name}{end}") for end in _INTERVALS)
+        interval = found.get(name) if low is None or high is None else (low, high)
+        kind = SCORE if name in thresholds else run.metric(name).kind
+        rows.append(results.row(run, TARGET, "test", title, kind, last[name], interval, name))
+    return rows
 
 
 def _corrupted(run: StoredRun, last: Line) -> dict[str, Any] | None:

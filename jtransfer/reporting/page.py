@@ -5,6 +5,7 @@ itself, and what the run cost. It can be written while the run goes on, and agai
 `metrics.jsonl` (`{"event": "baseline", "name": …, "accuracy": …, "macro_f1": …}`) is compared with too.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -18,25 +19,61 @@ from markupsafe import Markup
 
 from jtransfer.core import pages, whole_file
 from jtransfer.core.errors import InputError
-from jtransfer.core.text_table import format_bytes
-from jtransfer.metrics import NUMBER, PERCENT, SCORE, SHARE, Metric, intervals
+from jtransfer.metrics import Metric
 from jtransfer.models.title import title as model_title
-from jtransfer.reporting import adapters, domains, errors, figures, measured, other_tasks, results, tried, verdict
+from jtransfer.reporting import (
+    adapters,
+    attributed,
+    domains,
+    errors,
+    figures,
+    fused,
+    guessing,
+    links,
+    measured,
+    other_tasks,
+    results,
+    sets,
+    tried,
+    verdict,
+    written,
+)
 from jtransfer.runs import log
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
 
 
-def write(folder: str | os.PathLike) -> epath.Path:
+def write(folder: str | os.PathLike, *, attribution: bool = True) -> epath.Path:
     """Writes `report.html` into a run's folder and returns its path.
+
+    Args:
+      folder: the run's folder.
+      attribution: whether what the shown predictions rest on is computed, for which the model is run.
 
     Raises:
       InputError: the folder, its `metrics.jsonl` or `config.json` is missing or broken.
     """
     run = open_run(folder)
     path = run.folder / "report.html"
+    whole_file.write(path, made(run, attribution=attribution).encode())
+    return path
+
+
+def made(run: StoredRun, *, attribution: bool = True) -> str:
+    """Returns the page of a run.
+
+    Raises:
+      InputError: the run's files do not fit together.
+    """
+    with fitting(run.folder):
+        return render(run, title=run.folder.resolve().name, attribution=attribution)
+
+
+@contextlib.contextmanager
+def fitting(folder: str | os.PathLike) -> Iterator[None]:
+    """Makes what fails where the files of a run do not fit together one line."""
     try:
-        page = render(run, title=run.folder.resolve().name)
+        yield
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, jinja2.UndefinedError) as error:
@@ -45,51 +82,71 @@ def write(folder: str | os.PathLike) -> epath.Path:
             f"{folder}: no report can be made, for the run's files do not fit together: {log.FILE}, predictions.npz, "
             f"classes.json or config.json is damaged ({what:.200})"
         ) from error
-    whole_file.write(path, page.encode())
-    return path
 
 
-def render(run: StoredRun, *, title: str) -> str:
-    """The page."""
-    written = {"count": _count, "megabytes": _megabytes, "bytes": _bytes, "seconds": _seconds, "metric": _written}
-    environment = pages.environment(Path(__file__).parent, **written)
-    lines, predictions = run.lines, run.predictions
-    shown = _shown(run, lines)
-    phases = list(_phases(lines, shown))
-    headline = _headline(run, phases, shown[0], predictions)
+def render(run: StoredRun, *, title: str, attribution: bool = True) -> str:
+    """The page.
+
+    Args:
+      run: the run.
+      title: of the page.
+      attribution: whether what the shown predictions rest on is computed, for which the model is run.
+    """
+    environment = pages.environment(Path(__file__).parent, **written.FILTERS)
+    lines, predictions, opened = run.lines, run.predictions, sets.opener(run)
+    shown = shown_metrics(run, lines)
+    phases = list(phases_of(lines, shown))
     found = results.describe(run, lines, shown)
-    for row in found["results"]:
-        row["cells"] = [_cell(metric, row["values"].get(metric.name), None) for metric in shown]
+    more = measured.describe(run, lines, shown, predictions)
+    guesses = guessing.describe(run, predictions)
+    headline = _headline(run, phases, shown[0], predictions, more["intervals"])
+    wrong = errors.describe(run, predictions, opened)
+    asked = errors.shown(wrong) if attribution else {}
     return environment.get_template("report.html.jinja").render(
         title=title,
         run=run,
         phases=phases,
         headline=headline,
-        baselines=[
-            {
-                "name": line.get("name"),
-                "cells": [_cell(metric, line.get(metric.name), None) for metric in shown],
-                "gain": _cell(shown[0], headline["value"], line.get(shown[0].name)),
-            }
-            for line in _events(lines, "baseline")
-        ],
-        init=next(reversed(_events(lines, "init")), None),
+        guesses=[{**_baseline(one.name, one.values, shown, None), "own": one.own} for one in guesses],
+        baselines=[_baseline(one.get("name"), one, shown, headline["value"]) for one in _events(lines, "baseline")],
+        init=(init := next(reversed(_events(lines, "init")), None)),
+        init_page=links.source(init.get("source") if init else None),
+        code=links.code(run.environment),
         stops=_events(lines, "early_stop"),
         best=_best(run, lines),
         shown=[metric.title for metric in shown],
         metrics=shown,
         curves=Markup(_curves(lines, phases, shown[0])),
-        config=_flat(json.loads(run.config.to_json())),
-        environment=_flat(run.environment),
-        other_tasks=[_other_task(row) for row in other_tasks.rows(run)],
+        speeds=Markup(figures.speeds(lines, _spans(phases))),
+        config=flat(json.loads(run.config.to_json())),
+        environment=flat(run.environment),
+        measured=[
+            {**one._asdict(), "cell": written.cell_of(one.kind, one.less_is_better, one.value, one.before)}
+            for one in results.table(
+                run, found["results"], shown, more["intervals"], more["also"], other_tasks.rows(run)
+            )
+        ],
         **found,
         **verdict.describe(run),
-        **measured.describe(run, lines, shown, predictions),
+        **more,
+        **sets.describe(run, opened, predictions),
         **domains.describe(run),
         **adapters.describe(run),
-        **errors.describe(run, predictions),
+        **wrong,
+        **attributed.describe(run, opened("test") if asked else None, asked),
         **tried.describe(run),
+        **fused.describe(run, lines),
     )
+
+
+def _baseline(name: Any, values: Mapping, shown: Sequence[Metric], value: float | None) -> dict:
+    """What the run is compared with, in a row as a phase has it."""
+    return {
+        "name": name,
+        "values": [values.get(metric.name) for metric in shown],
+        "cells": [written.cell(metric, values.get(metric.name), None) for metric in shown],
+        "gain": written.cell(shown[0], value, values.get(shown[0].name)),
+    }
 
 
 def _events(lines: Sequence[dict], name: str) -> list[dict]:
@@ -107,52 +164,29 @@ def _best(run: StoredRun, lines: Sequence[dict]) -> dict | None:
     return {
         "step": found["best_step"],
         "metric": f"{where}{metric.title}",
-        "text": _written(found["value"], metric.kind),
+        "text": written.metric_text(found["value"], metric.kind),
     }
 
 
-def _shown(run: StoredRun, lines: Sequence[dict]) -> list[Metric]:
-    """The metrics that are compared: of those that the task shows and the config adds, those that there are."""
+def shown_metrics(run: StoredRun, lines: Sequence[dict]) -> list[Metric]:
+    """Returns the metrics that are compared: of those that the task shows and the config adds, those that there are."""
     logged = {name for line in lines if line.get("split") == "test" for name in line}
     wanted = [*map(run.metric, run.task.shown), *run.added_metrics]
     return [metric for metric in wanted if metric.name in logged] or wanted
 
 
-def _cell(metric: Metric, value: float | None, before: float | None) -> dict:
-    """A metric as it is written, with its change from a value before and whether that is for the better."""
-    change = _difference(value, before)
-    factor = 100 if metric.kind in (SHARE, SCORE) else 1
-    better = None
-    if change is not None and abs(change) * factor >= 0.05:
-        better = (change < 0) == metric.less_is_better
-    return {
-        "text": _written(value, metric.kind),
-        "change": None if change is None else _signed(change * factor, 2 if metric.kind == NUMBER else 1),
-        "unit": " points" if factor == 100 else "",
-        "better": better,
-    }
-
-
-def _other_task(row: other_tasks.Row) -> dict:
-    cell, before = _cell(row.metric, row.now, row.before), _written(row.before, row.metric.kind)
-    return {"task": row.task, "metric": row.metric.title, "compared": row.compared, "before": before, "cell": cell}
-
-
-def _written(value: float | None, kind: str) -> str:
-    if value is None:
-        return "–"
-    return {SHARE: f"{100 * value:.1f}\u202f%", PERCENT: f"{value:.1f}"}.get(kind, f"{value:.3f}")
-
-
 def _curves(lines: Sequence[dict], phases: Sequence[dict], first: Metric) -> str:
     """The learning curves, with the metric that the task shows first."""
-    spans = [figures.Span(phase["name"], phase["start"], phase["end"]) for phase in phases]
     title = first.title.capitalize() if first.title.islower() else first.title
-    return figures.curves(lines, spans, (first.name, title))
+    return figures.curves(lines, _spans(phases), (first.name, title))
 
 
-def _phases(lines: Sequence[dict], shown: Sequence[Metric]) -> Iterator[dict]:
-    """Each phase in order: its steps, what it trained, the last evaluation and its change from the phase before."""
+def _spans(phases: Sequence[dict]) -> list[figures.Span]:
+    return [figures.Span(phase["name"], phase["start"], phase["end"]) for phase in phases]
+
+
+def phases_of(lines: Sequence[dict], shown: Sequence[Metric]) -> Iterator[dict]:
+    """Yields each phase in order: its steps, what it trained, its last evaluation, the change from that before."""
     names = dict.fromkeys(
         line["phase"] for line in lines if "split" in line or line.get("event") in ("phase_start", "phase_end")
     )
@@ -168,7 +202,8 @@ def _phases(lines: Sequence[dict], shown: Sequence[Metric]) -> Iterator[dict]:
             "end": end.get("step", max(steps)),
             "done": bool(end),
             "test": test,
-            "cells": [_cell(metric, test.get(metric.name), before.get(metric.name)) for metric in shown],
+            "values": [test.get(metric.name) for metric in shown],
+            "cells": [written.cell(metric, test.get(metric.name), before.get(metric.name)) for metric in shown],
             "trainable": start.get("trainable"),
             "table": start.get("table", []),
             "examples_per_second": _speed(own),
@@ -183,11 +218,9 @@ def _speed(lines: Sequence[dict]) -> float | None:
     return statistics.median(speeds) if speeds else None
 
 
-def _difference(new: float | None, old: float | None) -> float | None:
-    return None if new is None or old is None else new - old
-
-
-def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, predictions: Mapping) -> dict:
+def _headline(
+    run: StoredRun, phases: Sequence[dict], metric: Metric, predictions: Mapping, intervals: Mapping[str, Any]
+) -> dict:
     """The numbers of the last evaluation, and what the whole run cost."""
     tested = [phase for phase in phases if phase["test"].get(metric.name) is not None]
     values = [phase["test"][metric.name] for phase in tested]
@@ -200,53 +233,26 @@ def _headline(run: StoredRun, phases: Sequence[dict], metric: Metric, prediction
         "first": tested[0] if len(tested) > 1 else None,
         "last": last,
         "value": value,
-        "since": _cell(metric, value, values[0]) if tested else None,
+        "since": written.cell(metric, value, values[0]) if tested else None,
         "examples": examples,
-        "interval": intervals.wilson(values[-1] * examples, examples)
-        if metric.name == "accuracy" and values and examples
-        else None,
-        "seconds": _total(phases, "seconds", sum),
-        "peak_rss_mb": _total(phases, "peak_rss_mb", max),
-        "device_memory_mb": _total(phases, "device_memory_mb", max),
+        "interval": intervals.get(metric.name) if values else None,
+        "kind": metric.kind,
+        "seconds": total(phases, "seconds", sum),
+        "peak_rss_mb": total(phases, "peak_rss_mb", max),
+        "device_memory_mb": total(phases, "device_memory_mb", max),
         "steps": max((phase["end"] for phase in phases), default=0),
         "running": bool(phases) and not phases[-1]["done"],
     }
 
 
-def _total(phases: Sequence[dict], key: str, fold: Callable) -> float | None:
+def total(phases: Sequence[dict], key: str, fold: Callable) -> float | None:
+    """Returns what the phases have of something, folded; None where none has it."""
     values = [phase[key] for phase in phases if phase[key] is not None]
     return fold(values) if values else None
 
 
-def _flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """`[("optim.lr", "0.003"), …]`."""
+def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Returns `[("optim.lr", "0.003"), …]`."""
     if isinstance(tree, Mapping) and (tree or not prefix):
-        return [row for key, value in tree.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
+        return [row for key, value in tree.items() for row in flat(value, f"{prefix}.{key}" if prefix else str(key))]
     return [(prefix, tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False))]
-
-
-def _count(number: float | None) -> str:
-    return "–" if number is None else f"{number:,.0f}".replace(",", "\u202f")
-
-
-def _megabytes(number: float | None) -> str:
-    return _bytes(None if number is None else number * 2**20)
-
-
-def _bytes(number: float | None) -> str:
-    return "–" if number is None else format_bytes(number)
-
-
-def _seconds(number: float | None) -> str:
-    if number is None:
-        return "–"
-    if number < 60:
-        return f"{number:.1f} s"
-    minutes, seconds = divmod(round(number), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
-def _signed(difference: float, decimals: int = 1) -> str:
-    """`+1.7`."""
-    return f"{difference:+.{decimals}f}".replace("-", "\u2212")

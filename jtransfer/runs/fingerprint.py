@@ -1,7 +1,8 @@
 """What tells a run's data from others: `data.json` in its folder, with which a run that goes on is compared.
 
-Of each split it has the number of examples, a digest of their labels, one of their content where the source knows it
-without decoding, and the names, sizes and digests of the files that are read. Paths and dates are not looked at: data
+Of each split it has the number of examples, a digest of their labels, how many each class has (or the mean of numbers),
+one of their content where the source knows it without decoding, and the names, sizes and digests of the files that are
+read. Paths and dates are not looked at: data
 may be moved.
 """
 
@@ -53,6 +54,7 @@ def of_split(source: Source) -> dict[str, Any]:
     found = {"examples": len(source), "label_kind": source.label_kind, "files": listed}
     if source.label_kind in ("class", "number", "classes"):
         found["labels"] = _digest(_labels(source))
+        found |= _summary(source)
     if source.fingerprint is not None:
         found["content"] = _digest([source.fingerprint(i) for i in spread(len(source), _MOST)])
     return found
@@ -224,6 +226,17 @@ def _labels(source: Source) -> list[bytes]:
     if len(source) <= _MOST:
         return [np.ascontiguousarray(source.labels).tobytes()]
     return [np.asarray(source.read_labels(i, i + 1)).tobytes() for i in spread(len(source), _FEW)]
+
+
+def _summary(source: Source) -> dict[str, Any]:
+    """How many examples each class has, or the mean of numbers, for a report; of very many examples, neither."""
+    if not 0 < len(source) <= _MOST:
+        return {}
+    if source.label_kind == "number":
+        return {"mean": float(np.mean(source.labels, dtype=np.float64))}
+    if source.label_kind == "classes":
+        return {"classes": (source.labels > 0.5).sum(0).tolist()}
+    return {"classes": np.bincount(source.labels, minlength=len(source.class_names)).tolist()}
 
 
 def _digest(parts: Sequence[Any]) -> str:

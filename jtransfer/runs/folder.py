@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 
 from jtransfer import models
-from jtransfer.core import bucket, whole_file
+from jtransfer.core import bucket, commit, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.core.show import say
@@ -206,6 +206,7 @@ def _environment() -> dict[str, Any]:
         "devices": f"{len(devices)} × {devices[0].device_kind}",
         "processes": jax.process_count(),
         "cpus": os.cpu_count(),
+        "code": commit.of(os.getcwd()) or commit.of(os.path.dirname(__file__)),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 

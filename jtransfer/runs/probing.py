@@ -16,6 +16,8 @@ from jtransfer.runs.extraction import Table, Trunk, pooled
 
 L2 = tuple(float(l2) for l2 in np.logspace(0, -4, 9))  # of the mean loss
 RIDGE = tuple(2.0**power for power in range(-10, 21, 3))
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of SGD, on standardised features
+SGD_L2 = (0.0, 1e-4, 1e-2)
 NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
 HELD = 5  # one of so many parts of the training examples chooses, where the config has no validation split
 
@@ -67,26 +69,20 @@ def curve(trunk: Trunk, stages: Sequence[str] = (), how: str = "ridge") -> Curve
     Args:
       trunk: What computes the features, from `extraction.of_run` or `extraction.of_config`.
       stages: Names of stages; none are all before the head.
-      how: "ridge", "logistic" or "knn".
+      how: "ridge", "logistic", "knn" or "sgd".
 
     Raises:
       InputError: There is no such stage or probe, or the examples have no class each or are too few.
     """
     if how not in HOW:
         raise unknown("probe", how, HOW)
-    known = [stage for stage in forward.stages(trunk.model) if stage != HEAD]
-    for stage in stages:
-        if stage not in known:
-            raise unknown("stage before the head", stage, known)
-    wanted = tuple(stage for stage in known if stage in stages or not stages)
-    if not wanted:
-        raise InputError(f"{type(trunk.model).__name__} has no stages to probe")
+    named = wanted(trunk, stages)
     held = "validation" in trunk.named
-    found = extraction.of_each(trunk, ["train", *["validation"] * held], _maker(trunk, wanted))
-    labels = _classes(next(iter(found["train"].values())))
+    found = extraction.of_each(trunk, ["train", *["validation"] * held], maker(trunk, named))
+    labels = classes(next(iter(found["train"].values())))
     choosing, said = _parts(labels, held)
     points, fitted = [], {}
-    for stage in wanted:
+    for stage in named:
         known_x, y, asked_x, asked_y = _examples(found, stage, choosing)
         names, tell = HOW[how](known_x, y)
         shares = [(told == asked_y).mean() for told in tell(asked_x)]
@@ -99,14 +95,31 @@ def curve(trunk: Trunk, stages: Sequence[str] = (), how: str = "ridge") -> Curve
     return Curve(how, points, chosen, f"chosen on {said}", test)
 
 
+def wanted(trunk: Trunk, stages: Sequence[str]) -> tuple[str, ...]:
+    """Returns the stages that are asked for, in the order of the model; none are all before the head.
+
+    Raises:
+      InputError: There is no such stage, or the model has none.
+    """
+    known = [stage for stage in forward.stages(trunk.model) if stage != HEAD]
+    for stage in stages:
+        if stage not in known:
+            raise unknown("stage before the head", stage, known)
+    if not known:
+        raise InputError(f"{type(trunk.model).__name__} has no stages to probe")
+    return tuple(stage for stage in known if stage in stages or not stages)
+
+
 def _test(trunk: Trunk, stage: str, setting: int, tell: Callable[[np.ndarray], list[np.ndarray]]) -> dict[str, Any]:
-    table = extraction.of_each(trunk, ["test"], _maker(trunk, (stage,)))["test"][stage]
-    right = int((tell(table.features)[setting] == _classes(table)).sum())
+    table = extraction.of_each(trunk, ["test"], maker(trunk, (stage,)))["test"][stage]
+    right = int((tell(table.features)[setting] == classes(table)).sum())
     count = len(table.features)
     return {"accuracy": right / count, "interval": intervals.wilson(right, count), "examples": count}
 
 
-def _maker(trunk: Trunk, stages: tuple[str, ...]) -> Callable[[Any, Any], dict[str, Any]]:
+def maker(trunk: Trunk, stages: tuple[str, ...]) -> Callable[[Any, Any], dict[str, Any]]:
+    """Returns `(variables, the model's input) -> {stage: its output, pooled to [B, d]}`."""
+
     def make(variables: Any, x: Any) -> dict[str, Any]:
         outputs, _ = forward.apply(trunk.model, variables, x, outputs=stages)
         return {stage: pooled(outputs[stage], stage) for stage in stages}
@@ -114,7 +127,12 @@ def _maker(trunk: Trunk, stages: tuple[str, ...]) -> Callable[[Any, Any], dict[s
     return make
 
 
-def _classes(table: Table) -> np.ndarray:
+def classes(table: Table) -> np.ndarray:
+    """Returns the class of each example, int [N].
+
+    Raises:
+      InputError: They have no class each.
+    """
     if table.labels is None or table.labels.ndim != 1 or table.labels.dtype.kind not in "iu":
         raise InputError("probes tell the class of an example, and these examples have no class each")
     return table.labels
@@ -134,10 +152,10 @@ def _parts(labels: np.ndarray, held: bool) -> tuple[np.ndarray | None, str]:
 def _examples(found: Mapping[str, Mapping[str, Table]], stage: str, choosing: np.ndarray | None) -> tuple:
     """The features and classes that are fitted, and those that choose."""
     train = found["train"][stage]
-    x, y = train.features, _classes(train)
+    x, y = train.features, classes(train)
     if choosing is None:
         held = found["validation"][stage]
-        return x, y, held.features, _classes(held)
+        return x, y, held.features, classes(held)
     return x[~choosing], y[~choosing], x[choosing], y[choosing]
 
 
@@ -161,4 +179,18 @@ def _knn(x: np.ndarray, y: np.ndarray) -> Fitted:
     return [f"k={k}" for k in asked], lambda new: [told.argmax(1) for told in probes.knn(x, y, new, asked)]
 
 
-HOW: dict[str, Callable[[np.ndarray, np.ndarray], Fitted]] = {"ridge": _ridge, "logistic": _logistic, "knn": _knn}
+def _sgd(x: np.ndarray, y: np.ndarray) -> Fitted:
+    mean, std = x.mean(0), x.std(0) + 1e-5
+    trained = probes.sgd((x - mean) / std, y, RATES, SGD_L2)
+    kernel, bias = (np.nan_to_num(part[:, :, 0], nan=0.0, posinf=0.0, neginf=0.0) for part in trained[:2])
+    settings = [f"lr={rate:g}, l2={l2:g}" for rate in RATES for l2 in SGD_L2]
+    names, tell = _linear(settings, kernel.reshape(-1, *kernel.shape[2:]), bias.reshape(-1, bias.shape[-1]))
+    return names, lambda x: tell((x - mean) / std)
+
+
+HOW: dict[str, Callable[[np.ndarray, np.ndarray], Fitted]] = {
+    "ridge": _ridge,
+    "logistic": _logistic,
+    "knn": _knn,
+    "sgd": _sgd,
+}

@@ -12,13 +12,14 @@ from jtransfer import weights
 from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width, shortest
 from jtransfer.data.source import Source
-from jtransfer.modalities.base import Modality, Plain, Transform, no_form
+from jtransfer.modalities.base import Modality, Transform, no_form
 from jtransfer.modalities.image import corruptions, plain, processor_files, transforms
 from jtransfer.modalities.image.given import GivenImages
 from jtransfer.modalities.image.opening import MOST_PIXELS
 from jtransfer.modalities.image.pixels import png
 from jtransfer.modalities.image.transforms import Pipeline
 from jtransfer.modalities.image.views import two_views
+from jtransfer.modalities.returned import Plain
 from jtransfer.models.chain import Pixels
 from jtransfer.tasks.base import Task
 
@@ -173,7 +174,8 @@ class Image(GivenImages, Modality):
         own = getattr(model, "preprocessing", None) or dataclasses.asdict(Pixels())
         statistics, unsaid = self._statistics(own), self._unsaid(own)
         if train or (self.transform and not self.eval_transform):
-            pipeline = transforms.parse(self.transform or _training(_size(own)), statistics, unsaid)
+            text = self.transform or f"random_resized_crop({_size(own)})|flip_lr"
+            pipeline = transforms.parse(text, statistics, unsaid)
             pipeline = pipeline if train else pipeline.deterministic()
         elif self.eval_transform:
             pipeline = transforms.parse(self.eval_transform, statistics, unsaid)
@@ -203,6 +205,9 @@ class Image(GivenImages, Modality):
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         image = example["image"]
         return {"picture": image if image.shape[2] in (1, 3) else image[..., : 3 if image.shape[2] > 3 else 1]}
+
+    def parts(self, inputs: Any) -> dict[str, Any]:
+        return self.show({"image": inputs}) if getattr(inputs, "ndim", 0) == 3 and inputs.dtype == np.uint8 else {}
 
     def _statistics(self, own: Mapping[str, Any]) -> transforms.Statistics:
         mean, std = own["mean"], own["std"]
@@ -249,10 +254,6 @@ def _size(own: Mapping[str, Any]) -> Any:
     if "size" not in own:
         raise InputError("the model does not say the size of its images; give data.transform, such as 'resize(32)'")
     return own["size"]
-
-
-def _training(size: Any) -> str:
-    return f"random_resized_crop({size})|flip_lr"
 
 
 def _evaluation(own: Mapping[str, Any], statistics: transforms.Statistics, unsaid: transforms.Unsaid) -> Pipeline:

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from jtransfer.modalities.base import Plain
+from jtransfer.modalities.returned import Plain
 
 _SIDE = 32  # pixels, at most
 

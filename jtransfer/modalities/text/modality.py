@@ -17,12 +17,13 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Plain, Writing, no_form
+from jtransfer.modalities.base import STATE, Modality, no_form
+from jtransfer.modalities.returned import Plain, Writing
 from jtransfer.modalities.text import corruptions, forms, plain, tokenizers, writing
 from jtransfer.modalities.text.given import GivenTexts
 from jtransfer.modalities.text.packing import packed
 from jtransfer.modalities.text.pipeline import TextPipeline, buckets
-from jtransfer.modalities.text.statistics import text_statistics
+from jtransfer.modalities.text.statistics import TextStatistics, text_statistics
 from jtransfer.modalities.text.tokenizers import Tokenizer
 from jtransfer.modalities.text.tokenizers.tokenizer import MOST_CHARACTERS
 from jtransfer.tasks.base import Task
@@ -161,9 +162,7 @@ class Text(GivenTexts, Modality):
 
     def describe(self, source: Source, task: Task, model: Any, rows: int) -> str:
         line = tokenizers.check(self.vocabulary, model.vocab_size)
-        whole = dataclasses.replace(self.vocabulary, length=None)
-        transform = forms.causal(whole, 2**30) if self.packs(task) else self.make_transform(task, model, train=False)
-        statistics = text_statistics(source, transform)
+        statistics = self._statistics(source, task, model)
         packing = [f"packed into {rows:,} rows"] if rows != len(source) else []
         return "\n".join([", ".join([str(statistics), *packing]), *([line] if line else [])])
 
@@ -188,6 +187,28 @@ class Text(GivenTexts, Modality):
     def show(self, example: Mapping[str, Any]) -> dict[str, Any]:
         texts = _texts(example)
         return {"text": " / ".join(texts)} if texts else {"text": " ".join(example["tokens"])}
+
+    def parts(self, inputs: Any) -> dict[str, Any]:
+        ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+        if ids is None or ids.ndim != 1:
+            return {}
+        real = int(inputs.get("attention_mask", np.ones_like(ids)).sum())
+        return {"tokens": self.vocabulary.pieces(ids[:real].tolist())}
+
+    def counts(self, source: Source, task: Task, model: Any) -> dict[str, float]:
+        found = self._statistics(source, task, model)
+        return {
+            "texts looked at": found.examined,
+            "tokens on average": found.tokens / found.examined,
+            "cut off": found.truncated,
+            "unknown tokens": found.unknown,
+            "empty": found.empty,
+        }
+
+    def _statistics(self, source: Source, task: Task, model: Any) -> TextStatistics:
+        whole = dataclasses.replace(self.vocabulary, length=None)
+        transform = forms.causal(whole, 2**30) if self.packs(task) else self.make_transform(task, model, train=False)
+        return text_statistics(source, transform)
 
     def _check_length(self, task: Task, model: Any) -> None:
         positions = getattr(model, "max_length", None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jtransfer.modalities.base import Plain
+from jtransfer.modalities.returned import Plain
 
 _MOST = 20_000  # words
 # A sign of a script that has no spaces between words is a word of its own.

@@ -14,7 +14,8 @@ from jtransfer.core import whole_file
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.place import place_of
 from jtransfer.data import Source
-from jtransfer.modalities.base import STATE, Modality, Plain, Transform, no_form
+from jtransfer.modalities.base import STATE, Modality, Transform, no_form
+from jtransfer.modalities.returned import Plain
 from jtransfer.modalities.vector import corruptions
 from jtransfer.modalities.vector.given import GivenVectors
 from jtransfer.modalities.vector.standardise import FILE, Statistics, compute, neutral, of_run, of_weights
@@ -129,6 +130,10 @@ class Vector(GivenVectors, Modality):
         numbers = example["vector"]
         more = f", … ({len(numbers)} numbers)" if len(numbers) > SHOWN else ""
         return {"text": ", ".join(f"{number:.3g}" for number in numbers[:SHOWN]) + more}
+
+    def parts(self, inputs: Any) -> dict[str, Any]:
+        named = [name.strip() for name in self.columns.split(",") if name.strip()]
+        return {"names": named if len(named) == len(inputs) else [str(i) for i in range(len(inputs))]}
 
     def _statistics(self) -> Statistics:
         assert self.mean is not None, "open the modality first"

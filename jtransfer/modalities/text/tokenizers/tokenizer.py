@@ -181,6 +181,17 @@ class Tokenizer:
                 raise InputError(f"token {i} is outside the vocabulary of {self.vocabulary} of {self.path}")
         return self.join(ids)
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Returns the text that each id adds to those before it; a special token is its role in brackets: `[sep]`."""
+        marks = {getattr(self, role): f"[{role}]" for role in ("pad", "eos", "bos", "unk", "cls", "sep", "mask")}
+        found, before = [], ""
+        for end, token in enumerate(ids, 1):
+            text = self.join(ids[:end])
+            own = text[len(before) :] if text.startswith(before) else self.join([token])
+            found.append(marks.get(token, own))
+            before = text
+        return found
+
     def unknown(self, ids: Sequence[int]) -> int:
         """Returns how many ids stand for what the vocabulary lacks."""
         return 0 if self.unk is None else ids.count(self.unk)

@@ -1,0 +1,39 @@
+"""Where what a report names is to be found: the pages of weights and of a commit, from which a report loads nothing."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_NAME = r"[\w.-]+"
+_PAGES = (
+    (re.compile(rf"hf://({_NAME}/{_NAME})@({_NAME})(?::.*)?"), "https://huggingface.co/{0}/tree/{1}"),
+    (re.compile(rf"hf://({_NAME}/{_NAME})(?::.*)?"), "https://huggingface.co/{0}"),
+    (re.compile(rf"pypi://({_NAME})(?:[:/].*)?"), "https://pypi.org/project/{0}/"),
+)
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_HTTPS = re.compile(r"https://[\w.-]+(?:/[\w.~/%+-]*)?")
+
+
+def source(address: Any) -> str:
+    """Returns the page of weights by their address, as `config.init` has it; "" where there is none."""
+    text = address if isinstance(address, str) else ""
+    for pattern, to in _PAGES:
+        if found := pattern.fullmatch(text):
+            return to.format(*found.groups())
+    return ""
+
+
+def code(environment: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns what a report says of the code of a run: "commit", "dirty", and "page", the commit's where it is known.
+
+    Args:
+      environment: What `environment.json` holds.
+    """
+    given = environment.get("code")
+    found = given if isinstance(given, Mapping) else {}
+    commit = found.get("commit")
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        return None
+    remote = found.get("remote")
+    known = isinstance(remote, str) and _HTTPS.fullmatch(remote)
+    return {"commit": commit, "dirty": bool(found.get("dirty")), "page": f"{remote}/commit/{commit}" if known else ""}
