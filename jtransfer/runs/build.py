@@ -36,6 +36,7 @@ from jtransfer.runs import (
     target_classes,
     teacher_check,
     trial,
+    usual_names,
     views,
 )
 from jtransfer.runs import config as configs
@@ -103,6 +104,9 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     Raises:
       InputError: a field, a data set, a rule or a size is wrong.
     """
+    if jax.process_index() == 0:
+        for line in usual_names.settled(configs.fill(config))[1]:
+            say(line)
     config = configs.complete(config)
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
