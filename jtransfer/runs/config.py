@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import is_address
 from jtransfer.modalities import MODALITIES, fields
-from jtransfer.runs import filling, protocol, sections, usual_names
+from jtransfer.runs import filling, keeping, protocol, sections, usual_names
 from jtransfer.runs.config_argument import parse as parse
 from jtransfer.runs.sections import FREE
 
@@ -59,12 +59,17 @@ BOUNDS = {  # of fields: at least the first, below the second
     "log_every": (1, None),
     "eval_every": (0, None),
     "checkpoint_every": (1, None),
-    "keep": (1, None),
     "early_stop.patience": (0, None),
     "verdict.trivial": (0, None),
     "verdict.scratch": (0, None),
 }
 
+ROUNDING = "sums are taken in another order, so that numbers agree to rounding, about 1e-5"
+CHANGEABLE = {  # fields that may change when a run goes on → what is to be said of its numbers, which stay as they are
+    **dict.fromkeys(("log_every", "checkpoint_every", "keep", "trackers", "export", "alone"), ""),
+    **dict.fromkeys(("data.threads", "feature_cache", "teacher_cache"), ""),
+    **dict.fromkeys(("mesh", "sharding", "eval_batch_size"), ROUNDING),
+}  # and `eval_every` where no evaluation decides, and lengths of phases: see runs/changes.py
 AUTO = "auto"  # `phases` that are to be chosen
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
@@ -188,7 +193,8 @@ def default() -> ConfigDict:
     config.metrics = ()  # beside the task's: addresses of a `metrics.Metric`
     config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps
     config.checkpoint_every = 200  # steps; beside those after each evaluation
-    config.keep = 2  # of the last checkpoints; beside the best one. If the last is damaged, a run goes on from another
+    config.keep = 2  # of the last checkpoints; beside the best one. If the last is damaged, a run goes on from another;
+    # or {"last": 2, "every": 1000, "best": 3}: also those of each 1000th step, and the 3 best
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off
@@ -229,6 +235,7 @@ def complete(config: Mapping[str, Any]) -> Any:
         raise unknown("base", full.base, ("copy", "source"))
     if full.mixing.mode not in ("batch", "alternate"):
         raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
+    keeping.of(full.keep)
     if full.model_selection not in protocol.CHOICES:
         raise unknown("model_selection", full.model_selection, protocol.CHOICES)
     return full.lock()
