@@ -1,6 +1,7 @@
 """The loop, the only imperative place: data → step → metrics → checkpoint, phase after phase."""
 
 import functools
+import json
 import math
 import os
 import time
@@ -90,6 +91,7 @@ def _run(
         modality.save(folder)
     fingerprint.keep(folder, data, [os.path.join(modality.folder, name) for name in modality.files])
     start = {"start_step": last.step, "start_phase": last.position["phase"]} if last else {}
+    start |= {"trackers": prepared.config.trackers, "config": json.loads(prepared.config.to_json())}
     kept = {"every": prepared.config.checkpoint_every, "keep": keeping.of(prepared.config.keep)}
     with (
         disk.there(folder),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer import objectives, weights
+from jtransfer import objectives, tracking, weights
 from jtransfer.core import rules, sharding
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
@@ -108,6 +108,8 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
         for line in usual_names.settled(configs.fill(config))[1]:
             say(line)
     config = configs.complete(config)
+    if jax.process_index() == 0:
+        tracking.check(config.trackers)
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     alone.check(config)

@@ -189,6 +189,8 @@ def default() -> ConfigDict:
     config.sharding = "replicate"  # "fsdp", or a table of rules
 
     config.log_every = 10  # steps
+    config.trackers = ("tensorboard",)  # beside metrics.jsonl: "wandb", "mlflow", "aim", an address, or (name, fields),
+    # as ("wandb", {"project": "pets"})
     config.evals = [evaluation("split", "validation"), evaluation("split", "test")]
     config.metrics = ()  # beside the task's: addresses of a `metrics.Metric`
     config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps

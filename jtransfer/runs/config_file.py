@@ -143,6 +143,8 @@ def _parse(override: str, text: str, old: Any, key: Any, free: bool) -> Any:
         literal = float(literal) if isinstance(literal, int) else _float(text)
     elif isinstance(old, tuple | list):
         literal = _sequence(override, text)
+        if isinstance(literal, filling.EITHER.get(key, ())):
+            return literal
     kinds = {bool: bool, int: int, float: float, tuple: tuple | list, list: tuple | list}
     kind = kinds[type(old)]
     if not isinstance(literal, kind) or (kind is int and isinstance(literal, bool)):

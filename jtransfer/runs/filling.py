@@ -10,6 +10,7 @@ from jtransfer.core.errors import InputError, unknown
 
 EITHER = {  # fields that may be of several types
     "keep": (int, Mapping),
+    "trackers": (str, tuple, list, Mapping),
     "phases": (str, tuple, list),
     "trainable": (str, int, tuple, list),
     "sharding": (str, tuple, list),

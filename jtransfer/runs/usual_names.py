@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jtransfer import objectives, peft
+from jtransfer import objectives, peft, tracking
 from jtransfer.core.registry import Registry
 from jtransfer.evaluators import EVALUATORS
 from jtransfer.modalities import MODALITIES
@@ -54,6 +54,10 @@ def settled(full: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "objective": entries("objective", objectives.TERMS),
         "noise": entries("noise", noise.NOISES),
         "adapters": entries("adapters", peft.METHODS, at=1),
+        "trackers": tuple(
+            (named("trackers", tracking.TRACKERS, name), own) if own else named("trackers", tracking.TRACKERS, name)
+            for name, own in tracking.entries(full["trackers"])
+        ),
         "streams": {name: stream(f"streams.{name}.", section) for name, section in full["streams"].items()},
     }
     return {**changed, **dict(_lists(full, named, optimizer))}, lines
