@@ -54,6 +54,7 @@ def test_these_are_the_commands():
         "extract",
         "fuse",
         "inspect",
+        "list_models",
         "main",
         "merge",
         "predict",
