@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jtransfer.models import forward
@@ -107,5 +108,5 @@ def _programs(run: Run, number: int, state: Any) -> list[str]:
 
 
 def _digest(constant: Any) -> str:
-    raw = jax.random.key_data(constant) if jax.dtypes.issubdtype(constant.dtype, jax.dtypes.extended) else constant
+    raw = jax.random.key_data(constant) if jnp.issubdtype(constant.dtype, jax.dtypes.prng_key) else constant
     return hashlib.sha256(np.asarray(raw).tobytes()).hexdigest()

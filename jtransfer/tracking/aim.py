@@ -1,12 +1,14 @@
 """Aim, in a folder that `aim up` shows."""
 
+import importlib
 from collections.abc import Mapping
+from typing import Any
 
 from jtransfer.core.errors import InputError
 from jtransfer.tracking.tracker import Tracked, Tracker
 
 try:
-    import aim
+    aim: Any = importlib.import_module("aim")
 except ImportError:
     raise InputError("its library is missing: pip install 'jtransfer[aim]'") from None
 

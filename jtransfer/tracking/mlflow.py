@@ -1,5 +1,6 @@
 """MLflow, on a server, in a database or in a folder: MLFLOW_TRACKING_URI says where, or the field `tracking_uri`."""
 
+import importlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,8 +9,8 @@ from jtransfer.core.errors import InputError
 from jtransfer.tracking.tracker import Tracked, Tracker
 
 try:
-    from mlflow.entities import Metric, Param
-    from mlflow.tracking import MlflowClient
+    entities: Any = importlib.import_module("mlflow.entities")
+    tracking: Any = importlib.import_module("mlflow.tracking")
 except ImportError:
     raise InputError("its library is missing: pip install 'jtransfer[mlflow]'") from None
 
@@ -26,14 +27,14 @@ def make(run: Tracked, *, tracking_uri: str = "", experiment: str = "jtransfer",
       experiment: The experiment; it is made if it isn't there.
       run_name: What the run is shown as; "" is the name of its folder.
     """
-    client = MlflowClient(tracking_uri=tracking_uri or None)
+    client = tracking.MlflowClient(tracking_uri=tracking_uri or None)
     id = run.id or _begun(client, experiment, run_name or run.name, run.config)
     if run.id:
         client.set_terminated(id, status="RUNNING")
 
     def write(step: int, scalars: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        client.log_batch(id, metrics=[Metric(name, value, now, step) for name, value in scalars.items()])
+        client.log_batch(id, metrics=[entities.Metric(name, value, now, step) for name, value in scalars.items()])
 
     return Tracker(write, lambda: client.set_terminated(id), id)
 
@@ -42,7 +43,7 @@ def _begun(client: Any, experiment: str, name: str, config: Mapping[str, Any]) -
     known = client.get_experiment_by_name(experiment)
     where = known.experiment_id if known else client.create_experiment(experiment)
     id = client.create_run(where, run_name=name).info.run_id
-    params = [Param(key, str(value)[:_LONGEST]) for key, value in _flat(config) if str(value)]
+    params = [entities.Param(key, str(value)[:_LONGEST]) for key, value in _flat(config) if str(value)]
     for first in range(0, len(params), _AT_ONCE):
         client.log_batch(id, params=params[first : first + _AT_ONCE])
     return id

@@ -1,15 +1,16 @@
 """Weights & Biases, which takes its settings from the environment, too: WANDB_API_KEY, WANDB_MODE=offline, …"""
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from jtransfer.core.errors import InputError
 from jtransfer.tracking.appending import is_remote
 from jtransfer.tracking.tracker import Tracked, Tracker
 
 try:
-    import wandb
+    wandb: Any = importlib.import_module("wandb")
 except ImportError:
     raise InputError("its library is missing: pip install 'jtransfer[wandb]'") from None
 
