@@ -12,7 +12,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import torchvision_stubs
-from etils import epath
 
 from jtransfer import models
 from jtransfer.core import tree as trees
@@ -101,27 +100,31 @@ def known(name, addresses):
 
 
 def of_timm():
-    """Model → addresses of the weights that timm has for it by default, where no field differs."""
+    """Model → addresses of the weights that timm has by default for what is built as it, or has its name."""
     torchvision_stubs  # noqa: B018
     import timm
 
-    found = {}
+    named = {name: name for name in models.names() if name in timm.list_models()}
     for family in models.FAMILIES:
         table = getattr(importlib.import_module(f"jtransfer.weights.maps.{family}"), "TIMM_MODELS", {})
-        for theirs, (ours, fields) in table.items():
-            config = timm.get_pretrained_cfg(theirs, allow_unregistered=True)
-            if not fields and config is not None and config.hf_hub_id:
-                place = config.hf_hub_id
-                place += f"{theirs}.{config.tag}" if place.endswith("/") else ""
-                found.setdefault(ours, []).append(f"hf://{place}")
+        named |= {theirs: ours for theirs, (ours, _) in table.items()}
+    found = {}
+    for theirs, ours in named.items():
+        config = timm.get_pretrained_cfg(theirs, allow_unregistered=True)
+        if config is not None and (config.hf_hub_id or "").startswith("timm/"):
+            found.setdefault(ours, []).append(f"hf://{config.hf_hub_id}")
     return found
 
 
+def addresses(name, timm_has):
+    """Those of the hub, of PyPI, and of timm."""
+    hub = [f"hf://{HUB[name]}"] if name in HUB else []
+    packages = [f"pypi://{PACKAGES[name]}"] if name in PACKAGES else []
+    return [*hub, *packages, *timm_has.get(name, [])]
+
+
 if __name__ == "__main__":
-    timm_has, table = of_timm(), {}
-    for name in models.names():
-        hub = [f"hf://{HUB[name]}"] if name in HUB else []
-        packages = [f"pypi://{PACKAGES[name]}"] if name in PACKAGES else []
-        table[name] = known(name, [*hub, *packages, *timm_has.get(name, [])])
+    timm_has = of_timm()
+    table = {name: known(name, addresses(name, timm_has)) for name in models.names()}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in table.items())
-    epath.Path(TO).write_text(f"{{\n{lines}\n}}\n")
+    TO.write_text(f"{{\n{lines}\n}}\n")

@@ -22,10 +22,10 @@ OF_LIBRARIES = {  # torchvision 0.28 and timm 1.0: sum of p.numel() over model.p
     "convnext_tiny": 28_589_128,
     "vit_base_patch16": 86_567_656,
 }
-OF_TRANSFORMERS = {  # of the models without a head: BertModel, GPT2Model, …
+OF_TRANSFORMERS = {  # without a head: BertModel, GPT2Model, RobertaModel(add_pooling_layer=False), …
     "bert_base": 109_482_240,
     "distilbert_base": 66_362_880,
-    "roberta_base": 124_645_632,
+    "roberta_base": 124_055_040,
     "gpt2": 124_439_808,
     "t5_small": 60_506_624,
     "minilm_l6": 22_713_216,
