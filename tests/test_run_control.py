@@ -104,6 +104,7 @@ def test_a_phase_that_is_added_at_the_end(one_phase, two_phases, tmp_path):
     train.run(config(2), tmp_path)
     assert bits(tmp_path) == bits(two_phases)
     assert changed(tmp_path)[0]["fields"] == ["phases[1]: none → 'top'"]
+    assert [phase.name for phase in stored.config(tmp_path).phases] == ["probe", "top"]
     assert bits(tmp_path) != bits(one_phase)
 
 
@@ -114,6 +115,7 @@ def test_more_steps_where_no_rate_depends_on_their_number(tmp_path):
     train.run(config(1, *constant, "phases[0].steps=9"), tmp_path / "ended")
     assert bits(tmp_path / "ended") == bits(tmp_path / "whole")
     assert changed(tmp_path / "ended")[0]["fields"] == ["phases[0].steps: 6 → 9"]
+    assert stored.config(tmp_path / "ended").phases[0].steps == 9
     assert lines(tmp_path / "ended")[-1]["step"] == 9
 
 
@@ -132,6 +134,7 @@ def test_a_phase_that_has_not_begun_may_have_any_length(tmp_path, monkeypatch):
         found = build.prepare(config(2, f"phases[1].steps={steps}"), tmp_path)
         taken = folders.check(tmp_path, found.config, functools.partial(changes.judge, found))
         assert taken == [f"phases[1].steps: 6 → {steps}"]
+        assert found.config.phases[1].steps == steps
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,8 @@ def _begun(folder: Any) -> Position | None:
 
 def _with_lengths(run: Run, before: Sequence[dict[str, Any]]) -> Run:
     config = run.config.copy_and_resolve_references().unlock()
-    config.phases = config.phases[: len(before)]
-    for phase, given in zip(config.phases, before, strict=True):
-        phase.update(given)
+    phases_then = zip(config.phases, before, strict=False)  # a copy of a config shares what stands in its lists
+    config.phases = [type(config)({**phase.to_dict(), **given}) for phase, given in phases_then]
     examples = round(len(run.target.sources["train"]) / run.shares["target"])
     planned = phases.plan(config, build.trained_shapes(run), forward.stages(run.model), examples)
     return run._replace(config=config.lock(), phases=planned)
