@@ -16,7 +16,7 @@ ELSEWHERE = {
     "quickstart.ipynb": DOCS,
     "pieces.ipynb": DOCS,
 }
-PIECES = jtransfer._PIECES | {name: name for name in ("evaluators", "predict", "runs", "train")}
+PIECES = jtransfer._PIECES
 DOCSTRING_ALONE = "    options:\n      members: false\n"
 WITH_HEADING = "    options:\n      show_root_heading: true\n"
 

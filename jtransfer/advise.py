@@ -13,6 +13,9 @@ and says why.
                           where the run in WORKDIR is, if there is one, which it leaves as it is
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 from typing import TYPE_CHECKING, Any
 
 from absl import flags

@@ -18,6 +18,9 @@ baseline. Run again with the same folder, it does what is not done, and adds fur
                           after --list. Whoever does the last run writes the tables
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import logging
 from typing import TYPE_CHECKING
 

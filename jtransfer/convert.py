@@ -9,6 +9,9 @@ megabytes are held, however large the checkpoint is. Tensors whose names match a
 these folders, of Hugging Face's PEFT, are merged into it; then the whole model is held in memory.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import sys
 from typing import Any
 

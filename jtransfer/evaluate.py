@@ -17,6 +17,9 @@ into the run's folder.
 --distributed this is one process of a cluster's (TPU pod, Slurm, …), which see a part of the examples each
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import json
 import os
 from collections.abc import Sequence

@@ -24,6 +24,9 @@ The tokenizer's files come along. `source.json` says which model it is; `weights
 back.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command, step_of

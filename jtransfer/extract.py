@@ -16,6 +16,9 @@ SOURCE          any weights, as in config.init: the model that they are of, on t
 --distributed   this is one process of a cluster's (TPU pod, Slurm, …)
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -24,6 +24,9 @@ every command reads; otherwise a checkpoint, as jtransfer.convert writes it.
 --seed=N        of random numbers; 0
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import ast
 import os
 from collections.abc import Sequence

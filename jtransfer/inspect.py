@@ -5,6 +5,9 @@ read. SOURCE may be the folder of an adapter of Hugging Face's PEFT. With --adap
 the adapters in these folders are of.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import sys
 
 from absl import flags

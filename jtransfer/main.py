@@ -9,6 +9,9 @@ SIGTERM, SIGINT, SIGUSR1 or SIGHUP to any process stops the run: the step is fin
 42, or 130 for SIGINT; a second signal ends it at once.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import logging
 
 from absl import flags

@@ -6,6 +6,9 @@ largest and the mean change of the logits are printed, on examples of the run's 
 are none. Embeddings that are also the head's kernel are not merged into unless --untie makes them two.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command, step_of

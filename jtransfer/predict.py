@@ -44,6 +44,9 @@ In Python, a model that is loaded and compiled once serves any number of calls:
     predictor.class_names                                            # the C names
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import os
 import sys
 from collections.abc import Iterator, Sequence

@@ -17,6 +17,9 @@ SOURCE          any weights, as in config.init: the model that they are of, on t
 --step=STEP     of a run without --config: a step that was kept, best or last; else its model
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import json
 import os
 from collections.abc import Sequence

@@ -13,6 +13,9 @@ examples are computed once, and kept. No other split is looked at, but by the ru
 --examples=N     the most training examples that are looked at, drawn by class (2000); 0 is all
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -8,6 +8,9 @@ same examples, what they took, and which fields of their configs are not the sam
 --noattribution  leaves out what the predictions that are shown rest on, for which the model is run
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command

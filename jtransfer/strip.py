@@ -4,6 +4,9 @@ A run with adapters → its model without them in the new folder DEST, in a form
 "safetensors"): the base as it was, with the head and whatever else was trained beside the adapters.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 from absl import flags
 
 from jtransfer.core.command import parse_flags, run_command, step_of

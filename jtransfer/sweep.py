@@ -13,6 +13,9 @@ its config is WORKDIR/winner.py. Needs Optuna: pip install 'jtransfer[sweep]'.
 --workdir=DIR             the folder; by default a new one in runs/. The same command again goes on where it was.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 

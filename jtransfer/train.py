@@ -1,8 +1,9 @@
 """The loop, the only imperative place: data → step → metrics → checkpoint, phase after phase."""
 
 import functools
+import json
+import math
 import os
-import resource
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,12 +18,15 @@ from jtransfer.models import forward
 from jtransfer.runs import (
     assemble,
     build,
+    changes,
+    cost,
     disk,
     evaluation,
     feed,
     fingerprint,
     frozen,
     initialize,
+    keeping,
     lessons,
     lock,
     log,
@@ -65,15 +69,17 @@ def run(config: Any, folder: str | os.PathLike, pause: Pause | None = None) -> d
         lock.check(folder)
         fingerprint.check_kept(folder)
         prepared = build.prepare(folders.as_begun(folder, config), folder)
-        folders.check(folder, prepared.config)
+        changed = folders.check(folder, prepared.config, functools.partial(changes.judge, prepared))
         data = fingerprint.check(folder, prepared.streams)
         taught = lessons.check_begun(folder, prepared)
         with lock.hold(folder):
             lessons.keep(folder, taught)
-            return _run(prepared, folder, data, pause)
+            return _run(prepared, folder, data, changed, pause)
 
 
-def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any], pause: Pause | None) -> dict[str, float]:
+def _run(
+    prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any], changed: list[str], pause: Pause | None
+) -> dict[str, float]:
     last = checkpoint.resume(
         folder, functools.partial(_abstract, prepared), functools.partial(frozen.of_phase, prepared)
     )
@@ -86,14 +92,18 @@ def _run(prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any], paus
         modality.save(folder)
     fingerprint.keep(folder, data, [os.path.join(modality.folder, name) for name in modality.files])
     start = {"start_step": last.step, "start_phase": last.position["phase"]} if last else {}
-    kept = {"every": prepared.config.checkpoint_every, "keep": prepared.config.keep}
+    start |= {"trackers": prepared.config.trackers, "config": json.loads(prepared.config.to_json())}
+    kept = {"every": prepared.config.checkpoint_every, "keep": keeping.of(prepared.config.keep)}
     with (
         disk.there(folder),
         log.Writer(folder, **start) as writer,
         cluster.closing(checkpoint.open_checkpoints(folder, **kept, resumed_at=last and last.step)) as checkpoints,
     ):
         if last:
-            state, position = last.state, position_of(folder, last.position)
+            state = last.state
+            position = changes.reopened(prepared, position_of(folder, last.position), last.step)
+            if changed:
+                changes.write(prepared, writer, position, last.step, changed)
             writer.expect(_end(prepared, position, last.step))
             if jax.process_index() == 0:
                 say(f"going on after step {last.step}, in phase {position.phase}")
@@ -228,10 +238,10 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
             position = position._replace(sums=step_metrics.held())
         position = position._replace(seconds=time.monotonic() - began)
         if position.done:  # before its checkpoint: a run that goes on from there finds the line
-            cost = {"seconds": position.seconds, "steps": since, **_memory()}
-            writer.event(step, phase.name, "phase_end", **cost, **scalars, protocol=protocol.of(run))
-        best = score if position.selected == step else None
-        checkpoint.save(checkpoints, step, state, position._asdict(), score=best, force=forced)
+            spent = {"seconds": position.seconds, "steps": since, **cost.memory()}
+            writer.event(step, phase.name, "phase_end", **spent, **scalars, protocol=protocol.of(run))
+        rank = None if score is None or math.isnan(score) else score
+        checkpoint.save(checkpoints, step, state, position._asdict(), score=rank, force=forced)
         if stops:
             checkpoints.wait()
             stopping.saved(step)
@@ -286,12 +296,3 @@ def _evaluate_again(run: Run, state: TrainState) -> dict[str, float]:
         return {}
     predictions.write(run.folder, outcomes[evaluation.TEST].table)
     return outcomes[evaluation.TEST].scalars
-
-
-def _memory() -> dict[str, float]:
-    """Peak resident memory of this process and, where the device tells, of the first device; MiB."""
-    found = {"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    stats = jax.local_devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        found["device_memory_mb"] = stats["peak_bytes_in_use"] / 2**20
-    return found

@@ -10,6 +10,9 @@ has it. No number of the run changes, and what was compared another time is not 
                  share of the run's time, or ten seconds; 0 is none; by default as the run's config has it
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import os
 from typing import TYPE_CHECKING
 

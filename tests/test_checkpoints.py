@@ -77,6 +77,9 @@ def test_a_save_that_fails_last_is_no_success(tmp_path, monkeypatch):
         (2, {2: 0.5, 5: 0.9}, ["2", "4", "5"]),  # at step 4, the best is that of step 2
         (2, {1: 0.5, 3: 0.5}, ["3", "4", "5"]),
         (1, {1: 0.5, 5: float("-inf")}, ["1", "5"]),
+        (checkpoint.Keep(1, every=2), {}, ["2", "4", "5"]),
+        (checkpoint.Keep(1, best=2), {1: 0.5, 2: 0.1, 3: 0.9, 4: 0.5}, ["3", "4", "5"]),
+        (checkpoint.Keep(1, every=3, best=9), {1: 0.5}, ["1", "3", "5"]),
     ],
 )
 def test_the_last_are_kept_and_the_best_of_each(tmp_path, keep, scores, kept):

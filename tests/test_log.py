@@ -13,6 +13,7 @@ from tensorboardX.record_writer import masked_crc32c
 
 from jtransfer.core.errors import InputError
 from jtransfer.runs import log
+from jtransfer.tracking import appending
 
 
 def lines(workdir):
@@ -111,13 +112,13 @@ def test_only_process_0_writes(tmp_path, monkeypatch, capsys):
 
 def test_in_a_bucket_the_whole_file_is_uploaded_now_and_then(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(log, "_is_remote", lambda workdir: True)
-    monkeypatch.setattr(log, "monotonic", lambda: now[0])
+    monkeypatch.setattr(appending, "is_remote", lambda workdir: True)
+    monkeypatch.setattr(appending, "monotonic", lambda: now[0])
     write(tmp_path, 1, 2)
     with log.Writer(tmp_path, terminal=False, start_step=1) as writer:
         writer.write(2, "probe", "train", {"loss": 1.0})
         assert steps(tmp_path) == [1]
-        now[0] = log.UPLOAD_EVERY
+        now[0] = appending.UPLOAD_EVERY
         writer.write(3, "probe", "train", {"loss": 1.0})
         assert steps(tmp_path) == [1, 2, 3]
         writer.write(4, "probe", "train", {"loss": 1.0})

@@ -202,11 +202,42 @@ def test_class_names_come_from_the_parquet_schema(tmp_path):
     assert (source.class_names, source[0]) == (["neg", "pos"], {"text": "a", "label": 1})
 
 
+@pytest.mark.parametrize(
+    ("by", "texts"),
+    {
+        "": ["one", "two", "three ", "four"],
+        "line": ["one", "two", "three ", "four"],
+        "paragraph": ["one\ntwo", "three \nfour"],
+        "document": ["one\ntwo\n\n \nthree \nfour"],
+        "detected": ["one\ntwo", "three \nfour"],
+    }.items(),
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_a_text_of_a_plain_file_is(tmp_path, by, texts, end):
+    source = open_text(tmp_path, "\none\ntwo\n\n \nthree \nfour\n\n".replace("\n", end), "txt", sample_by=by)
+    assert [example["text"] for example in source] == [text.replace("\n", end) for text in texts]
+    told = "each of 4 lines is a text; empty lines divide them into 2 paragraphs, which data.sample_by='paragraph'"
+    assert (told in "".join(source.notes)) == (by in ("", "line"))
+
+
+def test_plain_files_that_a_pattern_finds(tmp_path):
+    for name, text in (("b/two.txt", "c\n\nd"), ("a.txt", "a\n" + "b" * 100_000), ("c.md", "x"), ("train-1.txt", "t")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    every = data.open({"name": f"text:{tmp_path}/**/*.txt"}, "all[:100%]")
+    assert [example["text"][:2] for example in every] == ["a", "bb", "c", "d", "t"]
+    assert [example["text"] for example in data.open({"name": f"text:{tmp_path}/train*.txt"}, "train")] == ["t"]
+    found = data.open({"name": f"text:{tmp_path}/[ab]*/*.txt", "sample_by": "document"}, "all")
+    assert [example["text"] for example in found] == ["c\n\nd"]
+    with pytest.raises(InputError, match=r"no such file or folder; .* holds a.txt, b, c.md"):
+        data.open({"name": f"text:{tmp_path}/*.text"}, "all")
+    with pytest.raises(InputError, match=r"unknown data.sample_by 'paragraf'; nearest: paragraph"):
+        data.open({"name": f"text:{tmp_path}/a.txt", "sample_by": "paragraf"}, "all")
+
+
 def test_plain_and_parallel_texts(tmp_path):
     documents = open_text(tmp_path, "one\r\ntwo\nthree\n\n", "txt")
     assert [example["text"] for example in documents] == ["one", "two", "three"]
-    paragraphs = open_text(tmp_path, "one\ntwo\n\n \nthree", "txt")
-    assert [example["text"] for example in paragraphs] == ["one\ntwo", "three"]
     for name, text in (("train.en", "a\nb\n"), ("train.de", "A\n\n"), ("test.en", "c"), ("test.de", "C")):
         (tmp_path / name).write_text(text)
     two = data.open({"name": f"parallel:{tmp_path}/train.de,{tmp_path}/train.en"}, "all")

@@ -1,19 +1,18 @@
 """What a comparison varies: `optim.lr=1e-3,3e-3`, an axis of a grid, and `lora: adapters=…; optim.lr=1e-3`, several
 fields that change together under a name."""
 
-import ast
 import copy
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jtransfer.core import literals
 from jtransfer.core.errors import InputError
 from jtransfer.runs import config as configs
 from jtransfer.runs import config_file
 
 _NAMED = re.compile(r"\s*([^=:;,\[\](){}'\"]+?)\s*:(.*)", re.DOTALL)
-_OPEN, _CLOSE, _QUOTES = "([{", ")]}", "'\""
 AS_IT_IS = "config"  # the name of a variation that changes nothing
 _OURS = {  # fields that a comparison sets itself
     "seed": "give --seeds=N for several seeds",
@@ -70,7 +69,7 @@ def changed(config: Mapping[str, Any], variation: Variation) -> dict[str, Any]:
     for field, text in variation.changes:
         if field in _OURS:
             raise InputError(f"--vary={field}={text}: {_OURS[field]}")
-        literal = _literal(text)
+        literal = literals.read(text)
         if field in configs.LISTS and isinstance(literal, list | tuple):
             made[field] = list(literal)
         else:
@@ -102,23 +101,11 @@ def _assignments(text: str, whole: str) -> Iterator[tuple[str, str]]:
         yield field.removeprefix("config."), value
 
 
-def _cut(text: str, at: str) -> Iterator[str]:
-    """The parts of a text between separators that stand outside of brackets and quotes."""
-    depth, quote, part = 0, "", ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in _QUOTES:
-            quote = letter
-        depth += 0 if quote else (letter in _OPEN) - (letter in _CLOSE)
-        if letter == at and depth <= 0 and not quote:
-            yield part
-            part = ""
-        else:
-            part += letter
-    if depth or quote:
-        raise InputError(f"--vary: {text.strip()!r} has a bracket or a quote without its other half")
-    yield part
+def _cut(text: str, at: str) -> list[str]:
+    try:
+        return literals.cut(text, at)
+    except InputError as error:
+        raise InputError(f"--vary: {error}") from None
 
 
 def _check(axes: Sequence[Sequence[Variation]]) -> None:
@@ -139,10 +126,3 @@ def _check(axes: Sequence[Sequence[Variation]]) -> None:
 def _joined(cell: Sequence[Variation]) -> Variation:
     shown = [one.name for one in cell if one.name != AS_IT_IS] or [AS_IT_IS]
     return Variation(", ".join(shown), tuple(change for one in cell for change in one.changes))
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None

@@ -25,7 +25,9 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(shown, names[:most])) + more
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+def unknown(
+    kind: str, name: str, known: Iterable[str], *, every: bool = False, close: Sequence[str] = ()
+) -> InputError:
     """Returns the error of a name that does not exist, which names the most similar ones.
 
     The message is such as "unknown optimizer 'adamx'; nearest: adam, adamw, adamax".
@@ -34,7 +36,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
       kind: What the name is a name of.
       name: The name that was given.
       known: The names that exist.
+      every: Whether all names are listed, after the most similar ones.
+      close: The most similar ones, where these are known otherwise.
     """
     known = sorted(known)
-    close = nearest(name, known) or known[:5]
-    return InputError(f"unknown {kind} {one_line(name)!r}; nearest: {some(close) or 'none exist'}")
+    close = close or nearest(name, known) or known[:5]
+    others = [one for one in known if one not in close] if every else []
+    rest = f"; others: {some(others, 100)}" if others else ""
+    return InputError(f"unknown {kind} {one_line(name)!r}; nearest: {some(close) or 'none exist'}{rest}")

@@ -1,7 +1,8 @@
 """Tables of names that a config may use, whose objects are imported when they are first asked for.
 
 A registry maps names to addresses `"package.module:attribute"`. Whatever takes a name of a registry also takes such an
-address, or `"path/file.py:attribute"`, so that an object of the user's needs no entry.
+address, or `"path/file.py:attribute"`, so that an object of the user's needs no entry. A name may be written with other
+capitals, and with or without hyphens and underscores; some have aliases, which others call the same.
 """
 
 import hashlib
@@ -10,12 +11,12 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.errors import InputError, nearest, unknown
 
 _ADDRESS = re.compile(r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|.+\.py):[A-Za-z_]\w*")
 
@@ -26,22 +27,31 @@ class Registry(Mapping[str, Any]):
     Args:
       kind: What the names are names of, for errors, such as "task".
       entries: Name → address.
+      aliases: Name → other names of the same object.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str]):
+    def __init__(self, kind: str, entries: Mapping[str, str], aliases: Mapping[str, Sequence[str]] | None = None):
         self.kind, self._entries = kind, dict(entries)
+        others = {_folded(alias): name for name, known in (aliases or {}).items() for alias in known}
+        self._folded = others | {_folded(name): name for name in entries}
 
     def __getitem__(self, name: str) -> Any:
         """Returns the object of a name, or the one at an address.
 
         Raises:
-          InputError: There is no such name (the nearest are named), or nothing at the address.
+          InputError: There is no such name (all are listed, the nearest first), or nothing at the address.
         """
+        name = self.canonical(name)
         if name in self._entries:
             return load(self._entries[name], self.kind)
         if is_address(name):
             return load(name, self.kind)
-        raise unknown(self.kind, name, self._entries)
+        close = [self._folded[one] for one in nearest(_folded(name), self._folded)]
+        raise unknown(self.kind, name, self._entries, every=True, close=list(dict.fromkeys(close)))
+
+    def canonical(self, name: str) -> str:
+        """Returns the name by which an object stands in the registry; what is no name or alias is returned as it is."""
+        return name if name in self._entries or is_address(name) else self._folded.get(_folded(name), name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -51,6 +61,11 @@ class Registry(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _folded(name: str) -> str:
+    """A name without what spellings differ in."""
+    return re.sub(r"[-_ ]", "", name).lower()
 
 
 def is_address(name: str) -> bool:

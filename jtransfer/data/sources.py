@@ -26,7 +26,8 @@ def open(spec: Mapping[str, Any] | ConfigDict, split: str) -> Source:
       are decoded: 3, 1, or as many as they have. Paths in a table are relative to `image_dir`, or to the folder of the
       table.
     - Texts: a TFDS name; `csv:`, `jsonl:` or `parquet:` with a file, a folder of files, or
-      `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`. `text_key`, `pair_key`,
+      `/path/{train,test}.csv`; `parallel:/path.en,/path.de` or a folder; `text:/path.txt`, whose texts
+      `sample_by` tells: a "line", a "paragraph" or a "document". `text_key`, `pair_key`,
       `target_key` and `label_key` name the columns. They may be left out if the names of the columns are usual ones.
     - Vectors: `npz:` with `features` and `labels`; `csv:` or `parquet:`, of which all columns but `label_key` are taken
       unless `columns` names some; `sklearn:iris`.
@@ -99,7 +100,7 @@ READERS: dict[str, dict[str, str]] = {
     },
     "jsonl": {"text": "jtransfer.modalities.text.text_tables:jsonl_splits"},
     "parallel": {"text": "jtransfer.modalities.text.parallel:parallel_splits"},
-    "text": {"text": "jtransfer.modalities.text.parallel:text_splits"},
+    "text": {"text": "jtransfer.modalities.text.documents:text_splits"},
     "sklearn": {
         "vector": "jtransfer.modalities.vector.sklearn_sets:sklearn_splits",
         "image": "jtransfer.modalities.image.sklearn_sets:sklearn_splits",

@@ -21,6 +21,7 @@ MODALITIES = Registry(
         "text": "jtransfer.modalities.text.modality:Text",
         "vector": "jtransfer.modalities.vector.modality:Vector",
     },
+    {"image": ("images", "vision"), "text": ("texts", "nlp"), "vector": ("vectors", "tabular")},
 )
 
 __all__ = ["MODALITIES", "Modality", "fields", "foreign_fields", "of_config", "told"]

@@ -116,6 +116,31 @@ LOSSES = Registry(
         "huber": "jtransfer.objectives.regression:huber",
         "contrastive": "jtransfer.objectives.contrastive:contrastive",
     },
+    {
+        "softmax": (
+            "ce",
+            "cross_entropy",
+            "CrossEntropyLoss",
+            "categorical_crossentropy",
+            "sparse_categorical_crossentropy",
+            "softmax_cross_entropy",
+            "log_loss",
+            "nll",
+        ),
+        "sigmoid": (
+            "bce",
+            "BCELoss",
+            "bce_with_logits",
+            "BCEWithLogitsLoss",
+            "binary_cross_entropy",
+            "binary_cross_entropy_with_logits",
+            "sigmoid_cross_entropy",
+        ),
+        "focal": ("focal_loss",),
+        "mse": ("MSELoss", "l2", "mean_squared_error", "squared_error"),
+        "huber": ("HuberLoss", "smooth_l1", "SmoothL1Loss"),
+        "contrastive": ("info_nce", "nt_xent", "contrastive_loss"),
+    },
 )
 SEPARATE = ("softmax", "sigmoid", "focal", "mse", "huber")
 """The losses of which each example has its own, whatever the others of the batch are."""
@@ -154,7 +179,7 @@ def create(name: str, **fields) -> Callable[..., Float[Array, ""]]:
     Raises:
       InputError: no such loss, or the loss has no such field, or a field's value makes no sense.
     """
-    loss = LOSSES[name]
+    name, loss = LOSSES.canonical(name), LOSSES[name]
     known = [p.name for p in inspect.signature(loss).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for field in fields:
         if field not in known:

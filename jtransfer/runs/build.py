@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer import objectives, weights
+from jtransfer import objectives, tracking, weights
 from jtransfer.core import rules, sharding
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
@@ -36,6 +36,7 @@ from jtransfer.runs import (
     target_classes,
     teacher_check,
     trial,
+    usual_names,
     views,
 )
 from jtransfer.runs import config as configs
@@ -103,7 +104,12 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     Raises:
       InputError: a field, a data set, a rule or a size is wrong.
     """
+    if jax.process_index() == 0:
+        for line in usual_names.settled(configs.fill(config))[1]:
+            say(line)
     config = configs.complete(config)
+    if jax.process_index() == 0:
+        tracking.check(config.trackers)
     mesh = sharding.make_mesh(config.mesh.to_dict())
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     alone.check(config)

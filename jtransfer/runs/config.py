@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.registry import is_address
 from jtransfer.modalities import MODALITIES, fields
-from jtransfer.runs import filling, protocol, sections
+from jtransfer.runs import filling, keeping, protocol, sections, usual_names
+from jtransfer.runs.config_argument import parse as parse
 from jtransfer.runs.sections import FREE
 
 VERSION = 2  # of the fields; `upgrade` reads the configs that earlier versions stored
@@ -58,13 +59,17 @@ BOUNDS = {  # of fields: at least the first, below the second
     "log_every": (1, None),
     "eval_every": (0, None),
     "checkpoint_every": (1, None),
-    "keep": (1, None),
     "early_stop.patience": (0, None),
     "verdict.trivial": (0, None),
     "verdict.scratch": (0, None),
 }
 
-_ARGUMENTS = re.compile(r",(?![^(]*\))")  # commas, but for those in "random(:80%, seed=0)"
+ROUNDING = "sums are taken in another order, so that numbers agree to rounding, about 1e-5"
+CHANGEABLE = {  # fields that may change when a run goes on → what is to be said of its numbers, which stay as they are
+    **dict.fromkeys(("log_every", "checkpoint_every", "keep", "trackers", "export", "alone"), ""),
+    **dict.fromkeys(("data.threads", "feature_cache", "teacher_cache"), ""),
+    **dict.fromkeys(("mesh", "sharding", "eval_batch_size"), ROUNDING),
+}  # and `eval_every` where no evaluation decides, and lengths of phases: see runs/changes.py
 AUTO = "auto"  # `phases` that are to be chosen
 LISTS = {"phases": PHASE, "evals": EVALUATION}  # fields that are lists of sections
 
@@ -147,7 +152,8 @@ def default() -> ConfigDict:
 
     config.objective = [("task", 1.0)]  # terms and their weights: a number, or a schedule; fields beside "weight"
     config.loss = ConfigDict()
-    config.loss.name = ""  # "" is the task's; "softmax", "sigmoid", "focal", "mse", "huber", "contrastive"
+    config.loss.name = ""  # "" is the task's; "softmax", "sigmoid", "focal", "mse", "huber", "contrastive"; names
+    # that others have for these, as "cross_entropy", are taken; so for all that has a name
     config.loss.fields = ConfigDict()  # label_smoothing, gamma
     config.loss.balanced = False  # class weights by inverse frequency
     config.multitask = ""  # how the gradients of streams and terms make one: "pcgrad", "cagrad", "gradnorm"; or (name,
@@ -157,9 +163,9 @@ def default() -> ConfigDict:
     config.cutmix = 0.0  # alpha of CutMix; with both, half of the batches get either
 
     config.optim = ConfigDict()
-    config.optim.name = "adamw"  # any optimizer of optax
+    config.optim.name = "adamw"  # any optimizer of optax, or the address of a function of `learning_rate`
     config.optim.lr = 1e-3
-    config.optim.schedule = "cosine"  # "linear", "constant"
+    config.optim.schedule = "cosine"  # "linear", "constant", "onecycle"; or the address of a function of lr and steps
     config.optim.warmup = 0  # steps
     config.optim.weight_decay = 0.0
     config.optim.decay_rules = ((".*/kernel", True), (".*", False))
@@ -183,11 +189,14 @@ def default() -> ConfigDict:
     config.sharding = "replicate"  # "fsdp", "tensor", "tensor_fsdp", or a table of rules
 
     config.log_every = 10  # steps
+    config.trackers = ("tensorboard",)  # beside metrics.jsonl: "wandb", "mlflow", "aim", an address, or (name, fields),
+    # as ("wandb", {"project": "pets"})
     config.evals = [evaluation("split", "validation"), evaluation("split", "test")]
     config.metrics = ()  # beside the task's: addresses of a `metrics.Metric`
     config.eval_every = 0  # steps; 0 is once an epoch, but never more often than every 50 steps
     config.checkpoint_every = 200  # steps; beside those after each evaluation
-    config.keep = 2  # of the last checkpoints; beside the best one. If the last is damaged, a run goes on from another
+    config.keep = 2  # of the last checkpoints; beside the best one. If the last is damaged, a run goes on from another;
+    # or {"last": 2, "every": 1000, "best": 3}: also those of each 1000th step, and the 3 best
     config.early_stop = ConfigDict()
     config.early_stop.metric = ""  # "" is the task's
     config.early_stop.patience = 0  # evaluations without a better one; 0 is off
@@ -201,24 +210,13 @@ def default() -> ConfigDict:
     return config
 
 
-def parse(arg: str, **defaults: str) -> dict[str, str]:
-    """`"model=vgg16,data=cifar10"` → a dict with the defaults filled in; an unknown key is an InputError."""
-    pairs = [part.partition("=") for part in _ARGUMENTS.split(arg or "") if part]
-    for key, equals, _ in pairs:
-        if key not in defaults:
-            raise unknown("key in the config's argument", key, defaults)
-        if not equals:
-            raise InputError(f"the config's argument {arg!r} needs key=value pairs, separated by commas")
-    return {**defaults, **{key: value for key, _, value in pairs}}
-
-
 def complete(config: Mapping[str, Any]) -> Any:
     """The config with all fields, checked and locked.
 
     Raises:
       InputError: an unknown field, or a value of another type than the default's, or out of its bounds.
     """
-    full = _sections(fill(config))
+    full = _sections(usual_names.settled(fill(config))[0])
     if isinstance(full.phases, str):
         raise InputError(
             f"config.phases={full.phases!r}: give a list of phases; 'auto' is chosen by jtransfer.main, or by "
@@ -239,6 +237,7 @@ def complete(config: Mapping[str, Any]) -> Any:
         raise unknown("base", full.base, ("copy", "source"))
     if full.mixing.mode not in ("batch", "alternate"):
         raise unknown("mixing.mode", full.mixing.mode, ("batch", "alternate"))
+    keeping.of(full.keep)
     if full.model_selection not in protocol.CHOICES:
         raise unknown("model_selection", full.model_selection, protocol.CHOICES)
     return full.lock()

@@ -1,6 +1,5 @@
 """A config from the command line: `--config=FILE[:ARGUMENT]`, and `--config.optim.lr=3e-3` for each field."""
 
-import ast
 import inspect
 import re
 import traceback
@@ -10,8 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jtransfer.core import literals
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.runs import config as configs
+from jtransfer.runs import filling
 
 _KEY = re.compile(r"\.(\w+)|\[(\d+)\]")
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
@@ -28,7 +29,7 @@ def load(given: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       InputError: the file is missing or fails, or a field or the type of a value is wrong.
     """
-    path, _, argument = given.partition(":")
+    path, argument = _split(given)
     config = configs.fill(_call(path, argument))
     return ConfigDict(override(config, overrides, "--config"))
 
@@ -60,6 +61,14 @@ def override(config: dict, overrides: Sequence[str], flag: str) -> dict:
     for text in overrides:
         _override(config, text, flag)
     return config
+
+
+def _split(given: str) -> tuple[str, str]:
+    """The path of a config file, which may hold colons and commas, and the argument behind it."""
+    ends = [found.end() for found in re.finditer(r"\.py(?=:|$)", given)]
+    end = next((end for end in ends if Path(given[:end]).is_file()), next(iter(ends), None))
+    path, _, argument = given.partition(":") if end is None else (given[:end], ":", given[end + 1 :])
+    return path, argument
 
 
 def _call(path: str, argument: str) -> Any:
@@ -104,7 +113,7 @@ def _override(config: dict, override: str, flag: str) -> None:
     old = _child(node, keys[-1], _is_free(keys[:-1]), name, (config, flag))
     if isinstance(old, Mapping) or where.removeprefix(".") in configs.LISTS:
         raise InputError(f"{override}: set its fields one by one, such as {next(_names(old, name), name + '.field')}=…")
-    node[keys[-1]] = _parse(override, text, old, _is_free(keys[:-1]))
+    node[keys[-1]] = _parse(override, text, old, keys[-1], _is_free(keys[:-1]))
 
 
 def _is_free(keys: Sequence[str | int]) -> bool:
@@ -132,12 +141,11 @@ def _names(node: Any, prefix: str) -> Iterator[str]:
         yield prefix
 
 
-def _parse(override: str, text: str, old: Any, free: bool) -> Any:
+def _parse(override: str, text: str, old: Any, key: Any, free: bool) -> Any:
     """The text as a value of the type of the old one; a pair for a number, too, where any key is allowed."""
-    try:
-        literal = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        literal = text
+    literal = literals.read(text)
+    if isinstance(literal, filling.EITHER.get(key, ())) and not isinstance(literal, str | bool):
+        return literal
     if old is None or (free and isinstance(literal, tuple | list)):
         return literal
     if isinstance(old, str):
@@ -146,11 +154,22 @@ def _parse(override: str, text: str, old: Any, free: bool) -> Any:
         literal = _BOOLS.get(text.lower())
     elif isinstance(old, float):
         literal = float(literal) if isinstance(literal, int) else _float(text)
+    elif isinstance(old, tuple | list):
+        literal = _sequence(override, text)
+        if isinstance(literal, filling.EITHER.get(key, ())):
+            return literal
     kinds = {bool: bool, int: int, float: float, tuple: tuple | list, list: tuple | list}
     kind = kinds[type(old)]
     if not isinstance(literal, kind) or (kind is int and isinstance(literal, bool)):
         raise InputError(f"{override}: must be of type {type(old).__name__}, like {old!r}")
     return literal
+
+
+def _sequence(override: str, text: str) -> Any:
+    try:
+        return literals.read_sequence(text)
+    except InputError as error:
+        raise InputError(f"{override}: {error}") from None
 
 
 def _float(text: str) -> float | None:

@@ -8,7 +8,9 @@ from ml_collections import ConfigDict
 
 from jtransfer.core.errors import InputError, unknown
 
-_EITHER = {  # fields that may be of several types
+EITHER = {  # fields that may be of several types
+    "keep": (int, Mapping),
+    "trackers": (str, tuple, list, Mapping),
     "phases": (str, tuple, list),
     "trainable": (str, int, tuple, list),
     "sharding": (str, tuple, list),
@@ -45,7 +47,7 @@ def _typed(default_value: Any, value: Any, where: str) -> Any:
     kind = type(default_value)
     if isinstance(default_value, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    either = _EITHER.get(where.rsplit(".", 1)[-1])
+    either = EITHER.get(where.rsplit(".", 1)[-1])
     sequence = (tuple, list) if kind in (tuple, list) else kind
     if not isinstance(value, either or sequence) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{where}={value!r} must be of type {kind.__name__}, like {default_value!r}")

@@ -43,8 +43,20 @@ def is_run(source: Any) -> TypeGuard[str | os.PathLike]:
         return (place / "checkpoints").exists()
 
 
-def check(workdir: str | os.PathLike, config: Any) -> None:
+Judge = Callable[[dict[str, Any], dict[str, Any]], tuple[list[str], list[str]]]
+
+
+def check(workdir: str | os.PathLike, config: Any, judge: Judge | None = None) -> list[str]:
     """Is the folder new, empty, or a run of the same config?
+
+    Args:
+      workdir: the run's folder.
+      config: the complete config.
+      judge: Of two configs as plain dicts, the stored one and this one, tells the differences that are taken and those
+        that are not, a line each; None takes none.
+
+    Returns:
+      The differences that are taken, without where the data lie.
 
     Raises:
       InputError: the folder holds a run of another config (the text lists the differences), or something else.
@@ -55,11 +67,19 @@ def check(workdir: str | os.PathLike, config: Any) -> None:
         raise InputError(f"{workdir} {why or 'is a file'}; give a folder")
     _check_parts(folder)
     if path.exists():
-        changed = _changes(folder, config)
-        if changed and not (all(map(_is_place, changed)) and (folder / fingerprint.FILE).exists()):
-            raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(changed))
+        taken, refused = (judge or _none)(_comparable(stored.config(folder)), _comparable(config))
+        if moved := [line for line in refused if _is_place(line)] if (folder / fingerprint.FILE).exists() else []:
+            refused = [line for line in refused if line not in moved]
+        if refused:
+            raise InputError(f"{workdir} holds a run of another config; take another workdir. " + "; ".join(refused))
+        return taken
     elif folder.exists() and not _is_begun(folder) and any(found.name not in _BEFORE for found in folder.iterdir()):
         raise InputError(f"{workdir} is not empty and holds no run (no config.json); take another workdir")
+    return []
+
+
+def _none(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
+    return [], filling.differences(old, new)
 
 
 def _is_begun(folder: epath.Path) -> bool:
@@ -161,8 +181,10 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], i
         except OSError as error:
             raise InputError(f"{workdir} cannot be made: {error.strerror}") from None
         if (folder / stored.CONFIG).exists():
-            if moved := _changes(folder, config):
+            changed = _changes(folder, config)
+            if moved := [line for line in changed if _is_place(line)]:
                 say(f"the data are the same as before: {'; '.join(moved)}")
+            if moved == changed != []:
                 json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
         else:
             if _is_begun(folder):
@@ -172,6 +194,18 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], i
         _write_anew(folder / ENVIRONMENT, _environment(), json_file.read)
         classes = {"class_names": list(class_names), **shapes}
         _write_anew(folder / stored.CLASSES, classes, lambda path: stored.classes(path.parent))
+
+
+def change(workdir: str | os.PathLike, config: Any) -> None:
+    """Writes the config of a run that goes on with another one; that before is kept as `config.1.json`, and so on.
+
+    Process 0 writes.
+    """
+    if jax.process_index() == 0:
+        path = epath.Path(workdir) / stored.CONFIG
+        names = (path.with_name(f"config.{number}.json") for number in itertools.count(1))
+        whole_file.write(next(name for name in names if not name.exists()), whole_file.read(path))
+        json_file.write(path, json.loads(config.to_json()))
 
 
 def _write_anew(path: epath.Path, value: Any, read: Callable[[epath.Path], Any]) -> None:

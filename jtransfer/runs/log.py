@@ -1,4 +1,4 @@
-"""What a run says while it runs: `metrics.jsonl`, TensorBoard event files, and progress in the terminal.
+"""What a run says while it runs: `metrics.jsonl`, trackers such as TensorBoard, and progress in the terminal.
 
 `metrics.jsonl` has one JSON object a line, in the order of writing:
 
@@ -10,26 +10,27 @@ the line that it was writing; `read` passes over a last line without its end, an
 bucket (`gs://…`), where nothing can be appended to, the whole file is uploaded at most twice a minute, and at the end.
 """
 
-import io
 import json
 import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import jax
 from etils import epath
 
+from jtransfer import tracking
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import escaped, say
-from jtransfer.runs import event_file, log_lines
+from jtransfer.runs import log_lines
 from jtransfer.runs.log_lines import FILE, read
+from jtransfer.tracking import appending
 
 __all__ = ["FILE", "Writer", "read"]
 
-UPLOAD_EVERY = 30.0  # seconds
 TEXTS = {  # name of a scalar → how the terminal shows it
     "loss": "loss {:.4f}",
     "accuracy": "accuracy {:.4f}",
@@ -56,6 +57,8 @@ class Writer:
       start_phase: the phase of that step. If it is given, lines of that step and another phase are dropped too: those
         of a phase that had begun there and will begin again.
       total_steps: the steps of all phases together, for the share done and the time left; see `expect`.
+      trackers: what is given the numbers, too, as `config.trackers`.
+      config: the run's config, for the trackers, as plain JSON.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Writer:
         start_step: int = 0,
         start_phase: str | None = None,
         total_steps: int | None = None,
+        trackers: Any = ("tensorboard",),
+        config: Mapping[str, Any] = MappingProxyType({}),
     ):
         self._writes = jax.process_index() == 0
         if not self._writes:
@@ -78,9 +83,8 @@ class Writer:
         told = log_lines.rewind(folder / FILE, start_step, start_phase)
         if told and terminal:
             say(told)
-        purge = start_step + 1 if start_step else 0
-        self._board = event_file.Writer(_opened(folder / event_file.name(start_step)), purge)
-        self._file = _opened(folder / FILE)
+        self._trackers = tracking.Trackers(trackers, workdir, config, start_step)
+        self._file = appending.opened(folder / FILE)
         self._clock = _Clock(total_steps)
         self._screen = _screen(terminal, total_steps)
 
@@ -94,8 +98,7 @@ class Writer:
         scalars = {name: float(value) for name, value in scalars.items()}
         told = {"protocol": protocol} if protocol else {}
         self._line({"step": int(step), "phase": phase, "split": split, **told, **scalars})
-        for name, value in scalars.items():
-            self._board.scalar(f"{split}/{name}", value, int(step))
+        self._trackers.write(int(step), {f"{split}/{name}": value for name, value in scalars.items()})
         seconds_left = self._clock.seconds_left(int(step)) if split == "train" else None
         self._screen.show(int(step), phase, split, scalars, seconds_left)
 
@@ -119,8 +122,8 @@ class Writer:
     def __exit__(self, *_) -> None:
         if self._writes:
             self._screen.close()
-            self._board.close()
             self._file.close()
+            self._trackers.close()
 
     def _line(self, fields: dict) -> None:
         line = json.dumps(_finite(fields), allow_nan=False, ensure_ascii=False) + "\n"
@@ -139,34 +142,6 @@ def temperature(lines: Sequence[Mapping[str, Any]]) -> float:
     if not found or not found > 0:
         raise InputError(f"{FILE} is damaged: the temperature {found!r} of the run's model must be above 0")
     return float(found)
-
-
-def _is_remote(workdir: str | os.PathLike) -> bool:
-    return "://" in str(workdir)
-
-
-def _opened(path: epath.Path) -> Any:
-    """A file to append to, which is there at once in a folder and now and then in a bucket."""
-    return _Uploaded(path) if _is_remote(path) else open(path, "ab")
-
-
-class _Uploaded(io.BytesIO):
-    """A file in a bucket: its whole content, uploaded now and then."""
-
-    def __init__(self, path: epath.Path):
-        super().__init__()
-        self.write(path.read_bytes() if path.exists() else b"")
-        self._path, self._last = path, monotonic()
-
-    def flush(self) -> None:
-        if not self.closed and monotonic() - self._last >= UPLOAD_EVERY:
-            self._path.write_bytes(self.getvalue())
-            self._last = monotonic()
-
-    def close(self) -> None:
-        if not self.closed:
-            self._path.write_bytes(self.getvalue())
-        super().close()
 
 
 def _finite(value: Any) -> Any:

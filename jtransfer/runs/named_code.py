@@ -23,7 +23,7 @@ from jtransfer.core import registry
 from jtransfer.core.errors import InputError
 from jtransfer.data.sources import READERS
 
-_SECTIONS = ("modality", "task", "loss.name", "early_stop.metric")
+_SECTIONS = ("modality", "task", "loss.name", "early_stop.metric", "optim.name", "optim.schedule")
 _DATA = frozenset((*READERS, "embedded"))
 
 
@@ -86,6 +86,11 @@ def _named(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _texts(name)
     for entry in _listed(config.get("evals")):
         yield from _at(entry, ["name"])
+    for entry in _listed(config.get("phases")):
+        yield from _at(entry, ["optim", "name"])
+        yield from _at(entry, ["optim", "schedule"])
+    for entry in _listed(config.get("trackers")):
+        yield from _texts(next(iter(_listed(entry)), None) if isinstance(entry, list | tuple) else entry)
     for term in _listed(config.get("objective")):
         yield from _texts(next(iter(_listed(term)), None))
     for row in _listed(config.get("adapters")):

@@ -32,22 +32,23 @@ def of_step(run: Run) -> frozenset[str]:
     noted = objective._replace(terms={name: _noted(name, term, used) for name, term in alone.items()})
     state = assemble.abstract(run, 0)
     step = feed.Feed(run, run.phases[0]).train_step(state.variables(), noted)
-    for batch in _first(run):
+    for batch in first_shapes(run):
         jax.eval_shape(step, state, batch)
     for name in used:
         _check_labels(run, name)
     return frozenset(used)
 
 
-def _first(run: Run) -> Iterator[Any]:
-    """The shapes of a first batch of all streams or, where they alternate, of each."""
-    sizes = batches.sizes(run, run.phases[0].optim["accumulate"])
+def first_shapes(run: Run, number: int = 0) -> Iterator[Any]:
+    """Yields the shapes of a first batch of a phase, of all streams or, where they alternate, of each."""
+    phase = run.phases[number]
+    sizes = batches.sizes(run, phase.optim["accumulate"])
     turns = [0]
     if len(run.streams) > 1 and run.config.mixing.mode == "alternate":
         cycle = mixture.turns(run.shares).cycle
         turns = [cycle.index(name) for name in run.streams if name in cycle]
     for turn in turns:
-        iterator = feed.Feed(run, run.phases[0]).train_batches(turn)
+        iterator = feed.Feed(run, phase).train_batches(turn)
         batch = next(iterator)
         iterator.close()
         if "inputs" in batch:

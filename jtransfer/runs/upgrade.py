@@ -9,7 +9,11 @@ from jtransfer import generate, models
 from jtransfer.core.errors import InputError
 from jtransfer.runs.config import VERSION
 
-_BEGUN_WITHOUT = {"": {"model_selection": "last"}, "image": {"data.image_library": "opencv"}}
+_BEGUN_WITHOUT = {
+    "": {"model_selection": "last"},
+    "image": {"data.image_library": "opencv"},
+    "text": {"data.sample_by": "detected"},
+}
 """Modality → fields by their path → what its runs did before there was the field; "" is all modalities."""
 
 _PACKINGS = {"apart": "segmented", "joined": "concatenated"}

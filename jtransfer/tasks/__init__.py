@@ -21,6 +21,15 @@ TASKS = Registry(
         "seq2seq": "jtransfer.tasks.seq2seq:SEQ2SEQ",
         "lm": "jtransfer.tasks.lm:LM",
     },
+    {
+        "classify": ("classification", "image_classification", "text_classification", "sequence_classification"),
+        "multi_label": ("multi_label_classification",),
+        "regress": ("regression",),
+        "tag": ("tagging", "ner", "token_classification"),
+        "embed": ("embedding", "embeddings", "sentence_similarity"),
+        "seq2seq": ("text2text", "text2text_generation", "translation", "summarization"),
+        "lm": ("causal_lm", "language_modeling", "text_generation"),
+    },
 )
 USUAL = {"class": "classify", "classes": "multi_label", "number": "regress", "tags": "tag"}  # by kind of label
 

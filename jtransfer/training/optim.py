@@ -5,6 +5,7 @@ someone who imports it: there the frozen leaves are labelled `"frozen"` and get 
 decay and moments sit inside the trainable branch, so that the frozen part costs no FLOP and no byte.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +18,9 @@ import optax
 from jtransfer.core import rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
+from jtransfer.core.registry import Registry
 from jtransfer.training import decay
+from jtransfer.training.schedules import SCHEDULES
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -40,6 +43,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
 )
 """The fields of `config.optim`, which `runs/config.py` explains."""
 _ARGUMENTS = {"sgd": {"momentum": 0.9}}
+_ALIASES = {"adamw": ("adamw_torch", "adam_w"), "sgd": ("momentum", "sgd_momentum"), "rmsprop": ("rms_prop",)}
 
 
 def make(
@@ -103,22 +107,16 @@ def complete(config: Any) -> dict[str, Any]:
 
 
 def schedule(config: Any, total_steps: int) -> optax.Schedule:
-    """Linear warm-up to `lr` over `warmup` steps, then "constant", or "linear" or "cosine" to 0 (arXiv:1608.03983); in
-    place of a word, `schedule` may be one of optax, which is taken as it is."""
+    """Linear warm-up to `lr` over `warmup` steps, then what `SCHEDULES` has: "constant", "linear" or "cosine" to 0, or
+    "onecycle", which rises and falls by itself; in place of a name, `schedule` may be a schedule of optax, which is
+    taken as it is."""
     if callable(config["schedule"]):
         return config["schedule"]
     lr, warmup = config["lr"], config["warmup"]
-    rest = max(1, total_steps - warmup)
-    kinds = {
-        "constant": optax.constant_schedule(lr),
-        "linear": optax.linear_schedule(lr, 0.0, rest),
-        "cosine": optax.cosine_decay_schedule(lr, rest),
-    }
-    if config["schedule"] not in kinds:
-        raise unknown("optim.schedule", config["schedule"], kinds)
+    make = SCHEDULES[config["schedule"]]
     if not 0 <= warmup < max(1, total_steps):
         raise InputError(f"optim.warmup={warmup} must be at least 0 and less than the phase's {total_steps} steps")
-    main = kinds[config["schedule"]]
+    main = make(lr, max(1, total_steps - warmup))
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(lr / warmup, lr, warmup - 1), main], [warmup])
@@ -183,26 +181,29 @@ def carry(old: Any, new: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, leaf: kept.get(jax.tree_util.keystr(path), leaf), new)
 
 
+@functools.cache
+def optimizers() -> Registry:
+    """Returns the optimizers of optax by their names: all its functions that take a learning rate."""
+    names = [name for name in dir(optax) if name.islower() and _takes_rate(getattr(optax, name))]
+    return Registry("optim.name", {name: f"optax:{name}" for name in names}, _ALIASES)
+
+
 def _base(config: Any, decay_mask) -> optax.GradientTransformation:
     """The named optimizer at rate 1. An optimizer that knows weight decay gets it (decoupled); for others it is L2."""
-    name = config["name"]
-    constructors = {n: f for n in dir(optax) if n.islower() and _takes_rate(f := getattr(optax, n))}
-    if name not in constructors:
-        raise unknown("optim.name", name, constructors)
+    name = optimizers().canonical(config["name"])
+    build = optimizers()[name]
     kwargs = {**_ARGUMENTS.get(name, {}), **dict(config["kwargs"])}
-    known = inspect.signature(constructors[name]).parameters
+    known = inspect.signature(build).parameters
     for key in kwargs:
         if key not in known:
             raise unknown(f"argument of optax.{name} in optim.kwargs:", key, known)
     if not config["weight_decay"]:
-        return constructors[name](
-            learning_rate=1.0, **kwargs, **({"weight_decay": 0.0} if "weight_decay" in known else {})
-        )
+        return build(learning_rate=1.0, **kwargs, **({"weight_decay": 0.0} if "weight_decay" in known else {}))
     if {"weight_decay", "mask"} <= set(known):
-        return constructors[name](learning_rate=1.0, weight_decay=config["weight_decay"], mask=decay_mask, **kwargs)
+        return build(learning_rate=1.0, weight_decay=config["weight_decay"], mask=decay_mask, **kwargs)
     return optax.chain(
         optax.add_decayed_weights(config["weight_decay"], mask=decay_mask),
-        constructors[name](learning_rate=1.0, **kwargs),
+        build(learning_rate=1.0, **kwargs),
     )
 
 

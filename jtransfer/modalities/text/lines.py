@@ -98,9 +98,10 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
     """Returns the files of each split that an address names.
 
     Args:
-      location: `/path/file.csv`, which is the split "all"; `/path/{train,test}.csv`; or a folder. The split of a file
-        is its stem; parts, such as `train-00000-of-00002`, make up one split. A folder without files may have a folder
-        for each split, such as `train` and `test`, whose files make up the split.
+      location: `/path/file.csv`, which is the split "all"; `/path/{train,test}.csv`; `/path/**/*.csv`; or a folder. The
+        split of a file is its stem; parts, such as `train-00000-of-00002`, make up one split. A folder without files
+        may have a folder for each split, such as `train` and `test`, whose files make up the split. Files that a
+        pattern finds are the split "all", unless each of them is called as a split is.
       suffixes: The suffixes of the files of a folder.
       name: The kind of data set, for errors.
 
@@ -119,6 +120,9 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
         for file in files:
             if not file.is_file():
                 raise InputError(f"{name}:{location}: there is no file {file}")
+    elif files := _matching(location):
+        if not all(split_names.meaning(_split(file)) for file in files):
+            return {"all": files}
     else:
         close = sorted(glob.glob(f"{glob.escape(str(path.parent))}/*"))[:5]
         held = f"; {path.parent} holds {', '.join(Path(file).name for file in close)}" if close else ""
@@ -127,6 +131,12 @@ def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[
     for file in files:
         files_of.setdefault(_split(file), []).append(file)
     return files_of
+
+
+def _matching(pattern: str) -> list[Path]:
+    """The files, but for hidden ones, that a pattern with `*`, `?`, `[…]` or `**` finds, sorted."""
+    found = glob.glob(str(Path(pattern).expanduser()), recursive=True) if glob.has_magic(pattern) else ()
+    return sorted(path for path in map(Path, found) if path.is_file())
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:

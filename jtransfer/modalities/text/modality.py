@@ -40,6 +40,7 @@ class Text(GivenTexts, Modality):
       text_key: The column of the texts; "" takes the usual one.
       pair_key: The column of the second texts of pairs; "" takes the usual one, or none.
       target_key: The column of the targets; "" takes none.
+      sample_by: What a text of `text:` is: a "line", a "paragraph" between empty lines, or a "document", a whole file.
       tokenizer: A folder or address of the files of a tokenizer; "" takes that of the weights.
       length: The largest number of tokens of a text; longer ones are cut off.
       max_characters: The largest number of characters of a text that are split into tokens; what follows is cut off
@@ -61,6 +62,7 @@ class Text(GivenTexts, Modality):
     text_key: str = ""
     pair_key: str = ""
     target_key: str = ""
+    sample_by: str = "line"
     tokenizer: str = ""
     length: int = 128
     max_characters: int = MOST_CHARACTERS

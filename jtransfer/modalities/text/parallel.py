@@ -1,4 +1,4 @@
-"""Reads plain text files: documents, and translations in two files whose lines correspond."""
+"""Reads translations: two plain text files whose lines correspond."""
 
 import dataclasses
 import re
@@ -8,26 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.data.source import Source, concatenate, unlabelled
+from jtransfer.data.source import Source, unlabelled
 from jtransfer.modalities.text import lines
-
-
-def text_splits(location: str, spec: Mapping) -> dict[str, Source]:
-    """Returns the splits of plain text files: examples `{"text": str}` without labels.
-
-    If there is an empty line between two lines of a file, its documents are separated by empty lines; otherwise each
-    line is a document.
-
-    Args:
-      location: `/path.txt`, a folder of `.txt` files, or `/path/{train,test}.txt`.
-      spec: As for `data.open`.
-
-    Raises:
-      InputError: There is no such file, it is empty, or not UTF-8.
-    """
-    files = lines.splits(location, (".txt",), "text")
-    parts = {split: [_with(_documents(path), path) for path in paths] for split, paths in files.items()}
-    return {split: concatenate([(part, 0, len(part)) for part in every]) for split, every in parts.items()}
 
 
 def parallel_splits(location: str, spec: Mapping) -> dict[str, Source]:
@@ -104,27 +86,6 @@ def _aligned(text: Path, target: Path) -> Source:
         return {"text": _read(text, places[0][i]), "target": _read(target, places[1][i])}
 
     return unlabelled(len(places[0]), read)
-
-
-def _documents(path: Path) -> Source:
-    places, paragraphs, open_ = [], [], False
-    for line in lines.scan(path):
-        if not line.text.strip():
-            open_ = False
-            continue
-        places.append((line.start, line.stop))
-        if open_:
-            paragraphs[-1] = paragraphs[-1][0], line.stop
-        else:
-            paragraphs.append((line.start, line.stop))
-        open_ = True
-    if not places:
-        raise InputError(f"{path}: is empty")
-    documents = paragraphs if len(paragraphs) > 1 else places
-    for start, stop in documents:
-        lines.check_length(stop - start, f"{path}, byte {start}")
-    table = np.array(documents, np.int64)
-    return unlabelled(len(table), lambda i: {"text": _read(path, table[i])})
 
 
 def _lines(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
@@ -16,10 +16,24 @@ from jtransfer.training.checkpoint.statement import Stated
 from jtransfer.training.state import TrainState
 
 
+class Keep(NamedTuple):
+    """Which checkpoints stay.
+
+    Attributes:
+      last: So many of the last. For each of them, the one with the largest score by then stays, too.
+      every: Those of each multiple of so many steps, at which one is written, too; 0 is none.
+      best: So many of those with the largest scores.
+    """
+
+    last: int = 2
+    every: int = 0
+    best: int = 0
+
+
 class Checkpoints:
     """The checkpoints of a run that goes on, as a context manager. All processes use it in the same way."""
 
-    def __init__(self, workdir: str | os.PathLike, every: int, keep: int):
+    def __init__(self, workdir: str | os.PathLike, every: int, keep: Keep):
         self._workdir, self._every, self._keep = workdir, every, keep
         self._scores = {found.step: choosing.score_of(found) for found in choosing.every(workdir)}
         self._pending: tuple[int, Any] | None = None
@@ -28,7 +42,8 @@ class Checkpoints:
     def should_save(self, step: int) -> bool:
         """Returns whether a checkpoint is due at a step: by the interval, or because the job is about to be stopped."""
         if self._asked[0] != step:
-            self._asked = (step, step % self._every == 0 or _is_preempted(step))
+            due = step % self._every == 0 or (self._keep.every and step % self._keep.every == 0)
+            self._asked = (step, bool(due) or _is_preempted(step))
         return self._asked[1] and step > max(self._scores, default=-1)
 
     def start(self, step: int, state: TrainState, position: Mapping[str, Any], score: float | None) -> None:
@@ -83,7 +98,7 @@ class Checkpoints:
 
 
 def open_checkpoints(
-    workdir: str | os.PathLike, *, every: int, keep: int = 2, resumed_at: int | None = None
+    workdir: str | os.PathLike, *, every: int, keep: int | Keep = 2, resumed_at: int | None = None
 ) -> Checkpoints:
     """Returns the checkpoints of a run that begins or goes on, as a context manager.
 
@@ -92,7 +107,7 @@ def open_checkpoints(
     Args:
       workdir: the run's folder.
       every: steps between two checkpoints.
-      keep: how many of the last are kept. For each of them, the one with the largest score by then is kept, too.
+      keep: which are kept, or how many of the last.
       resumed_at: the step that the run goes on from. Later checkpoints are damaged, and are set aside.
     """
     if jax.process_index() == 0:
@@ -102,7 +117,7 @@ def open_checkpoints(
                 folders.set_aside(path)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("open_checkpoints")
-    return Checkpoints(workdir, every, keep)
+    return Checkpoints(workdir, every, Keep(keep) if isinstance(keep, int) else keep)
 
 
 def save(
@@ -132,12 +147,15 @@ def save(
         checkpoints.start(step, state, position, score)
 
 
-def _kept(scores: Mapping[int, float | None], keep: int) -> set[int]:
-    """The last steps, and for each of them the best by then, from which a run that goes on there would choose."""
-    last = sorted(scores)[-keep:]
-    scored = [(score, step) for step, score in scores.items() if score is not None]
-    best = (max((one for one in scored if one[1] <= step), default=None) for step in last)
-    return {*last, *(one[1] for one in best if one)}
+def _kept(scores: Mapping[int, float | None], keep: Keep) -> set[int]:
+    """The last steps, and for each of them the best by then, from which a run that goes on there would choose; and what
+    is kept beside."""
+    last = sorted(scores)[-keep.last :]
+    scored = sorted((score, step) for step, score in scores.items() if score is not None)
+    by_then = (max((one for one in scored if one[1] <= step), default=None) for step in last)
+    spaced = {step for step in scores if keep.every and step % keep.every == 0}
+    best = {step for _, step in scored[len(scored) - min(keep.best, len(scored)) :]}
+    return {*last, *(one[1] for one in by_then if one), *spaced, *best}
 
 
 def _is_preempted(step: int) -> bool:
