@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 
 from jtransfer import models
-from jtransfer.core import whole_file
+from jtransfer.core import process_log, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.core.show import say
@@ -29,7 +29,9 @@ ENVIRONMENT = "environment.json"
 _ABSENT = object()
 _PARTS = (stored.CONFIG, stored.CLASSES, ENVIRONMENT, log_lines.FILE, predictions.FILE, fingerprint.FILE)
 AUTO, TRIED = "auto", "tried.json"  # the folder of the runs by which the config was chosen; what they came to
-_BEFORE = frozenset((f"{stored.CONFIG}.tmp", lock.FILE, AUTO))  # what a folder may hold before its config
+_BEFORE = frozenset(
+    (f"{stored.CONFIG}.tmp", lock.FILE, AUTO, process_log.FOLDER)
+)  # what a folder may hold before its config
 _FILES = r"folder|npz|csv|parquet|jsonl|parallel|text"  # kinds of data whose names hold a path
 _PLACE = re.compile(rf"(streams\.\w+\.)?data\.(name: '({_FILES}):.*' → '\3:.*'|(dir|image_dir): .*)|feature_cache: .*")
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
