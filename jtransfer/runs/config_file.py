@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jtransfer.core import source_code
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.runs import config as configs
 
@@ -50,6 +51,8 @@ def override(config: dict, overrides: Sequence[str], flag: str) -> dict:
 
 
 def _call(path: str, argument: str) -> Any:
+    if not Path(path).is_file() and (own := source_code.packaged(path)):
+        path = str(own)
     if not Path(path).is_file():
         raise InputError(f"there is no config file {path!r}; give --config=FILE, such as configs/quickstart.py")
     try:
