@@ -54,6 +54,7 @@ def test_these_are_the_commands():
         "extract",
         "fuse",
         "inspect",
+        "launch",
         "main",
         "merge",
         "predict",
