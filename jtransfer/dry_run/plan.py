@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jtransfer.core.errors import InputError
 from jtransfer.dry_run import measure, options, rows, shapes, text, topology
@@ -197,7 +198,7 @@ def _made(run: Run, number: int, batch: Any) -> tuple[Any, Any]:
     """A state of variables that are drawn, and a batch of zeros, of which every example counts."""
     placed = jax.tree.map(lambda leaf: leaf.sharding, assemble.abstract(run, number))
     begin = jax.jit(lambda: assemble.begin(run, number, assemble.initial_variables(run)), out_shardings=placed)
-    zeros = jax.tree.map(lambda x: jax.device_put(jax.numpy.zeros(x.shape, x.dtype), x.sharding), batch)
+    zeros = jax.tree.map(lambda x: jax.device_put(np.zeros(x.shape, x.dtype), x.sharding), batch)
     return begin(), zeros
 
 
