@@ -164,7 +164,7 @@ def _slurm(values: flags.FlagValues, overrides: list[str], *_: str) -> int:
 def _gke(values: flags.FlagValues, overrides: list[str], *_: str) -> int:
     from jtransfer.launching import gke
 
-    how = {name: values[name].value for name in ("name", "image", "topology", "gpus", "nodes", "tries")}
+    how: dict[str, Any] = {name: values[name].value for name in ("name", "image", "topology", "gpus", "nodes", "tries")}
     say(gke.jobset(_job(values, overrides), **how).rstrip("\n"))
     return 0
 
@@ -173,7 +173,7 @@ def _sky(values: flags.FlagValues, overrides: list[str], *_: str) -> int:
     from jtransfer.launching import shipping, sky
 
     shipment = shipping.of()
-    how = {name: values[name].value for name in ("name", "accelerators", "nodes", "spot", "tries")}
+    how: dict[str, Any] = {name: values[name].value for name in ("name", "accelerators", "nodes", "spot", "tries")}
     say(sky.task(_job(values, overrides, shipment=shipment), shipment, **how).rstrip("\n"))
     return 0
 

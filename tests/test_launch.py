@@ -13,14 +13,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
+from etils import epath
 
 from jtransfer import launch
 from jtransfer.core import source_code
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.launching import again, command, gke, shipping, sky, slurm, tpu
+from jtransfer.runs import folder as folders
 
+yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parent.parent
 OVERRIDES = [
     """--config.sharding=(("(head|stage[34])/.*", (None, 'model')), ('.*', 'replicate'))""",
@@ -155,6 +157,23 @@ def test_configs_and_overrides_reach_every_host_as_they_are(project, cloud, capf
     assert {"+A = 2", "+N = 1", "-A = 1"} <= set(state.diff.splitlines())
     assert "S=1" not in state.diff
     assert state.new == (".env", "new.py")
+
+
+def test_a_run_keeps_the_commit_and_a_difference_that_git_takes(project, tmp_path):
+    git(project, "remote", "add", "origin", "https://user:secret@example.org/a.git")
+    (tmp_path / "run").mkdir()
+    source = folders._source(epath.Path(tmp_path / "run"))["source"]
+    assert (source["remote"], source["changed"], source["new"]) == (
+        "https://example.org/a.git",
+        True,
+        (".env", "new.py"),
+    )
+    git(tmp_path, "clone", "-q", str(project), "clone")
+    git(tmp_path / "clone", "checkout", "-q", source["commit"])
+    git(tmp_path / "clone", "apply", str(tmp_path / "run/source.diff"))
+    assert (tmp_path / "clone/a b.py").read_text() == "A = 2\n"
+    assert (tmp_path / "clone/new.py").exists()
+    assert not (tmp_path / "clone/gone.py").exists()
 
 
 def test_the_exit_code_of_a_run_is_that_of_its_hosts(project, cloud, capfd):

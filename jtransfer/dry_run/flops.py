@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
 def count(jaxpr: Any) -> float:
@@ -32,9 +32,8 @@ def _of(eqn: Any) -> float:
 
 
 def _inner(eqn: Any) -> list[Any]:
-    kinds = (jax.extend.core.ClosedJaxpr, jax.extend.core.Jaxpr)
     found = [leaf for value in eqn.params.values() for leaf in (value if isinstance(value, tuple | list) else (value,))]
-    return [leaf for leaf in found if isinstance(leaf, kinds)]
+    return [leaf for leaf in found if isinstance(leaf, ClosedJaxpr | Jaxpr)]
 
 
 def _dot(eqn: Any) -> float:

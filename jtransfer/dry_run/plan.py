@@ -121,7 +121,7 @@ def plan(
         made = Plan(there.name, dict(run.mesh.shape), there.limit, phases, [], notes)
         tell(text.verdict(made))
         tried = []
-        if made.fits is False:
+        if there.limit is not None and not made.fits:
             large = [number for number, one in enumerate(phases) if one.peak > there.limit]
             again = functools.partial(_peak, devices=there.devices, numbers=large)
             for option in options.of(config, run, [phases[number] for number in large], large, there.limit, again):

@@ -68,7 +68,7 @@ def _spec(leaf: Any) -> str:
 def _group(path: str) -> str:
     if not path.startswith(summary.ADAPTERS):
         return summary.group(path)
-    return summary.ADAPTERS + peft.kind("/".join(path.split("/")[1:-2]))
+    return summary.ADAPTERS + peft.kind("/".join(path.replace("/fixed/", "/").split("/")[1:-2]))
 
 
 def _kept(state: Any, paths: set[str]) -> dict[str, int]:
