@@ -88,14 +88,14 @@ def test_fsdp_cuts_the_state_and_its_traffic_is_counted():
 
 def test_what_does_not_fit_is_told_with_what_would_make_it_fit():
     config, said = config_of(), []
-    config.batch_size = 4096
-    plan = dry_run.plan(config, hbm_gb=3e-4, tell=said.append)
+    config.batch_size = 1024
+    plan = dry_run.plan(config, hbm_gb=4e-4, topology="cpu:2", tell=said.append)
     assert plan.fits is False
     found = {option.name: option for option in plan.options}
-    assert found["accumulate"].flags[0].startswith("--config.optim.accumulate=")
-    assert "no stage" in found["cache"].reason or "stages" in found["cache"].reason
+    assert found["accumulate"].flags == ("--config.optim.accumulate=2",)
+    assert found["accumulate"].fits
     assert {"bf16", "fsdp"} <= set(found)
-    assert "remat" not in found  # which the model does not have
+    assert not {"remat", "cache"} & set(found)  # which the model can't have
     for option in plan.options:
         assert option.peak is None or option.fits == (option.peak <= plan.limit)
     assert any("would make it fit" in line or "nothing of this" in line for line in said)

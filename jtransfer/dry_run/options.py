@@ -1,6 +1,7 @@
 """What would make a run fit: each change to the config is compiled, and not guessed."""
 
 import contextlib
+import copy
 import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line
+from jtransfer.models import forward
 
 Run = Any  # build.Run
 Change = tuple[str, tuple[str, ...], Callable[[Any], None]]  # name, the flags that say it, what it does to a config
@@ -75,7 +77,7 @@ def of(
 
 
 def _tried(changes: Sequence[Change], config: Any, limit: float, peak: Callable[[Any], int]) -> Option:
-    changed = config.copy_and_resolve_references().unlock()
+    changed = copy.deepcopy(config).unlock()  # phases, too, which are in a list
     name = "+".join(name for name, _, _ in changes)
     flags = tuple(dict.fromkeys(flag for _, flags, _ in changes for flag in flags))
     try:
@@ -97,7 +99,8 @@ def _changes(run: Run, numbers: Sequence[int]) -> Iterator[Change]:
         yield "remat", ("--config.model.fields.remat=True",), _setter("model", "fields", "remat", True)
     if run.mesh.shape[sharding.DATA] > 1 and config.sharding == "replicate":
         yield "fsdp", ("--config.sharding=fsdp",), _setter("sharding", "fsdp")
-    if uncached := [number for number in numbers if not run.phases[number].cache]:
+    uncached = [number for number in numbers if not run.phases[number].cache]
+    if uncached and forward.stages(run.model):
         yield "cache", tuple(f"--config.phases[{number}].cache=True" for number in uncached), _caching(uncached)
 
 
