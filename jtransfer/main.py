@@ -3,7 +3,12 @@
 --config=FILE[:ARGUMENT]  a Python file with get_config(), such as those in configs/
 --config.FIELD=VALUE      a field in place of the file's: --config.phases[0].epochs=5; jtransfer/runs/config.py has all
 --workdir=DIR             the run's folder; by default a new one in runs/. The same command again goes on where it was.
---distributed             this is one process of a cluster's (TPU pod, Slurm, …)
+--profile=10:15           writes a trace of these steps into RUN/profile, which XProf and TensorBoard open
+--distributed             this is one process of a cluster's (TPU pod, Slurm, …). Elsewhere, on plain machines, each is
+                          given --coordinator=HOST:PORT of process 0, --processes=N and --process_id=0 to N-1
+--dry_run                 trains nothing and writes nothing: prints what a step needs, by which it is told whether it
+                          fits [--hbm_gb=16] on these devices or on others [--topology=v5e:4x4, v5e-16, cpu:8, h100:8],
+                          and what would make it fit; exit code 1 if it does not. --step_time times steps, too
 
 SIGTERM, SIGINT, SIGUSR1 or SIGHUP to any process stops the run: the step is finished and saved, and the exit code is
 42, or 130 for SIGINT; a second signal ends it at once.
@@ -13,10 +18,12 @@ if not __package__:  # run by its path, where modules beside it would hide Pytho
     __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
 
 import logging
+import sys
+from typing import Any
 
 from absl import flags
 
-from jtransfer.core import cluster, stopping
+from jtransfer.core import cluster, process_log, processes, stopping
 from jtransfer.core.command import (
     cache_compilations,
     ending_where_stopped,
@@ -36,18 +43,46 @@ def main(argv: list[str]) -> None:
     distributed = flags.DEFINE_boolean(
         "distributed", False, "one of several processes of a cluster", flag_values=values
     )
+    coordinator = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0", flag_values=values)
+    count = flags.DEFINE_integer("processes", None, "how many processes there are", flag_values=values)
+    number = flags.DEFINE_integer("process_id", None, "which of them this is", flag_values=values)
+    dry_run = flags.DEFINE_boolean("dry_run", False, "print what a step needs, and train nothing", flag_values=values)
+    hbm_gb = flags.DEFINE_float("hbm_gb", None, "memory of a device in GiB", flag_values=values)
+    topology = flags.DEFINE_string("topology", "", "devices to plan for, as v5e-16", flag_values=values)
+    step_time = flags.DEFINE_boolean("step_time", False, "time steps in a dry run", flag_values=values)
+    profile = flags.DEFINE_string("profile", "", "the first and the last step to trace, as 10:15", flag_values=values)
     rest, overrides = parse_config_flags(values, argv)
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}; flags begin with --, and their values follow a =")
     if not given.value:
         raise InputError("give a config: --config=configs/quickstart.py")
-    if distributed.value:
+    if dry_run.value:
+        _plan(given.value, overrides, {"hbm_gb": hbm_gb.value, "topology": topology.value, "timed": step_time.value})
+        return
+    if unused := [name for name in ("hbm_gb", "topology", "step_time") if values[name].present]:
+        raise InputError(f"--{unused[0]} is of a dry run; add --dry_run, or leave it out")
+    process = processes.of_flags(coordinator.value, count.value, number.value)
+    joins = distributed.value or process is not None
+    if joins and not workdir.value:
+        raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
+    if joins:
         cluster.expect()
     with stopping.on_signals(), ending_where_stopped():
-        _train(given.value, overrides, workdir.value, distributed=distributed.value)
+        _train(given.value, overrides, workdir.value, profile.value, joins, process)
 
 
-def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) -> None:
+def _plan(file: str, overrides: list[str], how: dict[str, Any]) -> None:
+    from jtransfer import dry_run
+    from jtransfer.runs import config_file
+
+    dry_run.begin(how["topology"])
+    if dry_run.plan(config_file.load(file, overrides), **how, tell=say).fits is False:
+        sys.exit(1)
+
+
+def _train(
+    file: str, overrides: list[str], workdir: str, profile: str, joins: bool, process: processes.Process | None
+) -> None:
     import jax
 
     for name in ("absl", "asyncio", "concurrent.futures"):  # what Orbax and its threads log as an error is raised, too
@@ -56,14 +91,14 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
     from jtransfer.judging import judge
     from jtransfer.reporting import page
     from jtransfer.runs import config as configs
-    from jtransfer.runs import config_file, log, protocol
+    from jtransfer.runs import config_file, log, protocol, tracing
     from jtransfer.tuning import advice
 
     config = config_file.load(file, overrides)
-    if distributed and not workdir:
-        raise InputError("give all processes of the cluster the same folder: --workdir=DIR")
-    if distributed:
-        cluster.join({"stop": stopping.agree})
+    steps = tracing.parse(profile)
+    if joins:
+        cluster.join({"stop": stopping.agree}, process)
+        process_log.hear(workdir, jax.process_index())
         stopping.take_over()
     cache_compilations()
     folder = workdir or new_workdir()
@@ -71,7 +106,7 @@ def _train(file: str, overrides: list[str], workdir: str, *, distributed: bool) 
         say(f"workdir: {folder}")
     with cluster.telling():
         config = advice.resolved(config, folder)
-        scalars = train.run(config, folder)
+        scalars = train.run(config, folder, profile=steps)
     judge.judge_and_tell(folder, configs.complete(config.to_dict()).verdict, train.run)
     if jax.process_index() == 0:
         say("test: " + "  ".join(f"{name} {value:.4f}" for name, value in scalars.items()))

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from jtransfer import peft
-from jtransfer.core import cluster, place, sharding, stopping
+from jtransfer.core import cluster, place, process_log, sharding, stopping
 from jtransfer.core import tree as trees
 from jtransfer.core.show import say
 from jtransfer.models import forward
@@ -36,6 +36,7 @@ from jtransfer.runs import (
     selection,
     summary,
     surveys,
+    tracing,
 )
 from jtransfer.runs import folder as folders
 from jtransfer.runs.build import Run
@@ -47,7 +48,9 @@ from jtransfer.training.step_metrics import StepMetrics
 Pause = Callable[[int, float], bool]
 
 
-def run(config: Any, folder: str | os.PathLike, pause: Pause | None = None) -> dict[str, float]:
+def run(
+    config: Any, folder: str | os.PathLike, pause: Pause | None = None, profile: tracing.Steps | None = None
+) -> dict[str, float]:
     """Trains by a config in a folder, going on from the folder's last checkpoint if there is one.
 
     Args:
@@ -55,6 +58,7 @@ def run(config: Any, folder: str | os.PathLike, pause: Pause | None = None) -> d
       folder: The run's folder.
       pause: Is asked with the step and the score that chooses the model, the larger, the better, whenever there is such
         a score. Where it returns True, the run is saved and the call returns; the same call again goes on from there.
+      profile: The first and the last step of which a trace is written into the folder `profile` of the run's.
 
     Returns:
       The metrics of the last evaluation on the test split.
@@ -69,16 +73,17 @@ def run(config: Any, folder: str | os.PathLike, pause: Pause | None = None) -> d
         lock.check(folder)
         fingerprint.check_kept(folder)
         prepared = build.prepare(folders.as_begun(folder, config), folder)
+        tracing.check(profile, sum(phase.steps for phase in prepared.phases))
         changed = folders.check(folder, prepared.config, functools.partial(changes.judge, prepared))
         data = fingerprint.check(folder, prepared.streams)
         taught = lessons.check_begun(folder, prepared)
         with lock.hold(folder):
             lessons.keep(folder, taught)
-            return _run(prepared, folder, data, changed, pause)
+            return _run(prepared, folder, data, changed, pause, profile)
 
 
 def _run(
-    prepared: Run, folder: str | os.PathLike, data: Mapping[str, Any], changed: list[str], pause: Pause | None
+    prepared: Run, folder: Any, data: Mapping[str, Any], changed: list[str], pause: Pause | None, profile: Any
 ) -> dict[str, float]:
     last = checkpoint.resume(
         folder, functools.partial(_abstract, prepared), functools.partial(frozen.of_phase, prepared)
@@ -87,6 +92,7 @@ def _run(
     told = _told(folder) if loaded is None else initialize.counts(loaded[1], loaded[0])
     stopping.begin(folder, last and last.step)
     folders.claim(folder, prepared.config, prepared.target.class_names, prepared.inputs)
+    process_log.begin()
     modality = prepared.target.modality
     if jax.process_index() == 0:
         modality.save(folder)
@@ -97,6 +103,7 @@ def _run(
     with (
         disk.there(folder),
         log.Writer(folder, **start) as writer,
+        cost.StepClock(tracing.Trace(folder, profile)) as clock,
         cluster.closing(checkpoint.open_checkpoints(folder, **kept, resumed_at=last and last.step)) as checkpoints,
     ):
         if last:
@@ -114,18 +121,19 @@ def _run(
         else:
             assert loaded is not None
             state, position = _begin(prepared, loaded[0], writer, told)
+            loaded = None  # the state has what it needs of it
         scalars = None
         for number in range(position.number, len(prepared.phases)):
             if number > position.number:
                 stopping.check()
                 state, position = _enter(prepared, number, state, position, writer, told)
             if not position.done:
-                state, position, scalars, paused = _train(prepared, state, position, writer, checkpoints, pause)
+                state, position, scalars, paused = _train(prepared, state, position, writer, checkpoints, pause, clock)
                 checkpoints.wait()
                 stopping.saved(int(state.step))
                 if paused:
                     return scalars
-        scalars = scalars or _evaluate_again(prepared, state)
+        scalars = scalars or evaluation.again(prepared, state)
         stopping.ended()
         return scalars
 
@@ -187,7 +195,7 @@ def _end(run: Run, position: Position, step: int) -> int:
     return rest + (step if position.done else position.start + run.phases[position.number].steps)
 
 
-def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, checkpoints: Any, pause: Pause | None):
+def _train(run: Run, state: TrainState, position: Position, writer: Any, checkpoints: Any, pause: Any, clock: Any):
     """Runs one phase to its end or a pause; returns the state that it ends with, the position, the last metrics on the
     test split and whether it is a pause."""
     config, phase = run.config, run.phases[position.number]
@@ -200,21 +208,22 @@ def _train(run: Run, state: TrainState, position: Position, writer: log.Writer, 
     end = position.start + phase.steps
     step_metrics, last_log, scalars = StepMetrics(phase.name, position.sums), (time.monotonic(), step), {}
     batches, chosen, paused = fed.train_batches(step), None, False
+    clock.restart()
 
     while not (position.done or paused):
         owed = position.owed or not phase.steps
         if not owed:
             stopping.working()
-            batch = next(batches)
-            state, values = train_step(state, sharding.put_batch(batch, run.mesh))
-            step += 1
+            batch, step = clock.batch(batches), step + 1
+            with clock.step(step):
+                state, values = clock.started(train_step(state, sharding.put_batch(batch, run.mesh)))
             step_metrics.push(step, batch, values)
         since = step - position.start
         if not owed and (since % config.log_every == 0 or step == end):
             means = step_metrics.means()
             speed = (step - last_log[1]) * config.batch_size / max(time.monotonic() - last_log[0], 1e-9)
             rates = {"learning_rate": float(jax.device_get(rate(since - 1))), "examples_per_second": speed}
-            writer.write(step, phase.name, "train", {**means, **rates})
+            writer.write(step, phase.name, "train", {**means, **rates, **clock.means()})
             last_log = (time.monotonic(), step)
         stops, score = stopping.reached(), None
         due = evaluation.due(evaluators, run, since, last=step == end)
@@ -286,13 +295,3 @@ def _evaluate(
     if tested is not None:
         predictions.write(run.folder, tested.table)
     return position._replace(done=last or stopped), score, tested.scalars if tested is not None else {}, state
-
-
-def _evaluate_again(run: Run, state: TrainState) -> dict[str, float]:
-    """The test metrics of a run that had ended before."""
-    evaluators = [one for one in evaluation.make(feed.Feed(run)) if one.split == evaluation.TEST]
-    outcomes = evaluation.ask(evaluators, state.variables(average=True))
-    if evaluation.TEST not in outcomes:
-        return {}
-    predictions.write(run.folder, outcomes[evaluation.TEST].table)
-    return outcomes[evaluation.TEST].scalars

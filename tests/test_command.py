@@ -55,6 +55,7 @@ def test_these_are_the_commands():
         "fuse",
         "inspect",
         "list_models",
+        "launch",
         "main",
         "merge",
         "predict",

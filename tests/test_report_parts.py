@@ -14,7 +14,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, mean_squared_error
 
 from jtransfer import runs, tasks
-from jtransfer.core import commit, pages
+from jtransfer.core import pages, source_code
 from jtransfer.data import Source
 from jtransfer.reporting import attributed, figures, guessing, links, sets
 from jtransfer.runs import fingerprint
@@ -170,7 +170,7 @@ def test_weights_have_their_page(address, page):
     ],
 )
 def test_a_remote_has_a_page_without_what_is_secret(remote, page):
-    assert commit.page(remote) == page
+    assert source_code.page(remote) == page
 
 
 def test_the_commit_of_a_folder_and_whether_it_was_changed(tmp_path):
@@ -180,26 +180,25 @@ def test_the_commit_of_a_folder_and_whether_it_was_changed(tmp_path):
             ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
         ).stdout
 
-    assert commit.of(tmp_path) == {}
+    assert source_code.of(tmp_path) is None
     git("init", "-q")
     (tmp_path / "file").write_text("one")
     git("add", "file")
     git("commit", "-qm", "one")
     git("remote", "add", "origin", "https://user:token@github.com/org/name.git")
     hashed = git("rev-parse", "HEAD").strip()
-    clean = {"commit": hashed, "dirty": False, "remote": "https://github.com/org/name"}
-    assert commit.of(tmp_path) == clean
+    assert source_code.of(tmp_path) == (hashed, "https://github.com/org/name.git", "", ())
     (tmp_path / "file").write_text("two")
-    assert commit.of(tmp_path) == clean | {"dirty": True}
-    told = links.code({"code": commit.of(tmp_path)})
+    found = source_code.of(tmp_path)
+    told = links.code({"source": {"commit": found.commit, "remote": found.remote, "changed": bool(found.diff)}})
     assert told == {"commit": hashed, "dirty": True, "page": f"https://github.com/org/name/commit/{hashed}"}
 
 
 @pytest.mark.parametrize("code", [None, 3, {}, {"commit": "<b>"}, {"commit": 7}])
 def test_a_strangers_environment_has_no_commit(code):
-    assert links.code({"code": code}) is None
+    assert links.code({"source": code}) is None
     hostile = {"commit": "abcdef1", "remote": "javascript:alert(1)"}
-    assert links.code({"code": hostile})["page"] == ""
+    assert links.code({"source": hostile})["page"] == ""
 
 
 def test_a_map_lies_where_it_is_great():

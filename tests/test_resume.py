@@ -28,7 +28,7 @@ from jtransfer.training import checkpoint
 ROOT = Path(__file__).parent.parent
 CONFIG = "tests/tiny_run.py"
 TWO_PHASES = f"{CONFIG}:2"
-CLOCKS = ("examples_per_second", "seconds", "peak_rss_mb", "device_memory_mb")
+CLOCKS = ("examples_per_second", "data_wait_ms", "device_ms", "host_ms", "seconds", "peak_rss_mb", "device_memory_mb")
 
 STARTED = []
 CACHED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from jtransfer.core.errors import InputError
+from jtransfer.core.processes import Process
 from jtransfer.core.show import say
 
 HEARTBEAT = 20  # seconds without one, after which a process counts as gone
@@ -40,28 +41,35 @@ _expected, _joined, _failing = threading.Event(), threading.Event(), threading.E
 _kept: list[Any] = []  # what C calls must not be collected
 
 
-def join(listeners: Mapping[str, Callable[[Any], None]]) -> None:
-    """Joins the processes of the cluster that JAX finds, and begins to listen to them.
+def join(listeners: Mapping[str, Callable[[Any], None]], process: Process | None = None) -> None:
+    """Joins the processes of the cluster, and begins to listen to them.
 
     Args:
       listeners: What is published → the function that is called once, with the value, when any process has published
         it.
+      process: Which process this is; None is what JAX finds, as on a TPU pod or with Slurm.
 
     Raises:
-      InputError: There is no cluster.
+      InputError: There is no cluster, or its processes do not all come.
     """
     import jax
 
     _catch_aborts()
     try:
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
+        jax.distributed.initialize(**(process._asdict() if process else {}), heartbeat_timeout_seconds=HEARTBEAT)
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"--distributed finds no cluster ({error}); leave it out on one machine") from None
+        raise InputError(_without_cluster(process, " ".join(str(error).split()))) from None
     _joined.set()
     ended = threading.Event()
     thread = threading.Thread(target=_listen, args=(dict(listeners), ended), daemon=True)
     thread.start()
     atexit.register(lambda: (_part(_hear, 0, _CLOSING), ended.set(), thread.join()))  # before JAX closes the connection
+
+
+def _without_cluster(process: Process | None, reason: str) -> str:
+    if process is None:
+        return f"--distributed finds no cluster ({reason}); leave it out on one machine"
+    return f"not all {process.num_processes} processes came to {process.coordinator_address}: {reason:.300}"
 
 
 def expect() -> None:

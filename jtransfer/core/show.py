@@ -2,9 +2,11 @@
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 LONGEST = 200  # characters of a name
+HEARERS: list[Callable[[str], None]] = []  # functions that are given all that is said
 _TURNING = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"  # marks of direction and of order
 _SUSPECT = re.compile(rf"[\0-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_TURNING}]")
 
@@ -37,7 +39,10 @@ def shown(name: str) -> str:
 
 def say(text: Any, file: TextIO | None = None) -> None:
     """Prints a text, `escaped`, on standard output or into a file, at once. All that is printed goes through here."""
-    print(escaped(str(text)), file=file or sys.stdout, flush=True)
+    lines = escaped(str(text))
+    print(lines, file=file or sys.stdout, flush=True)
+    for hear in HEARERS:
+        hear(lines)
 
 
 def _escaped_line(text: str) -> str:

@@ -80,6 +80,9 @@ DECLARED = {
         Metric("dev", "deep embedded validation", NUMBER, True),
         Metric("learning_rate", "learning rate", NUMBER, False, "lr {:.2e}"),
         Metric("examples_per_second", "examples a second", NUMBER, False, "{:.0f} examples/s"),
+        Metric("data_wait_ms", "waiting for data, ms a step", NUMBER, True, "waits {:.1f} ms for data"),
+        Metric("device_ms", "device, ms a step", NUMBER, True, "device {:.1f} ms"),
+        Metric("host_ms", "host, ms a step", NUMBER, True, "host {:.1f} ms"),
     )
 }
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from jtransfer.core import source_code
+
 _NAME = r"[\w.-]+"
 _PAGES = (
     (re.compile(rf"hf://({_NAME}/{_NAME})@({_NAME})(?::.*)?"), "https://huggingface.co/{0}/tree/{1}"),
@@ -29,11 +31,12 @@ def code(environment: Mapping[str, Any]) -> dict[str, Any] | None:
     Args:
       environment: What `environment.json` holds.
     """
-    given = environment.get("code")
+    given = environment.get("source")
     found = given if isinstance(given, Mapping) else {}
     commit = found.get("commit")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         return None
     remote = found.get("remote")
-    known = isinstance(remote, str) and _HTTPS.fullmatch(remote)
-    return {"commit": commit, "dirty": bool(found.get("dirty")), "page": f"{remote}/commit/{commit}" if known else ""}
+    page = source_code.page(remote) if isinstance(remote, str) else ""
+    known = _HTTPS.fullmatch(page)
+    return {"commit": commit, "dirty": bool(found.get("changed")), "page": f"{page}/commit/{commit}" if known else ""}

@@ -98,8 +98,13 @@ class Run(NamedTuple):
         return self.streams[TARGET]
 
 
-def prepare(config: Any, folder: str | os.PathLike) -> Run:
+def prepare(config: Any, folder: str | os.PathLike, devices: Any = None) -> Run:
     """The model, data and phases that a config describes.
+
+    Args:
+      config: the config.
+      folder: of the run.
+      devices: of the mesh; None is all.
 
     Raises:
       InputError: a field, a data set, a rule or a size is wrong.
@@ -110,7 +115,7 @@ def prepare(config: Any, folder: str | os.PathLike) -> Run:
     config = configs.complete(config)
     if jax.process_index() == 0:
         tracking.check(config.trackers)
-    mesh = sharding.make_mesh(config.mesh.to_dict())
+    mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(batches.eval_batch_size(config), mesh)
     alone.check(config)
     feature_cache.check(config)

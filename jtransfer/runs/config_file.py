@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jtransfer.core import literals
+from jtransfer.core import literals, source_code
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.runs import config as configs
 from jtransfer.runs import filling
@@ -72,6 +72,8 @@ def _split(given: str) -> tuple[str, str]:
 
 
 def _call(path: str, argument: str) -> Any:
+    if not Path(path).is_file() and (own := source_code.packaged(path)):
+        path = str(own)
     if not Path(path).is_file():
         raise InputError(f"there is no config file {path!r}; give --config=FILE, such as configs/quickstart.py")
     try:

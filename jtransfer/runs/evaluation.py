@@ -11,7 +11,7 @@ from jtransfer.core import fields
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.data import num_steps, without_labels
 from jtransfer.evaluators import EVALUATORS, Context, Evaluate, label_free
-from jtransfer.runs import protocol
+from jtransfer.runs import predictions, protocol
 from jtransfer.runs import source as sources
 from jtransfer.runs.feed import Feed, blank_table
 
@@ -226,3 +226,13 @@ def check(run: Run) -> None:
     known += ["bleu", "chrf"] if any(one.name == "generation" for one in made) else []
     if wanted not in known:
         raise unknown("early_stop.metric", wanted, known)
+
+
+def again(run: Run, state: Any) -> dict[str, float]:
+    """Returns the metrics on the test split of a run that had ended before, in the state that it ended with."""
+    evaluators = [one for one in make(Feed(run)) if one.split == TEST]
+    outcomes = ask(evaluators, state.variables(average=True))
+    if TEST not in outcomes:
+        return {}
+    predictions.write(run.folder, outcomes[TEST].table)
+    return outcomes[TEST].scalars

@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 
 from jtransfer import models
-from jtransfer.core import bucket, commit, whole_file
+from jtransfer.core import bucket, process_log, source_code, whole_file
 from jtransfer.core.errors import InputError
 from jtransfer.core.place import place_of
 from jtransfer.core.show import say
@@ -25,11 +25,13 @@ from jtransfer.runs import config as configs
 from jtransfer.runs import filling, fingerprint, json_file, lock, log_lines, predictions, stored
 from jtransfer.runs.upgrade import begun_without
 
-ENVIRONMENT = "environment.json"
+ENVIRONMENT, DIFF = "environment.json", "source.diff"
 _ABSENT = object()
 _PARTS = (stored.CONFIG, stored.CLASSES, ENVIRONMENT, log_lines.FILE, predictions.FILE, fingerprint.FILE)
 AUTO, TRIED = "auto", "tried.json"  # the folder of the runs by which the config was chosen; what they came to
-_BEFORE = frozenset((f"{stored.CONFIG}.tmp", lock.FILE, AUTO))  # what a folder may hold before its config
+_BEFORE = frozenset(
+    (f"{stored.CONFIG}.tmp", lock.FILE, AUTO, process_log.FOLDER)
+)  # what a folder may hold before its config
 _FILES = r"folder|npz|csv|parquet|jsonl|parallel|text"  # kinds of data whose names hold a path
 _PLACE = re.compile(rf"(streams\.\w+\.)?data\.(name: '({_FILES}):.*' → '\3:.*'|(dir|image_dir): .*)|feature_cache: .*")
 _PACKAGES = ("jtransfer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -161,7 +163,8 @@ def _comparable(config: Any) -> dict[str, Any]:
 
 
 def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], inputs: Any = None) -> None:
-    """Makes the folder and writes `config.json`, which makes it this run's, `environment.json` and `classes.json`.
+    """Makes the folder and writes `config.json`, which makes it this run's, `environment.json`, `classes.json`
+    and, where the code differs from its commit, `source.diff`.
 
     Process 0 writes. A `config.json` that is there already stays as it is, unless the data lie elsewhere now.
 
@@ -191,7 +194,7 @@ def claim(workdir: str | os.PathLike, config: Any, class_names: Sequence[str], i
                 say(f"{folder / stored.CONFIG} is missing, and is written anew: it is this command's")
             json_file.write(folder / stored.CONFIG, json.loads(config.to_json()))
         shapes = {} if inputs is None else {"inputs": jax.tree.map(_shape, inputs)}
-        _write_anew(folder / ENVIRONMENT, _environment(), json_file.read)
+        _write_anew(folder / ENVIRONMENT, _environment() | _source(folder), json_file.read)
         classes = {"class_names": list(class_names), **shapes}
         _write_anew(folder / stored.CLASSES, classes, lambda path: stored.classes(path.parent))
 
@@ -240,9 +243,19 @@ def _environment() -> dict[str, Any]:
         "devices": f"{len(devices)} × {devices[0].device_kind}",
         "processes": jax.process_count(),
         "cpus": os.cpu_count(),
-        "code": commit.of(os.getcwd()) or commit.of(os.path.dirname(__file__)),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def _source(folder: epath.Path) -> dict[str, Any]:
+    """The commit of the working tree that the command is run in, and, if that has none, of the package; the difference
+    to it is written."""
+    found = source_code.of(os.getcwd()) or source_code.of(os.path.dirname(__file__))
+    if found is None:
+        return {}
+    if found.diff or (folder / DIFF).exists():
+        (folder / DIFF).write_text(found.diff)
+    return {"source": {"commit": found.commit, "remote": found.remote, "changed": bool(found.diff), "new": found.new}}
 
 
 def _version(package: str) -> str | None:

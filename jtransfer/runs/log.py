@@ -43,6 +43,7 @@ TEXTS = {  # name of a scalar → how the terminal shows it
     "chrf": "chrF {:.1f}",
     "learning_rate": "lr {:.2e}",
     "examples_per_second": "{:.0f} examples/s",
+    "data_wait_ms": "waits {:.1f} ms for data",
 }
 
 

@@ -60,7 +60,7 @@ def table(
     groups: dict[tuple, list] = defaultdict(list)
     for path, leaf in ordered:
         came = "initialised" if path.startswith("aux/") else (drawn | changed).get(path, origin)
-        groups[_group(path), came, "trainable" if moves[path] else "frozen"].append(leaf)
+        groups[group(path), came, "trainable" if moves[path] else "frozen"].append(leaf)
     rows = [
         {
             "group": group,
@@ -130,7 +130,8 @@ def frozen(variables: trees.Tree) -> int:
     return sum(trees.count(leaf) for path, leaf in flat.items() if not rules.FIXED.fullmatch(path))
 
 
-def _group(path: str) -> str:
+def group(path: str) -> str:
+    """Returns the group that a parameter is told of with: its block, or its stage."""
     keys = path.split("/")
     if keys[0] == "aux":
         return "/".join(keys[:3])

@@ -4,7 +4,8 @@ Protocol: no label of the target is looked at in training or to choose a step; w
 settings were fixed beforehand with seed 0 of MNIST-M, where the target's labels were looked at for DANN's (a
 discriminator of two hidden layers of 256 in place of one of 100: .9026 against .8020); so the table has other seeds.
 All rows have the same model, optimizer and number of steps and of examples of each domain. In rows with both domains
-each has batch norm statistics of its own. "target" alone is trained on the target's labels: what can be reached at most.
+each has batch norm statistics of its own. "target" alone is trained on the target's labels: the most that can be
+reached.
 """
 
 import argparse
