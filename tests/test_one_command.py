@@ -98,7 +98,7 @@ def test_modules_come_when_they_are_asked_for():
         "print(jtransfer.peft.__name__, jtransfer.predict.load.__name__, jtransfer.layers.norm.__name__)"
     )
     assert told("-c", code) == (0, "jtransfer.peft load jtransfer.layers.norm\n", "")
-    with pytest.raises(AttributeError, match="no attribute 'pefft'; its pieces are checkpoint"):
+    with pytest.raises(AttributeError, match="no attribute 'pefft'; its pieces are "):
         _ = jtransfer.pefft
     assert set(jtransfer.__all__) == set(jtransfer._PIECES)
     assert Path(jtransfer.__file__).parent == PACKAGE
