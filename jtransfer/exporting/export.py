@@ -2,10 +2,9 @@
 
 import dataclasses
 import itertools
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,25 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jtransfer import models, weights
+from jtransfer import weights
 from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
-from jtransfer.exporting import calibrated, merging, own, peft_folder
-from jtransfer.layers.cpu import dispatch
+from jtransfer.exporting import calibrated, foreign, merging, own, peft_folder, program
 from jtransfer.modalities import MODALITIES, faces
-from jtransfer.models import forward
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
-from jtransfer.weights import libraries
 from jtransfer.weights.adapters import attach as attaching
 from jtransfer.weights.adapters.load import Loaded
-from jtransfer.weights.identify import manifest, sentence_transformers
-from jtransfer.weights.save import WRITERS
+from jtransfer.weights.identify import manifest
 
-PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 FILES = tuple(name for known in MODALITIES.values() for name in known.files)
 
 
@@ -185,89 +179,6 @@ def _preprocess(model: Any) -> Callable[[Any], Any]:
     return partial(jax.tree.map, lambda x: reduce(lambda x, change: change(x), own, x))
 
 
-def _configurations(library: str, name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """A library's configuration files by name. What it does otherwise with the model's inputs is printed."""
-    files = {"config.json": getattr(libraries, library)(name, model, classes)}
-    for known in MODALITIES.values():
-        own, notes = known.own_files(model, library)
-        for file, content in own.items():
-            files[file] = _merged(files.get(file, {}), content)
-        for line in notes:
-            say(line)
-    return files | (sentence_transformers.write(model) if library == "transformers" else {})
-
-
-def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    return {**content, **{k: content[k] | v if isinstance(content.get(k), dict) else v for k, v in more.items()}}
-
-
-def _library(library: str) -> Callable[[Trained, Path], None]:
-    """Tensors under the names of a library of torch's."""
-
-    def write(trained: Trained, dest: Path) -> None:
-        name, model, classes, *_ = trained.spec
-        if name in (*models.MADE, *models.SINGLE):
-            raise InputError(f"no library has the model {name!r}; write safetensors, npz, orbax or stablehlo")
-        files = {} if library in ("torch", "torchvision") else _configurations(library, name, model, classes)
-        for file, content in files.items():
-            (dest / file).parent.mkdir(exist_ok=True)
-            (dest / file).write_text(json.dumps(content, indent=2) + "\n")
-        WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")
-
-    return write
-
-
-def _stablehlo(trained: Trained, dest: Path) -> None:
-    """A program for any batch size and any length of texts on any of `PLATFORMS`, which does the preprocessing itself:
-    it takes pixels as they are, and vectors of a run as they are in the data.
-
-    It holds the computation twice, with the layers' routes for the CPU and without.
-    """
-    model = trained.spec.model
-
-    def on(platform: str, flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
-        with dispatch.platform(platform):
-            return forward.apply(model, trees.unflatten(flat), trained.preprocess(inputs))[0]
-
-    def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
-        return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "tpu"))
-
-    flat = trees.flatten(trained.variables)
-    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
-    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, _inputs(trained))
-    (dest / "model.stablehlo").write_bytes(program.serialize())
-    WRITERS["npz"](flat, dest / "weights.npz")
-
-
-def _inputs(trained: Trained) -> Any:
-    """The shapes of a model's inputs, with b for the batch or k for texts that are classes, and n for the length of
-    texts or m for that of a decoder's."""
-    model = trained.spec.model
-    if trained.inputs is not None:
-        args = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained.inputs)
-        return jax.export.symbolic_args_specs(args, jax.tree.map(lambda x: "b, ...", args))
-    one, two = (_leaves(jax.eval_shape(partial(model.example_input, k))) for k in (1, 2))
-    args, axes = {}, {}
-    for name, x in one.items():
-        batch = "b" if x.shape != two[name].shape else "k"
-        text = jnp.issubdtype(x.dtype, jnp.integer)
-        args[name] = jax.ShapeDtypeStruct(x.shape, jnp.uint8 if x.ndim == 4 else x.dtype)
-        rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
-        axes[name] = ", ".join([batch, *rest])
-    length = getattr(model, "max_length", None)
-    symbols = {symbol for spec in axes.values() for symbol in spec.split(", ")} & {"n", "m"}
-    limits = [f"{symbol} <= {length}" for symbol in sorted(symbols)] if length else ()
-    found = jax.export.symbolic_args_specs(args, axes, constraints=limits)
-    return found.get("", found)
-
-
-def _leaves(inputs: Any) -> dict[str, Any]:
-    """A model's inputs by name; that of one without names is "". Texts come with what masks their padding."""
-    if not isinstance(inputs, dict):
-        return {"": inputs}
-    return {name.replace("input_ids", "attention_mask"): x for name, x in inputs.items()} | inputs
-
-
 def _beside(sources: Sequence[weights.Source], names: Iterable[str]) -> Iterator[Path]:
     """The files of these names, each beside the first source that has it."""
     for name in names:
@@ -287,12 +198,12 @@ def _file(source: weights.Source, name: str) -> Path | None:
 
 
 FORMATS: dict[str, Callable[[Trained, Path], None]] = {
-    "hf": _library("transformers"),
-    "timm": _library("timm"),
-    "torch": _library("torch"),
-    "torchvision": _library("torchvision"),
+    "hf": foreign.library("transformers"),
+    "timm": foreign.library("timm"),
+    "torch": foreign.library("torch"),
+    "torchvision": foreign.library("torchvision"),
     "safetensors": own.tensors("safetensors"),
     "npz": own.tensors("npz"),
     "orbax": own.orbax,
-    "stablehlo": _stablehlo,
+    "stablehlo": program.stablehlo,
 }
