@@ -38,6 +38,8 @@ def main(argv: list[str]) -> None:
     format = flags.DEFINE_string("format", "", "see above", flag_values=values)
     step = flags.DEFINE_string("step", "", "of a run: one it kept, best or last; else its model", flag_values=values)
     adapters = flags.DEFINE_multi_string("adapters", [], "folders of adapters of a base", flag_values=values)
+    push = flags.DEFINE_string("push", "", "hf://org/name: where it is uploaded to then", flag_values=values)
+    private = flags.DEFINE_boolean("private", None, "a new repository is private", flag_values=values)
     rest = parse_flags(values, list(argv))
     from jtransfer.exporting.export import FORMATS, export
     from jtransfer.exporting.peft_folder import FORMATS as PEFT
@@ -49,7 +51,8 @@ def main(argv: list[str]) -> None:
         )
     source, dest = rest
     tell_leftovers(dest)
-    export(source, dest, format.value, step=step_of(step.value), adapters=adapters.value)
+    asked = {"step": step_of(step.value), "adapters": adapters.value, "push": push.value, "private": private.value}
+    export(source, dest, format.value, **asked)
     say(f"{source} → {dest} ({format.value})")
 
 

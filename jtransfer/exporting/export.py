@@ -19,7 +19,7 @@ from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
-from jtransfer.exporting import calibrated, foreign, merging, own, peft_folder, program
+from jtransfer.exporting import calibrated, card, foreign, hub, merging, own, peft_folder, program
 from jtransfer.modalities import MODALITIES, faces
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import StoredRun
@@ -66,6 +66,8 @@ def export(
     *,
     step: int | str | None = None,
     adapters: attaching.Sources = (),
+    push: str = "",
+    private: bool | None = None,
 ) -> None:
     """Exports a run or a checkpoint to a new folder, which appears when it is whole. Adapters are merged into it.
 
@@ -76,23 +78,36 @@ def export(
         `peft_folder.FORMATS`, which writes the adapters alone.
       step: of a run, as `StoredRun.variables` takes it.
       adapters: of the base, as `weights.restore` takes them.
+      push: "hf://org/name", a repository of the Hugging Face hub that the folder is then uploaded to.
+      private: whether a new repository is private; None is the hub's default for its owner.
 
     Raises:
       InputError: an unknown format, a taken folder, no such source, a model that the library does not have, or adapters
-        that do not fit or can't be merged.
+        that do not fit or can't be merged; or there is no token for the hub, or the upload fails.
     """
+    repository = hub.checked(push) if push else ""
+    _export(source, dest, format, step, adapters)
+    if repository:
+        say(f"{dest} → {hub.upload(dest, repository, private=private)}")
+
+
+def _export(
+    source: str | os.PathLike, dest: str | os.PathLike, format: str, step: int | str | None, adapters: attaching.Sources
+) -> None:
     if format not in (*FORMATS, *peft_folder.FORMATS):
         raise unknown("format", format, (*FORMATS, *peft_folder.FORMATS))
     new_folder.check_new(dest)
     trained = read(source, step, adapters)
     if format in peft_folder.FORMATS:
         with new_folder.new(dest) as partial:
-            for line in (*peft_folder.write(trained, partial, format), *calibrated.left_out(trained, step)):
+            lines = (*peft_folder.write(trained, partial, format), *calibrated.left_out(trained, step))
+            for line in lines:
                 say(line)
             _copy(_beside(trained.sources, trained.files), partial)
+            card.write(trained, partial, format, step, lines)
         return
     merged = merging.merge(trained.spec.model, trained.variables, sample=trained.sample)
-    write(with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format)
+    write(with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format, step)
 
 
 def with_model(trained: Trained, model: Any, variables: dict) -> Trained:
@@ -100,12 +115,12 @@ def with_model(trained: Trained, model: Any, variables: dict) -> Trained:
     return trained._replace(spec=trained.spec._replace(model=model), variables=variables)
 
 
-def write(trained: Trained, dest: str | os.PathLike, format: str) -> None:
+def write(trained: Trained, dest: str | os.PathLike, format: str, step: int | str | None = None) -> None:
     """Writes a model without adapters into a new folder, which appears when it is whole.
 
     Args:
       trained: the model.
-      dest, format: as for `export`.
+      dest, format, step: as for `export`.
 
     Raises:
       InputError: as for `export`.
@@ -118,6 +133,7 @@ def write(trained: Trained, dest: str | os.PathLike, format: str) -> None:
         name, model, classes, *_ = trained.spec
         manifest.write(partial, manifest.describe(name, model, report, classes))
         _copy(_beside(trained.sources, trained.files), partial)
+        card.write(trained, partial, format, step)
 
 
 def _copy(files: Iterable[Path], folder: Path) -> None:

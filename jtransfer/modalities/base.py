@@ -60,6 +60,7 @@ class Modality:
       prepares: The names of the fields that say how an example is prepared for a model, and not how it is read. Each
         model that sees the same examples has its own.
       corruptions: The names of what `corrupt` can do to an example.
+      pipelines: Task, or head of a model → what the Hugging Face hub calls models of such inputs for it.
     """
 
     kind: ClassVar[str] = ""
@@ -69,6 +70,7 @@ class Modality:
     files: ClassVar[tuple[str, ...]] = ()
     prepares: ClassVar[tuple[str, ...]] = ()
     corruptions: ClassVar[tuple[str, ...]] = ()
+    pipelines: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:

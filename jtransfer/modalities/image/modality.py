@@ -51,6 +51,7 @@ class Image(Modality):
     mixes: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
     prepares: ClassVar[tuple[str, ...]] = ("channels", "transform", "eval_transform", "image_library")
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    pipelines: ClassVar[Mapping[str, str]] = processor_files.PIPELINES
 
     image_key: str = "image"
     image_dir: str = ""

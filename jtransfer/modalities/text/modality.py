@@ -54,6 +54,15 @@ class Text(Modality):
     files: ClassVar[tuple[str, ...]] = (*sidecar_files.TOKENIZER, sidecar_files.GENERATION)
     prepares: ClassVar[tuple[str, ...]] = ("tokenizer",)
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    pipelines: ClassVar[Mapping[str, str]] = {
+        "classify": "text-classification",
+        "multi_label": "text-classification",
+        "regress": "text-classification",
+        "tag": "token-classification",
+        "embed": "sentence-similarity",
+        "masked_lm": "fill-mask",
+        "lm": "text-generation",
+    }
 
     text_key: str = ""
     pair_key: str = ""

@@ -42,6 +42,7 @@ class Vector(Modality):
     files: ClassVar[tuple[str, ...]] = (FILE,)
     prepares: ClassVar[tuple[str, ...]] = ("statistics",)
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
+    pipelines: ClassVar[Mapping[str, str]] = {"classify": "tabular-classification", "regress": "tabular-regression"}
 
     columns: str = ""
     statistics: str = "train"
