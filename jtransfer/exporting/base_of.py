@@ -15,7 +15,7 @@ from jtransfer.runs import stored
 
 UNKNOWN = "unknown"  # a licence, as the hub calls it
 _MANY = 8  # runs that began with one another
-_LONGEST = 1 << 20  # bytes of a README that are read
+_LONGEST = 1 << 20  # bytes of a README that is read
 _SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,40}")
 
 
@@ -87,16 +87,13 @@ def _of_readme(source: str) -> str:
 
 def _stated(path: Path) -> str:
     """The licence that the head of a model card states."""
-    import yaml
+    from huggingface_hub import metadata_load
 
-    if whole_file.problem(path):
+    if whole_file.problem(path) or path.stat().st_size > _LONGEST:
         return ""
-    with path.open("rb") as file:
-        text = file.read(_LONGEST).decode("utf-8", "replace")
-    head = re.match(r"\s*---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
     try:
-        held = yaml.safe_load(head[1]) if head else {}
-    except (yaml.YAMLError, RecursionError, ValueError):
+        held = metadata_load(path)
+    except Exception:  # of its parser of YAML
         return ""
     stated = held.get("license") if isinstance(held, dict) else ""
     return stated if isinstance(stated, str) and _SPDX.fullmatch(stated) else ""
