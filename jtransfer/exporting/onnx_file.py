@@ -1,0 +1,127 @@
+"""A model as a file of ONNX, which does the preprocessing itself, and is compared with the model before it is kept."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jtransfer.core import tree as trees
+from jtransfer.core.errors import InputError
+from jtransfer.core.show import say
+from jtransfer.exporting import merging, onnx_trace, program
+from jtransfer.exporting.onnx_graph import Graph, Value
+
+FILE, OUTPUT = "model.onnx", "logits"
+_OPSET, _IR = 18, 10
+_CLOSE = 1e-4  # of the largest logit, or of 1
+_LARGE = 1 << 30  # bytes of weights that lie beside the file
+
+
+def write(trained: Any, dest: Path) -> None:
+    """Writes `model.onnx`, for any batch size and any length of texts, and compares it with the model.
+
+    It takes what the model takes: images as uint8 [b, h, w, c], texts as `input_ids` and `attention_mask`, int32
+    [b, n], vectors of a run as they are in its data. Its metadata have the names of the classes and of the model, and
+    what was done with the inputs.
+
+    Args:
+      trained: an `export.Trained`.
+      dest: a folder.
+
+    Raises:
+      InputError: onnx or onnxruntime is missing, the model computes what is not written yet, or onnxruntime gives other
+        logits.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        raise InputError("--format=onnx needs onnx and onnxruntime: pip install 'jtransfer[onnx]'") from None
+    trained = _in_float32(trained)
+    made = _made(trained)
+    for key, value in _metadata(trained).items():
+        entry = made.metadata_props.add()
+        entry.key, entry.value = key, value
+    size = sum(x.nbytes for x in trees.flatten(trained.variables).values())
+    onnx.save_model(made, dest / FILE, save_as_external_data=size > _LARGE, location=f"{FILE}.data")
+    _compare(trained, dest / FILE)
+
+
+def _in_float32(trained: Any) -> Any:
+    model = trained.spec.model
+    if getattr(model, "dtype", jnp.float32) == jnp.float32:
+        return trained
+    return trained._replace(spec=trained.spec._replace(model=model.clone(dtype=jnp.float32)))
+
+
+def _named(inputs: Any) -> dict[str, Any]:
+    return inputs if isinstance(inputs, dict) else {"inputs": inputs}
+
+
+def _made(trained: Any) -> Any:
+    import onnx
+
+    given, flat = program.inputs(trained), trees.flatten(trained.variables)
+    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
+    closed, out = jax.make_jaxpr(partial(program.logits, trained, "onnx"), return_shape=True)(shapes, given)
+    if len(jax.tree.leaves(out)) != 1:
+        raise InputError(f"ONNX: {type(trained.spec.model).__name__} gives several arrays; export it to stablehlo")
+    named = _named(given)
+    graph = Graph(onnx_trace.symbols(named))
+    paths = jax.tree.leaves({path: path for path in shapes})
+    weights = [graph.constant(np.asarray(flat[path]), path) for path in paths]
+    names = jax.tree.leaves({name: name for name in named})
+    inputs = [Value(name, named[name].shape, np.dtype(named[name].dtype)) for name in names]
+    (logits,) = onnx_trace.add(graph, closed.jaxpr, closed.consts, [*weights, *inputs])
+    graph.nodes.append(onnx.helper.make_node("Identity", [logits.name], [OUTPUT]))
+    used = _used(graph.nodes)
+    held = [onnx.numpy_helper.from_array(x, name) for name, x in graph.constants.items() if name in used]
+    outputs = [onnx_trace.described(logits, OUTPUT)]
+    made = onnx.helper.make_graph(graph.nodes, "model", list(map(onnx_trace.described, inputs)), outputs, held)
+    opsets = [onnx.helper.make_opsetid("", _OPSET)]
+    return onnx.helper.make_model(made, opset_imports=opsets, ir_version=_IR, producer_name="jtransfer")
+
+
+def _used(nodes: Any) -> set[str]:
+    """The names that nodes take, those inside of loops too."""
+    inside = (attribute.g.node for node in nodes for attribute in node.attribute if attribute.HasField("g"))
+    return {name for node in nodes for name in node.input}.union(*map(_used, inside))
+
+
+def _metadata(trained: Any) -> dict[str, str]:
+    name, model, classes, *_ = trained.spec
+    inputs = {key: [str(x.dtype), [str(dim) for dim in x.shape]] for key, x in _named(program.inputs(trained)).items()}
+    return {
+        "model": str(name),
+        "class_names": json.dumps(list(classes)),
+        "inputs": json.dumps(inputs),
+        "preprocessing": json.dumps(getattr(model, "preprocessing", {})),
+        "preprocessing_inside": "pixels are scaled and normalised, vectors standardised; images come in their size, "
+        "texts as tokens",
+    }
+
+
+def _compare(trained: Any, path: Path) -> None:
+    """Compares the file with the model on real examples, where the run's data are there, and on the first of them."""
+    import onnxruntime
+
+    inputs, what = merging.raw_inputs(trained.spec.model, trained.run)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    wanted = [x.name for x in session.get_inputs()]
+    flat = trees.flatten(trained.variables)
+    ours = np.asarray(jax.jit(partial(program.logits, trained, "cpu"))(flat, inputs), np.float64)
+    worst, ones = 0.0, "k" not in onnx_trace.symbols(_named(program.inputs(trained)))
+    for part in (slice(None), slice(0, 1))[: 1 + ones]:
+        given = {name: np.asarray(x)[part] for name, x in _named(inputs).items() if name in wanted}
+        (theirs,) = session.run(None, given)
+        worst = max(worst, float(np.abs(theirs - ours[part]).max()))
+    if not worst <= _CLOSE * max(float(np.abs(ours).max()), 1.0):
+        raise InputError(
+            f"onnxruntime gives other logits than the model, by {worst:.1e} ({what}); nothing is written: export it to "
+            "stablehlo"
+        )
+    say(f"onnxruntime gives the model's logits to {worst:.1e} ({what})")
