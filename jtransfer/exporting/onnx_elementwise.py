@@ -53,7 +53,11 @@ def _select(graph: Graph, eqn: Any, inputs: list[Value]) -> Value:
     which, *cases = inputs
     if which.dtype != bool or len(cases) != 2:
         raise InputError("ONNX: a choice among more than two arrays is not written yet")
-    return _elementwise("Where")(graph, eqn, [which, cases[1], cases[0]])
+    if cases[0].dtype != bool:
+        return _elementwise("Where")(graph, eqn, [which, cases[1], cases[0]])
+    both, either, no = map(_elementwise, ("And", "Or", "Not"))
+    parts = (both(graph, eqn, [which, cases[1]]), both(graph, eqn, [no(graph, eqn, [which]), cases[0]]))
+    return either(graph, eqn, list(parts))
 
 
 def _clamp(graph: Graph, eqn: Any, inputs: list[Value]) -> Value:
@@ -91,6 +95,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "log1p": _then(_with(1, _elementwise("Add")), _log),
     "expm1": _then(_exp, _with(1, _elementwise("Sub"))),
     "exp2": _with(2, _elementwise("Pow"), first=True),
+    "erfc": _then(_elementwise("Erf"), _with(1, _elementwise("Sub"), first=True)),
     "square": _square,
     "integer_pow": _integer_pow,
     "select_n": _select,

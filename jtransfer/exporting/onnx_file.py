@@ -1,6 +1,7 @@
 """A model as a file of ONNX, which does the preprocessing itself, and is compared with the model before it is kept."""
 
 import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,19 +64,33 @@ def _named(inputs: Any) -> dict[str, Any]:
 
 
 def _made(trained: Any) -> Any:
+    given, flat = program.inputs(trained), trees.flatten(trained.variables)
+    if not all(hasattr(x, "shape") for x in _named(given).values()):
+        raise InputError("ONNX: the model's inputs are dicts of dicts; export it to stablehlo")
+    return model_of(partial(program.logits, trained, "onnx"), flat, given)
+
+
+def model_of(f: Callable[[dict[str, Any], Any], Any], constants: Mapping[str, np.ndarray], given: Any) -> Any:
+    """Returns a function as a model of ONNX, whose output is "logits".
+
+    Args:
+      f: of the constants and the inputs, to one array.
+      constants: name → array, which the model holds.
+      given: shapes of the inputs, with symbols; a dict, whose names they have then, or one, which is called "inputs".
+
+    Raises:
+      InputError: it computes what is not written yet, or several arrays.
+    """
     import onnx
 
-    given, flat = program.inputs(trained), trees.flatten(trained.variables)
-    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
-    closed, out = jax.make_jaxpr(partial(program.logits, trained, "onnx"), return_shape=True)(shapes, given)
+    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in constants.items()}
+    closed, out = jax.make_jaxpr(f, return_shape=True)(shapes, given)
     if len(jax.tree.leaves(out)) != 1:
-        raise InputError(f"ONNX: {type(trained.spec.model).__name__} gives several arrays; export it to stablehlo")
+        raise InputError("ONNX: the model gives several arrays; export it to stablehlo")
     named = _named(given)
     graph = Graph(onnx_trace.symbols(named))
-    paths = jax.tree.leaves({path: path for path in shapes})
-    weights = [graph.constant(np.asarray(flat[path]), path) for path in paths]
-    names = jax.tree.leaves({name: name for name in named})
-    inputs = [Value(name, named[name].shape, np.dtype(named[name].dtype)) for name in names]
+    weights = [graph.constant(np.asarray(constants[name]), name) for name in sorted(shapes)]
+    inputs = [Value(name, named[name].shape, np.dtype(named[name].dtype)) for name in sorted(named)]
     (logits,) = onnx_trace.add(graph, closed.jaxpr, closed.consts, [*weights, *inputs])
     graph.nodes.append(onnx.helper.make_node("Identity", [logits.name], [OUTPUT]))
     used = _used(graph.nodes)

@@ -71,6 +71,11 @@ def _pad(graph: Graph, eqn: Any, inputs: list[Value]) -> Value:
     return graph.value("Pad", [x], aval.shape, aval.dtype, graph.integers(pads), graph.reshape(filled, ()).name)
 
 
+def _tile(graph: Graph, eqn: Any, inputs: list[Value]) -> Value:
+    aval = eqn.outvars[0].aval
+    return graph.value("Tile", inputs, aval.shape, aval.dtype, graph.shape(tuple(eqn.params["reps"])))
+
+
 def _split(graph: Graph, eqn: Any, inputs: list[Value]) -> list[Value]:
     sizes, axis = eqn.params["sizes"], eqn.params["axis"]
     names = graph.add("Split", [inputs[0].name, graph.integers(sizes)], len(sizes), axis=axis)
@@ -206,6 +211,7 @@ RULES: dict[str, Rule | Callable[..., list[Value]]] = {
     "rev": _rev,
     "pad": _pad,
     "split": _split,
+    "tile": _tile,
     "iota": _iota,
     "dim_as_value": _dim_as_value,
     **{f"reduce_{name}": _reduce(f"Reduce{name.title()}") for name in ("sum", "max", "min", "prod")},

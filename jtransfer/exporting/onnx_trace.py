@@ -90,7 +90,7 @@ def _evaluated(graph: Graph, eqn: Any, inputs: list[Value]) -> list[Value]:
 
 
 def _scan(graph: Graph, eqn: Any, inputs: list[Value]) -> list[Value]:
-    """A loop: copies of its body where its turns are counted now, as layers are; else, as over texts, a loop of ONNX."""
+    """A loop: copies of its body if its turns are counted now, as layers are; else, as over texts, a loop of ONNX."""
     params = eqn.params
     fixed, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
     consts, carry, rows = inputs[:fixed], inputs[fixed:carried], inputs[carried:]
