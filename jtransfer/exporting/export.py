@@ -21,6 +21,7 @@ from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
 from jtransfer.exporting import calibrated, card, foreign, hub, merging, onnx_file, own, peft_folder, program
 from jtransfer.modalities import MODALITIES, faces
+from jtransfer.runs import exportable
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -214,10 +215,7 @@ def _file(source: weights.Source, name: str) -> Path | None:
 
 
 FORMATS: dict[str, Callable[[Trained, Path], None]] = {
-    "hf": foreign.library("transformers"),
-    "timm": foreign.library("timm"),
-    "torch": foreign.library("torch"),
-    "torchvision": foreign.library("torchvision"),
+    **{format: foreign.library(library) for format, library in exportable.LIBRARIES.items()},
     "safetensors": own.tensors("safetensors"),
     "npz": own.tensors("npz"),
     "orbax": own.orbax,

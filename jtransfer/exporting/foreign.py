@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jtransfer.core.show import say
+from jtransfer.models.paths import HEAD
 from jtransfer.runs import exportable
 from jtransfer.weights import libraries
 from jtransfer.weights.identify import sentence_classifier
@@ -37,7 +38,9 @@ def library(name: str) -> Callable[[Any, Path], None]:
 def _write_sentence_classifier(trained: Any, dest: Path) -> None:
     """The encoder of a classifier of texts as transformers has it, its pooling and head as sentence-transformers."""
     model, run = trained.spec.model, trained.run
-    encoder, variables = sentence_classifier.encoder(model, trained.variables)
+    encoder = sentence_classifier.encoder(model)
+    params = {name: tree for name, tree in trained.variables["params"].items() if name != HEAD}
+    variables = {**trained.variables, "params": params}
     files, _ = exportable.configurations("transformers", trained.spec.name, encoder, ())
     files["config.json"] |= libraries.labels(trained.spec.class_names, model.num_classes)
     _write_files(files | sentence_classifier.files(model, run and run.config.data.length), dest)

@@ -39,10 +39,9 @@ def fits(model: Any) -> bool:
     return isinstance(model, Encoder) and model.head == "classify" and model.pooled != model.usual_pooling
 
 
-def encoder(model: Encoder, variables: Mapping[str, Any]) -> tuple[Encoder, dict[str, Any]]:
-    """Returns the model without its head, and its variables."""
-    params = {name: tree for name, tree in variables["params"].items() if name != "head"}
-    return model.clone(head="embed", pooling=model.pooled), {**variables, "params": params}
+def encoder(model: Encoder) -> Encoder:
+    """Returns the model without its head."""
+    return model.clone(head="embed", pooling=model.pooled)
 
 
 def files(model: Encoder, length: int | None) -> dict[str, Any]:
