@@ -136,6 +136,29 @@ def test_images_are_taken_as_pixels(case, tmp_path, capsys):
     assert json.loads(told["preprocessing"])["mean"] == [0.5, 0.4, 0.3]
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("litert_converter"), reason="the extra `tflite` is not installed")
+@pytest.mark.parametrize("case", ["resnet18_timm", "bert_classify"])
+def test_litert_gives_the_models_logits(case, tmp_path, capsys):
+    from ai_edge_litert.interpreter import Interpreter
+
+    (tmp_path / "source").mkdir()
+    texts = case in encoders.cases()
+    source = encoders.write(case, tmp_path / "source") if texts else store(case, tmp_path / "more")
+    export.export(source, tmp_path / "new", "tflite")
+    assert "LiteRT gives the model's logits to" in capsys.readouterr().out
+    run = Interpreter(str(tmp_path / "new" / "model.tflite")).get_signature_runner()
+    shapes = {name: tuple(x["shape"]) for name, x in run.get_input_details().items()}
+    if not texts:
+        assert shapes["inputs"][0] == 1
+        return
+    ids = encoders.inputs(7, 0, segments=True)
+    for i, wanted in enumerate(encoders.load(case)[1]["output 7"]):
+        given = {name: np.zeros(shape, np.int32) for name, shape in shapes.items()}
+        for name in given:
+            given[name][0, :7] = ids[name][i]
+        np.testing.assert_allclose(run(**given)["logits"][0], wanted, rtol=0, atol=1e-4)
+
+
 @needs_onnx
 def test_a_file_with_other_logits_is_not_kept(tmp_path, monkeypatch):
     source = store("resnet18_timm", tmp_path / "source")
@@ -145,11 +168,12 @@ def test_a_file_with_other_logits_is_not_kept(tmp_path, monkeypatch):
     assert not (tmp_path / "new").exists()
 
 
-def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("format", "package"), [("onnx", "onnx"), ("tflite", "litert_converter")])
+def test_without_the_extra_one_line_says_what_to_install(format, package, tmp_path, monkeypatch, capsys):
     source = store("resnet18_timm", tmp_path / "source")
-    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit) as stopped:
-        run_command(command.main, ["export", str(source), str(tmp_path / "new"), "--format=onnx"])
+        run_command(command.main, ["export", str(source), str(tmp_path / "new"), f"--format={format}"])
     assert stopped.value.code == 2
-    assert "pip install 'jtransfer[onnx]'" in capsys.readouterr().err
+    assert f"pip install 'jtransfer[{format}]'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

@@ -19,7 +19,18 @@ from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
-from jtransfer.exporting import calibrated, card, foreign, hub, merging, onnx_file, own, peft_folder, program
+from jtransfer.exporting import (
+    calibrated,
+    card,
+    foreign,
+    hub,
+    merging,
+    onnx_file,
+    own,
+    peft_folder,
+    program,
+    tflite_file,
+)
 from jtransfer.modalities import MODALITIES, faces
 from jtransfer.runs import exportable
 from jtransfer.runs import folder as folders
@@ -220,5 +231,6 @@ FORMATS: dict[str, Callable[[Trained, Path], None]] = {
     "npz": own.tensors("npz"),
     "orbax": own.orbax,
     "onnx": onnx_file.write,
+    "tflite": tflite_file.write,
     "stablehlo": program.stablehlo,
 }

@@ -33,6 +33,10 @@ session = onnxruntime.InferenceSession("FOLDER/model.onnx")
 names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
 print([(x.name, x.type, x.shape) for x in session.get_inputs()])
 (logits,) = session.run(None, inputs)  # a dict of arrays by the names of the inputs"""
+_TFLITE = """from ai_edge_litert.interpreter import Interpreter
+
+run = Interpreter("FOLDER/model.tflite").get_signature_runner()
+logits = run(**inputs)["logits"]  # a dict of arrays of one example; run.get_input_details() has their shapes"""
 _PEFT = """from peft import PeftModel
 
 model = PeftModel.from_pretrained(BASE, "FOLDER")  # BASE: the model that the adapter is of"""
@@ -76,5 +80,6 @@ _OF: dict[str, Callable[[Path], tuple[str, str]]] = {
     "torch": lambda _: ("pytorch", _TORCH),
     "torchvision": lambda _: ("pytorch", _TORCH),
     "stablehlo": lambda _: ("jax", _STABLEHLO),
+    "tflite": lambda _: ("tflite", _TFLITE),
     "onnx": lambda _: ("onnx", _ONNX),
 }

@@ -1,6 +1,7 @@
 """A graph of ONNX in the making: its nodes, its constants, and shapes that are known when it is run."""
 
 import ast
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,11 @@ import numpy as np
 from jtransfer.core.errors import InputError
 
 Dims = tuple[Any, ...]  # whole numbers, and JAX's expressions of symbols
+
+
+def onnx() -> Any:
+    """Returns the library, which is an extra."""
+    return importlib.import_module("onnx")
 
 
 class Value(NamedTuple):
@@ -55,10 +61,8 @@ class Graph:
 
     def add(self, kind: str, inputs: Sequence[str], outputs: int = 1, **attributes: Any) -> Any:
         """Adds a node, and returns the name of its output, or a list of several."""
-        import onnx
-
         names = [self.new() for _ in range(outputs)]
-        self.nodes.append(onnx.helper.make_node(kind, list(inputs), names, **attributes))
+        self.nodes.append(onnx().helper.make_node(kind, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else names
 
     def constant(self, array: Any, name: str = "") -> Value:
@@ -153,14 +157,12 @@ class Graph:
 
     def cast(self, x: Value, dtype: Any) -> Value:
         """Returns a value with another type of elements."""
-        import onnx
-
         dtype = np.dtype(dtype)
         if x.dtype == dtype:
             return x
         if x.array is not None:
             return self.constant(x.array.astype(dtype))
-        return self.value("Cast", [x], x.dims, dtype, to=onnx.helper.np_dtype_to_tensor_dtype(dtype))
+        return self.value("Cast", [x], x.dims, dtype, to=onnx().helper.np_dtype_to_tensor_dtype(dtype))
 
     def slice(self, x: Value, starts: Sequence[Any], ends: Sequence[Any], steps: Sequence[int], dims: Dims) -> Value:
         """Returns a part of a value, as NumPy's slices along all axes; an end of None is before the first element."""

@@ -11,7 +11,7 @@ from jax.extend.core import Literal
 from jtransfer.core.errors import InputError
 from jtransfer.exporting.onnx_elementwise import ELEMENTWISE
 from jtransfer.exporting.onnx_gather import gather
-from jtransfer.exporting.onnx_graph import Graph, Value
+from jtransfer.exporting.onnx_graph import Graph, Value, onnx
 from jtransfer.exporting.onnx_ops import RULES
 
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -119,13 +119,11 @@ def _stacked(graph: Graph, column: Sequence[Value]) -> Value:
 
 
 def _loop(graph: Graph, eqn: Any, consts: list[Value], carry: list[Value], rows: list[Value]) -> list[Value]:
-    import onnx
-
     params, body = eqn.params, graph.inner()
     given = [Value(body.new(), x.dims, x.dtype) for x in carry] + [Value(body.new(), x.dims[1:], x.dtype) for x in rows]
     found = add(body, params["jaxpr"].jaxpr, params["jaxpr"].consts, [*consts, *given])
     outs = [body.value("Identity", [x], x.dims, x.dtype) for x in found]
-    inside = onnx.helper.make_graph(body.nodes, "body", list(map(described, given)), list(map(described, outs)))
+    inside = onnx().helper.make_graph(body.nodes, "body", list(map(described, given)), list(map(described, outs)))
     way = int(params["reverse"])
     names = graph.add(
         "Scan",
@@ -142,10 +140,8 @@ def _loop(graph: Graph, eqn: Any, consts: list[Value], carry: list[Value], rows:
 
 def described(x: Value, name: str = "") -> Any:
     """Returns what ONNX says of a value that goes in or out: its type, and its shape with symbols."""
-    import onnx
-
     dims = [dim if isinstance(dim, int) else str(dim) for dim in x.dims]
-    return onnx.helper.make_tensor_value_info(name or x.name, onnx.helper.np_dtype_to_tensor_dtype(x.dtype), dims)
+    return onnx().helper.make_tensor_value_info(name or x.name, onnx().helper.np_dtype_to_tensor_dtype(x.dtype), dims)
 
 
 def symbols(inputs: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, tuple[str, int]]:

@@ -19,9 +19,9 @@ from jtransfer.weights.shapes import abstract
 LIBRARIES = {"hf": "transformers", "timm": "timm", "torch": "torch", "torchvision": "torchvision"}
 """Format of an export → the library that reads it."""
 
-OWN = ("safetensors", "npz", "orbax", "onnx", "stablehlo")  # formats of any model
+OWN = ("safetensors", "npz", "orbax", "onnx", "tflite", "stablehlo")  # formats of any model
 FOLDER = "export"  # in a run's folder
-_NEED = {"onnx": ("onnx", "onnxruntime")}  # format → packages
+_NEED = {"onnx": ("onnx", "onnxruntime"), "tflite": ("litert_converter", "ai_edge_litert")}  # format → modules
 
 
 def check(run: Any, variables: Mapping[str, Any]) -> None:
