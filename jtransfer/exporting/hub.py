@@ -56,7 +56,9 @@ def upload(folder: str | os.PathLike, name: str, *, private: bool | None = None)
     try:
         made = api.create_repo(name, private=private, exist_ok=True)
         kept = [_CARD] if api.file_exists(name, _CARD) else None
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export of jtransfer", ignore_patterns=kept)
+        api.upload_folder(
+            repo_id=name, folder_path=os.fspath(folder), commit_message="Export of jtransfer", ignore_patterns=kept
+        )
     except Exception as error:  # of many types, by the version of its client
         raise InputError(f"hf://{name} can't be written to: {_first_line(error)}; the export is in {folder}") from None
     if kept:

@@ -39,7 +39,8 @@ def write(trained: Any, dest: Path) -> None:
         logits.
     """
     try:
-        onnx(), importlib.import_module("onnxruntime")
+        for name in ("onnx", "onnxruntime"):
+            importlib.import_module(name)
     except ImportError:
         raise InputError("--format=onnx needs onnx and onnxruntime: pip install 'jtransfer[onnx]'") from None
     trained = in_float32(trained)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jtransfer.core.errors import InputError
 
-Dims = tuple[Any, ...]  # whole numbers, and JAX's expressions of symbols
+Dims = Sequence[Any]  # whole numbers, and JAX's expressions of symbols
 
 
 def onnx() -> Any:

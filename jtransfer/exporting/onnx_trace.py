@@ -36,8 +36,9 @@ def add(graph: Graph, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Value]
     values: dict[Any, Value] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*held, *inputs), strict=True))
 
     def read(var: Any, *, whole: bool) -> Value:
-        x = graph.constant(np.asarray(var.val, var.aval.dtype)) if isinstance(var, Literal) else values[var]
-        return graph.expand(x, var.aval.shape) if whole else x
+        aval: Any = var.aval
+        x = graph.constant(np.asarray(var.val, aval.dtype)) if isinstance(var, Literal) else values[var]
+        return graph.expand(x, aval.shape) if whole else x
 
     for eqn in jaxpr.eqns:
         loose = eqn.primitive.name in (*ELEMENTWISE, "broadcast_in_dim")

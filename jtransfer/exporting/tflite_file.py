@@ -84,11 +84,8 @@ def _converted(text: str, names: list[str]) -> bytes:
 
 def _compare(trained: Any, made: bytes, shapes: Any) -> None:
     inputs, what = merging.raw_inputs(trained.spec.model, trained.run)
-    run = (
-        importlib.import_module("ai_edge_litert.interpreter")
-        .Interpreter(model_content=made)
-        .get_signature_runner(SIGNATURE)
-    )
+    interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(model_content=made)
+    run = interpreter.get_signature_runner(SIGNATURE)
     asked = onnx_file.named(shapes)
     given = {name: _filled(np.asarray(x), asked[name]) for name, x in onnx_file.named(inputs).items() if name in asked}
     flat = trees.flatten(trained.variables)
