@@ -69,7 +69,7 @@ def _of_distribution(name: str) -> Base:
     """A package states its licence in its metadata, as an SPDX expression; other words are no licence's name."""
     title = one_line(name, 100)
     try:
-        held = metadata.metadata(name)
+        held: Any = metadata.metadata(name)
     except (metadata.PackageNotFoundError, ValueError):
         return Base(title)
     stated = held.get("License-Expression") or held.get("License") or ""

@@ -63,7 +63,9 @@ def _head(trained: Any, base: base_of.Base, library: str, results: Sequence[Row]
         )
         for metric, value, _ in results
     ]
-    named = {"base_model": base.hub, "base_model_relation": "adapter" if adapter else "finetune"} if base.hub else {}
+    named: dict[str, Any] = (
+        {"base_model": base.hub, "base_model_relation": "adapter" if adapter else "finetune"} if base.hub else {}
+    )
     content = ModelCardData(
         license=base.licence,
         library_name=library,
