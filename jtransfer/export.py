@@ -27,8 +27,8 @@ Adapters are merged into what all other formats write: those of a run, and those
 that --adapters gives for a base.
 
 A model card for the Hugging Face hub, README.md, lies beside what is written: what the model began with, its
-licence, how it was trained, its results with their intervals, and the lines that load it. --push uploads the folder then,
-with HF_TOKEN or after `hf auth login`; a card that the repository has stays.
+licence, how it was trained, its results with their intervals, and the lines that load it. --push uploads the folder
+then, with HF_TOKEN or after `hf auth login`; a card that the repository has stays.
 
 The tokenizer's files come along. `source.json` says which model it is; `weights.restore(DEST)` reads all but onnx,
 tflite and peft back.

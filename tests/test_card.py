@@ -1,11 +1,14 @@
 """The model card beside an export: what the hub reads of it, and what it tells."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tiny_run
 from huggingface_hub import ModelCard
-from test_sentence_classifier import store
+from test_sentence_classifier import store, tokenizer
 
 from jtransfer import config as configs
 from jtransfer import train
@@ -109,3 +112,23 @@ def test_of_a_package_the_licence_is_that_of_its_metadata():
     found = base_of._of_distribution("absl-py")
     assert (found.licence, found.says) == ("apache-2.0", "the package absl-py")
     assert base_of._of_distribution("no-such-package").licence == "unknown"
+
+
+@pytest.mark.live
+@pytest.mark.filterwarnings("ignore")
+def test_the_lines_of_the_card_load_it(run, tmp_path):
+    for format in ("hf", "timm"):
+        export.export(run, tmp_path / format, format)
+    text = store("bert_base", "unit_mean", tmp_path / "source")[0]
+    tokenizer(text)
+    export.export(text, tmp_path / "texts", "hf")
+    blocks = [
+        card(tmp_path / name).text.split("```python\n")[1].split("```")[0].replace("FOLDER", str(tmp_path / name))
+        for name in ("hf", "timm", "texts")
+    ]
+    lines = "\n".join(["import torchvision_stubs", *blocks])
+    done = subprocess.run(
+        [sys.executable, "-c", lines], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert any(name in done.stdout for name in ("'bad'", "'so-so'", "'good'"))
