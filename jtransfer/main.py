@@ -88,6 +88,7 @@ def _train(
     for name in ("absl", "asyncio", "concurrent.futures"):  # what Orbax and its threads log as an error is raised, too
         logging.getLogger(name).setLevel(logging.CRITICAL)
     from jtransfer import train
+    from jtransfer.exporting import at_end
     from jtransfer.judging import judge
     from jtransfer.reporting import page
     from jtransfer.runs import config as configs
@@ -113,6 +114,7 @@ def _train(
         if chosen := protocol.told_of(log.read(folder)):
             say(f"the model is {chosen}")
         say(f"report: {page.write(folder)}")
+    at_end.export_and_tell(folder)
 
 
 if __name__ == "__main__":

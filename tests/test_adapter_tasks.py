@@ -100,6 +100,25 @@ def test_texts_that_leave_no_room_are_one_line_before_training(case, tmp_path, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("embed", "prompt", {"length": 4}),
+        ("layer_0", "reft", {"rank": 2, "first": 2}),
+        ("layer_0", "reft", {"rank": 2, "last": 2}),
+    ],
+)
+def test_an_adapter_that_a_text_can_not_go_on_with_is_one_line_before_training(row, tmp_path, tokenizer):
+    with pytest.raises(InputError, match=f"an adapter '{row[1]}'.* can't be used token by token"):
+        train.run(config_of("lm", tmp_path, tokenizer, [row]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("row", [(".*/attention", "prefix", {"length": 4}), ("layer_0", "reft", {"rank": 2})])
+def test_an_adapter_that_a_text_can_go_on_with_is_prepared(row, tmp_path, tokenizer):
+    build.prepare(config_of("lm", tmp_path, tokenizer, [row]), tmp_path / "run")
+
+
 def test_texts_that_leave_room_are_prepared(tmp_path, tokenizer):
     rows = [("decoder_0/attention", "prefix", {"length": 7})]  # one place more is for the token that a text begins with
     config = config_of("seq2seq", tmp_path, tokenizer, rows)

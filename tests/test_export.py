@@ -19,6 +19,7 @@ from jtransfer.core import tree as trees
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.exporting import export
+from jtransfer.exporting.program import PLATFORMS
 from jtransfer.training import checkpoint
 from jtransfer.weights import libraries, maps
 from jtransfer.weights.identify import hf_config, manifest
@@ -98,7 +99,7 @@ def test_a_stablehlo_program_runs_without_the_model(source, tmp_path):
     expected = jax.jit(model.apply)(variables, prepared.astype(np.float32))
     np.testing.assert_allclose(found["logits"], expected, rtol=0, atol=1e-5)
     program = found["program"]
-    assert program.platforms == export.PLATFORMS
+    assert program.platforms == PLATFORMS
     assert "feature_group_count = 8" in program.mlir_module()  # XLA's own depthwise convolution, for all but the CPU
 
 

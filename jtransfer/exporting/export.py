@@ -2,10 +2,9 @@
 
 import dataclasses
 import itertools
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,25 +14,32 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jtransfer import models, weights
+from jtransfer import weights
 from jtransfer.core import new_folder, whole_file
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.show import one_line, say
-from jtransfer.exporting import calibrated, merging, own, peft_folder
-from jtransfer.layers.cpu import dispatch
+from jtransfer.exporting import (
+    calibrated,
+    card,
+    foreign,
+    hub,
+    merging,
+    onnx_file,
+    own,
+    peft_folder,
+    program,
+    tflite_file,
+)
 from jtransfer.modalities import MODALITIES, faces
-from jtransfer.models import forward
+from jtransfer.runs import exportable
 from jtransfer.runs import folder as folders
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
-from jtransfer.weights import libraries
 from jtransfer.weights.adapters import attach as attaching
 from jtransfer.weights.adapters.load import Loaded
-from jtransfer.weights.identify import manifest, sentence_transformers
-from jtransfer.weights.save import WRITERS
+from jtransfer.weights.identify import manifest
 
-PLATFORMS = ("cpu", "cuda", "tpu")  # of a StableHLO program
 FILES = tuple(name for known in MODALITIES.values() for name in known.files)
 
 
@@ -72,6 +78,8 @@ def export(
     *,
     step: int | str | None = None,
     adapters: attaching.Sources = (),
+    push: str = "",
+    private: bool | None = None,
 ) -> None:
     """Exports a run or a checkpoint to a new folder, which appears when it is whole. Adapters are merged into it.
 
@@ -82,23 +90,36 @@ def export(
         `peft_folder.FORMATS`, which writes the adapters alone.
       step: of a run, as `StoredRun.variables` takes it.
       adapters: of the base, as `weights.restore` takes them.
+      push: "hf://org/name", a repository of the Hugging Face hub that the folder is then uploaded to.
+      private: whether a new repository is private; None is the hub's default for its owner.
 
     Raises:
       InputError: an unknown format, a taken folder, no such source, a model that the library does not have, or adapters
-        that do not fit or can't be merged.
+        that do not fit or can't be merged; or there is no token for the hub, or the upload fails.
     """
+    repository = hub.checked(push) if push else ""
+    _export(source, dest, format, step, adapters)
+    if repository:
+        say(f"{dest} → {hub.upload(dest, repository, private=private)}")
+
+
+def _export(
+    source: str | os.PathLike, dest: str | os.PathLike, format: str, step: int | str | None, adapters: attaching.Sources
+) -> None:
     if format not in (*FORMATS, *peft_folder.FORMATS):
         raise unknown("format", format, (*FORMATS, *peft_folder.FORMATS))
     new_folder.check_new(dest)
     trained = read(source, step, adapters)
     if format in peft_folder.FORMATS:
         with new_folder.new(dest) as partial:
-            for line in (*peft_folder.write(trained, partial, format), *calibrated.left_out(trained, step)):
+            lines = (*peft_folder.write(trained, partial, format), *calibrated.left_out(trained, step))
+            for line in lines:
                 say(line)
             _copy(_beside(trained.sources, trained.files), partial)
+            card.write(trained, partial, format, step, lines)
         return
     merged = merging.merge(trained.spec.model, trained.variables, sample=trained.sample)
-    write(with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format)
+    write(with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format, step)
 
 
 def with_model(trained: Trained, model: Any, variables: dict) -> Trained:
@@ -106,12 +127,12 @@ def with_model(trained: Trained, model: Any, variables: dict) -> Trained:
     return trained._replace(spec=trained.spec._replace(model=model), variables=variables)
 
 
-def write(trained: Trained, dest: str | os.PathLike, format: str) -> None:
+def write(trained: Trained, dest: str | os.PathLike, format: str, step: int | str | None = None) -> None:
     """Writes a model without adapters into a new folder, which appears when it is whole.
 
     Args:
       trained: the model.
-      dest, format: as for `export`.
+      dest, format, step: as for `export`.
 
     Raises:
       InputError: as for `export`.
@@ -124,6 +145,7 @@ def write(trained: Trained, dest: str | os.PathLike, format: str) -> None:
         name, model, classes, *_ = trained.spec
         manifest.write(partial, manifest.describe(name, model, report, classes))
         _copy(_beside(trained.sources, trained.files), partial)
+        card.write(trained, partial, format, step)
 
 
 def _copy(files: Iterable[Path], folder: Path) -> None:
@@ -185,89 +207,6 @@ def _preprocess(model: Any) -> Callable[[Any], Any]:
     return partial(jax.tree.map, lambda x: reduce(lambda x, change: change(x), own, x))
 
 
-def _configurations(library: str, name: str, model: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """A library's configuration files by name. What it does otherwise with the model's inputs is printed."""
-    files = {"config.json": getattr(libraries, library)(name, model, classes)}
-    for known in MODALITIES.values():
-        own, notes = known.own_files(model, library)
-        for file, content in own.items():
-            files[file] = _merged(files.get(file, {}), content)
-        for line in notes:
-            say(line)
-    return files | (sentence_transformers.write(model) if library == "transformers" else {})
-
-
-def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    return {**content, **{k: content[k] | v if isinstance(content.get(k), dict) else v for k, v in more.items()}}
-
-
-def _library(library: str) -> Callable[[Trained, Path], None]:
-    """Tensors under the names of a library of torch's."""
-
-    def write(trained: Trained, dest: Path) -> None:
-        name, model, classes, *_ = trained.spec
-        if name in (*models.MADE, *models.SINGLE):
-            raise InputError(f"no library has the model {name!r}; write safetensors, npz, orbax or stablehlo")
-        files = {} if library in ("torch", "torchvision") else _configurations(library, name, model, classes)
-        for file, content in files.items():
-            (dest / file).parent.mkdir(exist_ok=True)
-            (dest / file).write_text(json.dumps(content, indent=2) + "\n")
-        WRITERS["safetensors"](libraries.tensors(trained.variables, model, library), dest / "model.safetensors")
-
-    return write
-
-
-def _stablehlo(trained: Trained, dest: Path) -> None:
-    """A program for any batch size and any length of texts on any of `PLATFORMS`, which does the preprocessing itself:
-    it takes pixels as they are, and vectors of a run as they are in the data.
-
-    It holds the computation twice, with the layers' routes for the CPU and without.
-    """
-    model = trained.spec.model
-
-    def on(platform: str, flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
-        with dispatch.platform(platform):
-            return forward.apply(model, trees.unflatten(flat), trained.preprocess(inputs))[0]
-
-    def run(flat: Mapping[str, Any], inputs: Any) -> jnp.ndarray:
-        return jax.lax.platform_dependent(flat, inputs, cpu=partial(on, "cpu"), default=partial(on, "any"))
-
-    flat = trees.flatten(trained.variables)
-    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in flat.items()}
-    program = jax.export.export(jax.jit(run), platforms=PLATFORMS)(shapes, _inputs(trained))
-    (dest / "model.stablehlo").write_bytes(program.serialize())
-    WRITERS["npz"](flat, dest / "weights.npz")
-
-
-def _inputs(trained: Trained) -> Any:
-    """The shapes of a model's inputs, with b for the batch or k for texts that are classes, and n for the length of
-    texts or m for that of a decoder's."""
-    model = trained.spec.model
-    if trained.inputs is not None:
-        args = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained.inputs)
-        return jax.export.symbolic_args_specs(args, jax.tree.map(lambda x: "b, ...", args))
-    one, two = (_leaves(jax.eval_shape(partial(model.example_input, k))) for k in (1, 2))
-    args, axes = {}, {}
-    for name, x in one.items():
-        batch = "b" if x.shape != two[name].shape else "k"
-        text = jnp.issubdtype(x.dtype, jnp.integer)
-        args[name] = jax.ShapeDtypeStruct(x.shape, jnp.uint8 if x.ndim == 4 else x.dtype)
-        rest = ["m" if name.startswith("decoder") else "n"] if text else map(str, x.shape[1:])
-        axes[name] = ", ".join([batch, *rest])
-    length = getattr(model, "max_length", None)
-    symbols = {symbol for spec in axes.values() for symbol in spec.split(", ")} & {"n", "m"}
-    limits = [f"{symbol} <= {length}" for symbol in sorted(symbols)] if length else ()
-    found = jax.export.symbolic_args_specs(args, axes, constraints=limits)
-    return found.get("", found)
-
-
-def _leaves(inputs: Any) -> dict[str, Any]:
-    """A model's inputs by name; that of one without names is "". Texts come with what masks their padding."""
-    if not isinstance(inputs, dict):
-        return {"": inputs}
-    return {name.replace("input_ids", "attention_mask"): x for name, x in inputs.items()} | inputs
-
-
 def _beside(sources: Sequence[weights.Source], names: Iterable[str]) -> Iterator[Path]:
     """The files of these names, each beside the first source that has it."""
     for name in names:
@@ -287,12 +226,11 @@ def _file(source: weights.Source, name: str) -> Path | None:
 
 
 FORMATS: dict[str, Callable[[Trained, Path], None]] = {
-    "hf": _library("transformers"),
-    "timm": _library("timm"),
-    "torch": _library("torch"),
-    "torchvision": _library("torchvision"),
+    **{format: foreign.library(library) for format, library in exportable.LIBRARIES.items()},
     "safetensors": own.tensors("safetensors"),
     "npz": own.tensors("npz"),
     "orbax": own.orbax,
-    "stablehlo": _stablehlo,
+    "onnx": onnx_file.write,
+    "tflite": tflite_file.write,
+    "stablehlo": program.stablehlo,
 }

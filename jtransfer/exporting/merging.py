@@ -97,14 +97,40 @@ def inputs(model: Any, run: StoredRun | None) -> tuple[Any, str]:
       model: the model.
       run: whose data are taken, where they are there.
     """
-    for split in _SPLITS if run else ():
-        assert run is not None
+    found = _examples(run) if run else None
+    if found is None:
+        return verify.example(model), "made-up inputs"
+    assert run is not None
+    preprocess = faces.make_preprocess(run.modality, run.model, train=False)
+    return preprocess(jax.tree.map(jnp.asarray, found[0])), found[1]
+
+
+def raw_inputs(model: Any, run: StoredRun | None) -> tuple[Any, str]:
+    """The same of inputs that are not preprocessed: of images pixels, uint8.
+
+    Args:
+      model, run: as for `inputs`.
+    """
+    found = _examples(run) if run else None
+    if found is not None:
+        return found
+    draw = np.random.default_rng(0)
+
+    def pixels(x: Any) -> Any:
+        return draw.integers(0, 256, x.shape, np.uint8) if np.ndim(x) == 4 else x
+
+    return jax.tree.map(pixels, verify.example(model)), "made-up inputs"
+
+
+def _examples(run: StoredRun) -> tuple[Any, str] | None:
+    """A batch of a run's examples, and what it is; None where the data set is gone."""
+    for split in _SPLITS:
         if run.config.data[split]:
             try:
                 return _batch(run, split)
-            except InputError:  # the data set is gone
+            except InputError:
                 continue
-    return verify.example(model), "made-up inputs"
+    return None
 
 
 def _batch(run: StoredRun, split: str) -> tuple[Any, str]:
@@ -112,5 +138,4 @@ def _batch(run: StoredRun, split: str) -> tuple[Any, str]:
     count = min(_BATCH, len(source))
     transform = faces.make_transform(run.modality, run.task, run.model, train=False)
     batch = next(iter(data.eval_batches(source, transform, count, threads=1)))
-    preprocess = faces.make_preprocess(run.modality, run.model, train=False)
-    return preprocess(jax.tree.map(jnp.asarray, batch["inputs"])), f"{count} examples of {run.config.data[split]!r}"
+    return batch["inputs"], f"{count} examples of {run.config.data[split]!r}"

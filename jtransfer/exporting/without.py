@@ -38,7 +38,9 @@ def merge(
     for line in merged.lines:
         say(line)
     say(f"merging changes the logits by {largest:.1e} at most, {mean:.1e} in the mean, of up to {most:.3g} ({what})")
-    exports.write(exports.with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format)
+    exports.write(
+        exports.with_model(trained, merged.model, calibrated.scaled(trained, merged, step)), dest, format, step
+    )
 
 
 def strip(source: str | os.PathLike, dest: str | os.PathLike, format: str, *, step: int | str | None = None) -> None:

@@ -69,7 +69,7 @@ class Recurrence(nn.Module):
             state = tuple(jnp.where(seen[:, None], new, old) for new, old in zip(moved, state, strict=True))
             return state, state[0]
 
-        start = (jnp.zeros((len(x), self.features), self.dtype),) * (2 if self.cell == "lstm" else 1)
+        start = (jnp.zeros((x.shape[0], self.features), self.dtype),) * (2 if self.cell == "lstm" else 1)
         _, found = jax.lax.scan(advance, start, (given.swapaxes(0, 1), mask.T), reverse=self.backward)
         return found.swapaxes(0, 1)
 

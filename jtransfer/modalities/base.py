@@ -38,6 +38,7 @@ class Modality(Given):
       sent: What a client may send to a server of one example: a "file", of which `read` is given the path of a copy; a
         "string"; or "numbers", which `read` is given with commas in between. Examples of a modality without any are not
         served.
+      pipelines: Task, or head of a model → what the Hugging Face hub calls models of such inputs for it.
     """
 
     kind: ClassVar[str] = ""
@@ -48,6 +49,7 @@ class Modality(Given):
     prepares: ClassVar[tuple[str, ...]] = ()
     corruptions: ClassVar[tuple[str, ...]] = ()
     sent: ClassVar[tuple[str, ...]] = ()
+    pipelines: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def accepts(cls, example: Mapping[str, Any]) -> bool:

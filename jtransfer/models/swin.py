@@ -93,7 +93,8 @@ class Block(nn.Module):
         padding = _grid(-side % size for side, size in zip(sides, window, strict=True))
         padded = _grid(side + more for side, more in zip(sides, padding, strict=True))
         x = _pad(_roll(x, shift, -1), padding) if self.roll_first else _roll(_pad(x, padding), shift, -1)
-        mask = jnp.tile(jnp.asarray(seen(padded, window, shift))[:, None], (len(x), 1, 1, 1)) if any(shift) else None
+        known = jnp.asarray(seen(padded, window, shift))[:, None] if any(shift) else None
+        mask = None if known is None else jnp.tile(known, (x.shape[0], 1, 1, 1))
         rows = math.prod(2 * side - 1 for side in window)
         table = self.param("relative_bias", _init, (rows, self.num_heads))
         bias = table[relative_index(window)].transpose(2, 0, 1)[None]

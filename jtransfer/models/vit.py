@@ -153,7 +153,7 @@ class AttentionPool(nn.Module):
         norm = partial(layers.LayerNorm, epsilon=self.eps, dtype=self.dtype)
         x = norm(name="norm")(x)
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, width)).astype(x.dtype)
-        probe = jnp.broadcast_to(probe, (len(x), 1, width))
+        probe = jnp.broadcast_to(probe, (x.shape[0], 1, width))
         x = layers.Attention(self.num_heads, self.dtype, name="attention")(probe, x)
         y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
         y = nn.Dense(width, dtype=self.dtype, name="fc2")(ACTIVATIONS[self.activation](y))

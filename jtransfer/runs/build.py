@@ -24,6 +24,7 @@ from jtransfer.runs import (
     batches,
     describe,
     evaluation,
+    exportable,
     feature_cache,
     first_batch,
     fitting,
@@ -220,6 +221,7 @@ def _check(run: Run, variables: Mapping[str, Any]) -> frozenset[str]:
         first_batch.check(run, stream)
     run = run._replace(labelled=trial.of_step(run))
     evaluation.check(run)
+    exportable.check(run, variables)
     if jax.process_index() == 0 and (line := protocol.told(run)):
         say(line)
     return run.labelled

@@ -203,6 +203,8 @@ def default() -> ConfigDict:
     config.model_selection = "best"  # checkpoint by early_stop.metric is tested, exported, begins a phase; or "last".
     # Where labels of the target are not trained on, "best" is "source": by the validation splits of labelled streams;
     # "entropy", "infomax", "bnm", "snd", "iwv", "dev" look at no label of the target, either, and "oracle" does
+    config.export = ""  # "hf", "onnx", …: the format that `main` exports the model in when the run has ended, into the
+    # folder "export" of the run's; that it can be is checked before training
     config.verdict = ConfigDict()  # did the transfer help? What a run is compared with when it has ended, by `main`
     config.verdict.trivial = 0.1  # trivial baselines: the most of the run's time that they may take (or 10 s); 0 is off
     config.verdict.scratch = 0.0  # the same model from scratch: its steps as a share of the run's. 1.0 is the same

@@ -1,9 +1,11 @@
 """Whether a run's model, with its adapters, can take what the data give and write what the task wants: by tracing."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax.errors import FlaxError
 
 from jtransfer import data, generate
@@ -20,7 +22,8 @@ def check(run: Run, stream: Stream) -> None:
     of a text, it is the widest that there may be.
 
     Raises:
-      InputError: the batch can't be made, or the model can't take it, or can't write as long a text with its adapters.
+      InputError: the batch can't be made, or the model can't take it, or can't write as long a text with its adapters,
+        or none.
     """
     adapted = bool(run.config.adapters or run.config.adapters_init)
     transform = stream.transform(run.model, train=True)
@@ -35,12 +38,19 @@ def check(run: Run, stream: Stream) -> None:
         _trace(lambda v, x: forward.apply(run.model, v, x)[0], run, one)
     if adapted and stream.task.generates == "targets" and run.config.generate.num_examples:
         _trace(_writing(run, stream), run, {name: one[name] for name in ("input_ids", "attention_mask")})
+    if adapted and stream.task.generates == "more":
+        _trace(partial(_going_on, run.model), run, {"input_ids": jax.ShapeDtypeStruct((1, 1), jnp.int32)})
 
 
 def _writing(run: Run, stream: Stream) -> Callable[[Mapping[str, Any], Any], Any]:
     fields = run.config.generate.fields.to_dict()
     settings = stream.modality.writing(stream.task, run.model, fields).settings
     return lambda v, x: generate.search(run.model, v, x, settings, jax.random.key(0))
+
+
+def _going_on(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+    """What `predict` does with a text: an adapter may be none that is used token by token."""
+    return generate.search(model, variables, inputs, generate.Settings(max_new_tokens=1))
 
 
 def _trace(step: Callable[[Mapping[str, Any], Any], Any], run: Run, inputs: Any) -> None:

@@ -158,7 +158,8 @@ def _comparable(config: Any) -> dict[str, Any]:
     usual = models.create(full["model"]["name"]) if full["model"]["name"] in models.names() else None
     fields = full["model"]["fields"].items()
     full["model"]["fields"] = {name: value for name, value in fields if getattr(usual, name, _ABSENT) != value}
-    del full["verdict"]  # which is of what is done when the run has ended
+    for name in ("verdict", "export"):  # what is done when the run has ended
+        del full[name]
     return full
 
 

@@ -11,7 +11,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.image_size import height_width
 from jtransfer.weights import formats, ignoring, sources
 from jtransfer.weights.formats import transformers_flax
-from jtransfer.weights.identify import hf_config, manifest, sidecar_files
+from jtransfer.weights.identify import hf_config, manifest, sentence_classifier, sentence_transformers, sidecar_files
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +67,9 @@ class Checkpoint:
             flax = transformers_flax.is_transformers_flax(self._given)
             return transformers_flax.as_torch(self._given) if flax else self._given
         opened = formats.open(f"{self.path}:{self.subtree}" if self.subtree else self.path)
+        if self.manifest and self.file(sentence_transformers.MODULES):
+            head = sentence_classifier.read(manifest.model(self.manifest), self.file)
+            return dataclasses.replace(opened, tensors={**opened, **head}) if head else opened
         if not transformers_flax.is_transformers_flax(opened):
             return opened
         said = f"{opened.format} of transformers' Flax, as torch has it"

@@ -105,10 +105,22 @@ def transformers(name: str, model: Any, class_names: Sequence[str]) -> dict[str,
     if model.preprocessing:
         config["num_channels"] = model.channels
     if getattr(model, "head", "classify") in LABELLED:
-        names = list(class_names) or [f"LABEL_{i}" for i in range(model.num_classes)]
-        config["id2label"] = {str(i): label for i, label in enumerate(names)}
-        config["label2id"] = {label: i for i, label in enumerate(names)}
+        config |= labels(class_names, model.num_classes)
     return config | family.transformers(model)
+
+
+def labels(class_names: Sequence[str], num_classes: int) -> dict[str, dict[str, Any]]:
+    """Returns the fields `id2label` and `label2id` of transformers' config.json.
+
+    Args:
+      class_names: the names of the classes, or none.
+      num_classes: how many there are.
+    """
+    names = list(class_names) or [f"LABEL_{i}" for i in range(num_classes)]
+    return {
+        "id2label": {str(i): label for i, label in enumerate(names)},
+        "label2id": {label: i for i, label in enumerate(names)},
+    }
 
 
 def _absent(library: str, model: Any) -> InputError:

@@ -1,7 +1,7 @@
 """Writes variables under another library's names: the maps, read right to left."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from jtransfer.core import new_folder, rules
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.weights import maps
-from jtransfer.weights.mapping import Scheme, finder, unique
+from jtransfer.weights.mapping import Assignment, Scheme, finder, unique
 
 OWN = "jtransfer"
 
@@ -65,22 +65,34 @@ def to_tensors(variables: Mapping[str, Any], model: Any, *, scheme: str | None =
     """
     if scheme == OWN:
         return {full: np.asarray(leaf, order="C") for full, leaf in trees.flatten(variables).items()}
-    table = _scheme(model, scheme)
     params = {path: trees.flatten(variables)[full] for full, path in rules.names(variables).items()}
-    assignment_of = finder(table.rows, "params")
-    assignments = {path: assignment_of(path) for path in params}
-    nameless = [
-        path for path, a in assignments.items() if a is None or any(part not in params for part in a.param_paths)
-    ]
-    if nameless:
-        listed = "\n".join(f" + {path}" for path in nameless)
-        raise InputError(f"{table.name} has no names for these parameters of {type(model).__name__}:\n{listed}")
     tensors: dict[str, np.ndarray] = {}
-    for assignment in unique(a for a in assignments.values() if a is not None):
+    for assignment in assignments(params, model, scheme):
         arrays = assignment.save(*(np.asarray(params[path]) for path in assignment.param_paths))
         names = assignment.source_names
         tensors |= {name: np.asarray(array, order="C") for name, array in zip(names, arrays, strict=True)}
     return tensors
+
+
+def assignments(params: Collection[str], model: Any, scheme: str | None = None) -> list[Assignment]:
+    """Returns which tensors of a library each parameter of a model goes into.
+
+    Args:
+      params: the paths of the model's parameters.
+      model: a model of `jtransfer.models`.
+      scheme: as for `save`, but for "jtransfer".
+
+    Raises:
+      InputError: the scheme is unknown, or a parameter has no name in it.
+    """
+    table = _scheme(model, scheme)
+    assignment_of = finder(table.rows, "params")
+    found = {path: assignment_of(path) for path in params}
+    nameless = [path for path, a in found.items() if a is None or any(part not in params for part in a.param_paths)]
+    if nameless:
+        listed = "\n".join(f" + {path}" for path in nameless)
+        raise InputError(f"{table.name} has no names for these parameters of {type(model).__name__}:\n{listed}")
+    return list(unique(a for a in found.values() if a is not None))
 
 
 def _scheme(model: Any, name: str | None) -> Scheme:

@@ -55,6 +55,7 @@ class Image(GivenImages, Modality):
     prepares: ClassVar[tuple[str, ...]] = ("channels", "transform", "eval_transform", "image_library")
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
     sent: ClassVar[tuple[str, ...]] = ("file",)
+    pipelines: ClassVar[Mapping[str, str]] = processor_files.PIPELINES
 
     image_key: str = "image"
     image_dir: str = ""

@@ -7,6 +7,10 @@ from jtransfer.core.errors import InputError
 from jtransfer.modalities.image.image_ops import pair
 from jtransfer.modalities.image.transforms import Call, Pipeline
 
+PIPELINES = {  # task → what the Hugging Face hub calls models for it
+    **dict.fromkeys(("classify", "multi_label"), "image-classification"),
+    "embed": "image-feature-extraction",
+}
 _RESAMPLE = {"nearest": 0, "nearest-exact": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # of transformers
 _INTERPOLATION = {"nearest-exact": "nearest", "area": "box"}  # of timm, where it has another word
 _ANTIALIASED = ("bilinear", "bicubic", "lanczos", "area", "hamming")

@@ -58,6 +58,15 @@ class Text(GivenTexts, Modality):
     prepares: ClassVar[tuple[str, ...]] = ("tokenizer",)
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
     sent: ClassVar[tuple[str, ...]] = ("string",)
+    pipelines: ClassVar[Mapping[str, str]] = {
+        "classify": "text-classification",
+        "multi_label": "text-classification",
+        "regress": "text-classification",
+        "tag": "token-classification",
+        "embed": "sentence-similarity",
+        "masked_lm": "fill-mask",
+        "lm": "text-generation",
+    }
 
     text_key: str = ""
     pair_key: str = ""

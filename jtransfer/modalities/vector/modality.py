@@ -44,6 +44,7 @@ class Vector(GivenVectors, Modality):
     prepares: ClassVar[tuple[str, ...]] = ("statistics",)
     corruptions: ClassVar[tuple[str, ...]] = tuple(corruptions.CORRUPTIONS)
     sent: ClassVar[tuple[str, ...]] = ("numbers", "file")
+    pipelines: ClassVar[Mapping[str, str]] = {"classify": "tabular-classification", "regress": "tabular-regression"}
 
     columns: str = ""
     statistics: str = "train"

@@ -143,6 +143,12 @@ def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if isinstance(value, Pixels) else value
 
 
+def model(content: Mapping[str, Any]) -> Any:
+    """Returns the model of a `source.json`; None where that is code from elsewhere."""
+    name = content["model"]["name"]
+    return None if registry.is_address(name) else create(name, content["model"]["fields"])
+
+
 def create(name: str, fields: Mapping[str, Any], **overrides: Any) -> Any:
     """Returns the model that a `source.json` describes; the inverse of the function `fields`.
 

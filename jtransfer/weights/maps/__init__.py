@@ -17,6 +17,8 @@ and, as far as there is something to say,
     part(config, kind)       the config.json as that of a part alone which is a model of the class `kind`
     transformers(model)      the other way: config.json with `architectures` and `model_type`; raises InputError where
                              transformers has no such model
+    CLASSIFIER               of encoders of texts: the dense layers of transformers' head for classes, in order, each
+                             with the class of torch.nn.modules that follows it
     CONFIGS                  a file of the family's own → a function from its content to such a config.json
     TIMM_MODELS              timm's architecture → (name of the model, fields in which it differs from that), of all
                              that the family computes; an architecture that no family has is refused. By default, what

@@ -13,6 +13,7 @@ from jtransfer.weights.maps import tied
 from jtransfer.weights.schema import HEADS, LAYERS, LENGTH, RATE, SIZE, TEXT, TOKEN, optional
 
 MODEL = BERT
+CLASSIFIER = (("classifier", "linear.Identity"),)
 _QKV = ("query", "key", "value")
 _PREDICTIONS = "cls.predictions"
 _COPIES = {"weight": f"{_PREDICTIONS}.decoder.weight", "bias": f"{_PREDICTIONS}.decoder.bias"}

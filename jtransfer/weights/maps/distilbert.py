@@ -9,6 +9,7 @@ from jtransfer.weights.maps import bert
 from jtransfer.weights.schema import HEADS, LAYERS, LENGTH, RATE, SIZE, TEXT, TOKEN, optional
 
 MODEL = DistilBERT
+CLASSIFIER = (("pre_classifier", "activation.ReLU"), ("classifier", "linear.Identity"))
 _COPIES = {"weight": "vocab_projector.weight"}
 _PARTS = {"query": "q_lin", "key": "k_lin", "value": "v_lin", "out": "out_lin"}
 

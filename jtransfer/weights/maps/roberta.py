@@ -11,6 +11,7 @@ from jtransfer.weights.maps import bert
 from jtransfer.weights.schema import SIZE, whole
 
 MODEL = RoBERTa
+CLASSIFIER = (("classifier.dense", "activation.Tanh"), ("classifier.out_proj", "linear.Identity"))
 _COPIES = {"weight": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
 _DEEP, _PLAIN = r"classifier\.(dense|out_proj)\..*", r"classifier\.(weight|bias)"
 
