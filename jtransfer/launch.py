@@ -18,6 +18,9 @@ Hosts are sent the working tree as it is, committed or not, without what git ign
 and the difference to it. A host keeps all that is printed in ~/jtransfer/log.txt, and each process in RUN/logs.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import sys
 from collections.abc import Callable
 from typing import Any

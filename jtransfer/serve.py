@@ -14,6 +14,9 @@ It needs: pip install 'jtransfer[serve]'.
 In Python, `serve.app("RUN")` is an application for any server of ASGI.
 """
 
+if not __package__:  # run by its path, where modules beside it would hide Python's own
+    __import__("sys").path[0] = __file__.rpartition("jtransfer")[0]
+
 import os
 from collections.abc import Sequence
 from typing import Any

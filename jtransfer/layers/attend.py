@@ -62,20 +62,20 @@ def attend(
         raise unknown("kernel", kernel, KERNELS)
     within = window is None or (isinstance(k.shape[1], int) and window >= k.shape[1])
     seen = Seen(causal, None if within else window, lengths)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    factor: float = q.shape[-1] ** -0.5 if scale is None else scale
     given = {"mask": mask, "bias": bias, "softcap": softcap, "drop": drop}
     for name, (platform, fused) in _FUSED.items():
         if kernel == name and (why := fused.refusal(q, k, seen, **given)):
             raise InputError(f"the attention kernel {name!r} can't be used: {why}; choose 'auto' or 'composed'")
         worth = kernel == "auto" and dispatch.target() == platform and fused.serves(q, k, seen, **given)
         if kernel == name or worth:
-            return fused.attend(q, k, v, seen, mask=mask, bias=bias, scale=scale, softcap=softcap)
+            return fused.attend(q, k, v, seen, mask=mask, bias=bias, scale=factor, softcap=softcap)
     mask = mask_of(q.shape[1], k.shape[1], seen, mask)
     shared = q.shape[2] != k.shape[2]
     if drop is None and softcap is None and (shared or not dispatch.on_cpu()):
-        return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale)
+        return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=factor)
     k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32) * scale
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32) * factor
     logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
     logits = logits if bias is None else logits + bias
     logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)

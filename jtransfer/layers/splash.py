@@ -25,7 +25,7 @@ BLOCKS, SHORTEST = (512, 256, 128), 1024  # SHORTEST: fewer keys than this are l
 class Places(NamedTuple):
     """Where the examples and heads of an attention are: a mesh, the axes of examples, and the axis of heads, if any."""
 
-    mesh: Mesh | None
+    mesh: Mesh
     batch: tuple[str, ...]
     heads: str | None
 
@@ -102,15 +102,13 @@ def attend(
     q, k, v = (jnp.pad(x, ((0, 0), (0, -x.shape[1] % BLOCKS[-1]), (0, 0), (0, 0))) for x in (q, k, v))
     real = (jnp.arange(k.shape[1]) < lengths[:, None]).astype(jnp.int32)
     scaled = (q.astype(jnp.float32) * scale).astype(q.dtype)
-    places = _PLACES.get() or Places(None, (), None)
-    heads = places.heads if places.heads and k.shape[2] % places.mesh.shape[places.heads] == 0 else None
-    count = q.shape[2] // (places.mesh.shape[heads] if heads else 1)
-    kernel = _kernel(count, (q.shape[1], k.shape[1]), seen, softcap, interpret)
-    run = _divided(kernel, places, heads) if places.mesh else partial(_run, kernel)
-    return run(*(x.swapaxes(1, 2) for x in (scaled, k, v)), real).swapaxes(1, 2)[:, :queries]
+    places, kernel = _PLACES.get(), partial(_kernel, (q.shape[1], k.shape[1]), seen, softcap, interpret)
+    given = (scaled.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2), real)
+    y = _run(kernel(q.shape[2]), *given) if places is None else _divided(kernel, places, *given)
+    return y.swapaxes(1, 2)[:, :queries]
 
 
-def _kernel(heads: int, shape: tuple[int, int], seen: Seen, softcap: float | None, interpret: bool) -> Any:
+def _kernel(shape: tuple[int, int], seen: Seen, softcap: float | None, interpret: bool, heads: int) -> Any:
     """The kernel of one example, with the blocks of queries and keys that meet."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
@@ -130,11 +128,14 @@ def _run(kernel: Any, q: Array, k: Array, v: Array, real: Array) -> Array:
     """The attention of q [b, h, n, d] to k and v [b, g, m, d]; real int32 [b, m] is 0 where a key is padding."""
     from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_kernel import SegmentIds
 
-    return jax.vmap(kernel)(q, k, v, SegmentIds(jnp.ones((len(q), q.shape[2]), jnp.int32), real))
+    ones = jnp.ones((len(q), q.shape[2]), jnp.int32)
+    return jax.vmap(kernel)(q, k, v, SegmentIds(ones, jnp.asarray(real)))
 
 
-def _divided(kernel: Any, places: Places, heads: str | None) -> Callable[..., Array]:
-    """The attention of which each device computes its own examples and heads."""
+def _divided(make: Callable[[int], Any], places: Places, q: Array, k: Array, v: Array, real: Array) -> Array:
+    """The same, of which each device computes its own examples and heads."""
+    ways = places.mesh.shape[places.heads] if places.heads else 1
+    heads = places.heads if k.shape[1] % ways == 0 else None
     part, rows = P(places.batch, heads), P(places.batch)
-    given = (P(), part, part, part, rows)
-    return partial(jax.shard_map(_run, mesh=places.mesh, in_specs=given, out_specs=part, check_vma=False), kernel)
+    run = jax.shard_map(_run, mesh=places.mesh, in_specs=(P(), part, part, part, rows), out_specs=part, check_vma=False)
+    return run(make(q.shape[1] // (ways if heads else 1)), q, k, v, real)

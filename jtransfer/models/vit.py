@@ -97,8 +97,8 @@ class Layer(nn.Module):
             return x + Dropout(self.drop_path, broadcast_dims=(1, 2))(y, deterministic=not train)
 
         norm = partial(layers.LayerNorm, epsilon=self.eps, dtype=self.dtype)
-        how = {"kernel": self.attention_kernel, "name": "attention"}
-        attention = layers.Attention(self.num_heads, self.dtype, self.causal, **how)
+        size = (self.num_heads, self.dtype, self.causal)
+        attention = layers.Attention(*size, kernel=self.attention_kernel, name="attention")
         x = add(x, attention(norm(name="norm1")(x)), "scale1")
         y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
         y = nn.Dense(x.shape[-1], dtype=self.dtype, name="fc2")(ACTIVATIONS[self.activation](y))

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jtransfer.layers.seen import Seen, mask_of
 from jtransfer.peft import ahead, fields, stream
@@ -80,7 +81,7 @@ def _ahead(prefix: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.broadcast_to(prefix.astype(x.dtype), (*x.shape[:-3], *prefix.shape)), x], axis=-3)
 
 
-def _wider(x: jax.Array, keys: int, count: int, value: bool) -> jax.Array:
+def _wider(x: jax.Array | np.ndarray, keys: int, count: int, value: bool) -> jax.Array:
     x = jnp.broadcast_to(x, (*x.shape[:-1], keys))
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(count, 0)], constant_values=value)
 
