@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from jtransfer import peft
-from jtransfer.core import cluster, place, process_log, sharding, stopping
+from jtransfer.core import cluster, place, process_log, stopping
 from jtransfer.core import tree as trees
 from jtransfer.core.show import say
 from jtransfer.models import forward
@@ -39,6 +39,7 @@ from jtransfer.runs import (
     tracing,
 )
 from jtransfer.runs import folder as folders
+from jtransfer.runs.batches import Ahead
 from jtransfer.runs.build import Run
 from jtransfer.runs.position import Position, position_of
 from jtransfer.training import checkpoint, optim
@@ -207,16 +208,18 @@ def _train(run: Run, state: TrainState, position: Position, writer: Any, checkpo
     step = int(state.step)
     end = position.start + phase.steps
     step_metrics, last_log, scalars = StepMetrics(phase.name, position.sums), (time.monotonic(), step), {}
-    batches, chosen, paused = fed.train_batches(step), None, False
+    batches, chosen, paused = Ahead(fed.train_batches(step), run.mesh), None, False
     clock.restart()
 
     while not (position.done or paused):
         owed = position.owed or not phase.steps
         if not owed:
             stopping.working()
-            batch, step = clock.batch(batches), step + 1
+            (batch, there), step = clock.batch(batches), step + 1
             with clock.step(step):
-                state, values = clock.started(train_step(state, sharding.put_batch(batch, run.mesh)))
+                state, values = clock.started(train_step(state, there))
+            if step < end:
+                clock.ahead(batches)
             step_metrics.push(step, batch, values)
         since = step - position.start
         if not owed and (since % config.log_every == 0 or step == end):

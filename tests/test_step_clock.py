@@ -10,8 +10,10 @@ import pytest
 import tiny_run
 
 from jtransfer import train
+from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.runs import cost, log, tracing
+from jtransfer.runs.batches import Ahead
 
 
 class Late:
@@ -74,3 +76,42 @@ def test_steps_that_a_run_does_not_have_are_refused_before_anything_is_written(t
     with pytest.raises(InputError, match="profile=5:7 can't be traced: the run has the steps 1 to 6"):
         train.run(tiny_run.get_config("1"), tmp_path / "run", profile=(5, 7))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_is_on_the_devices_before_its_step_asks_for_it(tmp_path, monkeypatch):
+    """While the devices compute a step, and before the loop waits for what it tells, the next batch is put there."""
+    happened, put, started, write = [], sharding.put_batch, cost.StepClock.started, log.Writer.write
+
+    def put_batch(batch, mesh):
+        happened.append("batch")
+        return put(batch, mesh)
+
+    def start(self, outputs):
+        happened.append("step")
+        return started(self, outputs)
+
+    def tell(self, step, phase, split, *args):
+        happened.append("told") if split == "train" else None
+        return write(self, step, phase, split, *args)
+
+    monkeypatch.setattr(sharding, "put_batch", put_batch)
+    monkeypatch.setattr(cost.StepClock, "started", start)
+    monkeypatch.setattr(log.Writer, "write", tell)
+    config = tiny_run.get_config("1")
+    config.phases[0].update({"cache": False, "steps": 3})
+    config.eval_every = 100
+    train.run(config, tmp_path)
+    assert happened[:9] == ["batch", "step", "batch", "told", "step", "batch", "told", "step", "told"]
+
+
+def test_a_batch_that_cannot_be_made_is_told_by_its_own_step():
+    def given():
+        yield {"x": np.zeros(8)}
+        raise InputError("broken")
+
+    batches = Ahead(given(), sharding.make_mesh({"data": -1}))
+    _, there = next(batches)
+    assert there["x"].sharding == sharding.of_batch(sharding.make_mesh({"data": -1}))
+    batches.fetch()
+    with pytest.raises(InputError, match="broken"):
+        next(batches)

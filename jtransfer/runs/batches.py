@@ -105,3 +105,35 @@ def of_evaluation(run: Run, source: Source, transform: Any) -> Iterator[dict]:
     for batch in data.eval_batches(source, transform, eval_batch_size(run.config), **how):
         stopping.check()
         yield sharding.put_batch(batch, run.mesh)
+
+
+class Ahead:
+    """Batches as an iterator of pairs, a batch on the host and the same on the devices, where one may be put ahead.
+
+    Args:
+      batches: On the host.
+      mesh: Of the devices.
+    """
+
+    def __init__(self, batches: Any, mesh: Any):
+        self._batches, self._mesh, self._held = batches, mesh, []
+        self.close = batches.close
+
+    def fetch(self) -> None:
+        """Puts the next batch on the devices, so that a step finds it there. What goes wrong is told by `next`."""
+        try:
+            batch = next(self._batches)
+            self._held.append((batch, sharding.put_batch(batch, self._mesh)))
+        except Exception as error:
+            self._held.append(error)
+
+    def __iter__(self) -> "Ahead":
+        return self
+
+    def __next__(self) -> tuple[dict, dict]:
+        if not self._held:
+            self.fetch()
+        found = self._held.pop()
+        if isinstance(found, Exception):
+            raise found
+        return found

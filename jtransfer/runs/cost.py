@@ -37,19 +37,29 @@ class StepClock:
 
     def batch(self, batches: Iterator[Any]) -> Any:
         """Returns the next batch, and measures how long it is waited for."""
+        with self._waiting():
+            return next(batches)
+
+    def ahead(self, batches: Any) -> None:
+        """Puts the batch of the next step on the devices (`batches.Ahead`), and measures how long it is waited for."""
+        with self._waiting():
+            batches.fetch()
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
         begun = monotonic()
-        batch = next(batches)
-        self._waited = monotonic() - begun
-        return batch
+        yield
+        self._waited += monotonic() - begun
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """A context in which a batch is put on the devices and step `number`, from 1 on, is started (`started`)."""
+        """A context in which step `number`, from 1 on, is started (`started`)."""
         self._trace.before(number)
         begun = monotonic()
         with jax.profiler.StepTraceAnnotation("train", step_num=number):
             yield
         self._of_host.append((self._waited, monotonic() - begun))
+        self._waited = 0.0
         self._begun.put((begun, self._started))
         self._trace.after(number, self._started)
 
@@ -62,9 +72,9 @@ class StepClock:
         """Returns the means over the steps since the last call, in milliseconds. They overlap, as the host works ahead.
 
         Returns:
-          `data_wait_ms`, how long the loop waits for a batch; `device_ms`, from the start of a step, or the end of the
-          one before if that is later, to its end; `host_ms`, in which the loop puts the batch on the devices and starts
-          the step. The first step of a phase, which compiles, is left out if there are others.
+          `data_wait_ms`, how long the loop waits for a batch and puts it on the devices; `device_ms`, from the start of
+          a step, or the end of the one before if that is later, to its end; `host_ms`, in which the loop starts the
+          step. The first step of a phase, which compiles, is left out if there are others.
         """
         self._begun.join()
         rows = [(wait, device, host) for (wait, host), device in zip(self._of_host, self._of_device, strict=True)]
