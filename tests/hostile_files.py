@@ -444,7 +444,6 @@ table("of a great number.jsonl", "jsonl:HERE/x.jsonl")(
     pieces((b'{"text": "", "label": ', 1), (b"9" * 1_000_000, 1), (b"}", 1))
 )
 table("of 60 MB in one line.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE, 60)))
-table("of 60 MB in one paragraph.txt", "text:HERE/x.txt")(pieces((A_MEGABYTE + b"\n", 60), (b"\nend\n", 1)))
 table("of zeros.txt", "text:HERE/x.txt")(pieces((bytes(MEGABYTE), 60)))
 
 

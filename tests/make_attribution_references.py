@@ -1,4 +1,4 @@
-"""Makes tests/references/attribution.npz: Grad-CAM and gradient × input of small networks, by torch's autograd.
+"""Makes tests/attribution.npz: Grad-CAM and gradient × input of small networks, by torch's autograd.
 
 python tests/make_attribution_references.py
 """
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-FILE = Path(__file__).parent / "references" / "attribution.npz"
+FILE = Path(__file__).parent / "attribution.npz"
 
 
 class Convolutions(nn.Module):

@@ -74,7 +74,7 @@ def test_a_run_of_the_base_predicts_with_an_adapter_as_the_run_that_made_it(sour
     Image.fromarray(np.arange(768, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)).save(photo)
 
     def probs(folder, *flags):
-        save = tmp_path / "said.npz"
+        save = tmp_path / f"{len(list(tmp_path.iterdir()))}.npz"
         run_command(predict.main, ["predict", f"--workdir={folder}", f"--save={save}", *flags, str(photo)])
         with np.load(save) as said:
             return said["probs"]

@@ -14,7 +14,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.models.chain import Chain
 from jtransfer.models.forward import initialize
 
-TORCH = dict(np.load(Path(__file__).parent / "references" / "attribution.npz"))
+TORCH = dict(np.load(Path(__file__).parent / "attribution.npz"))
 
 
 class Part(nn.Module):

@@ -38,7 +38,8 @@ def test_two_phases_with_evaluation_compile_few_programs(compiled, tmp_path):
     config.data.name = "embedded:fashion_mnist"
     train.run(config, tmp_path)
     counts = collections.Counter(compiled)
-    assert {name: counts[name] for name in OF_THE_MODEL} == OF_THE_MODEL
+    assert all(counts[name] <= most for name, most in OF_THE_MODEL.items()), counts
+    assert counts["train_step"] == 2
     assert sum(counts.values()) <= IN_ALL, counts
 
 

@@ -55,7 +55,7 @@ IMAGES = {
         {"export": "torchvision"},
         "no library has the model 'compose'",
     ),
-    "no format": (("resnet18", {"depths": (1, 1)}), {"export": "tf"}, "'tf'; nearest: hf, timm"),
+    "no format": (("resnet18", {"depths": (1, 1)}), {"export": "tf"}, "'tf'; nearest: tflite, hf, timm"),
     "an adapter that stays": (
         ("vit_tiny_patch16", {"depth": 2}),
         {"export": "hf", "adapters": [("layer_0", "bottleneck", {"dim": 4})]},

@@ -60,7 +60,10 @@ def test_a_field_of_all_adapters():
     config = configs.default()
     config.adapters = [("all-linear", "lora", {"rank": 2, "alpha": 4}), ("head/.*", "ia3")]
     changed = spaces.put(config, {"adapters.rank": 8})
-    assert changed.adapters == [["all-linear", "lora", {"rank": 8, "alpha": 4}], ["head/.*", "ia3", {"rank": 8}]]
+    assert [list(row) for row in changed.adapters] == [
+        ["all-linear", "lora", {"rank": 8, "alpha": 4}],
+        ["head/.*", "ia3", {"rank": 8}],
+    ]
     assert config.adapters[0][2]["rank"] == 2
 
 

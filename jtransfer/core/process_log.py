@@ -7,8 +7,6 @@ import threading
 from time import monotonic
 from typing import Any
 
-from etils import epath
-
 from jtransfer.core import show
 
 FOLDER = "logs"
@@ -18,7 +16,7 @@ EVERY = 30.0  # seconds between uploads, where nothing can be appended to
 class _Log:
     """The lines of a process; they are held until the run's folder may be written to."""
 
-    def __init__(self, path: epath.Path):
+    def __init__(self, path: Any):
         self.path, self.begun = path, False
         self._lines, self._uploaded, self._lock = [], 0.0, threading.Lock()
 
@@ -64,6 +62,8 @@ def hear(folder: str | os.PathLike, number: int) -> None:
       number: The number of the process.
     """
     global _log
+    from etils import epath  # slow to import, and not needed for the help of a command
+
     _log = _Log(epath.Path(folder) / FOLDER / f"process-{number}.txt")
     show.HEARERS.append(_log.hear)
 

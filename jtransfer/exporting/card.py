@@ -123,7 +123,7 @@ def _training(run: StoredRun, results: Sequence[Row], step: int | str | None) ->
     yield "\n".join(["## Data", "", *_splits(run)])
     if results:
         rows = [f"| {metric.title} | {value:.4f} | {_written(interval)} |" for metric, value, interval in results]
-        chosen = protocol.told_of(run.lines)
+        chosen = protocol.told_of(_lines(run))
         how = f" The model is {chosen}." if chosen else ""
         yield "\n".join(
             [
@@ -140,13 +140,21 @@ def _training(run: StoredRun, results: Sequence[Row], step: int | str | None) ->
         yield "## Results\n\nNone are kept of this step."
 
 
+def _lines(run: StoredRun) -> list[dict]:
+    """The lines of a run's log; none of one that can't be read, without which a card has no results."""
+    try:
+        return run.lines
+    except InputError:
+        return []
+
+
 def _written(interval: tuple[float, float] | None) -> str:
     return "not measured" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}"
 
 
 def _phases(run: StoredRun) -> Iterator[str]:
     config = run.config
-    for begun in (line for line in run.lines if line.get("event") == "phase_start"):
+    for begun in (line for line in _lines(run) if line.get("event") == "phase_start"):
         sizes = f"{begun.get('trainable', 0):,} parameters were trained, {begun.get('frozen', 0):,} stayed as they were"
         yield f"- phase `{one_line(str(begun.get('phase')))}`: {sizes}"
     for pattern, method, *_ in config.adapters:
@@ -184,7 +192,7 @@ def _results(trained: Any, step: int | str | None) -> list[Row]:
     run = trained.run
     if run is None or trained.adapters or run.step(step) != run.step():
         return []
-    tested = [line for line in run.lines if line.get("split") == "test"]
+    tested = [line for line in _lines(run) if line.get("split") == "test"]
     last = tested[-1] if tested and tested[-1].get("protocol") != protocol.UNSELECTED else {}
     count = _counts(run).get("test", 0)
     shown = [run.metric(name) for name in dict.fromkeys((*run.task.shown, *run.config.metrics))]

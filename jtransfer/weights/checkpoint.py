@@ -67,7 +67,7 @@ class Checkpoint:
             flax = transformers_flax.is_transformers_flax(self._given)
             return transformers_flax.as_torch(self._given) if flax else self._given
         opened = formats.open(f"{self.path}:{self.subtree}" if self.subtree else self.path)
-        if self.manifest and self.file(sentence_transformers.MODULES):
+        if sentence_classifier.of_texts(opened) and self.manifest and self.file(sentence_transformers.MODULES):
             head = sentence_classifier.read(manifest.model(self.manifest), self.file)
             return dataclasses.replace(opened, tensors={**opened, **head}) if head else opened
         if not transformers_flax.is_transformers_flax(opened):

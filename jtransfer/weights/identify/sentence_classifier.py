@@ -6,7 +6,7 @@ a text are its logits. The folder of a dense layer is called as the layer is in 
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,12 @@ class Layer(NamedTuple):
 
     name: str
     activation: str
+
+
+def of_texts(tensors: Iterable[str]) -> bool:
+    """Returns whether tensors are those of an encoder of texts, by their names; no other is worth a look at the files
+    beside it."""
+    return any(name.endswith("word_embeddings.weight") for name in tensors)
 
 
 def fits(model: Any) -> bool:
