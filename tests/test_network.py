@@ -108,11 +108,11 @@ class Fake(http.server.BaseHTTPRequestHandler):
         code, error = (403, "GatedRepo") if "gated" in self.path else (401, "RepoNotFound")
         if self.path == "/":
             code, error = 200, ""
+        self.server.seen.append((self.command, self.path, self.headers.get("authorization")))
         self.send_response(code)
         self.send_header("X-Error-Code", error)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        self.server.seen.append((self.command, self.path, self.headers.get("authorization")))
 
     do_GET = do_HEAD
 
