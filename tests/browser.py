@@ -3,14 +3,11 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from chromium import PATH
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needed = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 _POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
@@ -40,7 +37,7 @@ def laid_out(
     }};
     </script>"""
     (folder / "frames.html").write_text(f"<!doctype html><meta charset=utf-8>{run}")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,900", "--dump-dom"]
+    command = [PATH, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,900", "--dump-dom"]
     folder_of_its_own = f"--user-data-dir={folder / 'chromium'}"
     told = subprocess.run(
         [*command, folder_of_its_own, (folder / "frames.html").as_uri()],

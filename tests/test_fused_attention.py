@@ -1,6 +1,7 @@
 """Fused kernels of attention: what they are asked for, what they give, and which programs hold them."""
 
 import re
+import types
 from functools import partial
 
 import jax
@@ -15,7 +16,7 @@ from jtransfer.core.sharding import make_mesh
 from jtransfer.layers import cudnn, splash
 from jtransfer.layers.attend import attend
 from jtransfer.layers.cpu import dispatch
-from jtransfer.layers.seen import Seen
+from jtransfer.layers.seen import Asked, Seen
 from jtransfer.modalities.text.modality import preprocess
 from jtransfer.models import forward
 
@@ -204,3 +205,24 @@ def test_lengths_and_masks_say_the_same():
 def test_a_kernel_that_was_chosen_by_hand_says_why_it_cannot(why, kernel, more, shape):
     with pytest.raises(InputError, match=why):
         attend(*projections(**shape), kernel=kernel, **more)
+
+
+@pytest.mark.parametrize(
+    ("says", "platform"),
+    [("PJRT C API\ncuda 12090", "cuda"), ("cuda 12090", "cuda"), ("PJRT C API\nrocm 60300", "rocm")],
+)
+def test_whose_gpu_it_is(monkeypatch, says, platform):
+    device = types.SimpleNamespace(client=types.SimpleNamespace(platform_version=says))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert dispatch.target() == platform
+
+
+def test_examples_that_devices_do_not_divide_are_left_to_xla():
+    q, k, v = projections(128, 1024, features=64, dtype=jnp.bfloat16)
+    with splash.divided(make_mesh({"data": -1}), ("data",)):
+        assert not splash.serves(Asked(q, k, Seen()))
+        with pytest.raises(InputError, match="2 examples can't be divided among 8 devices"):
+            attend(q, k, v, kernel="splash")
+    with splash.divided(make_mesh({"data": 2, "model": 4}), ("data",)):
+        assert splash.serves(Asked(q, k, Seen()))

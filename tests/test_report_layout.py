@@ -4,6 +4,7 @@ import browser
 import numpy as np
 import pytest
 import synthetic_run
+from chromium import needs_chromium
 
 from jtransfer import data
 from jtransfer.reporting import page as report
@@ -48,7 +49,7 @@ def names():
     return {str(n): [f"{WORDS[i % len(WORDS)]} {i}" for i in range(n)] for n in (2, 10, 20, 40, 100)}
 
 
-@browser.needed
+@needs_chromium
 def test_heads_stand_over_their_columns_and_the_page_is_as_wide_as_the_screen(tmp_path, names):
     pages = {}
     for name, classes in names.items():
@@ -67,7 +68,7 @@ def test_heads_stand_over_their_columns_and_the_page_is_as_wide_as_the_screen(tm
         assert not told["off"] or told["cell"] >= 28, told
 
 
-@browser.needed
+@needs_chromium
 def test_a_page_of_probes_is_as_wide_as_the_screen(tmp_path):
     stages = [f"a_stage_with_a_long_name_{i}" for i in range(30)]
     points = [probing.Point(stage, 2048, "lr=0.003, l2=0.0001", 0.5, (0.4, 0.6)) for stage in stages]

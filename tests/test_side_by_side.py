@@ -10,6 +10,7 @@ import browser
 import numpy as np
 import pytest
 import synthetic_run
+from chromium import needs_chromium
 from sklearn.metrics import accuracy_score
 
 from jtransfer import report as command
@@ -81,7 +82,7 @@ def test_no_run_is_called_the_best_that_nothing_chose(page):
     assert "no score chose the run" in page
 
 
-@browser.needed
+@needs_chromium
 def test_the_page_is_as_wide_as_a_telephone(page, tmp_path):
     script = "return document.documentElement.scrollWidth - document.documentElement.clientWidth;"
     assert browser.laid_out(tmp_path, {"runs": page}, (480,), script) == {("runs", 480): 0}

@@ -30,7 +30,8 @@ class PhasePlan(NamedTuple):
       rows: What its state holds, group by group.
       state: The bytes of its state.
       step: The memory of a training step, the state included.
-      moments: What is going on → the bytes that it takes in all: "training step", "evaluation", "beginning", which is
+      moments: What is going on → the bytes that it takes in all: "training step", with the batch of the next
+        one beside it, "evaluation", "beginning", which is
         when a state is made of what was there before, and "features", where the frozen prefix is computed once.
       flops: Of a training step, over all devices.
       traffic: Kind of collective operation → how often it is run in a training step, and its bytes.
@@ -172,7 +173,8 @@ def _phase(run: Run, number: int, *, timed: bool = False) -> PhasePlan:
     most = max(range(len(found)), key=lambda i: found[i].memory.total)
     step = found[most]
     before = shapes.variables(run) if number == 0 else assemble.abstract(run, number - 1)
-    moments = {"training step": step.memory.total, "beginning": held + shapes.per_device(before)}
+    ahead = shapes.per_device(given[most])  # the batch of the next step is on the devices, too
+    moments = {"training step": step.memory.total + ahead, "beginning": held + shapes.per_device(before)}
     moments["evaluation"] = _beside(held, shapes.eval_step(run, phase), state, shapes.evaluated(run, number, state))
     if phase.cache:
         moments["features"] = _beside(held, *_arguments(shapes.extraction(run, phase, state), state))

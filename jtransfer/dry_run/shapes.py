@@ -1,5 +1,6 @@
 """The shapes of what a phase's steps are given: states, and the widest batches, of which nothing is on a device."""
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -66,10 +67,12 @@ def evaluated(run: Run, number: int, state: Any) -> Any:
 
 def eval_step(run: Run, phase: Phase) -> Any:
     """Returns the step of an evaluation of the target in a phase, jitted."""
-    start, keep = feed_of(run, phase).start, run.target.task.keep
-    if start is not None:
-        return jax.jit(steps.make_eval_step(run.model, start=start, keep=keep))
-    return jax.jit(steps.make_eval_step(run.model, preprocess=run.target.preprocess(run.model, train=False), keep=keep))
+    fed, keep = feed_of(run, phase), run.target.task.keep
+    make = functools.partial(steps.make_eval_step, run.model, keep=keep)
+    step = (
+        make(preprocess=run.target.preprocess(run.model, train=False)) if fed.start is None else make(start=fed.start)
+    )
+    return jax.jit(fed.divided(step))
 
 
 def extraction(run: Run, phase: Phase, state: Any) -> tuple[Any, Any]:

@@ -136,6 +136,8 @@ def _training(run: StoredRun, results: Sequence[Row], step: int | str | None) ->
                 *rows,
             ]
         )
+    elif not _lines(run):
+        yield "## Results\n\nNone: the log of the run can't be read."
     elif step is not None:
         yield "## Results\n\nNone are kept of this step."
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.layers import cudnn, splash
 from jtransfer.layers.cpu import dispatch
-from jtransfer.layers.seen import Lengths, Mask, Seen, mask_of
+from jtransfer.layers.seen import Asked, Lengths, Mask, Seen, mask_of
 from jtransfer.layers.types import Array
 
 Bias = Float[Array, "#b #h q m"]
@@ -63,11 +63,11 @@ def attend(
     within = window is None or (isinstance(k.shape[1], int) and window >= k.shape[1])
     seen = Seen(causal, None if within else window, lengths)
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
-    given = {"mask": mask, "bias": bias, "softcap": softcap, "drop": drop}
+    asked = Asked(q, k, seen, mask, bias, softcap, drop)
     for name, (platform, fused) in _FUSED.items():
-        if kernel == name and (why := fused.refusal(q, k, seen, **given)):
+        if kernel == name and (why := fused.refusal(asked)):
             raise InputError(f"the attention kernel {name!r} can't be used: {why}; choose 'auto' or 'composed'")
-        worth = kernel == "auto" and dispatch.target() == platform and fused.serves(q, k, seen, **given)
+        worth = kernel == "auto" and dispatch.target() == platform and fused.serves(asked)
         if kernel == name or worth:
             return fused.attend(q, k, v, seen, mask=mask, bias=bias, scale=factor, softcap=softcap)
     mask = mask_of(q.shape[1], k.shape[1], seen, mask)

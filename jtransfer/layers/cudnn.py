@@ -5,52 +5,42 @@ multiples of 8: queries and keys are padded to such a length, the kernel is told
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jtransfer.layers.seen import Mask, Seen
+from jtransfer.layers.seen import Asked, Mask, Seen
 from jtransfer.layers.types import Array
 
 MULTIPLE, SHORTEST = 8, 64  # SHORTEST: fewer queries or keys than this are left to XLA
 
 
-def refusal(
-    q: Array,
-    k: Array,
-    seen: Seen,
-    *,
-    mask: Mask | None,
-    bias: Array | None,
-    softcap: float | None,
-    drop: Callable | None,
-) -> str:
-    """Returns why the kernels can't compute an attention, or "". Arguments as for `attend.attend`."""
+def refusal(asked: Asked) -> str:
+    """Returns why the kernels can't compute an attention, or ""."""
+    q, k, seen = asked.q, asked.k, asked.seen
     if q.dtype not in (jnp.bfloat16, jnp.float16):
         return f"it computes in bfloat16 and float16, and this is {q.dtype}"
     if q.shape[-1] % 8 or q.shape[-1] > 128:
         return f"heads of {q.shape[-1]} features are no multiple of 8 up to 128"
-    if softcap is not None:
+    if asked.softcap is not None:
         return "it has no softcap"
-    if drop is not None:
+    if asked.drop is not None:
         return "it has no dropout of attention weights"
-    if mask is not None and bias is not None:
+    if asked.mask is not None and asked.bias is not None:
         return "it takes a mask or a bias, not both; say what is seen as lengths or causal"
-    if bias is not None and bias.shape != (1, q.shape[2], q.shape[1], k.shape[1]):
-        return f"a bias of shape {bias.shape} is not [1, heads, queries, keys]"
-    if seen.causal and q.shape[1] != k.shape[1]:
+    if asked.bias is not None and asked.bias.shape != (1, q.shape[2], q.shape[1], k.shape[1]):
+        return f"a bias of shape {asked.bias.shape} is not [1, heads, queries, keys]"
+    if asked.uneven:
         return "causal attention is of as many queries as keys"
     if seen.window is not None and seen.lengths is not None:
         return "with a window, a query behind a length would see no key"
     return missing()
 
 
-def serves(q: Array, k: Array, seen: Seen, **given: Any) -> bool:
+def serves(asked: Asked) -> bool:
     """Returns whether the kernels can compute an attention that is large enough for them to pay."""
-    return min(q.shape[1], k.shape[1]) >= SHORTEST and not refusal(q, k, seen, **given)
+    return min(asked.q.shape[1], asked.k.shape[1]) >= SHORTEST and not refusal(asked)
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Which keys a query attends to, in the words that fused kernels of attention know, and as a mask."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -24,6 +24,33 @@ class Seen(NamedTuple):
     causal: bool = False
     window: int | None = None
     lengths: Lengths | None = None
+
+
+class Asked(NamedTuple):
+    """What a kernel of attention is asked for; the fields are the arguments of `attend.attend`.
+
+    Attributes:
+      q: Queries [b, n, h, d].
+      k: Keys [b, m, g, d].
+      seen: Which keys a query attends to.
+      mask: What is seen beside that, or None.
+      bias: Added to the logits, or None.
+      softcap: The bound of the logits, or None.
+      drop: What changes the attention weights, or None.
+    """
+
+    q: Array
+    k: Array
+    seen: Seen
+    mask: Mask | None = None
+    bias: Array | None = None
+    softcap: float | None = None
+    drop: Callable | None = None
+
+    @property
+    def uneven(self) -> bool:
+        """Whether it is causal without as many queries as keys, which no kernel can do."""
+        return self.seen.causal and self.q.shape[1] != self.k.shape[1]
 
 
 def mask_of(queries: Size, keys: Size, seen: Seen, mask: Mask | None = None, first: int | Array = 0) -> Mask | None:

@@ -4,6 +4,7 @@ Queries and keys are padded to whole blocks; segments say what is padding. The c
 devices, so `divided` tells where examples and heads are, and each device computes its own.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from jtransfer.layers.seen import Mask, Seen
+from jtransfer.layers.seen import Asked, Seen
 from jtransfer.layers.types import Array
 
 BLOCKS, SHORTEST = (512, 256, 128), 1024  # SHORTEST: fewer keys than this are left to XLA
@@ -49,35 +50,28 @@ def divided(mesh: Mesh, batch: tuple[str, ...], heads: str | None = None) -> Ite
         _PLACES.reset(token)
 
 
-def refusal(
-    q: Array,
-    k: Array,
-    seen: Seen,
-    *,
-    mask: Mask | None,
-    bias: Array | None,
-    softcap: float | None,
-    drop: Callable | None,
-) -> str:
-    """Returns why the kernels can't compute an attention, or "". Arguments as for `attend.attend`."""
+def refusal(asked: Asked) -> str:
+    """Returns why the kernels can't compute an attention, or ""."""
+    q, places = asked.q, _PLACES.get()
     if q.dtype != jnp.bfloat16:
         return f"it computes in bfloat16, and this is {q.dtype}"
     if q.shape[-1] % 64:
         return f"heads of {q.shape[-1]} features are no multiple of 64"
-    if mask is not None or bias is not None:
+    if asked.mask is not None or asked.bias is not None:
         return "it takes no mask and no bias; say what is seen as lengths or causal"
-    if drop is not None:
+    if asked.drop is not None:
         return "it has no dropout of attention weights"
-    if seen.causal and q.shape[1] != k.shape[1]:
+    if asked.uneven:
         return "causal attention is of as many queries as keys"
-    return ""
+    ways = math.prod(places.mesh.shape[axis] for axis in places.batch) if places else 1
+    return f"{len(q)} examples can't be divided among {ways} devices" if len(q) % ways else ""
 
 
-def serves(q: Array, k: Array, seen: Seen, **given: Any) -> bool:
+def serves(asked: Asked) -> bool:
     """Returns whether the kernels can compute an attention that is large enough for them to pay, on devices of which it
     is known what they have."""
     told = _PLACES.get() is not None or jax.device_count() == 1
-    return told and q.shape[1] >= BLOCKS[-1] and k.shape[1] >= SHORTEST and not refusal(q, k, seen, **given)
+    return told and asked.q.shape[1] >= BLOCKS[-1] and asked.k.shape[1] >= SHORTEST and not refusal(asked)
 
 
 def attend(

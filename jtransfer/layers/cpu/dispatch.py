@@ -42,7 +42,9 @@ def target() -> str:
 
 def _backend() -> str:
     name = jax.default_backend()
-    return name if name != "gpu" else jax.devices()[0].client.platform_version.split()[0].lower()
+    if name != "gpu":
+        return name
+    return "rocm" if "rocm" in jax.devices()[0].client.platform_version.lower() else "cuda"
 
 
 def on_cpu() -> bool:
