@@ -1,20 +1,18 @@
 """What devices send each other in a step, read in the text of the compiled program."""
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from jtransfer.dry_run import hlo
+
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-_BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.$-]+) \(.*\{$")
 _OPERATION = re.compile(rf"^\s*(?:ROOT )?%?[\w.$-]+ = (.+?) ({'|'.join(KINDS)})(?:-start)?\(")
 _CALLED = re.compile(
     r"\b(?:to_apply|body|calls|condition)=%?([\w.$-]+)|\b(?:branch_computations|called_computations)=\{([^}]*)\}"
 )
 _TIMES = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
-_ARRAY = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 
 
 class Traffic(NamedTuple):
@@ -33,12 +31,12 @@ def of_text(text: str) -> dict[str, Traffic]:
     Args:
       text: The compiled program in the form of XLA's HLO, as `compiled.as_text()` gives it.
     """
-    lines = dict(_computations(text))
-    entry = next((name for name, (is_entry, _) in lines.items() if is_entry), None)
+    parts = hlo.computations(text)
+    entry = next((name for name, part in parts.items() if part.is_entry), None)
     found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
 
     def add(name: str, times: int) -> None:
-        for line in lines.get(name, (False, []))[1]:
+        for line in parts[name].lines if name in parts else ():
             if match := _OPERATION.match(line):
                 found[match[2]][0] += times
                 found[match[2]][1] += times * _bytes(match[1], started=f"{match[2]}-start(" in line)
@@ -52,19 +50,6 @@ def of_text(text: str) -> dict[str, Traffic]:
     return {kind: Traffic(*found[kind]) for kind in KINDS if kind in found}
 
 
-def _computations(text: str) -> Iterator[tuple[str, tuple[bool, list[str]]]]:
-    """The name of each computation, whether it is the program's, and its lines."""
-    name, lines, is_entry = "", [], False
-    for line in text.splitlines():
-        if match := _COMPUTATION.match(line):
-            name, lines, is_entry = match[1], [], line.startswith("ENTRY")
-        elif line == "}" and name:
-            yield name, (is_entry, lines)
-            name = ""
-        elif name:
-            lines.append(line)
-
-
 def _called(line: str) -> Iterator[str]:
     for one, several in _CALLED.findall(line):
         yield from [one] if one else (name.strip().removeprefix("%") for name in several.split(","))
@@ -72,12 +57,5 @@ def _called(line: str) -> Iterator[str]:
 
 def _bytes(shapes: str, *, started: bool) -> int:
     """The bytes of the arrays in a result; of an operation that is started, the last, which is what it gives."""
-    sizes = [
-        _bits(kind) * math.prod(int(n) for n in dims.split(",") if n) // 8
-        for kind, dims in _ARRAY.findall(re.sub(r"\{[^}]*\}", "", shapes))
-    ]
+    sizes = hlo.sizes(shapes)
     return sizes[-1] if started and len(sizes) > 1 and shapes.startswith("(") else sum(sizes)
-
-
-def _bits(kind: str) -> int:
-    return _BITS.get(kind) or int(re.sub(r"^[a-z]+(\d+).*$", r"\1", kind) if re.search(r"\d", kind) else 0)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer.dry_run import collectives, flops
+from jtransfer.dry_run import collectives, flops, fused
+from jtransfer.layers.cpu import dispatch
 
 _TOO_MUCH = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory")
 _USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])")
@@ -22,12 +23,14 @@ class Memory(NamedTuple):
       results: What it returns beside its arguments.
       temporaries: What it needs in between: activations and gradients.
       code: The program itself, where a device keeps it beside the data.
+      products: What fused products need beside all that, on CPUs.
     """
 
     arguments: int
     results: int
     temporaries: int
     code: int = 0
+    products: int = 0
 
     @property
     def total(self) -> int:
@@ -67,10 +70,13 @@ def compiled(program: Any, *arguments: Any) -> Measured:
             raise
         return Measured(_refused(str(error)), work, {})
     stats = made.memory_analysis()
-    code = stats.generated_code_size_in_bytes if next(iter(_devices(arguments))).platform == "tpu" else 0
+    platform, text = next(iter(_devices(arguments))).platform, made.as_text()
+    code = stats.generated_code_size_in_bytes if platform == "tpu" else 0
     results = stats.output_size_in_bytes - stats.alias_size_in_bytes
-    memory = Memory(stats.argument_size_in_bytes, results, stats.temp_size_in_bytes, code)
-    return Measured(memory, work, collectives.of_text(made.as_text()), made)
+    temporaries = stats.temp_size_in_bytes
+    products = fused.more_than(text, temporaries) if dispatch.on_cpu() else 0
+    memory = Memory(stats.argument_size_in_bytes, results, temporaries, code, products)
+    return Measured(memory, work, collectives.of_text(text), made)
 
 
 def _refused(text: str) -> Memory:

@@ -193,7 +193,7 @@ def _arguments(extraction: tuple[Any, Any], state: Any) -> tuple[Any, Any, Any]:
 def _beside(held: int, program: Any, state: Any, batch: Any) -> int:
     """The bytes of a program over variables of a state, which is held beside its batch."""
     memory = measure.compiled(program, state.variables(average=True), batch).memory
-    return held + shapes.per_device(batch) + memory.results + memory.temporaries + memory.code
+    return held + shapes.per_device(batch) + memory.total - memory.arguments
 
 
 def _made(run: Run, number: int, batch: Any) -> tuple[Any, Any]:

@@ -36,7 +36,9 @@ def phase(plan: Any, limit: float | None) -> str:
         *lay_out(cells, align="<<<<>>>"),
         f"  state {format_bytes(plan.state)}; a training step: {format_bytes(step.total)} = "
         f"{format_bytes(step.arguments)} state and batch + {format_bytes(step.temporaries)} activations, gradients and "
-        f"other temporaries + {format_bytes(step.results + step.code)} results" + (" and code" if step.code else ""),
+        f"other temporaries + {format_bytes(step.results + step.code)} results"
+        + (" and code" if step.code else "")
+        + (f" + {format_bytes(step.products)} for fused products" if step.products else ""),
         f"  {_number(plan.flops)}FLOP a step over all devices{_traffic(plan.traffic)}{_time(plan)}",
         "  " + "; ".join(f"{name} {format_bytes(size)}" for name, size in plan.moments.items()),
         f"  peak {format_bytes(plan.peak)}" + (_against(plan.peak, limit) if limit else ""),

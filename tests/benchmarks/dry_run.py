@@ -4,7 +4,6 @@ Each config is planned (`dry_run.plan`), and its first state and steps are made 
 peak is the most resident memory of that process beside what it had before: imports, data, compiled programs, and what
 XLA's runtime takes once. The goal is that the plan is within 10 % of it. The third column is for comparison: what the
 whole loop took beside its imports, which compiles, makes batches ahead, and copies the state for each checkpoint.
-Where little is trained more is missing than where all is, and it is not known what; it may be buffers of XLA's runtime.
 Results are kept in FOLDER, and those that are there are not made again; --quick takes small models, in less than 5
 minutes on 2 cores.
 """
