@@ -289,3 +289,9 @@ def test_a_config_is_the_same_after_it_was_written(tmp_path):
     config_text.write(tmp_path / "winner.py", config, 'of "x"')
     again = config_file.load(str(tmp_path / "winner.py"))
     assert json.dumps(configs.fill(again), sort_keys=True) == json.dumps(configs.fill(config), sort_keys=True)
+
+
+def test_the_scores_of_the_weights_are_told_beside_those_of_random_ones(chosen):
+    weights_line, random_line = (line for line in chosen.lines if line.startswith("features of "))
+    assert "its features of all examples are the same" in weights_line
+    assert [part.split()[0] for part in random_line.partition(": ")[2].split(", ")] == ["logme", "knn", "linear_probe"]

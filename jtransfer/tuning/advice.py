@@ -12,7 +12,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.runs import build, lock, stored
 from jtransfer.runs import folder as folders
-from jtransfer.tuning import config_text, halving, setting, why
+from jtransfer.tuning import config_text, halving, scored, setting, why
 from jtransfer.tuning.candidates import STRATEGIES, Candidate
 from jtransfer.tuning.setting import Setting
 from jtransfer.tuning.tried import Result
@@ -60,7 +60,8 @@ def advise(config: Any, folder: str | os.PathLike, budget: str = "") -> Advice:
     order = halving.order(made, found, results)
     best = order[0]
     chosen = setting.winner(made, best, results[best.name].steps)
-    lines = list(why.lines(made, order, results))
+    size, *rest = why.lines(made, order, results)
+    lines = [size, *scored.lines(made), *rest]
     file = made.folder / WINNER
     config_text.write(file, chosen, f"Chosen by jtransfer.advise: {best.name}. {lines[0]}.")
     whole_file.write(made.folder / CURVES, why.figure(made, results))
