@@ -3,7 +3,7 @@
     TFDS_DATA_DIR=… python tests/benchmarks/adapters.py FOLDER [--data=tweets,fashion] [--rows=head,lora8] [--quick]
 
 Each run is a config through the main loop, in a process of its own, on the CPU or what there is. The learning rate of a
-row is that of three which serves best on the last fifth of the training data, after training on the rest of them; LoRA
+row is that of three which serves best on the last fifth of the training data, after training on 800 of the others; LoRA
 of other ranks and DoRA take that of LoRA of rank 8. The test split is looked at with that rate alone, after training on
 all, with three seeds. Times and memory are those of a short run of their own, which a machine should have for itself.
 Text and pixels are not cached, so that the times of steps can be compared. FOLDER keeps the results: what is there is
@@ -75,7 +75,7 @@ def _rows(linear: str, ia3: tuple, bottleneck: tuple, norms: str, lrs: dict[str,
 DATA = {
     "tweets": Data(
         "train[:2000]",
-        "train[:1600]",
+        "train[:800]",
         "train[1600:2000]",
         "test[:1500]",
         _rows(
