@@ -109,10 +109,7 @@ def create(name: str, num_classes: int = 1000, **fields: Any) -> nn.Module:
         if known is not None and field not in known and (ours or field not in _IF_KNOWN):
             raise unknown(f"field of {name}", field, known)
     made = {key: _as_field(value, ours) for key, value in given.items() if known is None or key in known}
-    build = (
-        functools.partial(importlib.import_module(f"{__name__}.from_nnx").from_nnx, build) if _is_nnx(build) else build
-    )
-    model = build(**made, **({"parent": None} if _is_module(build) else {}))  # also where another model asks for it
+    model = _made(build, made)
     if not isinstance(model, nn.Module):
         raise InputError(f"{name!r} makes a {type(model).__name__}; it must be, or make, a module of flax")
     return model
@@ -212,7 +209,8 @@ def _fields(build: Callable[..., Any]) -> list[str] | None:
     made = build.func if isinstance(build, functools.partial) else build
     if isinstance(made, type) and dataclasses.is_dataclass(made):
         return [field.name for field in dataclasses.fields(made) if field.init and field.name not in ("parent", "name")]
-    parameters = inspect.signature(build).parameters.values()
+    called = functools.partial(made.__init__, None) if _is_nnx(made) else build  # a metaclass calls it
+    parameters = inspect.signature(called).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY]
