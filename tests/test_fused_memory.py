@@ -49,7 +49,7 @@ def test_a_fusion_that_runs_before_the_memory_is_in_use_does_not_add_to_it():
     assert fused.more_than(early, 4 * 1080) == 0  # 4 · (80 + 640) while it runs, and 4 · 1080 afterwards
 
 
-def test_a_convolution_copies_its_padded_input():
+def test_a_convolution_takes_its_padded_input_and_its_result_once_more():
     text = textwrap.dedent("""\
         %conv (x: f32[2,6,6,3], k: f32[3,3,3,8]) -> f32[2,6,6,8] {
           %x = f32[2,6,6,3]{3,2,1,0} parameter(0)
@@ -63,7 +63,7 @@ def test_a_convolution_copies_its_padded_input():
           ROOT %y = f32[2,6,6,8]{3,2,1,0} fusion(%x, %k), kind=kCustom, calls=%conv, KIND
         }
         """).replace("KIND", KIND)
-    assert fused.more_than(text, 0) == 4 * 2 * 8 * 8 * 3
+    assert fused.more_than(text, 0) == 4 * 2 * 8 * 8 * 3 + 4 * 2 * 6 * 6 * 8
 
 
 def test_other_programs_need_no_more():
