@@ -7,12 +7,15 @@ import queue
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pyarrow.parquet
 import pytest
+from jax.sharding import PartitionSpec
 from test_predict import CLASSES, IMAGES, MEAN, STD, compilations, run  # noqa: F401
 
-from jtransfer import predict
+from jtransfer import generate, predict
+from jtransfer.core import sharding
 from jtransfer.core.command import run_command
 from jtransfer.core.errors import InputError
 from jtransfer.predicting import parts, waiting
@@ -242,6 +245,21 @@ def test_what_a_text_generates_is_a_column(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     assert [list(row) for row in rows] == [["text", "written"]] * 2
     assert [row["written"] for row in rows] == predictor(["the good", "the bad"])["written"].tolist()
+
+
+def test_all_devices_share_the_texts_and_write_what_one_writes():
+    predictor = predict.load(EARLIER / "translations")
+    texts = ["the good", "the bad", "good good", "bad", "the", "bad bad good", "good", "the good the bad", "good bad"]
+    of, variables = predictor.run, predictor.run.variables()
+    how = of.modality.writing(of.task, of.model, of.config.generate.fields.to_dict())
+    made = generate.generate(of.model, variables, how.inputs(texts), how.settings)
+    expected = how.decoded(np.asarray(made.tokens), np.asarray(made.lengths))
+    assert predictor(texts)["written"].tolist() == list(expected)
+    mesh = sharding.make_mesh({sharding.DATA: -1}, jax.local_devices())
+    everywhere = jax.device_put(variables, jax.sharding.NamedSharding(mesh, PartitionSpec()))
+    shared = generate.generate(of.model, everywhere, how.inputs(texts[:8]), how.settings, mesh=mesh)
+    assert len({shard.device for shard in shared.tokens.addressable_shards}) == 8
+    assert {shard.data.shape[0] for shard in shared.tokens.addressable_shards} == {1}
 
 
 @pytest.mark.parametrize(

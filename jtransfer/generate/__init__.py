@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
 from jtransfer.generate.decode import DECODER
 from jtransfer.generate.generation_config import from_config, read
@@ -32,6 +33,7 @@ def generate(
     inputs: Mapping[str, Array],
     settings: Settings,
     key: jax.Array | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Generated:
     """Generates a text for each row of the input, after checking the input and padding it.
 
@@ -44,6 +46,8 @@ def generate(
       inputs: What the model takes, see `search`.
       settings: How text is generated.
       key: The random key, which is needed if `settings.do_sample`.
+      mesh: The devices that share the texts, whose number must be a multiple of theirs; `variables` are on them. By
+        default all is done on one device.
 
     Raises:
       InputError: The model is no language model, a text has no tokens or is too long for the model, tokens are outside
@@ -57,7 +61,8 @@ def generate(
     for prefix in _PREFIXES:
         room = limit and (limit - settings.max_new_tokens if prefix == ours else limit)
         inputs = _padded(inputs, prefix, room)
-    return compiled(model, variables, inputs, settings, key)
+    shared = inputs if mesh is None else sharding.put_batch(inputs, mesh)
+    return compiled(model, variables, shared, settings, key)
 
 
 compiled = jax.jit(search, static_argnums=(0, 3))

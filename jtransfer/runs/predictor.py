@@ -72,8 +72,6 @@ class Predictor:
         if self.adapters:
             sample = None if self.run.inputs is None else self.run.sample
             variables = attaching.attach(self.run.model, variables, self.adapters, sample=sample)[0]
-        if self.run.task.generates:
-            return variables
         return jax.tree.map(sharding.place, variables, sharding.of_params(variables, self._mesh, "replicate"))
 
     def __call__(self, given: Sequence[str]) -> Table:
@@ -225,7 +223,7 @@ class Predictor:
     def batch(self, batch: int = 0) -> int:
         """The number of examples at once: that number, or the run's, as a multiple of the devices."""
         wanted = batch or self.run.config.eval_batch_size or self.run.config.batch_size
-        return wanted if self.run.task.generates else -(-wanted // self._mesh.size) * self._mesh.size
+        return -(-wanted // self._mesh.size) * self._mesh.size
 
     def _part(self, first: int, size: int, at: int, kept: dict, errors: Mapping[int, str]) -> Part:
         features = {"features": kept.pop("features").astype(np.float32)} if "features" in kept else {}
@@ -257,8 +255,8 @@ class Predictor:
             errors = {i: reading.errors[at + i] for i in range(whole) if not reading.is_whole(at + i)}
             for first in range(at, at + whole, size):
                 texts = [inputs.names[reading.start + i] for i in range(first, min(first + size, at + whole))]
-                filled = texts + texts[-1:] * (size - len(texts) if left > size else 0)
-                made = generate.generate(run.model, self._variables, how.inputs(filled), how.settings, key)
+                filled = texts + texts[-1:] * (-len(texts) % self._mesh.size if left <= size else size - len(texts))
+                made = generate.generate(run.model, self._variables, how.inputs(filled), how.settings, key, self._mesh)
                 found.append(how.decoded(np.asarray(made.tokens), np.asarray(made.lengths))[: len(texts)])
             yield Part(reading.start + at, whole, {"written": np.concatenate(found)}, errors)
 
