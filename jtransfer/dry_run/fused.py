@@ -23,9 +23,9 @@ _GIVEN = ("parameter", "constant")
 def more_than(text: str, temporaries: int) -> int:
     """Returns the bytes that a program needs for fused products beyond its temporaries.
 
-    The buffers of a program are taken from memory that is there, in effect, from when it is first written to. So the
-    peak is not the sum of all temporaries and the greatest fusion: a fusion that runs early finds much of the memory
-    untouched. What is in use is followed from instruction to instruction.
+    Memory is used up when it is first written to, so that the peak is not that of all temporaries and the greatest
+    fusion: one that runs early finds much of them unwritten. What has been written is followed from instruction to
+    instruction.
 
     Args:
       text: The scheduled program, as `compiled.as_text()` gives it.
@@ -38,13 +38,13 @@ def more_than(text: str, temporaries: int) -> int:
     lines = entry.instructions()
     names = _names(lines)
     root = next(line for line in lines if line.is_root)
-    kept = {names[name] for name in (root.operands if root.op == "tuple" else (root.name,))}
+    kept = {names.get(name) for name in (root.operands if root.op == "tuple" else (root.name,))}
     made = {
         line.name: 0 if line.op in (*_GIVEN, "tuple") or names[line.name] in kept else line.bytes
         for line in lines
         if names[line.name] == line.name
     }
-    uses = {line.name: {names[name] for name in line.operands} for line in lines}
+    uses = {line.name: {names[name] for name in line.operands if name in names} for line in lines}
     touched = most = 0
     for line, used in zip(lines, _in_use(lines, made, uses), strict=True):
         touched = max(touched, used)
@@ -62,7 +62,7 @@ def _own(line: hlo.Instruction, parts: Mapping[str, hlo.Computation]) -> int:
     sources: dict[str, set[str]] = {}
     uses: dict[str, set[str]] = {}
     for line in lines:
-        over = set().union(*(sources[name] for name in line.operands))
+        over = set().union(*(sources.get(name, ()) for name in line.operands))
         uses[line.name] = over if line.name in whole or line.is_root else set()
         sources[line.name] = {line.name} if line.name in whole else over
     made = {name: 0 if by_name[name].is_root else by_name[name].bytes for name in whole}
@@ -74,20 +74,19 @@ def _names(lines: list[hlo.Instruction]) -> dict[str, str]:
     """Name → name of the instruction whose array it is."""
     names: dict[str, str] = {}
     for line in lines:
-        renamed = line.op in _RENAMED and line.operands
-        names[line.name] = names[line.operands[0]] if renamed else line.name
+        names[line.name] = names.get(line.operands[0], line.name) if line.op in _RENAMED else line.name
     return names
 
 
 def _whole(lines: list[hlo.Instruction], names: Mapping[str, str]) -> set[str]:
     """The instructions of a fusion whose results are kept whole."""
-    readers = Counter(names[name] for line in lines if line.op not in _RENAMED for name in set(line.operands))
+    readers = Counter(names.get(name) for line in lines if line.op not in _RENAMED for name in set(line.operands))
     whole = set()
     for line in lines:
         if line.op in _PRODUCTS:
-            whole |= {line.name, *(names[name] for name in line.operands)}
-        if line.op == "reduce" and readers[names[line.operands[0]]] > 1:
-            whole.add(names[line.operands[0]])
+            whole |= {line.name, *(names[name] for name in line.operands if name in names)}
+        if line.op == "reduce" and readers[given := names[line.operands[0]]] > 1:
+            whole.add(given)
     return whole - {line.name for line in lines if line.op in _GIVEN}
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 _BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.$-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.$-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)(.*)$")
+_INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.$-]+) = (.+?) ([\w-]+)\((.*?)\)(.*)$")
 _ARRAY = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 
 
