@@ -26,7 +26,7 @@ def get_config(arg=""):
     decay = {"lr": 1e-2, "weight_decay": 2.0}  # chosen by cross-validation on the training tweets
     probe = configs.phase("probe", trainable="head/.*", epochs=40.0, cache=True, optim=decay)
     finetune = configs.phase("finetune", trainable=".*", epochs=3.0, optim={"lr": 1e-4, "warmup": 20})
-    lora = configs.phase("lora", epochs=3.0, optim={"lr": 1e-3, "warmup": 20})
+    lora = configs.phase("lora", epochs=3.0, optim={"lr": 3e-3, "warmup": 20})
     config.phases = {
         "probe": [probe],
         "finetune": [finetune],

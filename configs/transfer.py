@@ -22,7 +22,7 @@ def get_config(arg=""):
     config.phases = {
         "finetune": [configs.phase("finetune", trainable=".*", epochs=10.0)],
         "probe": [configs.phase("probe", trainable="head/.*", cache=True, epochs=10.0)],
-        "lora": [configs.phase("lora", epochs=10.0)],
+        "lora": [configs.phase("lora", epochs=10.0, optim={"lr": 3e-3})],
     }[given["how"]]
     if given["how"] == "lora":
         config.adapters = [("all-linear", "lora", {"rank": int(given["rank"])})]

@@ -1,9 +1,12 @@
 """What a step costs: an adapter is a path beside the kernel, never a merged kernel, so no kernel has a gradient."""
 
+import re
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jtransfer import models, peft
@@ -44,3 +47,36 @@ def test_a_step_of_lora_costs_at_most_seven_tenths_of_a_full_one():
         adapters = jax.eval_shape(begin, variables["params"])
         share = flops({"adapters": adapters}, variables, model, x) / whole
         assert share <= 0.70, targets
+
+
+class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(96, name="fc")(x)
+
+
+def test_the_gradient_of_a_low_rank_path_copies_no_activations():
+    """On CPUs: a transposed copy of the output's gradient is slower than the layer that it is of."""
+    layer = Layer()
+    x = jax.random.normal(jax.random.key(0), (8, 16, 48))
+    variables = layer.init(jax.random.key(1), x)
+    sites = peft.sites(layer, variables, x)
+    adapters = peft.init(jax.random.key(2), [(".*", "lora", {"rank": 4})], sites, variables["params"])
+    moved = jax.tree.map(lambda leaf: leaf + 0.1, adapters)
+
+    def loss(adapters, kernel):
+        given = {"params": {"fc": {"kernel": kernel, "bias": bias}}, "adapters": adapters}
+        with peft.enter(adapters):
+            return jnp.sum(nn.gelu(layer.apply(given, x)) ** 2)
+
+    kernel, bias = variables["params"]["fc"]["kernel"], variables["params"]["fc"]["bias"]
+    found = jax.jit(jax.grad(loss))
+    text = found.lower(moved, kernel).compile().as_text()
+    assert not re.search(r"f32\[96,8,16\]\S* (copy|transpose)\(", text)
+    (own,) = jax.tree.leaves(moved, is_leaf=lambda node: isinstance(node, dict) and "b" in node)
+    gradient = jax.grad(lambda kernel: jnp.sum(nn.gelu(x @ kernel + bias) ** 2))
+    change = own["fixed"]["scale"] * own["a"] @ own["b"]
+    whole = gradient(kernel + change)
+    (moves,) = jax.tree.leaves(found(moved, kernel), is_leaf=lambda node: isinstance(node, dict) and "b" in node)
+    np.testing.assert_allclose(moves["b"], own["fixed"]["scale"] * own["a"].T @ whole, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(moves["a"], own["fixed"]["scale"] * whole @ own["b"].T, rtol=2e-4, atol=2e-4)

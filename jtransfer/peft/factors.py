@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jtransfer.layers.cpu import dispatch
 from jtransfer.peft import layer
 from jtransfer.peft.method import FIXED
 
@@ -60,7 +61,31 @@ def beside(module: Any, own: Mapping[str, Any], x: Any, *args: Any, **kwargs: An
     if layer.masked(module) or (layer.groups(module) > 1 and len(b) == a.shape[-1]):
         return layer.run(module, product(a, b), x, *args, **kwargs)
     low = layer.run(module, a, x, *args, **kwargs)
-    return product(low, b.astype(low.dtype))
+    b = b.astype(low.dtype)
+    return _rows_product(low, b) if dispatch.on_cpu() and len(b) == low.shape[-1] else product(low, b)
+
+
+@jax.custom_vjp
+def _rows_product(low: jax.Array, b: jax.Array) -> jax.Array:
+    """The product of activations [..., rank] and `b`, for CPUs.
+
+    For the gradient of `b`, XLA would copy that of the output, transposed, and compute what it is made of, such as
+    GELU's gradient, in the order of the copy. After MiniLM's first dense layer that takes longer than the layer.
+    """
+    return product(low, b)
+
+
+def _forward(low: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return product(low, b), (low, b)
+
+
+def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    low, b = kept
+    rows, outputs, kernel = low.reshape(-1, len(b)), gradient.reshape(-1, b[0].size), b.reshape(len(b), -1)
+    return (outputs @ kernel.T).reshape(low.shape), (rows.T @ outputs).reshape(b.shape)
+
+
+_rows_product.defvjp(_forward, _backward)
 
 
 def _by_group(a: jax.Array, b: jax.Array, groups: int) -> jax.Array:

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 SEEDS, FACTORS = (0, 1, 2), (1 / 3, 1.0, 3.0)
 QUICK = ("head", "lora8", "full")
 RATE_OF = {"lora4": "lora8", "lora16": "lora8", "dora": "lora8"}  # row → the row whose rate it takes
-TIMED = {"tweets": ("train[:480]", "test[:64]"), "fashion": ("stratified(:480)", "test[:64]")}
+TIMED = {"tweets": ("train[:800]", "test[:64]"), "fashion": ("stratified(:800)", "test[:64]")}
 LESS = {"tweets": ("train[:640]", "test[:300]"), "fashion": ("stratified(:320)", "test[:300]")}  # of `--quick`
 
 
