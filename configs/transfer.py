@@ -22,8 +22,9 @@ def get_config(arg=""):
     config.phases = {
         "finetune": [configs.phase("finetune", trainable=".*", epochs=10.0)],
         "probe": [configs.phase("probe", trainable="head/.*", cache=True, epochs=10.0)],
-        "lora": [configs.phase("lora", epochs=10.0, optim={"lr": 3e-3})],
+        "lora": [configs.phase("lora", epochs=10.0)],
     }[given["how"]]
     if given["how"] == "lora":
+        config.optim.lr = 3e-3
         config.adapters = [("all-linear", "lora", {"rank": int(given["rank"])})]
     return config

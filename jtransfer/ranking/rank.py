@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,11 @@ def rank(
     check_best: int = 0,
     to: str | os.PathLike = "",
     examples: int = 2000,
-    tell: Callable[[str], Any] = say,
 ) -> result.Ranking:
     """Returns sources in order; see `jtransfer.rank.rank`, whose arguments these are.
 
     Args:
       train: As `train.run`.
-      tell: Is given a line for each source whose features are there.
     """
     config, asked = configs.complete(config), named.parse_all(sources)
     _check_asked(asked, check_best, to, examples)
@@ -55,7 +53,7 @@ def rank(
     if check_best:
         for source, one in own.items():
             _told(source, lambda s=source, c=one: _prepared(c, check.folder_of(Path(to), s)))
-    made = {source: _told(source, lambda s=source, o=one: _made(s, o, tell)) for source, one in opened.items()}
+    made = {source: _told(source, lambda s=source, o=one: _made(s, o)) for source, one in opened.items()}
     cells = table.of(made, labels, names)
     order = table.order(cells)
     told = {source: marks.of(opened[source], one.class_names, tested=check_best > 0) for source, one in made.items()}
@@ -124,9 +122,9 @@ def _prepared(config: Any, folder: Path) -> None:
         build.prepare(config, folder)
 
 
-def _made(source: str, one: Opened, tell: Callable[[str], Any]) -> Made:
+def _made(source: str, one: Opened) -> Made:
     found = features.made(one)
-    tell(f"{source}: {one.run.config.model.name}, {len(found.features)} × {found.features.shape[1]} features")
+    say(f"{source}: {one.run.config.model.name}, {len(found.features)} × {found.features.shape[1]} features")
     return found
 
 

@@ -60,12 +60,14 @@ def advise(config: Any, folder: str | os.PathLike, budget: str = "") -> Advice:
     order = halving.order(made, found, results)
     best = order[0]
     chosen = setting.winner(made, best, results[best.name].steps)
+    content = json.loads((made.folder / folders.TRIED).read_text())
+    scores = content["scores"] if "scores" in content else list(scored.lines(made))
     size, *rest = why.lines(made, order, results)
-    lines = [size, *scored.lines(made), *rest]
+    lines = [size, *scores, *rest]
     file = made.folder / WINNER
     config_text.write(file, chosen, f"Chosen by jtransfer.advise: {best.name}. {lines[0]}.")
     whole_file.write(made.folder / CURVES, why.figure(made, results))
-    content = json.loads((made.folder / folders.TRIED).read_text()) | {"winner": best.name, "lines": lines}
+    content |= {"winner": best.name, "lines": lines, "scores": scores}
     whole_file.write(made.folder / folders.TRIED, json.dumps(content, indent=1).encode())
     return Advice(best.name, chosen, [results[one.name] for one in order], lines, str(file))
 

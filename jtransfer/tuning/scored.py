@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jtransfer.core.errors import InputError
-from jtransfer.ranking import named, rank
+from jtransfer.ranking import features, named
 from jtransfer.selection import scores
 from jtransfer.tuning.setting import Setting
 
@@ -14,7 +14,7 @@ EXAMPLES = 500  # of the training split that are looked at
 
 def lines(made: Setting) -> Iterator[str]:
     """Yields a line for the weights' features of the training examples and one for the random network's, where the
-    labels have scores and the network is named. Nothing is trained, and no other split is looked at.
+    labels have scores and the config names the model. Nothing is trained, and no other split is looked at.
 
     Args:
       made: Of the choice.
@@ -30,8 +30,10 @@ def lines(made: Setting) -> Iterator[str]:
 
 
 def _scores(config: Any, source: str, shown: list[str]) -> str:
+    parsed = named.parse(source)
     try:
-        found = rank.rank(config, [source], lambda *_: {}, scores=shown, examples=EXAMPLES, tell=lambda _: None)
+        opened = features.opened(parsed, named.reading(named.config_of(config, parsed)), EXAMPLES)
+        given = {"features": features.made(opened).features, "labels": opened.examples.labels}
+        return ", ".join(f"{name} {scores.compute(name, given).mean():.3f}" for name in shown)
     except InputError as error:
-        return str(error).removeprefix(f"source {source}: ")
-    return ", ".join(f"{name} {cell.value:.3f}" for name, cell in found.scores[source].items() if cell)
+        return str(error)
