@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from jtransfer.core import stopping
-from jtransfer.core.command import cache_compilations, ending_where_stopped, parse_config_flags, run_command
+from jtransfer.core.command import ending_where_stopped, parse_config_flags, run_command, set_up_compiler
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -75,7 +75,7 @@ def _plan(file: str, overrides: list[str], varied: list[str], workdir: str, aske
     from jtransfer.comparing import plan as plans
     from jtransfer.runs import config_file
 
-    cache_compilations()
+    set_up_compiler()
     if file:
         return compared.begun(config_file.load(file, overrides), varied, workdir=workdir, **asked)
     if overrides or varied or asked != {"seeds": 1, "folds": 0, "group": "", "labels": ()}:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jtransfer.core import cluster as clusters
-from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.command import parse_flags, run_command, set_up_compiler, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> None:
         raise InputError(f"--out={out.value}: there is no such folder")
     if cluster.value:
         clusters.join({})
-    cache_compilations()
+    set_up_compiler()
     asked = {"data": data.value, "split": split.value, "tta": tta.value, **_fields(rest[0], overrides)}
     found = evaluate(rest[0], step_of(step.value), **asked)
     if not _is_first():

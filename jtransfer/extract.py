@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jtransfer.core import cluster as clusters
-from jtransfer.core.command import cache_compilations, parse_config_flags, run_command, step_of
+from jtransfer.core.command import parse_config_flags, run_command, set_up_compiler, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
     features_file.check_file(to.value, splits)
     if cluster.value:
         clusters.join({})
-    cache_compilations()
+    set_up_compiler()
     chosen = config_file.load(config.value, overrides) if config.value else None
     asked = {"config": chosen, "stage": stage.value, "splits": splits, "step": step_of(step.value)}
     tables = extract(rest[0] if rest else "", **asked)

@@ -34,7 +34,7 @@ from typing import Any
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, parse_config_flags, run_command, step_of
+from jtransfer.core.command import parse_config_flags, run_command, set_up_compiler, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.new_folder import tell_leftovers
 from jtransfer.core.show import say
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
         raise InputError("give models and a new folder: python -m jtransfer.fuse A B C DEST --how=uniform")
     *sources, dest = rest
     tell_leftovers(dest)
-    cache_compilations()
+    set_up_compiler()
     fuse(
         sources,
         dest,

@@ -25,11 +25,11 @@ from absl import flags
 
 from jtransfer.core import cluster, process_log, processes, stopping
 from jtransfer.core.command import (
-    cache_compilations,
     ending_where_stopped,
     new_workdir,
     parse_config_flags,
     run_command,
+    set_up_compiler,
 )
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
@@ -101,7 +101,7 @@ def _train(
         cluster.join({"stop": stopping.agree}, process)
         process_log.hear(workdir, jax.process_index())
         stopping.take_over()
-    cache_compilations()
+    set_up_compiler()
     folder = workdir or new_workdir()
     if jax.process_index() == 0:
         say(f"workdir: {folder}")

@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.command import parse_flags, run_command, set_up_compiler, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import one_line, say
 
@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
 
     how = predicted.How(columns.value, top_k.value, features.value, broken.value, batch.value)
     _check(save.value, how, given)
-    cache_compilations()
+    set_up_compiler()
     fields = _fields(workdir.value, overrides)
     predictor = load(workdir.value, step_of(step.value), adapters.value, tta.value, **fields)
     predicted.check(predictor, how)

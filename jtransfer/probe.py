@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jtransfer.core import cluster as clusters
-from jtransfer.core.command import cache_compilations, parse_config_flags, run_command, step_of
+from jtransfer.core.command import parse_config_flags, run_command, set_up_compiler, step_of
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 from jtransfer.core.text_table import lay_out
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
         raise InputError(f"--out={out.value}: there is no such folder")
     from jtransfer.runs import config_file
 
-    cache_compilations()
+    set_up_compiler()
     chosen = config_file.load(config.value, overrides) if config.value else None
     names = [] if stages.value == "all" else [name.strip() for name in stages.value.split(",") if name.strip()]
     asked = {"how": how.value, "stages": names, "step": step_of(step.value)}

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jtransfer.core import cluster as clusters
-from jtransfer.core.command import cache_compilations, parse_config_flags, run_command
+from jtransfer.core.command import parse_config_flags, run_command, set_up_compiler
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
     from jtransfer.runs import config_file
 
     chosen = config_file.load(config.value, overrides)
-    cache_compilations()
+    set_up_compiler()
     from jtransfer.ranking import page
 
     names = [name.strip() for name in scores.value.split(",") if name.strip()]

@@ -23,7 +23,7 @@ from typing import Any
 
 from absl import flags
 
-from jtransfer.core.command import cache_compilations, parse_flags, run_command, step_of
+from jtransfer.core.command import parse_flags, run_command, set_up_compiler, step_of
 from jtransfer.core.errors import InputError
 
 
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     rest = parse_flags(values, argv)
     if len(rest) != 1:
         raise InputError("give the folder of one run: python -m jtransfer.serve RUN")
-    cache_compilations()
+    set_up_compiler()
     made = app(rest[0], step_of(step.value), adapters.value, **{flag.name: flag.value for flag in limits})
     from jtransfer.serving import server
 

@@ -23,11 +23,11 @@ from absl import flags
 
 from jtransfer.core import cluster, stopping
 from jtransfer.core.command import (
-    cache_compilations,
     ending_where_stopped,
     new_workdir,
     parse_config_flags,
     run_command,
+    set_up_compiler,
 )
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     from jtransfer.runs import config_file
 
     config = config_file.load(given.value, overrides)
-    cache_compilations()
+    set_up_compiler()
     folder = workdir.value or new_workdir()
     say(f"workdir: {folder}")
     with stopping.on_signals(), ending_where_stopped():

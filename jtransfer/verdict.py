@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from jtransfer.core import stopping
-from jtransfer.core.command import cache_compilations, ending_where_stopped, parse_flags, run_command
+from jtransfer.core.command import ending_where_stopped, parse_flags, run_command, set_up_compiler
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import say
 
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     rest = parse_flags(values, argv)
     if len(rest) != 1:
         raise InputError("give the folder of one run: python -m jtransfer.verdict RUN [--scratch=1]")
-    cache_compilations()
+    set_up_compiler()
     with stopping.on_signals(), ending_where_stopped():
         found = judge(rest[0], scratch=scratch.value, trivial=trivial.value)
     if found is None:

@@ -158,10 +158,14 @@ def step_of(text: str) -> int | str | None:
     return int(text) if text.isdecimal() and len(text) < 19 else text or None
 
 
-def cache_compilations() -> None:
-    """Stores compiled programs in ~/.cache/jtransfer/xla for later runs, unless JAX is configured otherwise."""
+def set_up_compiler() -> None:
+    """Stores compiled programs in ~/.cache/jtransfer/xla for later runs, unless JAX is configured otherwise, and lets
+    memory that compilations leave go back to the system."""
     import jax
 
+    from jtransfer.core.compiler_memory import give_back_after_compiling
+
+    give_back_after_compiling()
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jtransfer" / "xla"))
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

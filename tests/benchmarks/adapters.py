@@ -153,11 +153,11 @@ def config_of(name: str, train: str, test: str, row: Row, lr: float, seed: int, 
 def measure(given: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What one run gives, in this process."""
     from jtransfer import train
-    from jtransfer.core.command import cache_compilations
+    from jtransfer.core.command import set_up_compiler
     from jtransfer.core.errors import InputError
     from jtransfer.runs import log
 
-    cache_compilations()
+    set_up_compiler()
     row = DATA[given["name"]].rows[given["row"]]
     asked = {key: given[key] for key in ("name", "train", "test", "lr", "seed", "quick", "timed")}
     try:

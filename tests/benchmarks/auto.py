@@ -155,9 +155,9 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 
 def main(folder: Path, cases: list[str], quick: bool) -> int:
-    from jtransfer.core.command import cache_compilations
+    from jtransfer.core.command import set_up_compiler
 
-    cache_compilations()
+    set_up_compiler()
     folder = folder / ("quick" if quick else "whole")
     lines = [
         f"the chosen strategy against three by hand, which share its steps; test accuracy; {os.cpu_count()} cores",

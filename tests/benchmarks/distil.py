@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 from jtransfer import train
-from jtransfer.core.command import cache_compilations
+from jtransfer.core.command import set_up_compiler
 from jtransfer.runs import config_file
 
 CONFIG = Path(__file__).parents[2] / "configs/distil.py"
@@ -88,7 +88,7 @@ def plot(found: dict[str, list[dict[str, float]]], path: Path) -> None:
 
 
 def main(folder: Path, quick: bool) -> int:
-    cache_compilations()
+    set_up_compiler()
     given, seeds, test = (QUICK, (0,), "test[:1000]") if quick else (FULL, (0, 1, 2), "test[2000:]")
     folder.mkdir(parents=True, exist_ok=True)
     protocol = {**given, "test": test}

@@ -23,7 +23,7 @@ import flax.linen as nn
 
 from jtransfer import config as configs
 from jtransfer import data, train
-from jtransfer.core.command import cache_compilations
+from jtransfer.core.command import set_up_compiler
 
 ONLY, TARGET, QUICK = "source only", "target", ("source only", "AdaBN", "DANN", "target")
 SEEDS = (1, 2, 3)
@@ -160,7 +160,7 @@ def main(table: Table, doc: str) -> int:
     rows = given.rows.split(",") if given.rows else QUICK if given.quick else ROWS
     seeds = list(map(int, given.seeds.split(","))) if given.seeds else SEEDS[: 1 if given.quick else None]
     steps, goal = (table.quick, table.quick_goal) if given.quick else (table.steps, table.goal)
-    cache_compilations()
+    set_up_compiler()
     given.folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{table.title}, {steps} steps, seeds {', '.join(map(str, seeds))}; last step, no label of the target"]
     found: dict[str, list[float]] = {}

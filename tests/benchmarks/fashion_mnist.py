@@ -11,7 +11,7 @@ import time
 
 from jtransfer import config as configs
 from jtransfer import train
-from jtransfer.core.command import cache_compilations
+from jtransfer.core.command import set_up_compiler
 from jtransfer.reporting import page
 
 
@@ -32,7 +32,7 @@ def probe():
 
 
 def main(folder: str) -> None:
-    cache_compilations()
+    set_up_compiler()
     began = time.monotonic()
     scalars = train.run(probe(), folder)
     print(f"test accuracy {scalars['accuracy']:.4f} (floor 0.88), {time.monotonic() - began:.0f} s, seed 0")

@@ -82,10 +82,10 @@ def config_of(row: str, strength: float, rate: float, seed: int, quick: bool) ->
 def measure(given: dict[str, Any], folder: Path) -> dict[str, float]:
     """What one run gives, in this process: its accuracy on the validation and test splits."""
     from jtransfer import train
-    from jtransfer.core.command import cache_compilations
+    from jtransfer.core.command import set_up_compiler
     from jtransfer.runs import log
 
-    cache_compilations()
+    set_up_compiler()
     test = train.run(config_of(**given), folder)["accuracy"]
     lines = [line for line in log.read(folder) if line.get("split") == "validation"]
     return {"test": test, "validation": lines[-1]["accuracy"]}

@@ -7,10 +7,12 @@ import optax
 from step_speed import texts
 
 from jtransfer import models
+from jtransfer.core.compiler_memory import give_back_after_compiling
 
 
 def make(case):
     """A function without arguments that runs `case` once and waits for the result."""
+    give_back_after_compiling()
     rates = {"dropout": case.dropout, "attention_dropout": case.dropout} if case.is_text else {}
     model = models.create(case.model, num_classes=case.classes, **rates)
     rng = np.random.default_rng(0)

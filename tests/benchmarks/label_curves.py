@@ -89,9 +89,9 @@ def missed(name: str, found: Any, quick: bool) -> list[str]:
 
 def main(folder: Path, names: list[str], quick: bool) -> int:
     from jtransfer.comparing import compare
-    from jtransfer.core.command import cache_compilations
+    from jtransfer.core.command import set_up_compiler
 
-    cache_compilations()
+    set_up_compiler()
     folder, lines, results = folder / ("quick" if quick else "whole"), [], {}
     failed: list[str] = []
     for name in names:

@@ -114,10 +114,10 @@ def theirs(x: np.ndarray, y: np.ndarray, l2: float, least: float, threads: int |
 
 
 def main(folder: Path, quick: bool) -> bool:
-    from jtransfer.core.command import cache_compilations
+    from jtransfer.core.command import set_up_compiler
 
     folder.mkdir(parents=True, exist_ok=True)
-    cache_compilations()
+    set_up_compiler()
     x, y = features_of(folder)
     x = ((x - x.mean(0)) / (x.std(0) + 1e-6)).astype(np.float32)
     folds = np.random.default_rng(0).permutation(len(x)) % FOLDS

@@ -30,7 +30,7 @@ import optax
 from jtransfer import config as configs
 from jtransfer import data, models, peft, train, weights
 from jtransfer.core import tree as trees
-from jtransfer.core.command import cache_compilations
+from jtransfer.core.command import set_up_compiler
 from jtransfer.models import forward
 from jtransfer.runs import config_file
 
@@ -119,7 +119,7 @@ def accuracy(form: str, seed: int, quick: bool) -> float:
 
 
 def main(name: str, seeds: list[int], quick: bool) -> int:
-    cache_compilations()
+    set_up_compiler()
     means: dict[str, float] = {}
     near = cosines()
     print(

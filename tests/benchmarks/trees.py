@@ -134,9 +134,9 @@ def plot(rows: dict[str, dict], path: Path) -> None:
 
 
 def main(folder: Path, quick: bool) -> int:
-    from jtransfer.core.command import cache_compilations
+    from jtransfer.core.command import set_up_compiler
 
-    cache_compilations()
+    set_up_compiler()
     folder.mkdir(parents=True, exist_ok=True)
     rows, seeds = {}, SEEDS[: 2 if quick else None]
     for head in HEADS:

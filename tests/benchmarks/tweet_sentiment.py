@@ -27,7 +27,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
 from jtransfer import data, metrics, train
-from jtransfer.core.command import cache_compilations
+from jtransfer.core.command import set_up_compiler
 from jtransfer.runs import config_file, log
 
 CONFIG = Path(__file__).parents[2] / "configs" / "text.py"
@@ -95,7 +95,7 @@ def line(name: str, seed: str, predicted: np.ndarray, against: np.ndarray, label
 
 
 def main(hows: list[str], seeds: list[int], folder: Path) -> None:
-    cache_compilations()
+    set_up_compiler()
     began = time.monotonic()
     against, labels, chosen = baseline()
     rows = [line("TF-IDF", "–", against, against, labels, time.monotonic() - began)]
