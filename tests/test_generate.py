@@ -321,8 +321,18 @@ def test_what_is_also_read_as_it_is_stays():
     assert (kernel.dtype, scale.dtype) == (jnp.bfloat16, jnp.float32)
 
 
+def test_no_step_copies_the_keys_and_values():
+    """The compiled loop over tokens moves no array of the cache's size [2, 2, 32, 8] about."""
+    model, variables = tiny()
+    x = {"input_ids": jnp.ones((2, 8), jnp.int32)}
+    text = generate.compiled.lower(model, variables, x, Settings(max_new_tokens=24), None).compile().as_text()
+    moved = re.findall(r"= f32\[([\d,]+)\]\S* (?:transpose|copy)\(", text)
+    sizes = [np.prod(list(map(int, shape.split(",")))) for shape in moved]
+    assert max(sizes, default=0) < 2 * 2 * 32 * 8, moved
+
+
 def test_caches_of_scanned_layers_are_reordered_along_the_batch():
-    cache = {"layers": {"keys": jnp.arange(24.0).reshape(3, 2, 4, 1, 1), "next": jnp.arange(3)}}
+    cache = {"layers": {"keys": jnp.arange(24.0).reshape(3, 2, 1, 4, 1), "next": jnp.arange(3)}}
     _, twice = decode.repeat(decode.Prompt(jnp.zeros((2, 1), int), jnp.ones((2, 1), bool), {}), cache, 2)
     keys = cache["layers"]["keys"]
     np.testing.assert_array_equal(twice["layers"]["keys"], keys[:, jnp.array([0, 0, 1, 1])])

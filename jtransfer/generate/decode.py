@@ -164,7 +164,7 @@ def reorder(cache: Cache, rows: Int[Array, " b"]) -> Cache:
 
 
 def _along_batch(x: Array, change: Any) -> Array:
-    """Changes keys and values, [..., batch, positions, heads, features], along the batch; counters are left alone."""
+    """Changes keys and values, [..., batch, heads, positions, features], along the batch; counters are left alone."""
     return x if x.ndim < 4 else change(x, axis=x.ndim - 4)
 
 

@@ -71,16 +71,32 @@ def attend(
         if kernel == name or worth:
             return fused.attend(q, k, v, seen, mask=mask, bias=bias, scale=factor, softcap=softcap)
     mask = mask_of(q.shape[1], k.shape[1], seen, mask)
-    shared = q.shape[2] != k.shape[2]
-    if drop is None and softcap is None and (shared or not dispatch.on_cpu()):
+    whole = q.shape[2] != k.shape[2] and q.shape[1] > 1  # heads are shared, and this is no step of a generation
+    if drop is None and softcap is None and (whole or not dispatch.on_cpu()):
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=factor)
-    k, v = (jnp.repeat(part, q.shape[2] // part.shape[2], axis=2) for part in (k, v))
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32) * factor
+    logits = _logits(q, k) * factor
     logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
     logits = logits if bias is None else logits + bias
     logits = logits if mask is None else jnp.where(mask, logits, jnp.finfo(jnp.float32).min / 2)
     weights = _softmax(logits)
-    return jnp.einsum("bhnm,bmhd->bnhd", (weights if drop is None else drop(weights)).astype(v.dtype), v)
+    return _sums((weights if drop is None else drop(weights)).astype(v.dtype), v)
+
+
+def _logits(q: Float[Array, "b n h d"], k: Float[Array, "b m g d"]) -> Float[Array, "b h n m"]:
+    """The products of queries with keys, float32."""
+    (b, n, h, d), (_, m, g, _) = q.shape, k.shape
+    if h == g:
+        return jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
+    q = q.reshape(b, n, g, h // g, d)
+    return jnp.einsum("bngrd,bmgd->bgrnm", q, k, preferred_element_type=jnp.float32).reshape(b, h, n, m)
+
+
+def _sums(weights: Float[Array, "b h n m"], v: Float[Array, "b m g d"]) -> Float[Array, "b n h d"]:
+    """The sums of values with these weights."""
+    (b, h, n, m), (_, _, g, d) = weights.shape, v.shape
+    if h == g:
+        return jnp.einsum("bhnm,bmhd->bnhd", weights, v)
+    return jnp.einsum("bgrnm,bmgd->bngrd", weights.reshape(b, g, h // g, n, m), v).reshape(b, n, h, d)
 
 
 @jax.custom_jvp

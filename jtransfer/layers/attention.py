@@ -26,7 +26,8 @@ class Attention(nn.Module):
     Decoding: where the collection "cache" is mutable, the first call makes a cache of keys and values that is as long
     as its own sequence. It holds zeros; nothing is in it yet. Each further call appends its keys and values and attends
     to all that are there, so `mask` and `bias` then have the length of the cache as their last axis. Keys and values of
-    a `context` are computed in the first call alone and kept.
+    a `context` are computed in the first call alone and kept. The counter "next" in the cache is the place of what is
+    appended; as int32 [b] it is a place of each example's own.
 
     Attributes:
       num_heads: The number of heads of queries.
@@ -144,14 +145,26 @@ class Attention(nn.Module):
         return self.variable("cache", "seen", make).value
 
     def _append(self, k, v):
-        """All keys and values so far, and the place of the first new one."""
+        """All keys and values so far, and the place of the first new one.
+
+        They are kept as [batch, heads, positions, features], which products with them read in place.
+        """
+        k, v = (part.swapaxes(1, 2) for part in (k, v))
         begun = self.has_variable("cache", "next")
         keys = self.variable("cache", "keys", jnp.zeros_like, k)
         values = self.variable("cache", "values", jnp.zeros_like, v)
         place = self.variable("cache", "next", lambda: jnp.zeros((), jnp.int32))
         first = place.value
         if begun:
-            keys.value = jax.lax.dynamic_update_slice_in_dim(keys.value, k, first, axis=1)
-            values.value = jax.lax.dynamic_update_slice_in_dim(values.value, v, first, axis=1)
-            place.value = first + k.shape[1]
-        return keys.value, values.value, first
+            keys.value, values.value = _put(keys.value, k, first), _put(values.value, v, first)
+            place.value = first + k.shape[2]
+        return keys.value.swapaxes(1, 2), values.value.swapaxes(1, 2), first
+
+
+def _put(
+    whole: Float[Array, "b h m d"], new: Float[Array, "b h n d"], first: Int[Array, ""] | Int[Array, " b"]
+) -> Float[Array, "b h m d"]:
+    """Writes new keys or values into a cache, from one place on, or from a place of each example's own."""
+    if not first.ndim:
+        return jax.lax.dynamic_update_slice_in_dim(whole, new, first, axis=2)
+    return jax.vmap(partial(jax.lax.dynamic_update_slice_in_dim, axis=1))(whole, new, first)

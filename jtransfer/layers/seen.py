@@ -61,12 +61,12 @@ def mask_of(queries: Size, keys: Size, seen: Seen, mask: Mask | None = None, fir
       keys: The number of keys.
       seen: Which keys a query attends to.
       mask: Another mask.
-      first: The place of the first query among the keys.
+      first: The place of the first query among the keys, of all examples or int [b].
     """
     if seen.causal:
-        back = first + jnp.arange(queries)[:, None] - jnp.arange(keys)
+        back = jnp.reshape(first, (-1, 1, 1, 1)) + jnp.arange(queries)[:, None] - jnp.arange(keys)
         causal = (back >= 0) if seen.window is None else (back >= 0) & (back < seen.window)
-        mask = _both(mask, causal[None, None])
+        mask = _both(mask, causal)
     if seen.lengths is not None:
         mask = _both(mask, (jnp.arange(keys) < seen.lengths[:, None])[:, None, None])
     return mask
