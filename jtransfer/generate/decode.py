@@ -56,21 +56,19 @@ def prompt(model: Any, variables: Mapping[str, Any], inputs: Mapping[str, Array]
     return Prompt(*left_padded(ids, _mask(inputs, "decoder_attention_mask", ids)), encoded)
 
 
-def begin(
-    model: Any, variables: Mapping[str, Any], given: Prompt, settings: Settings
-) -> tuple[Float[Array, "b v"], Cache]:
+def begin(model: Any, variables: Mapping[str, Any], given: Prompt, room: int) -> tuple[Float[Array, "b v"], Cache]:
     """Runs a prompt.
 
     Args:
       model: The model.
       variables: Its variables.
       given: The prompt.
-      settings: How text is generated; they say how much room the cache needs.
+      room: The number of new tokens that the cache has room for.
 
     Returns:
-      The logits of the first new token, and the cache with the prompt in it and room for all new tokens.
+      The logits of the first new token, and the cache with the prompt in it and room for new tokens.
     """
-    mask = whole_mask(given, settings)
+    mask = whole_mask(given, room)
     run = partial(forward.apply, model, mutable=["cache"])
     blank = jnp.zeros(mask.shape, jnp.int32)
     inputs, start = _call(given, blank, mask, blank)
@@ -89,8 +87,8 @@ def step(
     given: Prompt,
     cache: Cache,
     tokens: Int[Array, " b"],
-    t: Int[Array, ""],
-    settings: Settings,
+    t: Int[Array, ""] | Int[Array, "b 1"],
+    room: int,
 ) -> tuple[Float[Array, "b v"], Cache]:
     """Appends a token to each text.
 
@@ -100,19 +98,19 @@ def step(
       given: The prompt.
       cache: The cache with the prompt and the new tokens before this one.
       tokens: The tokens to append.
-      t: The number of new tokens before them.
-      settings: How text is generated.
+      t: The number of new tokens before them, of all texts or of each.
+      room: The number of new tokens that the cache has room for.
 
     Returns:
       The logits of the next token, and the cache with `tokens` in it.
     """
     positions = given.mask.sum(axis=1, keepdims=True) + t
-    inputs, start = _call(given, tokens[:, None], whole_mask(given, settings), positions)
+    inputs, start = _call(given, tokens[:, None], whole_mask(given, room), positions)
     logits, cache = forward.apply(model, {**variables, "cache": cache}, inputs, start=start, mutable=["cache"])
     return logits[:, -1], cache["cache"]
 
 
-def converted(model: Any, variables: Mapping[str, Any], given: Prompt, cache: Cache, settings: Settings) -> Any:
+def converted(model: Any, variables: Mapping[str, Any], given: Prompt, cache: Cache, room: int) -> Any:
     """Returns the variables for `step`, with what is computed in another dtype than it is stored in converted once.
 
     Arguments as for `step`.
@@ -122,14 +120,14 @@ def converted(model: Any, variables: Mapping[str, Any], given: Prompt, cache: Ca
     t = jnp.zeros((), jnp.int32)
 
     def one(variables, given, cache):
-        return step(model, variables, given, cache, given.ids[:, -1], t, settings)
+        return step(model, variables, given, cache, given.ids[:, -1], t, room)
 
     return narrowed(one, variables, given, cache)
 
 
-def whole_mask(given: Prompt, settings: Settings) -> Bool[Array, "b m"]:
+def whole_mask(given: Prompt, room: int) -> Bool[Array, "b m"]:
     """The attention mask over the whole cache: that of the prompt, and True for all new tokens."""
-    return jnp.pad(given.mask, ((0, 0), (0, settings.max_new_tokens)), constant_values=True)
+    return jnp.pad(given.mask, ((0, 0), (0, room)), constant_values=True)
 
 
 def left_padded(ids: Int[Array, "b n"], mask: Bool[Array, "b n"]) -> tuple[Int[Array, "b n"], Bool[Array, "b n"]]:

@@ -50,8 +50,8 @@ def search(
       key: The random key, if `settings.do_sample`.
     """
     given = decode.prompt(model, variables, inputs, settings)
-    logits, cache = decode.begin(model, variables, given, settings)
-    variables = decode.converted(model, variables, given, cache, settings)
+    logits, cache = decode.begin(model, variables, given, settings.max_new_tokens)
+    variables = decode.converted(model, variables, given, cache, settings.max_new_tokens)
     if settings.num_beams > 1:
         return _beams(model, variables, given, logits, cache, settings)
     return _one_by_one(model, variables, given, logits, cache, settings, key)
@@ -66,7 +66,7 @@ class _Texts(NamedTuple):
 
 def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings: Settings, key) -> Generated:
     """Takes the most likely token, or a drawn one, at each step."""
-    mask = decode.whole_mask(given, settings)
+    mask = decode.whole_mask(given, settings.max_new_tokens)
     drawn = settings.do_sample and settings.temperature > 0
 
     def draw(logits: Float[Array, "b v"], t: Int[Array, ""]) -> Int[Array, " b"]:
@@ -81,12 +81,12 @@ def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings:
         tokens = jnp.where(texts.ended, settings.pad_token_id, tokens.astype(jnp.int32))
         ids = _put(texts.ids, tokens, given.ids.shape[1] + texts.t)
         scores = texts.scores + jnp.where(texts.ended, 0.0, gained)
-        return _Texts(texts.t + 1, ids, scores, texts.ended | _ends(tokens, settings))
+        return _Texts(texts.t + 1, ids, scores, texts.ended | ending(tokens, settings))
 
     def body(carry):
         texts, cache = carry
         tokens = _last(texts.ids, given.ids.shape[1] + texts.t)
-        logits, cache = decode.step(model, variables, given, cache, tokens, texts.t - 1, settings)
+        logits, cache = decode.step(model, variables, given, cache, tokens, texts.t - 1, settings.max_new_tokens)
         return extend(texts, logits), cache
 
     def goes_on(carry):
@@ -134,7 +134,7 @@ def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Sett
     size, k = len(given.ids), settings.num_beams
     given, cache = decode.repeat(given, cache, k)
     first = given.ids.shape[1]
-    mask = decode.whole_mask(given, settings)
+    mask = decode.whole_mask(given, settings.max_new_tokens)
     wide = max(2, 1 + len(settings.eos_token_id)) * k
 
     def extend(beams: _Beams, logits: Float[Array, "bk v"]) -> _Beams:
@@ -147,7 +147,7 @@ def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Sett
         parents, tokens = chosen // vocab_size, (chosen % vocab_size).astype(jnp.int32)
         ids = _put(_pick(beams.ids, parents), tokens, first + beams.t)
         t = beams.t + 1
-        ends = _ends(tokens, settings) | (t == settings.max_new_tokens)
+        ends = ending(tokens, settings) | (t == settings.max_new_tokens)
 
         alive, going = jax.lax.top_k(jnp.where(ends, scores + NEVER, scores), k)
         done = jnp.where(ends & (jnp.arange(wide) < k) & beams.improvable[:, None], scores / _penalty(t), NEVER)
@@ -179,7 +179,7 @@ def _beams(model, variables, given: Prompt, logits, cache: Cache, settings: Sett
         beams, cache = carry
         cache = decode.reorder(cache, beams.rows)
         tokens = _last(beams.ids, first + beams.t).reshape(-1)
-        logits, cache = decode.step(model, variables, given, cache, tokens, beams.t - 1, settings)
+        logits, cache = decode.step(model, variables, given, cache, tokens, beams.t - 1, settings.max_new_tokens)
         return extend(beams, logits), cache
 
     def goes_on(carry):
@@ -221,13 +221,14 @@ def _pick(x: Array, which: Int[Array, "b j"]) -> Array:
     return jax.vmap(lambda row, chosen: row[chosen])(x, which)
 
 
-def _ends(tokens: Int[Array, "*b"], settings: Settings) -> Bool[Array, "*b"]:
+def ending(tokens: Int[Array, "*b"], settings: Settings) -> Bool[Array, "*b"]:
+    """Which tokens end a text."""
     return jnp.isin(tokens, jnp.array(settings.eos_token_id, jnp.int32))
 
 
 def _generated(ids: Int[Array, "b n"], scores: Float[Array, " b"], settings: Settings) -> Generated:
     """The new tokens of texts, with padding after the first one that ends the text."""
     tokens = ids[:, ids.shape[1] - settings.max_new_tokens :]
-    before = jnp.cumsum(_ends(tokens, settings), axis=1) - _ends(tokens, settings)
+    before = jnp.cumsum(ending(tokens, settings), axis=1) - ending(tokens, settings)
     inside = before == 0
     return Generated(jnp.where(inside, tokens, settings.pad_token_id), inside.sum(axis=1, dtype=jnp.int32), scores)

@@ -163,7 +163,7 @@ class Attention(nn.Module):
 
 def _put(
     whole: Float[Array, "b h m d"], new: Float[Array, "b h n d"], first: Int[Array, ""] | Int[Array, " b"]
-) -> Float[Array, "b h m d"]:
+) -> Float[jax.Array, "b h m d"]:
     """Writes new keys or values into a cache, from one place on, or from a place of each example's own."""
     if not first.ndim:
         return jax.lax.dynamic_update_slice_in_dim(whole, new, first, axis=2)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jtransfer import data, generate
+from jtransfer import data
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.evaluators import gather
@@ -18,7 +18,7 @@ from jtransfer.models import forward
 from jtransfer.predicting import inputs as given_inputs
 from jtransfer.predicting.inputs import Inputs
 from jtransfer.predicting.reading import Reading
-from jtransfer.runs import measure, predicted
+from jtransfer.runs import measure, predicted, written
 from jtransfer.runs.extraction import pooled
 from jtransfer.runs.open import StoredRun
 from jtransfer.runs.open import open as open_run
@@ -250,15 +250,12 @@ class Predictor:
         run = self.run
         how = run.modality.writing(run.task, run.model, run.config.generate.fields.to_dict())
         key, left = jax.random.key(run.config.seed), inputs.size - reading.start
+        made = written.texts(run.model, self._variables, how, inputs.names[reading.start :], size, key, self._mesh)
         for at in range(0, left, rows):
-            whole, found = min(rows, left - at), []
+            whole = min(rows, left - at)
             errors = {i: reading.errors[at + i] for i in range(whole) if not reading.is_whole(at + i)}
-            for first in range(at, at + whole, size):
-                texts = [inputs.names[reading.start + i] for i in range(first, min(first + size, at + whole))]
-                filled = texts + texts[-1:] * (-len(texts) % self._mesh.size if left <= size else size - len(texts))
-                made = generate.generate(run.model, self._variables, how.inputs(filled), how.settings, key, self._mesh)
-                found.append(how.decoded(np.asarray(made.tokens), np.asarray(made.lengths))[: len(texts)])
-            yield Part(reading.start + at, whole, {"written": np.concatenate(found)}, errors)
+            found = np.array(list(itertools.islice(made, whole)))
+            yield Part(reading.start + at, whole, {"written": found}, errors)
 
 
 def _open(spec: Mapping[str, Any], split: str) -> data.Source:

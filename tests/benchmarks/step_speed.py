@@ -64,12 +64,13 @@ CASES = (
     Case("head", "minilm_l6", 32, 64, 1.0, classes=3, dropout=0.1),
 )
 TURN_SECONDS = 1.0
+ON_CPU = {"JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "2"}
 NAME = 44
 WIDTHS = (9, 9, 7, 13, 6, 9, 8, 6, 7)
 
 
 def work(side: str, case: Case) -> None:
-    """A worker: for each line on standard input, runs one turn and prints milliseconds per step and peak MB so far."""
+    """A worker: for each line on standard input, runs one turn and prints what `Worker.turn` returns."""
     name = "jax_steps" if side == "ours" else "torch_texts" if case.is_text else "torch_models"
     module = importlib.import_module(name)
     take_turns(lambda: module.make(case))
@@ -86,10 +87,11 @@ def take_turns(make) -> None:
     steps = max(1, round(TURN_SECONDS / (time.perf_counter() - start)))
     print("ready", flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         for _ in range(steps):
             run()
-        print((time.perf_counter() - start) / steps * 1e3, peak_mb(), peak_mb() - baseline, flush=True)
+        wall, processor = (now - then for now, then in ((time.perf_counter(), start), (time.process_time(), processor)))
+        print(wall / steps * 1e3, peak_mb(), peak_mb() - baseline, processor / steps * 1e3, flush=True)
 
 
 def texts(rng, case):
@@ -105,18 +107,18 @@ def peak_mb() -> float:
 
 
 class Worker:
-    """A process that holds one side of one case; `script` is run for it."""
+    """A process that holds one side of one case; `script` is run for it, with these variables in its environment."""
 
-    def __init__(self, side: str, case: Case, script: str = __file__):
+    def __init__(self, side: str, case: Case, script: str = __file__, given=ON_CPU):
         command = [sys.executable, script, "--worker", side, "--cases", f"^{re.escape(case.name)}$"]
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "2"}
+        environment = {**os.environ, **given}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
         if self.process.stdout.readline().strip() != "ready":
             raise RuntimeError(f"the {side} worker of {case.name} failed")
 
     def turn(self) -> tuple[float, ...]:
-        """Milliseconds per step, peak MB, and those beyond the imports'."""
+        """Milliseconds per step, peak MB, those beyond the imports', and milliseconds of processor time per step."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return tuple(map(float, self.process.stdout.readline().split()))
@@ -126,12 +128,18 @@ class Worker:
         self.process.wait()
 
 
-def compare(case: Case, repeats: int, sides=("torch", "ours"), script: str = __file__) -> str:
-    """A row of the table."""
-    workers = [Worker(side, case, script) for side in sides]
+def in_turn(case: Case, repeats: int, sides, script: str, given=ON_CPU) -> list[list[tuple[float, ...]]]:
+    """What each side's worker found in each of its turns: repeats × sides × numbers."""
+    workers = [Worker(side, case, script, given) for side in sides]
     turns = [[worker.turn() for worker in workers] for _ in range(repeats)]
     for worker in workers:
         worker.close()
+    return turns
+
+
+def compare(case: Case, repeats: int, sides=("torch", "ours"), script: str = __file__) -> str:
+    """A row of the table."""
+    turns = in_turn(case, repeats, sides, script)
     torch, ours = ([turn[i][0] for turn in turns] for i in (0, 1))
     ratios = [a / b for a, b in zip(torch, ours, strict=True)]
     memory, beyond = ([turns[-1][i][kind] for i in (0, 1)] for kind in (1, 2))
