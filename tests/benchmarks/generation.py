@@ -84,6 +84,7 @@ def ids() -> np.ndarray:
 def write(case: Case) -> None:
     """Writes the weights of a case where both sides read them."""
     import torch
+    import torchvision_stubs  # noqa: F401
     import transformers
 
     kind, fields = MODELS[case.model]
@@ -100,6 +101,7 @@ def weights(case: Case) -> Path:
 def torch_side(case: Case):
     """A function without arguments that returns the tokens of transformers."""
     import torch
+    import torchvision_stubs  # noqa: F401
     import transformers
 
     torch.set_num_threads(2)
