@@ -67,11 +67,13 @@ def _normalize(
     return x * slope + (bias - mean * slope), mean, var
 
 
+@partial(jax.jit, static_argnums=0)  # layers of one shape are traced once
 def _forward(epsilon, x, scale, bias):
     y, mean, var = _normalize(epsilon, x, scale, bias)  # pyright: ignore[reportGeneralTypeIssues]
     return (y, mean, var), (x, scale, mean, var)
 
 
+@partial(jax.jit, static_argnums=0)
 def _backward(epsilon, saved, cotangents):
     """The mean and variance are statistics to keep, not outputs to differentiate: their cotangents are zero."""
     x, scale, mean, var = saved

@@ -29,6 +29,7 @@ def depthwise(
     return _forward(x, kernel, strides, pads)[0]
 
 
+@partial(jax.jit, static_argnums=(2, 3))  # layers of one shape are traced once
 def _forward(x, kernel, strides, pads):
     padded = pad(x, pads)
     views = window_views(padded, kernel.shape[:2], strides)
@@ -39,6 +40,7 @@ def _backward(strides, pads, saved, g):
     return dispatch.fusion_barrier(partial(_gradients, strides, pads), *saved, g)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _gradients(strides, pads, kernel, padded, g):
     window, weights = kernel.shape[:2], _weights(kernel)
     size = tuple(n - sum(ends) for n, ends in zip(padded.shape[1:3], pads, strict=True))
