@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.image import depth
+from jtransfer.modalities.image import depth, jpeg
 from jtransfer.modalities.image.opening import MOST_PIXELS, UNREADABLE, open_image
 
 _GREYS = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of more than 8 bits
@@ -107,6 +107,8 @@ def values(file: str, limits: Sequence[float] = (), most: int = MOST_PIXELS) -> 
       InputError: As for `decode`.
     """
     try:
+        if (found := jpeg.pixels(file, most)) is not None:
+            return found, ()
         with open_image(file, most) as opened:
             return _read(opened, file, limits)
     except UNREADABLE as error:
