@@ -9,7 +9,7 @@ import tokenizers as hf
 
 from jtransfer.core import bucket
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text.tokenizers import added_tokens, marian, sentences, stated_fields, vocabularies
+from jtransfer.modalities.text.tokenizers import added_tokens, by_words, marian, sentences, stated_fields, vocabularies
 from jtransfer.modalities.text.tokenizers.limits import check_ids, check_json, read_json, readable
 from jtransfer.modalities.text.tokenizers.tokenizer import Template, Tokenizer
 from jtransfer.weights import checkpoint as checkpoints
@@ -145,6 +145,8 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
 
     def split(texts: Sequence[str]) -> list[list[int]]:
         with readable(vocabulary):
+            if len(texts) == 1:  # without the threads of a batch
+                return [made.encode(texts[0], add_special_tokens=False).ids]
             return [encoding.ids for encoding in made.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def offsets(text: str) -> Sequence[tuple[int, int]]:
@@ -168,7 +170,7 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
         vocabulary=max(ids) + 1,
         length=int(length) if isinstance(length, int | float) and length < 1e9 else None,
         template=template,
-        split=split,
+        split=by_words.by_words(made, split) if by_words.applies(made) else split,
         split_words=split_words,
         join=join,
         offsets=offsets,

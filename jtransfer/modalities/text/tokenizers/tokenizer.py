@@ -11,6 +11,7 @@ from jtransfer.core.errors import InputError
 from jtransfer.modalities.text.tokenizers import beginnings
 
 Marked = tuple[tuple[int, int], ...]  # tokens with their types
+_Part = tuple[Sequence[int], Sequence[int]]  # tokens, and their types
 MOST_CHARACTERS = 2_000_000  # by default; some 300 MB while they are split
 
 
@@ -138,18 +139,18 @@ class Tokenizer:
         if pair is None:
             ids, cut = self.beginning(text, length)
             kept = self._room(length, len(t.before) + len(t.after), len(ids))
-            return self._encoded([t.before, _marked(ids[:kept], 0), t.after], max(len(ids) - kept, cut))
+            return self._encoded([_apart(t.before), _alike(ids[:kept], 0), _apart(t.after)], max(len(ids) - kept, cut))
         (first, first_cut), (second, second_cut) = (self.beginning(one, length) for one in (text, pair))
         if first_cut and second_cut:  # which is the longer one decides on the last token
             first, second = self.split([text[: self.most], pair[: self.most]])
         around = len(t.pair_before) + len(t.pair_between) + len(t.pair_after)
         kept = longest_first(len(first), len(second), self._room(length, around, len(first) + len(second)))
         parts = [
-            t.pair_before,
-            _marked(first[: kept[0]], t.pair_types[0]),
-            t.pair_between,
-            _marked(second[: kept[1]], t.pair_types[1]),
-            t.pair_after,
+            _apart(t.pair_before),
+            _alike(first[: kept[0]], t.pair_types[0]),
+            _apart(t.pair_between),
+            _alike(second[: kept[1]], t.pair_types[1]),
+            _apart(t.pair_after),
         ]
         return self._encoded(parts, max(len(first) + len(second) - sum(kept), first_cut or second_cut))
 
@@ -166,7 +167,7 @@ class Tokenizer:
         t = self.template
         ids, numbers = beginnings.of_words(self.split_words, words, length or sys.maxsize, self.most)
         kept = self._room(length, len(t.before) + len(t.after), len(ids))
-        encoded = self._encoded([t.before, _marked(ids[:kept], 0), t.after], len(ids) - kept)
+        encoded = self._encoded([_apart(t.before), _alike(ids[:kept], 0), _apart(t.after)], len(ids) - kept)
         return encoded._replace(words=(*(-1 for _ in t.before), *numbers[:kept], *(-1 for _ in t.after)))
 
     def decode(self, ids: Iterable[SupportsInt]) -> str:
@@ -222,10 +223,12 @@ class Tokenizer:
             raise InputError(f"length={length}: {self.path} puts {around} tokens around a text; give a greater length")
         return min(wanted, length - around)
 
-    def _encoded(self, parts: Sequence[Sequence[tuple[int, int]]], truncated: int) -> Encoded:
-        tokens = [token for part in parts for token in part]
-        ids = [i for i, _ in tokens]
-        return Encoded(ids, [kind for _, kind in tokens], truncated, self.unknown(ids))
+    def _encoded(self, parts: Sequence[_Part], truncated: int) -> Encoded:
+        ids, types = [], []
+        for own, kinds in parts:
+            ids += own
+            types += kinds
+        return Encoded(ids, types, truncated, self.unknown(ids))
 
 
 def check(tokenizer: Tokenizer, embedded: int) -> str | None:
@@ -289,5 +292,9 @@ def padded(rows: Sequence[Sequence[int]], width: int, value: int) -> np.ndarray:
     return out
 
 
-def _marked(ids: Sequence[int], kind: int) -> Marked:
-    return tuple((i, kind) for i in ids)
+def _apart(marked: Marked) -> _Part:
+    return [token for token, _ in marked], [kind for _, kind in marked]
+
+
+def _alike(ids: Sequence[int], kind: int) -> _Part:
+    return ids, [kind] * len(ids)
