@@ -1,7 +1,10 @@
 """Text files by line: found and checked in one pass, and read again at random."""
 
+import functools
 import glob
+import os
 import re
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -85,13 +88,21 @@ def check_length(size: int, where: str) -> None:
 
 def read(path: Path, start: int, stop: int) -> str:
     """Returns the text of the bytes from `start` to `stop` of a file that `scan` has checked."""
-    with path.open("rb", buffering=0) as file:
-        encoding = encodings.marked(file.read(encodings.LONGEST_MARK))
-        file.seek(start)
-        raw = file.read(stop - start)
+    now = os.stat(path)
+    file, encoding = _opened(path, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
+    raw = os.pread(file.fileno(), stop - start, start)
     if len(raw) < stop - start:
         raise InputError(f"{path}: is shorter than when it was opened; do not change a file that is in use")
     return encodings.decoded(raw, None, path, encoding).removeprefix("\ufeff" if start == 0 else "")
+
+
+@functools.lru_cache(64)
+def _opened(path: Path, state: tuple[int, ...]) -> tuple[BinaryIO, str]:
+    """A file in a state, and its encoding; the file is closed when nobody reads it any more."""
+    descriptor = os.open(path, os.O_RDONLY)
+    file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115
+    weakref.finalize(file, os.close, descriptor)
+    return file, encodings.marked(file.read(encodings.LONGEST_MARK))
 
 
 def splits(location: str, suffixes: Sequence[str], name: str) -> dict[str, list[Path]]:

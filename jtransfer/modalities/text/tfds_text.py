@@ -12,6 +12,9 @@ from jtransfer.data.source import Declined, Source, unlabelled
 from jtransfer.data.tfds_records import columns, decoder, names_of, one_feature, opened, plain
 from jtransfer.modalities.text.table import Columns, choose
 
+Read = Callable[[int], bytes]
+"""From the number of an example to its raw record."""
+
 
 def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     """Returns the splits of a prepared data set of texts.
@@ -38,16 +41,25 @@ def tfds_splits(name: str, spec: Mapping) -> dict[str, Source]:
     records = {split: opened(builder, split)[1] for split in builder.info.splits}
     keys = chosen.texts.values()
     prints = {split: tfds_records.fingerprints(builder, split, some, keys) for split, some in records.items()}
-    return tfds_records.with_files(_sources(records, features, chosen, name, labels.asked(spec), prints), builder)
+    reads = {split: tfds_records.kept(builder, split, some) for split, some in records.items()}
+    return tfds_records.with_files(
+        _sources(records, reads, features, chosen, name, labels.asked(spec), prints), builder
+    )
 
 
 def _sources(
-    records: Mapping[str, Any], features: Any, chosen: Columns, name: str, asked: labels.Asked, prints: Mapping
+    records: Mapping[str, Any],
+    reads: Mapping[str, Read],
+    features: Any,
+    chosen: Columns,
+    name: str,
+    asked: labels.Asked,
+    prints: Mapping,
 ) -> dict[str, Source]:
     column = {split: columns(some, features, name) for split, some in records.items()}
     texts = {
         split: dataclasses.replace(
-            unlabelled(len(some), _reader(some, features, chosen.texts)),
+            unlabelled(len(some), _reader(reads[split], features, chosen.texts)),
             column=column[split],
             fingerprint=prints[split],
         )
@@ -61,22 +73,22 @@ def _sources(
     if names and whole and asked.kind in ("", "class") and asked.missing == "stop":
         return {
             split: dataclasses.replace(
-                _classes(some, features, chosen, names), column=column[split], fingerprint=prints[split]
+                _classes(some, reads[split], features, chosen, names), column=column[split], fingerprint=prints[split]
             )
             for split, some in records.items()
         }
-    return _encoded(records, features, chosen, names, name, asked, prints)
+    return _encoded(records, reads, features, chosen, names, name, asked, prints)
 
 
 def _is_text(feature: Any) -> bool:
     return feature.shape in ((), (None,)) and np.dtype(feature.np_dtype).kind in "OSU"
 
 
-def _reader(records: Any, features: Any, texts: Mapping[str, str]) -> Callable[[int], dict]:
+def _reader(record: Read, features: Any, texts: Mapping[str, str]) -> Callable[[int], dict]:
     decode = decoder(features, texts.values())
 
     def read(i: int) -> dict:
-        example = decode(records[i])
+        example = decode(record(i))
         try:
             return {ours: plain(example[column]) for ours, column in texts.items()}
         except UnicodeDecodeError as error:
@@ -85,17 +97,24 @@ def _reader(records: Any, features: Any, texts: Mapping[str, str]) -> Callable[[
     return read
 
 
-def _classes(records: Any, features: Any, chosen: Columns, names: list[str]) -> Source:
+def _classes(records: Any, record: Read, features: Any, chosen: Columns, names: list[str]) -> Source:
     key = chosen.labels[0]
 
     def read_labels(start: int, stop: int) -> np.ndarray:
         return np.fromiter(one_feature(records, features, key, start, stop), np.int32, stop - start)
 
-    return Source(len(records), _reader(records, features, {**chosen.texts, "label": key}), names, read_labels)
+    return Source(len(records), _reader(record, features, {**chosen.texts, "label": key}), names, read_labels)
 
 
 def _encoded(
-    records: Mapping, features: Any, chosen: Columns, names: Any, name: str, asked: labels.Asked, prints: Mapping
+    records: Mapping,
+    reads: Mapping[str, Read],
+    features: Any,
+    chosen: Columns,
+    names: Any,
+    name: str,
+    asked: labels.Asked,
+    prints: Mapping,
 ) -> dict[str, Source]:
     key = chosen.labels[0]
     if features[key].shape not in ((), (None,)):
@@ -107,7 +126,7 @@ def _encoded(
     encoded = labels.encode(values, key, names, chosen.words, asked)
     return {
         split: labels.labelled(
-            _reader(some, features, chosen.texts),
+            _reader(reads[split], features, chosen.texts),
             encoded,
             split,
             _where(name, split),
