@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 import tiny_run
 from jax import lax
+from jax.experimental import pallas as pl
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jtransfer import dry_run, main
@@ -171,6 +172,24 @@ def test_flops_of_products_convolutions_loops_and_branches():
     assert flops.count(remat) == (2 + 2 + 4) * 2 * 7**3
 
 
+def test_flops_of_kernels_and_of_devices_by_themselves():
+    """A kernel computes a product of 8 × 8 for each of the 6 points of its grid, on each of 8 devices."""
+
+    def kernel(x, y):
+        y[...] = x[...] @ x[...]
+
+    spec = pl.BlockSpec((8, 8), lambda i, j: (i, j))
+    how = {"grid": (3, 2), "in_specs": [spec], "out_specs": spec}
+
+    def tiled(x):
+        return pl.pallas_call(kernel, jax.ShapeDtypeStruct((24, 16), x.dtype), **how)(x)
+
+    mesh, cut = sharding.make_mesh({"data": 4, "model": 2}), PartitionSpec("data", "model")
+    divided = jax.shard_map(tiled, mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False)
+    assert flops.count(jax.make_jaxpr(tiled)(jnp.zeros((24, 16)))) == 6 * 2 * 8**3
+    assert flops.count(jax.make_jaxpr(divided)(jnp.zeros((96, 32)))) == 8 * 6 * 2 * 8**3
+
+
 def test_traffic_in_a_loop_counts_as_often_as_it_runs():
     mesh = sharding.make_mesh({"data": 8})
     cut = NamedSharding(mesh, PartitionSpec("data"))
@@ -189,6 +208,31 @@ def test_traffic_in_a_loop_counts_as_often_as_it_runs():
     )
     assert collectives.of_text(started) == {"all-gather": (1, 128)}
     assert collectives.of_text("") == {}
+
+
+def test_traffic_that_is_started_gives_what_comes_after_its_operands():
+    text = (
+        "ENTRY %main (p: f32[8], q: f32[2]) -> f32[64] {\n"
+        "  %a = ((f32[8]{0}, f32[2]{0}), (f32[64]{0}, f32[16]{0})) all-gather-start(%p, %q), dimensions={0}\n"
+        "  %b = (f32[8]{0}, bf16[2]{0}) all-reduce-start(%p, %q), to_apply=%add\n"
+        "  %c = (f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%p), channel_id=3\n}\n"
+    )
+    assert collectives.of_text(text) == {
+        "all-reduce": (1, 32 + 4),
+        "all-gather": (1, 256 + 64),
+        "collective-permute": (1, 32),
+    }
+
+
+def test_traffic_beside_which_a_tpu_computes_is_written_in_pieces_and_counts_once():
+    config = 'backend_config={"async_collective_fusion_config":{}}'
+    pieces = (
+        f"%f{i} (p: bf16[8]) -> bf16[64] {{\n  %g{i} = bf16[64]{{0}} all-gather(%p), channel_id={channel}, {config}\n}}"
+        for i, channel in enumerate((1, 1, 2, 1))
+    )
+    calls = (f"  %c{i} = bf16[64]{{0}} fusion(%p), calls=%f{i}" for i in range(4))
+    text = "\n".join([*pieces, "ENTRY %main (p: bf16[8]) -> bf16[64] {", *calls, "}"])
+    assert collectives.of_text(text) == {"all-gather": (2, 2 * 128)}
 
 
 @pytest.mark.parametrize(("fits", "code"), [(None, 0), (True, 0), (False, 1)])

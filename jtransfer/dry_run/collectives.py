@@ -8,7 +8,8 @@ from typing import NamedTuple
 from jtransfer.dry_run import hlo
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-_OPERATION = re.compile(rf"^\s*(?:ROOT )?%?[\w.$-]+ = (.+?) ({'|'.join(KINDS)})(?:-start)?\(")
+_OPERATION = re.compile(rf"^\s*(?:ROOT )?%?[\w.$-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\((.*?)\)")
+_PIECE = re.compile(r"\bchannel_id=(\d+).*async_collective_fusion_config")
 _CALLED = re.compile(
     r"\b(?:to_apply|body|calls|condition)=%?([\w.$-]+)|\b(?:branch_computations|called_computations)=\{([^}]*)\}"
 )
@@ -26,7 +27,8 @@ def of_text(text: str) -> dict[str, Traffic]:
     """Returns kind of collective operation → what it does on each device in one run of a program.
 
     The bytes are those of the results on one device; what goes over the wire depends on the algorithm, as about twice
-    that for an all-reduce in a ring. A loop's body counts as often as it runs, where the text says how often.
+    that for an all-reduce in a ring. A loop's body counts as often as it runs, where the text says how often. What a
+    TPU sends while it computes is written once in each fusion that it goes on beside, and counts once.
 
     Args:
       text: The compiled program in the form of XLA's HLO, as `compiled.as_text()` gives it.
@@ -35,18 +37,22 @@ def of_text(text: str) -> dict[str, Traffic]:
     entry = next((name for name, part in parts.items() if part.is_entry), None)
     found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
 
-    def add(name: str, times: int) -> None:
+    def add(name: str, times: int, going: set[str]) -> None:
         for line in parts[name].lines if name in parts else ():
             if match := _OPERATION.match(line):
+                if (piece := _PIECE.search(line)) and piece[1] in going:
+                    continue
+                going |= {piece[1]} if piece else set()
                 found[match[2]][0] += times
-                found[match[2]][1] += times * _bytes(match[1], started=f"{match[2]}-start(" in line)
+                found[match[2]][1] += times * _bytes(match)
             else:
-                rounds = int(loop[1]) if " while(" in line and (loop := _TIMES.search(line)) else 1
+                is_loop = " while(" in line
+                rounds = int(loop[1]) if is_loop and (loop := _TIMES.search(line)) else 1
                 for called in _called(line):
-                    add(called, times * rounds)
+                    add(called, times * rounds, set() if is_loop else going)
 
     if entry is not None:
-        add(entry, 1)
+        add(entry, 1, set())
     return {kind: Traffic(*found[kind]) for kind in KINDS if kind in found}
 
 
@@ -55,7 +61,9 @@ def _called(line: str) -> Iterator[str]:
         yield from [one] if one else (name.strip().removeprefix("%") for name in several.split(","))
 
 
-def _bytes(shapes: str, *, started: bool) -> int:
-    """The bytes of the arrays in a result; of an operation that is started, the last, which is what it gives."""
+def _bytes(operation: re.Match[str]) -> int:
+    """The bytes of what an operation gives. Where it is started, operands come before that, but of an all-reduce."""
+    shapes, kind, started, operands = operation.groups()
     sizes = hlo.sizes(shapes)
-    return sizes[-1] if started and len(sizes) > 1 and shapes.startswith("(") else sum(sizes)
+    given = len(operands.split(","))
+    return sum(sizes[given : 2 * given] if started and kind != "all-reduce" and len(sizes) > given else sizes)

@@ -1,6 +1,7 @@
 """The floating-point operations of a program, counted in its jaxpr, so that they are the same on every device."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr
@@ -10,7 +11,9 @@ def count(jaxpr: Any) -> float:
     """Returns the floating-point operations of matrix products and convolutions, a multiplication and an addition each.
 
     A loop's body counts as often as it runs, if its number of rounds is known, and else once; of branches, the one with
-    most. What a gradient computes again (`remat`) counts again. All else, which is little, does not count.
+    most. A Pallas kernel counts for each point of its grid, those that a mask passes over too, and what each device
+    computes by itself (`shard_map`) for each of them. What a gradient computes again (`remat`) counts again. All else,
+    which is little, does not count.
 
     Args:
       jaxpr: A jaxpr, closed or not, of the whole program over all devices.
@@ -27,8 +30,18 @@ def _of(eqn: Any) -> float:
         return _convolution(eqn)
     if name == "cond":
         return max(map(count, eqn.params["branches"]))
-    times = eqn.params["length"] if name == "scan" else 1
-    return times * sum(map(count, _inner(eqn)))
+    return _times(name, eqn.params) * sum(map(count, _inner(eqn)))
+
+
+def _times(name: str, params: Mapping[str, Any]) -> int:
+    """How often an equation runs what it holds."""
+    if name == "scan":
+        return params["length"]
+    if name == "pallas_call":
+        return math.prod(size for size in params["grid_mapping"].grid if isinstance(size, int))
+    if name == "shard_map":
+        return math.prod(params["mesh"].shape[axis] for axis in params["newly_manual_axes"])
+    return 1
 
 
 def _inner(eqn: Any) -> list[Any]:
