@@ -13,7 +13,7 @@ from jax._src.cudnn import fused_attention_stablehlo as jax_cudnn
 from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.sharding import make_mesh
-from jtransfer.layers import cudnn, splash
+from jtransfer.layers import cudnn, places, splash
 from jtransfer.layers.attend import attend
 from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.seen import Asked, Seen
@@ -107,7 +107,7 @@ def test_splash_is_computed_where_examples_and_heads_are(groups):
     place = jax.NamedSharding(mesh, jax.P("data", None, "model"))
     keys = place if groups == 4 else jax.NamedSharding(mesh, jax.P("data"))
     run = partial(splash.attend, seen=Seen(True), scale=0.125, interpret=True)
-    with splash.divided(mesh, ("data",), "model"):
+    with places.divided(mesh, ("data",), "model"):
         program = jax.jit(run, in_shardings=(place, keys, keys)).lower(*given).compile()
     assert groups == 1 or not re.search("all-gather|all-to-all|all-reduce", program.as_text())
     same([program(*jax.device_put(tuple(given), (place, keys, keys)))], [attend(*given, causal=True)], 2e-5)
@@ -220,9 +220,9 @@ def test_whose_gpu_it_is(monkeypatch, says, platform):
 
 def test_examples_that_devices_do_not_divide_are_left_to_xla():
     q, k, v = projections(128, 1024, features=64, dtype=jnp.bfloat16)
-    with splash.divided(make_mesh({"data": -1}), ("data",)):
+    with places.divided(make_mesh({"data": -1}), ("data",)):
         assert not splash.serves(Asked(q, k, Seen()))
         with pytest.raises(InputError, match="2 examples can't be divided among 8 devices"):
             attend(q, k, v, kernel="splash")
-    with splash.divided(make_mesh({"data": 2, "model": 4}), ("data",)):
+    with places.divided(make_mesh({"data": 2, "model": 4}), ("data",)):
         assert splash.serves(Asked(q, k, Seen()))

@@ -11,6 +11,7 @@ from jtransfer import models
 from jtransfer.core import sharding
 from jtransfer.core import tree as trees
 from jtransfer.core.errors import InputError
+from jtransfer.layers import places
 from jtransfer.models import forward
 
 MESH = {"data": 2, "model": 4}
@@ -73,6 +74,21 @@ def test_the_loss_is_that_of_one_device(name, table):
     assert len(divided) >= 2 * 6
     for path, x in divided.items():
         assert x.addressable_shards[0].data.nbytes * ways == x.nbytes, path
+
+
+def test_no_device_computes_with_all_examples():
+    """Of 44 examples, each part of the axis "data" has 11, though embeddings are divided along it as well."""
+    model, variables, x = made("llama3_2_1b")
+    mesh = sharding.make_mesh({"data": 4, "model": 2})
+    placed = sharding.of_params(variables, mesh, "tensor_fsdp")["params"]
+    params = jax.tree.map(
+        lambda x, placed: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), variables["params"], placed
+    )
+    x = jax.tree.map(lambda x: jax.ShapeDtypeStruct((44, *x.shape[1:]), x.dtype, sharding=sharding.of_batch(mesh)), x)
+    with places.divided(mesh, ("data",), "model"):
+        text = jax.jit(functools.partial(loss, model)).lower(params, x).compile().as_text()
+    assert "f32[11," in text
+    assert "f32[44," not in text
 
 
 def test_a_layer_is_divided_by_columns_and_then_by_rows():

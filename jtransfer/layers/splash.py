@@ -1,58 +1,28 @@
 """Attention by JAX's splash kernels on TPUs, which never write the attention weights to memory.
 
 Queries and keys are padded to whole blocks; segments say what is padding. The compiler can't divide such a kernel among
-devices, so `divided` tells where examples and heads are, and each device computes its own.
+devices, so `places.divided` tells where examples and heads are, and each device computes its own.
 """
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
+from jtransfer.layers import places
 from jtransfer.layers.seen import Asked, Seen
 from jtransfer.layers.types import Array
 
 BLOCKS, SHORTEST = (512, 256, 128), 1024  # SHORTEST: fewer keys than this are left to XLA
 
 
-class Places(NamedTuple):
-    """Where the examples and heads of an attention are: a mesh, the axes of examples, and the axis of heads, if any."""
-
-    mesh: Mesh
-    batch: tuple[str, ...]
-    heads: str | None
-
-
-_PLACES: ContextVar[Places | None] = ContextVar("places", default=None)
-
-
-@contextmanager
-def divided(mesh: Mesh, batch: tuple[str, ...], heads: str | None = None) -> Iterator[None]:
-    """A context in which programs are traced for a mesh whose devices have examples and heads of their own.
-
-    Args:
-      mesh: The mesh.
-      batch: The axes that examples are divided along.
-      heads: The axis that heads are divided along, where their number allows.
-    """
-    token = _PLACES.set(Places(mesh, batch, heads))
-    try:
-        yield
-    finally:
-        _PLACES.reset(token)
-
-
 def refusal(asked: Asked) -> str:
     """Returns why the kernels can't compute an attention, or ""."""
-    q, places = asked.q, _PLACES.get()
+    q, told = asked.q, places.told()
     if q.dtype != jnp.bfloat16:
         return f"it computes in bfloat16, and this is {q.dtype}"
     if q.shape[-1] % 64:
@@ -63,14 +33,14 @@ def refusal(asked: Asked) -> str:
         return "it has no dropout of attention weights"
     if asked.uneven:
         return "causal attention is of as many queries as keys"
-    ways = math.prod(places.mesh.shape[axis] for axis in places.batch) if places else 1
+    ways = told.ways if told else 1
     return f"{len(q)} examples can't be divided among {ways} devices" if len(q) % ways else ""
 
 
 def serves(asked: Asked) -> bool:
     """Returns whether the kernels can compute an attention that is large enough for them to pay, on devices of which it
     is known what they have."""
-    told = _PLACES.get() is not None or jax.device_count() == 1
+    told = places.told() is not None or jax.device_count() == 1
     return told and asked.q.shape[1] >= BLOCKS[-1] and asked.k.shape[1] >= SHORTEST and not refusal(asked)
 
 
@@ -96,9 +66,9 @@ def attend(
     q, k, v = (jnp.pad(x, ((0, 0), (0, -x.shape[1] % BLOCKS[-1]), (0, 0), (0, 0))) for x in (q, k, v))
     real = (jnp.arange(k.shape[1]) < lengths[:, None]).astype(jnp.int32)
     scaled = (q.astype(jnp.float32) * scale).astype(q.dtype)
-    places, kernel = _PLACES.get(), partial(_kernel, (q.shape[1], k.shape[1]), seen, softcap, interpret)
+    told, kernel = places.told(), partial(_kernel, (q.shape[1], k.shape[1]), seen, softcap, interpret)
     given = (scaled.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2), real)
-    y = _run(kernel(q.shape[2]), *given) if places is None else _divided(kernel, places, *given)
+    y = _run(kernel(q.shape[2]), *given) if told is None else _divided(kernel, told, *given)
     return y.swapaxes(1, 2)[:, :queries]
 
 
@@ -126,10 +96,10 @@ def _run(kernel: Any, q: Array, k: Array, v: Array, real: Array) -> Array:
     return jax.vmap(kernel)(q, k, v, SegmentIds(ones, jnp.asarray(real)))
 
 
-def _divided(make: Callable[[int], Any], places: Places, q: Array, k: Array, v: Array, real: Array) -> Array:
+def _divided(make: Callable[[int], Any], there: places.Places, q: Array, k: Array, v: Array, real: Array) -> Array:
     """The same, of which each device computes its own examples and heads."""
-    ways = places.mesh.shape[places.heads] if places.heads else 1
-    heads = places.heads if k.shape[1] % ways == 0 else None
-    part, rows = P(places.batch, heads), P(places.batch)
-    run = jax.shard_map(_run, mesh=places.mesh, in_specs=(P(), part, part, part, rows), out_specs=part, check_vma=False)
+    ways = there.mesh.shape[there.heads] if there.heads else 1
+    heads = there.heads if k.shape[1] % ways == 0 else None
+    part, rows = P(there.batch, heads), P(there.batch)
+    run = jax.shard_map(_run, mesh=there.mesh, in_specs=(P(), part, part, part, rows), out_specs=part, check_vma=False)
     return run(make(q.shape[1] // (ways if heads else 1)), q, k, v, real)

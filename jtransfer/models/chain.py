@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jtransfer.core.errors import InputError, unknown
 from jtransfer.core.image_size import height_width
 from jtransfer.core.tree import as_tuples
+from jtransfer.layers import places
 from jtransfer.layers.types import DType
 from jtransfer.models.head import Embedding
 from jtransfer.models.loop import Loop
@@ -169,12 +171,14 @@ class Chain(nn.Module):
         names, returned = segment(tuple(parts), start, stop), {}
         wanted = check_outputs(outputs or (), names)
         loop = Loop(self, train, self.remat) if self.scan and not self._changes() else None
+        examples = next((len(leaf) for leaf in jax.tree.leaves(x) if jnp.ndim(leaf)), 0)
         while names:
             free = next((i for i, name in enumerate(names) if name not in untied), len(names))
             free = next((i for i, name in enumerate(names[:free], 1) if name in wanted), free)
             count = loop.count([(name, untied[name]) for name in names[:free]], x) if loop and free else 1
             first, last = names[0], names[count - 1]
             x = loop.run(names[:count], untied[first], x) if loop and count > 1 else self._run(stage(first), x, train)
+            x = places.examples_stay(x, examples)
             returned |= {last: x} if last in wanted else {}
             names = names[count:]
         return x if outputs is None else returned

@@ -13,7 +13,7 @@ from jtransfer.core import sharding
 from jtransfer.data import Source
 from jtransfer.evaluators import Context, gather
 from jtransfer.features import prefix
-from jtransfer.layers import splash
+from jtransfer.layers import places
 from jtransfer.models import forward
 from jtransfer.models.fitted import estimator_of
 from jtransfer.objectives import TARGET, Objective
@@ -99,9 +99,9 @@ class Feed(NamedTuple):
         return lambda state, batch: whole(state, batch, given)
 
     def divided(self, step: Callable) -> Callable:
-        """A step whose fused kernels know which devices have which examples and heads."""
+        """A step that knows which devices have which examples and heads."""
         mesh = self.run.mesh
-        return splash.divided(mesh, (sharding.DATA,), sharding.MODEL if sharding.MODEL in mesh.shape else None)(step)
+        return places.divided(mesh, (sharding.DATA,), sharding.MODEL if sharding.MODEL in mesh.shape else None)(step)
 
     def context(self) -> Context:
         """What evaluators of the target's splits are made from."""
