@@ -224,6 +224,30 @@ def test_traffic_that_is_started_gives_what_comes_after_its_operands():
     }
 
 
+@pytest.mark.parametrize(("step", "times"), [(1, 8), (2, 4), (3, 3)])
+def test_rounds_of_a_loop_that_the_text_does_not_tell_are_those_of_its_counter(step, times):
+    text = f"""%cond (c: (f32[4], u32[])) -> pred[] {{
+  %c = (f32[4]{{0}}, u32[]) parameter(0)
+  %i = u32[] get-tuple-element(%c), index=1
+  %most = u32[] constant(8)
+  ROOT %less = pred[] compare(%i, %most), direction=LT
+}}
+%body (b: (f32[4], u32[])) -> (f32[4], u32[]) {{
+  %b = (f32[4]{{0}}, u32[]) parameter(0)
+  %x = f32[4]{{0}} get-tuple-element(%b), index=0
+  %j = u32[] get-tuple-element(%b), index=1
+  %more = u32[] constant({step})
+  %same = u32[] copy(%j)
+  %next = u32[] add(%same, %more)
+  %sent = f32[4]{{0}} collective-permute(%x), channel_id=1
+  ROOT %t = (f32[4]{{0}}, u32[]) tuple(%sent, %next)
+}}
+ENTRY %main (p: (f32[4], u32[])) -> (f32[4], u32[]) {{
+  ROOT %w = (f32[4]{{0}}, u32[]) while(%p), condition=%cond, body=%body
+}}"""
+    assert collectives.of_text(text) == {"collective-permute": (times, 16 * times)}
+
+
 def test_traffic_beside_which_a_tpu_computes_is_written_in_pieces_and_counts_once():
     config = 'backend_config={"async_collective_fusion_config":{}}'
     pieces = (

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jtransfer.dry_run import hlo
+from jtransfer.dry_run import hlo, rounds
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 _OPERATION = re.compile(rf"^\s*(?:ROOT )?%?[\w.$-]+ = (.+?) ({'|'.join(KINDS)})(-start)?\((.*?)\)")
@@ -13,7 +13,6 @@ _PIECE = re.compile(r"\bchannel_id=(\d+).*async_collective_fusion_config")
 _CALLED = re.compile(
     r"\b(?:to_apply|body|calls|condition)=%?([\w.$-]+)|\b(?:branch_computations|called_computations)=\{([^}]*)\}"
 )
-_TIMES = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 class Traffic(NamedTuple):
@@ -47,9 +46,9 @@ def of_text(text: str) -> dict[str, Traffic]:
                 found[match[2]][1] += times * _bytes(match)
             else:
                 is_loop = " while(" in line
-                rounds = int(loop[1]) if is_loop and (loop := _TIMES.search(line)) else 1
+                often = times * (rounds.of_line(line, parts) if is_loop else 1)
                 for called in _called(line):
-                    add(called, times * rounds, set() if is_loop else going)
+                    add(called, often, set() if is_loop else going)
 
     if entry is not None:
         add(entry, 1, set())
