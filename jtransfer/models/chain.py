@@ -171,7 +171,7 @@ class Chain(nn.Module):
         names, returned = segment(tuple(parts), start, stop), {}
         wanted = check_outputs(outputs or (), names)
         loop = Loop(self, train, self.remat) if self.scan and not self._changes() else None
-        examples = next((leaf.shape[0] for leaf in jax.tree.leaves(x) if jnp.ndim(leaf)), 0)
+        examples = next((jnp.shape(leaf)[0] for leaf in jax.tree.leaves(x) if jnp.ndim(leaf)), 0)
         while names:
             free = next((i for i, name in enumerate(names) if name not in untied), len(names))
             free = next((i for i, name in enumerate(names[:free], 1) if name in wanted), free)
