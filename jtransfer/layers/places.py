@@ -48,7 +48,7 @@ def told() -> Places | None:
     return _PLACES.get()
 
 
-def examples_stay(x: Any, count: int) -> Any:
+def examples_stay(x: Any, count: Any) -> Any:
     """Returns a pytree of arrays as it is, and tells the compiler that each example stays on its device.
 
     Without it the compiler may follow the parameters where these are divided along the axes of examples, as by "fsdp":
@@ -56,7 +56,7 @@ def examples_stay(x: Any, count: int) -> Any:
 
     Args:
       x: The arrays, of which those of [count, …] have a row for each example.
-      count: The number of examples.
+      count: The number of examples, which outside of such a context may be a symbol.
     """
     places = told()
     if places is None or places.ways == 1 or count % places.ways:
