@@ -51,6 +51,15 @@ def test_shared_heads_equal_repeated_ones():
     np.testing.assert_allclose(attend(q, k, v, drop=lambda weights: weights), repeated, atol=1e-6)
 
 
+def test_shared_heads_are_exported_for_any_number_of_tokens():
+    (n,) = jax.export.symbolic_shape("n")
+    q, kv = (jax.ShapeDtypeStruct((1, n, heads, 8), jnp.float32) for heads in (4, 2))
+    exported = jax.export.export(jax.jit(partial(attend, causal=True)))(q, kv, kv)
+    q, k, v = (jax.random.normal(jax.random.key(i), (1, 5, heads, 8)) for i, heads in enumerate((4, 2, 2)))
+    repeated = (jnp.repeat(part, 2, axis=2) for part in (k, v))
+    np.testing.assert_allclose(exported.call(q, k, v), attend(q, *repeated, causal=True), atol=1e-6)
+
+
 @pytest.mark.parametrize("drop", [None, lambda weights: weights])
 def test_mask_and_bias(drop):
     q, k, v = (jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(3))

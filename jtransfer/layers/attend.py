@@ -71,7 +71,7 @@ def attend(
         if kernel == name or worth:
             return fused.attend(q, k, v, seen, mask=mask, bias=bias, scale=factor, softcap=softcap)
     mask = mask_of(q.shape[1], k.shape[1], seen, mask)
-    whole = q.shape[2] != k.shape[2] and q.shape[1] > 1  # heads are shared, and this is no step of a generation
+    whole = q.shape[2] != k.shape[2] and q.shape[1] != 1  # heads are shared, and this is no step of a generation
     if drop is None and softcap is None and (whole or not dispatch.on_cpu()):
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=factor)
     logits = _logits(q, k) * factor
