@@ -97,6 +97,8 @@ def head_of(name: str, init: weights.Source, model: Any, sample: Any) -> tuple[l
         raise InputError(
             f"the source's head needs a model with stages and num_classes, which {type(model).__name__} has not"
         )
+    if name and hasattr(model, "description") and not folders.is_run(init):
+        raise InputError(f"{name} is made of other models, and its head is new")
     names, params = _of_run(init) if folders.is_run(init) else _of_weights(init, name)
     return names, Head(NAME, model.clone(num_classes=_classes(model, sample, params))), params
 
