@@ -25,11 +25,19 @@ def whole(tokenizer):
     return lambda texts: [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
 
 
+def of_words(tokenizer):
+    def split(words):
+        encoding = tokenizer.encode(words, is_pretokenized=True, add_special_tokens=False)
+        return encoding.ids, encoding.word_ids
+
+    return split
+
+
 @pytest.mark.parametrize("options", [{}, *({name: False} for name in OFF)])
 def test_the_ids_are_those_of_the_whole_text(options):
     tokenizer = made(**options)
     assert by_words.applies(tokenizer)
-    split, rng = by_words.by_words(tokenizer, whole(tokenizer)), np.random.default_rng(0)
+    split, rng = by_words.by_words(tokenizer, whole(tokenizer), of_words(tokenizer)), np.random.default_rng(0)
     texts = ["".join(rng.choice(ALPHABET, rng.integers(12))) for _ in range(2000)]
     assert split(texts) == whole(tokenizer)(texts)
     assert split(texts) == whole(tokenizer)(texts)  # of words that are kept
@@ -38,19 +46,20 @@ def test_the_ids_are_those_of_the_whole_text(options):
 def test_a_kept_word_is_not_split_again():
     given = []
 
-    def split(texts):
-        given.extend(texts)
-        return [[len(text)] for text in texts]
+    def split_words(words):
+        given.extend(words)
+        return [len(word) for word in words], list(range(len(words)))
 
-    found = by_words.by_words(made(), split)
-    assert found(["é中é c!", "c é中é é中é"]) == [[3, 4, 6], [4, 3, 3]]
-    assert given == ["é中é"]
+    found, c = by_words.by_words(made(), lambda texts: [[] for _ in texts], split_words), PIECES.index("c")
+    assert found(["é中é c!", "c é中é é中é"]) == [[3, c, 1], [c, 3, 3]]
+    assert found(["é中é", "né"]) == [[3], [2]]
+    assert sorted(given) == sorted(["é中é", "!", "né"])
 
 
 def test_no_more_words_are_kept_than_have_room(monkeypatch):
     monkeypatch.setattr(by_words, "_MOST_WORDS", 1)
     tokenizer = made()
-    split = by_words.by_words(tokenizer, whole(tokenizer))
+    split = by_words.by_words(tokenizer, whole(tokenizer), of_words(tokenizer))
     for text in ("ab", "bc", "c!", "bc ab"):
         assert split([text]) == whole(tokenizer)([text])
 

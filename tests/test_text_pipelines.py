@@ -66,6 +66,21 @@ def test_a_batch_has_the_labels_of_its_kind(bert, labels, dtype, shape):
     np.testing.assert_array_equal(batch["label"], np.array(labels, dtype))
 
 
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
+def test_a_batch_at_once_is_that_of_its_rows(name):
+    texts = [*TEXTS, *SENTENCES, *random_texts(8, 30), "", " ", "[MASK] [SEP]", "é中é" * 5, "dog " * 9000, "a" * 20_000]
+    pipeline, size = text.single(tokenizers.open(ROOT / name), 24), len(texts) + 3
+    for label in (1, 0.5, [0.0, 1.0], None):
+        examples = [{"text": one} if label is None else {"text": one, "label": label} for one in texts]
+        found, expected = pipeline.batch(examples, size), pipeline.collate([pipeline(one) for one in examples], size)
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        assert jax.tree.map(lambda leaf: leaf.dtype, found) == jax.tree.map(lambda leaf: leaf.dtype, expected)
+    pairs = [{"text": one, "text_pair": TEXTS[0], "label": 1} for one in texts]
+    expected = pipeline.collate([pipeline(one) for one in pairs], size)
+    jax.tree.map(np.testing.assert_array_equal, pipeline.batch(pairs, size), expected)
+
+
 def test_a_batch_is_as_wide_as_the_narrowest_bucket(bert):
     pipeline = text.single(bert, 100)
     assert [width for width, _ in pipeline.buckets] == [32, 64, 100]

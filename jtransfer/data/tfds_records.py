@@ -104,7 +104,28 @@ def decoder(features: Any, keys: Iterable[str]) -> Callable[[bytes], Any]:
     """
     from tensorflow_datasets import features as kinds
 
-    return kinds.FeaturesDict({key: features[key] for key in keys}).deserialize_example_np
+    chosen = {key: features[key] for key in keys}
+    decode: Callable[..., Any] = kinds.FeaturesDict(chosen).deserialize_example_np
+    lists = {kinds.Text: "bytes_list", kinds.ClassLabel: "int64_list"}
+    if not all(type(feature) in lists for feature in chosen.values()):
+        return decode
+    return _of_values({key: lists[type(feature)] for key, feature in chosen.items()}, decode)
+
+
+def _of_values(lists: Mapping[str, str], decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """A function as `decode`, of texts and classes, which are what the protocol buffer holds and need no arrays."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    parse = tf_example_pb2.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]
+
+    def values(record: bytes) -> Any:
+        given = parse(record).features.feature
+        found = {key: getattr(given[key], kind).value for key, kind in lists.items()}
+        if any(len(value) != 1 for value in found.values()):
+            return decode(record)  # which says what is wrong
+        return {key: value[0] for key, value in found.items()}
+
+    return values
 
 
 def kept(builder: Any, split: str, records: Any) -> Callable[[int], bytes]:

@@ -1,12 +1,13 @@
 """Pipelines from texts to token ids, one for each form of example: single, pair, tokens, seq2seq and causal."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text.pipeline import Counts, Row, TextPipeline, buckets, stacked
+from jtransfer.modalities.text.pipeline import Counts, Row, TextPipeline, buckets, label_of, stacked
 from jtransfer.modalities.text.tokenizers import Encoded, Tokenizer
 
 NOWHERE = -1  # the end of a token that stands for no text
@@ -23,9 +24,15 @@ def single(tokenizer: Tokenizer, length: int) -> TextPipeline:
 
     def encode(example: Mapping[str, Any]) -> tuple[Row, Counts]:
         encoded = tokenizer.encode(example["text"], example.get("text_pair"), length=length)
-        return {"inputs": _inputs(tokenizer, encoded), "label": _label(example)}, _counts([encoded], example)
+        return {"inputs": _inputs(tokenizer, encoded), "label": label_of(example)}, _counts([encoded], example)
 
-    return _pipeline(tokenizer, encode, length)
+    def encode_alone(examples: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        return tokenizer.encode_alone([example["text"] for example in examples], length=length)
+
+    pipeline, template = _pipeline(tokenizer, encode, length), tokenizer.template
+    if any(kind for _, kind in template.before + template.after):
+        return pipeline
+    return dataclasses.replace(pipeline, encode_alone=encode_alone, typed=tokenizer.typed)
 
 
 def tokens(tokenizer: Tokenizer, length: int) -> TextPipeline:
@@ -62,7 +69,7 @@ def pair(tokenizer: Tokenizer, length: int) -> TextPipeline:
         width = max(len(encoded.ids) for encoded in both)
         fill = {"input_ids": tokenizer.pad or 0}
         inputs = {name: stacked([row[name] for row in rows], width, fill.get(name, 0)) for name in rows[0]}
-        return {"inputs": inputs, "label": _label(example)}, _counts(both, example)
+        return {"inputs": inputs, "label": label_of(example)}, _counts(both, example)
 
     return _pipeline(tokenizer, encode, length)
 
@@ -219,11 +226,6 @@ def prompt(tokenizer: Tokenizer, given: str) -> list[int]:
 def _inputs(tokenizer: Tokenizer, encoded: Encoded) -> dict[str, np.ndarray]:
     inputs = {"input_ids": np.array(encoded.ids, np.int32), "attention_mask": np.ones(len(encoded.ids), np.int32)}
     return inputs | ({"token_type_ids": np.array(encoded.types, np.int32)} if tokenizer.typed else {})
-
-
-def _label(example: Mapping[str, Any]) -> np.ndarray:
-    label = np.asarray(example.get("label", 0))
-    return label.astype(np.float32 if label.dtype.kind == "f" else np.int32)
 
 
 def _tokens(labels: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A pipeline turns an example into a row of token ids, and rows into batches."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,11 +38,16 @@ class TextPipeline:
       buckets: The widths that batches may have, in tokens, growing: pairs of that of the inputs and that of the
         decoder's.
       pad: The id that pads `input_ids` and `decoder_input_ids`.
+      encode_alone: A function from examples to the ids of their rows, where a row is no more than these and a label; or
+        None.
+      typed: Whether these rows have `token_type_ids`, which are zeros.
     """
 
     encode: Callable[[Mapping[str, Any]], tuple[Row, Counts]]
     buckets: tuple[tuple[int, int], ...]
     pad: int
+    encode_alone: Callable[[Sequence[Mapping[str, Any]]], list[list[int]]] | None = None
+    typed: bool = False
 
     random = False  # the same example gives the same row each time
 
@@ -61,6 +67,21 @@ class TextPipeline:
         """Returns the numbers of tokens of a row's inputs and of its decoder's inputs, or 0 if it has none."""
         decoder = row["inputs"].get("decoder_input_ids", np.empty(0))
         return row["inputs"]["input_ids"].shape[-1], decoder.shape[-1]
+
+    def batch(self, examples: Sequence[Mapping[str, Any]], size: int) -> Row:
+        """Returns at least one example as a batch of `size` rows, as `collate` makes it of their rows, in less time."""
+        if self.encode_alone is None or any("text_pair" in example for example in examples):
+            return self.collate([self(example) for example in examples], size)
+        examples = [*examples, *[examples[0]] * (size - len(examples))]
+        rows = self.encode_alone(examples)
+        counts = np.fromiter(map(len, rows), np.int32)
+        width, _ = self._widths([(int(counts.max()), 0)])
+        there = np.arange(width) < counts[:, None]
+        ids = np.full(there.shape, self.pad, np.int32)
+        ids[there] = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+        inputs = {"input_ids": ids, "attention_mask": there.astype(np.int32)}
+        inputs |= {"token_type_ids": np.zeros_like(ids)} if self.typed else {}
+        return {"inputs": inputs, "label": np.stack([label_of(example) for example in examples])}
 
     def collate(
         self, rows: Sequence[Row], size: int | None = None, lengths: Sequence[tuple[int, int]] | None = None
@@ -101,6 +122,12 @@ class TextPipeline:
             if longest[0] <= width[0] and longest[1] <= width[1]:
                 return width
         raise InputError(f"a row of {longest} tokens is longer than the widest bucket {self.buckets[-1]}")
+
+
+def label_of(example: Mapping[str, Any]) -> np.ndarray:
+    """Returns the label of an example as int32, or as float32 where it is no whole number; zero if it has none."""
+    label = np.asarray(example.get("label", 0))
+    return label.astype(np.float32 if label.dtype.kind == "f" else np.int32)
 
 
 def buckets(length: int, target_length: int = 0) -> tuple[tuple[int, int], ...]:

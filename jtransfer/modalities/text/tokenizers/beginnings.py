@@ -6,6 +6,11 @@ _AT_FIRST, _PER_TOKEN = 16_384, 32  # characters; characters of a token
 _MARGIN = 64  # tokens before a cut that are not counted
 
 
+def is_long(text: str) -> bool:
+    """Returns whether a text may be too long to be split as a whole."""
+    return len(text) > _AT_FIRST
+
+
 def of_text(
     split: Callable[[Sequence[str]], list[list[int]]], text: str, length: int, most: int
 ) -> tuple[list[int], bool]:

@@ -2,11 +2,12 @@
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import tokenizers as hf
 
 Split = Callable[[Sequence[str]], list[list[int]]]
+SplitWords = Callable[[Sequence[str]], tuple[list[int], list[int]]]
 
 _MARKS = r"!-/:-@\[-`{-~"  # ASCII's punctuation, of which BERT makes words of one character each
 _WORDS = re.compile(rf"[^ \t\n\r{_MARKS}]+|[{_MARKS}]")
@@ -27,56 +28,41 @@ def applies(made: hf.Tokenizer) -> bool:
     )
 
 
-def by_words(made: hf.Tokenizer, split: Split) -> Split:
+def by_words(made: hf.Tokenizer, split: Split, split_words: SplitWords) -> Split:
     """Returns a function from texts to their ids, without special tokens, the same as `split`, in less time.
 
     Args:
       made: A tokenizer to which this applies (`applies`).
-      split: Its own function from texts to ids, for texts that hold an added token, and new words that aren't ASCII. It
-        is given one at a time: a call for a few words would wait for the threads that it starts.
+      split: Its own function from texts to ids, for texts that hold an added token.
+      split_words: Its own function from words to their ids and the number of the word of each id, for new words that
+        aren't of ASCII's letters and digits alone.
     """
     added = [re.escape(token.content) for token in made.get_added_tokens_decoder().values()]
     holds_added = re.compile("|".join(added)).search if added else lambda text: None
-    pieces = _pieces(made)
     known: dict[str, list[int]] = {}
+    tokenize, lowercase = made.model.tokenize, made.normalizer.lowercase
 
-    def ids(text: str) -> list[int]:
-        if holds_added(text):
-            return split([text])[0]
-        words = _WORDS.findall(text)
-        try:
-            return list(itertools.chain.from_iterable(map(known.__getitem__, words)))
-        except KeyError:
-            new = [word for word in dict.fromkeys(words) if word not in known]
-            found = {word: pieces(word) or split([word])[0] for word in new}
-            if len(known) < _MOST_WORDS:
-                known.update((word, own) for word, own in found.items() if len(word) <= _LONGEST)
-            return [i for word in words for i in (found[word] if word in found else known[word])]
-
-    return lambda texts: list(map(ids, texts))
-
-
-def _pieces(made: hf.Tokenizer) -> Callable[[str], list[int]]:
-    """A function from a word of ASCII's letters and digits, or of one of its marks, to the ids of the longest pieces
-    that the vocabulary has, one after the other; of other words, and of unknown ones, it returns none."""
-    vocabulary, prefix = made.get_vocab(with_added_tokens=False), made.model.continuing_subword_prefix
-    first = {piece: i for piece, i in vocabulary.items() if not piece.startswith(prefix)}
-    later = {piece.removeprefix(prefix): i for piece, i in vocabulary.items() if piece.startswith(prefix)}
-    most, longest = made.model.max_input_chars_per_word, max(map(len, vocabulary), default=0)
-
-    def pieces(word: str) -> list[int]:
-        if not word.isascii() or not (word.isalnum() or (len(word) == 1 and word.isprintable())) or len(word) > most:
-            return []
-        word = word.lower() if made.normalizer.lowercase else word
-        found, start, have = [], 0, first
-        while start < len(word):
-            end = min(len(word), start + longest)
-            while end > start and word[start:end] not in have:
-                end -= 1
-            if end == start:
-                return []
-            found.append(have[word[start:end]])
-            start, have = end, later
+    def learn(new: Collection[str]) -> dict[str, list[int]]:
+        """The ids of words, which are kept where there is room."""
+        found = {word: pieces(word) for word in new if word.isascii() and word.isalnum()}
+        others = [word for word in new if word not in found]
+        found |= {word: [] for word in others}
+        for i, number in zip(*split_words(others), strict=True) if others else ():
+            found[others[number]].append(i)
+        if len(known) < _MOST_WORDS:
+            known.update((word, ids) for word, ids in found.items() if len(word) <= _LONGEST)
         return found
 
-    return pieces
+    def pieces(word: str) -> list[int]:
+        """The ids of a word of letters and digits of ASCII, of which the normalizer changes no more than the case."""
+        return [piece.id for piece in tokenize(word.lower() if lowercase else word)]
+
+    def ids(texts: Sequence[str]) -> list[list[int]]:
+        words = [[] if holds_added(text) else _WORDS.findall(text) for text in texts]
+        every = set(itertools.chain.from_iterable(words))
+        new = every.difference(known)
+        of_word = (learn(new) | {word: known[word] for word in every - new} if new else known).__getitem__
+        found = [list(itertools.chain.from_iterable(map(of_word, own))) for own in words]
+        return [own if own or not text else split([text])[0] for own, text in zip(found, texts, strict=True)]
+
+    return ids

@@ -154,6 +154,24 @@ class Tokenizer:
         ]
         return self._encoded(parts, max(len(first) + len(second) - sum(kept), first_cut or second_cut))
 
+    def encode_alone(self, texts: Sequence[str], *, length: int) -> list[list[int]]:
+        """Returns the ids of texts, each of which is a row of its own, as `encode` does, in less time than one by one.
+
+        Args:
+          texts: The texts.
+          length: The largest number of tokens of a text; more are cut off.
+
+        Raises:
+          InputError: `length` has no room for the special tokens.
+        """
+        before, after = (_apart(part)[0] for part in (self.template.before, self.template.after))
+        kept = self._room(length, len(before) + len(after), length)
+        if any(map(beginnings.is_long, texts)):
+            found = [self.beginning(text, length)[0] for text in texts]
+        else:
+            found = self.split([text[: self.most] for text in texts])
+        return [[*before, *ids[:kept], *after] for ids in found]
+
     def encode_words(self, words: Sequence[str], *, length: int | None = None) -> Encoded:
         """Encodes the words of a text, each by itself.
 
@@ -229,32 +247,6 @@ class Tokenizer:
             ids += own
             types += kinds
         return Encoded(ids, types, truncated, self.unknown(ids))
-
-
-def check(tokenizer: Tokenizer, embedded: int) -> str | None:
-    """Checks that a tokenizer fits a model, whose embedding is often padded to a round number.
-
-    Args:
-      tokenizer: The tokenizer.
-      embedded: The number of ids that the model embeds.
-
-    Returns:
-      A warning if the model has more ids than padding explains, or the files contradict each other; otherwise None.
-
-    Raises:
-      InputError: The tokenizer has ids that the model lacks.
-    """
-    size = tokenizer.vocabulary
-    if size > embedded:
-        raise InputError(
-            f"the tokenizer of {tokenizer.path} has {size} tokens, but the model embeds {embedded}: they do not belong "
-            "together; give the tokenizer of these weights, or enlarge the model's vocabulary"
-        )
-    if tokenizer.note:
-        return f"{tokenizer.path}: {tokenizer.note}"
-    if size == embedded or (embedded % 8 == 0 and embedded - size < 128) or embedded - size < 8:
-        return None
-    return f"the tokenizer of {tokenizer.path} has {size} tokens, the model embeds {embedded}: is it the right one?"
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
