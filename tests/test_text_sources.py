@@ -11,7 +11,7 @@ import pytest
 
 from jtransfer import data
 from jtransfer.core.errors import InputError
-from jtransfer.modalities.text import tfds_text
+from jtransfer.modalities.text import lines, tfds_text
 
 TFDS = pytest.mark.skipif(not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR is not set")
 ROWS = [("Guten Tag,\nSie!", "good"), ('a "quoted" one', "bad"), ("", "good"), ("naïve\u2028café", "odd, or not")]
@@ -344,8 +344,18 @@ def test_a_null_text_is_named(tmp_path):
         list(data.open({"name": f"parquet:{tmp_path}"}, "set"))
 
 
-def test_a_file_that_shrinks_is_noticed(tmp_path):
+def test_a_small_file_stays_what_it_was(tmp_path):
+    source = open_text(tmp_path, "text,label\na,0\nbbbb,1\n", "csv")
+    (tmp_path / "set.csv").write_text("text,label\n")
+    assert source[1] == {"text": "bbbb", "label": 1}
+
+
+def test_a_large_file_that_shrinks_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "HELD", 30)
+    (tmp_path / "held").mkdir()
+    held = open_text(tmp_path / "held", "text,label\nc,0\n", "csv")
     source = open_text(tmp_path, "text,label\na,0\nbbbb,1\n", "csv")
     (tmp_path / "set.csv").write_text("text,label\n")
     with pytest.raises(InputError, match="is shorter than when it was opened"):
         source[1]
+    assert held[0]["text"] == "c"

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,18 @@ def kept(builder: Any, split: str, records: Any) -> Callable[[int], bytes]:
     """
     if builder.info.splits[split].num_bytes > _KEPT:
         return records.__getitem__
-    chunk = functools.cache(lambda number: _chunk(records, number))
-    return lambda i: chunk(i // _READ_AT_ONCE)[i % _READ_AT_ONCE]
+    chunks: dict[int, list[bytes]] = {}
+    lock = threading.Lock()  # several threads would read the same chunk
+
+    def read(i: int) -> bytes:
+        number = i // _READ_AT_ONCE
+        if number not in chunks:
+            with lock:
+                if number not in chunks:
+                    chunks[number] = _chunk(records, number)
+        return chunks[number][i % _READ_AT_ONCE]
+
+    return read
 
 
 def _chunk(records: Any, number: int) -> list[bytes]:

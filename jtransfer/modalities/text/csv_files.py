@@ -44,9 +44,10 @@ def open_csv(path: Path) -> Table:
             for name in kept:
                 columns[name].append(fields[places[name]])
         starts, stops = np.array(starts[1:], np.int64), np.array(stops[1:], np.int64)
+        text = lines.reader(path)
 
         def read(i: int) -> dict[str, str]:
-            fields = next(csv.reader([lines.read(path, int(starts[i]), int(stops[i]))], **dialect.options))
+            fields = next(csv.reader([text(int(starts[i]), int(stops[i]))], **dialect.options))
             return {name: fields[places[name]] for name in wanted}
 
         return Rows(

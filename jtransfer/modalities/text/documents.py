@@ -69,10 +69,6 @@ def _texts(path: Path, by: str) -> tuple[Source, int, int]:
     places = {LINE: single, PARAGRAPH: paragraphs, DOCUMENT: whole, DETECTED: detected}[by]
     for start, stop in places:
         lines.check_length(stop - start, f"{path}, byte {start}")
-    table = np.array(places, np.int64)
-    found = unlabelled(len(table), lambda i: {"text": _read(path, table[i])})
+    table, text = np.array(places, np.int64), lines.reader(path)
+    found = unlabelled(len(table), lambda i: {"text": text(*table[i].tolist()).rstrip("\r\n")})
     return dataclasses.replace(found, files=(str(path),)), len(single), len(paragraphs)
-
-
-def _read(path: Path, place: np.ndarray) -> str:
-    return lines.read(path, *place.tolist()).rstrip("\r\n")

@@ -43,10 +43,10 @@ def open_jsonl(path: Path) -> Table:
             for name in kept:
                 columns[name].append(row[name])
             places.append((line.number, line.start, line.stop))
-        table = np.array(places, np.int64)
+        table, text = np.array(places, np.int64), lines.reader(path)
 
         def read(i: int) -> dict[str, Any]:
-            row = json.loads(lines.read(path, *table[i, 1:].tolist()))
+            row = json.loads(text(*table[i, 1:].tolist()))
             return {name: row[name] for name in wanted}
 
         return Rows(len(table), read, columns, lambda i: f"{path}, line {table[i, 0]}")

@@ -5,7 +5,7 @@ import glob
 import os
 import re
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -14,7 +14,10 @@ from jtransfer.data import split_names
 from jtransfer.modalities.text import encodings
 
 LONGEST = 50_000_000  # bytes of a line, and of a text of several lines
+HELD = 2**26  # bytes of small files
 _HEAD = 2**16  # bytes by which the encoding is told
+Read = Callable[[int, int], str]
+_held: weakref.WeakKeyDictionary[Read, bytes] = weakref.WeakKeyDictionary()  # while somebody may read them
 
 
 class Line(NamedTuple):
@@ -86,11 +89,30 @@ def check_length(size: int, where: str) -> None:
         raise InputError(f"{where}: begins a line or a text of more than {LONGEST:,} bytes; divide it into several")
 
 
-def read(path: Path, start: int, stop: int) -> str:
-    """Returns the text of the bytes from `start` to `stop` of a file that `scan` has checked."""
+def reader(path: Path) -> Read:
+    """Returns a function from two places in a file that `scan` has checked to the text of the bytes between them.
+
+    A small file is held in memory, where it stays what it was; all that are have at most `HELD` bytes together.
+    """
+    if os.path.getsize(path) + sum(map(len, _held.values())) > HELD:
+        return functools.partial(_read, path)
+    content = path.read_bytes()
+    encoding = encodings.marked(content[: encodings.LONGEST_MARK])
+
+    def read(start: int, stop: int) -> str:
+        return _text(content[start:stop], start, stop, path, encoding)
+
+    _held[read] = content
+    return read
+
+
+def _read(path: Path, start: int, stop: int) -> str:
     now = os.stat(path)
     file, encoding = _opened(path, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
-    raw = os.pread(file.fileno(), stop - start, start)
+    return _text(os.pread(file.fileno(), stop - start, start), start, stop, path, encoding)
+
+
+def _text(raw: bytes, start: int, stop: int, path: Path, encoding: str) -> str:
     if len(raw) < stop - start:
         raise InputError(f"{path}: is shorter than when it was opened; do not change a file that is in use")
     return encodings.decoded(raw, None, path, encoding).removeprefix("\ufeff" if start == 0 else "")

@@ -82,8 +82,11 @@ def _aligned(text: Path, target: Path) -> Source:
             " of the other"
         )
 
+    of_text, of_target = lines.reader(text), lines.reader(target)
+
     def read(i: int) -> dict[str, str]:
-        return {"text": _read(text, places[0][i]), "target": _read(target, places[1][i])}
+        both = of_text(*places[0][i].tolist()), of_target(*places[1][i].tolist())
+        return dict(zip(("text", "target"), (one.rstrip("\r\n") for one in both), strict=True))
 
     return unlabelled(len(places[0]), read)
 
@@ -93,7 +96,3 @@ def _lines(path: Path) -> np.ndarray:
     if not places:
         raise InputError(f"{path}: is empty")
     return np.array(places, np.int64)
-
-
-def _read(path: Path, place: np.ndarray) -> str:
-    return lines.read(path, *place.tolist()).rstrip("\r\n")

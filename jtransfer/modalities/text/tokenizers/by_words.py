@@ -61,8 +61,9 @@ def by_words(made: hf.Tokenizer, split: Split, split_words: SplitWords) -> Split
         words = [[] if holds_added(text) else _WORDS.findall(text) for text in texts]
         every = set(itertools.chain.from_iterable(words))
         new = every.difference(known)
-        of_word = (learn(new) | {word: known[word] for word in every - new} if new else known).__getitem__
-        found = [list(itertools.chain.from_iterable(map(of_word, own))) for own in words]
+        learnt = learn(new) if new else {}
+        of_word = known if all(map(known.__contains__, new)) else learnt | {word: known[word] for word in every - new}
+        found = [list(itertools.chain.from_iterable(map(of_word.__getitem__, own))) for own in words]
         return [own if own or not text else split([text])[0] for own, text in zip(found, texts, strict=True)]
 
     return ids
