@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from jtransfer.core import stopping
+from jtransfer.core import huge_pages, stopping
 from jtransfer.core.errors import InputError
 from jtransfer.core.show import escaped, one_line, say
 
@@ -40,6 +40,7 @@ def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None
         if {"-h", "--help"} & set(argv[1:]):
             say(sys.modules[main.__module__].__doc__)
         else:
+            huge_pages.ask()
             main(argv)
         sys.stdout.flush()
     except (SystemExit, GeneratorExit):

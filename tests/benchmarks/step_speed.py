@@ -7,8 +7,8 @@ that stays up; they run in turn (torch, ours, torch, ours, …), each turn long 
 time / ours within a pair of turns.
 Memory is the process's peak; for ours this includes compilation. "beyond" leaves out what it held after its imports.
 
-Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` serves ours: XLA asks for the memory of a
-step anew in each step, and small pages cost a tenth to a third of it.
+Both sides inherit the environment. `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, which commands set for themselves, serves
+ours: XLA asks for the memory of a step anew in each step, and small pages cost a tenth to a third of it.
 
 Needs the extra `live` (torch on the CPU, transformers).
 """
