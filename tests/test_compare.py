@@ -289,3 +289,7 @@ def test_labels_saved_and_their_interval():
     assert curves.sentence(last, "scratch", SIZES, True).startswith("source needs 10 labels of each class for what")
     none = curves.Saving("source", 40, 0.8, math.inf, math.inf, math.inf)
     assert curves.sentence(none, "scratch", SIZES, True).endswith("it saves none")
+    least = last._replace(needed=5.0, low=5.0, high=5.0, labels=5)
+    assert curves.sentence(least, "scratch", (5, 10), True) == (
+        "source needs at most 5 labels of each class for what scratch reaches with 5 (95 %: 5 or fewer): it saves none"
+    )

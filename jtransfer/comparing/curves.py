@@ -132,7 +132,8 @@ def sentence(saving: Saving, baseline: str, sizes: Sequence[int], of_each: bool)
             "it saves none"
         )
     about = f"{'at most ' if saving.needed <= least else ''}{saving.needed:.3g}"
-    between = "" if math.isnan(saving.low) else f" (95 %: {_bound(saving.low, least)} to {_bound(saving.high, least)})"
+    bounds = dict.fromkeys(_bound(bound, least) for bound in (saving.low, saving.high) if not math.isnan(bound))
+    between = f" (95 %: {' to '.join(bounds)})" if bounds else ""
     saved = f"{'at least ' if saving.needed <= least else ''}{saving.labels - saving.needed:.3g}"
     more = f"it saves {saved} of {saving.labels}" if saving.needed < saving.labels else "it saves none"
     return f"{saving.name} needs {about}{unit} for what {baseline} reaches with {saving.labels}{between}: {more}"
