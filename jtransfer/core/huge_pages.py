@@ -1,5 +1,6 @@
 """Large arrays in huge pages, which a process on Linux has to ask for before it starts."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ def ask() -> None:
     """
     if VARIABLE not in os.environ and is_command(sys.orig_argv) and _on_request():
         os.environ[VARIABLE] = ASKED
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        with contextlib.suppress(OSError):  # and the command goes on as it is
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def is_command(argv: Sequence[str]) -> bool:

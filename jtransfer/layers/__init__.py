@@ -12,6 +12,7 @@ from jtransfer.layers.norm import BatchNorm
 from jtransfer.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 from jtransfer.layers.post_norm import PostNorm
 from jtransfer.layers.squeeze_excite import SqueezeExcite
+from jtransfer.layers.tied_embed import TiedEmbed
 
 __all__ = [
     "Attention",
@@ -21,6 +22,7 @@ __all__ = [
     "LayerScale",
     "PostNorm",
     "SqueezeExcite",
+    "TiedEmbed",
     "adaptive_avg_pool",
     "avg_pool",
     "conv",

@@ -20,6 +20,7 @@ from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.seen import padding
 from jtransfer.layers.sinusoid import sinusoid
+from jtransfer.layers.tied_embed import TiedEmbed
 from jtransfer.layers.types import Array, DType
 from jtransfer.models.chain import Tied
 from jtransfer.models.seq2seq import Norm, Places, Seq2Seq, open_decoder, open_encoder
@@ -78,7 +79,7 @@ class Embed(nn.Module):
 
     def setup(self):
         init = nn.initializers.normal(self.width**-0.5)
-        self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=init)
+        self.tokens = TiedEmbed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=init)
         self.placed = self.place()
         nn.share_scope(self, self.placed)
 

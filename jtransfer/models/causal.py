@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jtransfer.core.errors import unknown
 from jtransfer.layers.dropout import Dropout
+from jtransfer.layers.tied_embed import TiedEmbed
 from jtransfer.layers.types import Array, DType
 from jtransfer.models import text
 from jtransfer.models.chain import Chain, Tied
@@ -43,7 +44,7 @@ class Embed(nn.Module):
     dtype: DType = jnp.float32
 
     def setup(self):
-        self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=_init)
+        self.tokens = TiedEmbed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=_init)
         if self.max_length:
             self.positions = self.param("positions", _init, (self.max_length, self.width))
         self.drop = Dropout(self.dropout)

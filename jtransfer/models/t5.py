@@ -18,6 +18,7 @@ from jtransfer.core.errors import unknown
 from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.relative import RelativeBias
 from jtransfer.layers.rms_norm import RMSNorm
+from jtransfer.layers.tied_embed import TiedEmbed
 from jtransfer.layers.types import Array, DType
 from jtransfer.models import text
 from jtransfer.models.chain import Tied
@@ -55,7 +56,7 @@ class Embed(nn.Module):
 
     def setup(self):
         init = nn.initializers.normal(1.0)
-        self.tokens = nn.Embed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=init)
+        self.tokens = TiedEmbed(self.vocab_size, self.width, dtype=self.dtype, embedding_init=init)
         self.relative = self.bias()
         self.drop = Dropout(self.dropout)
 
