@@ -64,6 +64,19 @@ def test_no_more_words_are_kept_than_have_room(monkeypatch):
         assert split([text]) == whole(tokenizer)([text])
 
 
+def test_the_words_of_one_text_are_not_kept_beyond_the_room(monkeypatch):
+    monkeypatch.setattr(by_words, "_MOST_WORDS", 1)
+    asked = []
+
+    def split_words(words):
+        asked.append(len(words))
+        return [0] * len(words), list(range(len(words)))
+
+    split = by_words.by_words(made(), lambda texts: [[] for _ in texts], split_words)
+    assert split(["é À", "Σ"]) == split(["é À", "Σ"]) == [[0, 0], [0]]
+    assert asked == [3, 2]
+
+
 def test_other_rules_are_left_alone():
     assert not by_words.applies(made([hf.AddedToken("new", normalized=True)]))
     other = made()

@@ -42,7 +42,7 @@ def test_only_commands_are_started_anew(argv, expected):
 @pytest.mark.parametrize("given", [None, "", "glibc.malloc.arena_max=1"])
 def test_a_command_keeps_its_number_and_what_the_user_has_set(tmp_path, given):
     (tmp_path / "probe.py").write_text(CONFIG)
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PYTHONPATH": str(Path(huge_pages.__file__).parents[2])}
     environment.pop("GLIBC_TUNABLES")
     if given is not None:
         environment["GLIBC_TUNABLES"] = given

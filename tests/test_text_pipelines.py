@@ -107,6 +107,24 @@ def test_processes_choose_the_same_width(bert):
             np.testing.assert_array_equal(array, whole["inputs"][name][part])
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+def test_processes_have_their_parts_of_one_batch(bert, pairs):
+    texts = random_texts(48, 24)
+    read = (lambda i: {"text": texts[i], "text_pair": texts[-i]}) if pairs else (lambda i: {"text": texts[i]})
+    source, pipeline = unlabelled(len(texts), read), text.single(bert, 128)
+
+    def batches(**how):
+        return list(data.train_batches(source, pipeline, 4, seed=0, repeat=False, **how))
+
+    parts = zip(*(batches(process_index=k, process_count=2) for k in (0, 1)), strict=True)
+    widths = set()
+    for one, both in zip(batches(), parts, strict=True):
+        joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), *both)
+        jax.tree.map(np.testing.assert_array_equal, one, joined)
+        widths.add(one["inputs"]["input_ids"].shape[1])
+    assert len(widths) > 1
+
+
 def test_a_step_is_compiled_once_for_each_bucket(bert):
     pipeline, traces = text.single(bert, 128), []
 

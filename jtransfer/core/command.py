@@ -24,6 +24,8 @@ _LONGEST = 2000  # characters of the line of an error
 def run_command(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
     """Calls `main(argv)` and turns what it raises into the output and the exit code of a command.
 
+    The process may begin anew before that (`huge_pages.ask`).
+
     With `-h` or `--help` it prints the docstring of the module of `main` instead. Of an error it prints one line on
     standard error. The exit code is 2 for an InputError; 130 for an interrupt; and 1 for what the system refuses, as
     space on a disk, permissions or memory, and for an error of the program, whose traceback is then in a file that the

@@ -45,8 +45,14 @@ class Collating(Protocol):
 class Batching(Collating, Protocol):
     """A collating transform that makes a batch of examples in less time than of one row after the other."""
 
-    def batch(self, examples: Sequence[dict], size: int) -> Batch:
-        """Returns at least one example as the batch that `collate` makes of their rows."""
+    def batch(self, examples: Sequence[dict], size: int, whole: Sequence[dict] | None = None) -> Batch:
+        """Returns at least one example as the batch that `collate` makes of their rows.
+
+        Args:
+          examples: The examples.
+          size: The number of rows of the batch.
+          whole: All examples of the batch where other processes have parts of it; it must have room for each.
+        """
         ...
 
 
@@ -194,8 +200,9 @@ def _assemble(
 
     Where other processes have parts of the batch, `whole` are all of its examples, so that all choose one width.
     """
-    if isinstance(transform, Batching) and whole is None:
-        batch = transform.batch([source[i] for i in indices.tolist()] or [source[0]], size)
+    if isinstance(transform, Batching):
+        every = None if whole is None else [source[i] for i in whole.tolist()]
+        batch = transform.batch([source[i] for i in indices.tolist()] or [source[0]], size, every)
     elif isinstance(transform, Collating):
         lengths = None if whole is None else [transform.lengths(transform(source[i])) for i in whole.tolist()]
         rows = [transform(source[index], rng) for index, rng in zip(indices.tolist(), rngs, strict=True)]

@@ -14,7 +14,7 @@ from jtransfer.data import split_names
 from jtransfer.modalities.text import encodings
 
 LONGEST = 50_000_000  # bytes of a line, and of a text of several lines
-HELD = 2**26  # bytes of small files
+HELD, _FILES = 2**26, 64  # bytes that are held in memory, and files that are held or open
 _HEAD = 2**16  # bytes by which the encoding is told
 Read = Callable[[int, int], str]
 _held: weakref.WeakKeyDictionary[Read, bytes] = weakref.WeakKeyDictionary()  # while somebody may read them
@@ -92,9 +92,10 @@ def check_length(size: int, where: str) -> None:
 def reader(path: Path) -> Read:
     """Returns a function from two places in a file that `scan` has checked to the text of the bytes between them.
 
-    A small file is held in memory, where it stays what it was; all that are have at most `HELD` bytes together.
+    A small file is held in memory, where it stays what it was. At most `_FILES` files of `HELD` bytes in all are held;
+    others are read anew for each text.
     """
-    if os.path.getsize(path) + sum(map(len, _held.values())) > HELD:
+    if len(_held) == _FILES or os.path.getsize(path) + sum(map(len, _held.values())) > HELD:
         return functools.partial(_read, path)
     content = path.read_bytes()
     encoding = encodings.marked(content[: encodings.LONGEST_MARK])
@@ -118,7 +119,7 @@ def _text(raw: bytes, start: int, stop: int, path: Path, encoding: str) -> str:
     return encodings.decoded(raw, None, path, encoding).removeprefix("\ufeff" if start == 0 else "")
 
 
-@functools.lru_cache(64)
+@functools.lru_cache(_FILES)
 def _opened(path: Path, state: tuple[int, ...]) -> tuple[BinaryIO, str]:
     """A file in a state, and its encoding; the file is closed when nobody reads it any more."""
     descriptor = os.open(path, os.O_RDONLY)

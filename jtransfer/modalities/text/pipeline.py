@@ -68,14 +68,24 @@ class TextPipeline:
         decoder = row["inputs"].get("decoder_input_ids", np.empty(0))
         return row["inputs"]["input_ids"].shape[-1], decoder.shape[-1]
 
-    def batch(self, examples: Sequence[Mapping[str, Any]], size: int) -> Row:
-        """Returns at least one example as a batch of `size` rows, as `collate` makes it of their rows, in less time."""
-        if self.encode_alone is None or any("text_pair" in example for example in examples):
-            return self.collate([self(example) for example in examples], size)
+    def batch(
+        self, examples: Sequence[Mapping[str, Any]], size: int, whole: Sequence[Mapping[str, Any]] | None = None
+    ) -> Row:
+        """Returns at least one example as a batch, as `collate` makes it of their rows, in less time.
+
+        Args:
+          examples: The examples.
+          size: The number of rows of the batch.
+          whole: All examples of the batch where other processes have parts of it, so that all choose the same width.
+        """
+        if self.encode_alone is None or any("text_pair" in example for example in (*examples, *(whole or ()))):
+            lengths = None if whole is None else [self.lengths(self(example)) for example in whole]
+            return self.collate([self(example) for example in examples], size, lengths)
         examples = [*examples, *[examples[0]] * (size - len(examples))]
         rows = self.encode_alone(examples)
         counts = np.fromiter(map(len, rows), np.int32)
-        width, _ = self._widths([(int(counts.max()), 0)])
+        longest = counts.max() if whole is None else max(map(len, self.encode_alone(whole)))
+        width, _ = self._widths([(int(longest), 0)])
         there = np.arange(width) < counts[:, None]
         ids = np.full(there.shape, self.pad, np.int32)
         ids[there] = np.fromiter(itertools.chain.from_iterable(rows), np.int32)

@@ -49,8 +49,8 @@ def by_words(made: hf.Tokenizer, split: Split, split_words: SplitWords) -> Split
         found |= {word: [] for word in others}
         for i, number in zip(*split_words(others), strict=True) if others else ():
             found[others[number]].append(i)
-        if len(known) < _MOST_WORDS:
-            known.update((word, ids) for word, ids in found.items() if len(word) <= _LONGEST)
+        short = ((word, ids) for word, ids in found.items() if len(word) <= _LONGEST)
+        known.update(itertools.islice(short, max(0, _MOST_WORDS - len(known))))
         return found
 
     def pieces(word: str) -> list[int]:

@@ -160,9 +160,10 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
             encoding = made.encode([before + word for word in words], is_pretokenized=True, add_special_tokens=False)
         return encoding.ids, [-1 if word is None else word for word in encoding.word_ids]
 
-    by_word = by_words.by_words(made, split, split_words) if by_words.applies(made) else split
+    by_word = by_words.by_words(made, split, split_words) if by_words.applies(made) else None
 
     def split_by_words(texts: Sequence[str]) -> list[list[int]]:
+        assert by_word is not None
         with readable(vocabulary):
             return by_word(texts)
 
@@ -176,7 +177,7 @@ def _tokenizer(folder: Path, made: hf.Tokenizer, config: Mapping[str, Any], voca
         vocabulary=max(ids) + 1,
         length=int(length) if isinstance(length, int | float) and length < 1e9 else None,
         template=template,
-        split=split_by_words,
+        split=split_by_words if by_word else split,
         split_words=split_words,
         join=join,
         offsets=offsets,
