@@ -92,6 +92,7 @@ def test_a_folder_for_each_split(kind, tmp_path):
         data.open(spec, "train")
 
 
+@TFDS
 def test_tweets_are_read_by_name():
     source = data.open({"name": "tweet_sentiment", "image_key": "image", "label_key": "label"}, "test")
     assert source.class_names == ["negative", "neutral", "positive"]
