@@ -92,6 +92,19 @@ def test_half_precision_logits_are_computed_in_float32(name):
     np.testing.assert_array_equal(objective(half, LABELS), objective(half.astype(jnp.float32), LABELS))
 
 
+def test_the_gradient_of_softmax_is_one_pass_over_the_logits():
+    """The softmax less one at the label, in the dtype of the logits, with nothing scattered."""
+    logits = np.array([[0.5, -np.inf, 2.0], [1.0, 0.0, -3.0]], np.float32)
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - np.eye(3)[[2, 0]]
+
+    def total(logits):
+        return 2 * objectives.create("softmax")(logits, jnp.array([2, 0]))
+
+    np.testing.assert_allclose(jax.grad(total)(logits), expected, atol=1e-6)
+    assert jax.grad(total)(jnp.asarray(logits, jnp.bfloat16)).dtype == jnp.bfloat16
+    assert "scatter" not in str(jax.make_jaxpr(jax.grad(total))(logits))
+
+
 def test_weighted_mean_is_divided_by_the_weights():
     got = objectives.create("softmax", class_weights=WEIGHTS, label_smoothing=0.1)(LOGITS, LABELS)
     nll = -np.asarray(jax.nn.log_softmax(LOGITS))

@@ -35,12 +35,35 @@ def softmax_cross_entropy(
       label_smoothing: in [0, 1); Szegedy et al. 2016, section 7.
       class_weights: `[C]`, or None for 1.
     """
-    logits = logits.astype(jnp.float32)
     if not label_smoothing and _are_classes(labels):
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses * _example_weights(logits, labels, class_weights)
+        return _surprise(logits, labels) * _example_weights(logits, labels, class_weights)
+    logits = logits.astype(jnp.float32)
     targets = optax.smooth_labels(_distribution(logits, labels), label_smoothing)
     return optax.softmax_cross_entropy(logits, targets * _class_weights(logits, class_weights))
+
+
+@jax.custom_jvp
+def _surprise(logits: Float[Array, "*B C"], labels: Int[Array, "*B"]) -> Float[Array, "*B"]:
+    """`-log softmax(logits)[label]`, float32.
+
+    Only the logits are kept for the gradient, in their own dtype, and it is one pass over them. The gradient of a
+    logarithm of softmax that is picked by index would be scattered into a float32 array of zeros instead, which for
+    the words of a language model is the largest array of a step.
+    """
+    wide = logits.astype(jnp.float32)
+    return jax.nn.logsumexp(wide, axis=-1) - jnp.sum(wide, axis=-1, where=_one_hot(labels, wide))
+
+
+@_surprise.defjvp
+def _surprise_jvp(primals, tangents):
+    logits, labels = primals
+    loss = _surprise(logits, labels)
+    slope = jax.nn.softmax(logits.astype(jnp.float32)) - _one_hot(labels, logits)
+    return loss, jnp.sum(slope * tangents[0].astype(jnp.float32), axis=-1)
+
+
+def _one_hot(labels: Int[Array, "*B"], logits: Float[Array, "*B C"]) -> Bool[Array, "*B C"]:
+    return labels[..., None] == jnp.arange(logits.shape[-1])
 
 
 def sigmoid_cross_entropy(
