@@ -10,6 +10,7 @@ import pytest
 
 from jtransfer.layers import Attention, PostNorm
 from jtransfer.layers.attend import attend
+from jtransfer.layers.dropout import Drawn, keep
 from jtransfer.layers.frozen import freeze
 from jtransfer.layers.rotary import frequencies, rotate
 
@@ -48,7 +49,7 @@ def test_shared_heads_equal_repeated_ones():
     q, k, v = (jax.random.normal(jax.random.key(i), (2, 5, heads, 8)) for i, heads in enumerate((4, 2, 2)))
     repeated = attend(q, jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2))
     np.testing.assert_allclose(attend(q, k, v), repeated, atol=1e-6)
-    np.testing.assert_allclose(attend(q, k, v, drop=lambda weights: weights), repeated, atol=1e-6)
+    np.testing.assert_allclose(attend(q, k, v, drop=Drawn(jax.random.key(0), 1e-9)), repeated, atol=1e-6)
 
 
 def test_shared_heads_are_exported_for_any_number_of_tokens():
@@ -60,7 +61,7 @@ def test_shared_heads_are_exported_for_any_number_of_tokens():
     np.testing.assert_allclose(exported.call(q, k, v), attend(q, *repeated, causal=True), atol=1e-6)
 
 
-@pytest.mark.parametrize("drop", [None, lambda weights: weights])
+@pytest.mark.parametrize("drop", [None, Drawn(jax.random.key(0), 1e-9)])
 def test_mask_and_bias(drop):
     q, k, v = (jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(3))
     mask = jnp.array([True, True, False, True, False])[None, None, None]
@@ -144,6 +145,41 @@ def test_attention_on_a_cpu_is_jaxs(mask):
 
     for a, b in zip(jax.tree.leaves(run(attend)), jax.tree.leaves(run(jax.nn.dot_product_attention)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+def test_dropped_weights_are_those_that_are_drawn(groups):
+    q, k, v = (jax.random.normal(jax.random.key(i), (2, 5, heads, 8)) for i, heads in enumerate((4, groups, groups)))
+    key, rate = jax.random.key(7), 0.3
+
+    def plain(q, k, v):
+        k, v = (jnp.repeat(part, 4 // groups, axis=2) for part in (k, v))
+        weights = jax.nn.softmax(jnp.einsum("bnhd,bmhd->bhnm", q, k) / 8**0.5)
+        weights = jnp.where(keep(key, rate, weights.shape), weights / (1 - rate), 0)
+        return jnp.einsum("bhnm,bmhd->bnhd", weights, v)
+
+    def run(f):
+        return jax.value_and_grad(lambda *args: jnp.sum(jnp.sin(f(*args))), argnums=(0, 1, 2))(q, k, v)
+
+    found, expected = run(partial(attend, drop=Drawn(key, rate))), run(plain)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    np.testing.assert_array_equal(attend(q, k, v, drop=Drawn(key, 1.0)), jnp.zeros_like(q))
+
+
+def test_dropout_keeps_one_array_of_weights_for_the_gradient():
+    q = jax.ShapeDtypeStruct((2, 64, 4, 8), jnp.float32)
+    _, pull = jax.eval_shape(partial(jax.vjp, partial(attend, drop=Drawn(jax.random.key(0), 0.1))), q, q, q)
+    assert sum(leaf.size == 2 * 4 * 64 * 64 for leaf in jax.tree.leaves(pull)) == 1
+
+
+def test_the_gradient_of_half_precision_has_no_float32_products():
+    q = jnp.ones((2, 6, 4, 8), jnp.bfloat16)
+    for drop in (None, Drawn(jax.random.key(0), 0.1)):
+        gradient = jax.grad(lambda *args, drop=drop: attend(*args, drop=drop).astype(jnp.float32).sum(), (0, 1, 2))
+        lines = str(jax.make_jaxpr(gradient)(q, q, q)).splitlines()
+        products = [line.split("=")[0] for line in lines if "= dot_general" in line]
+        assert sum("f32[" in product for product in products) == 1, "the logits alone are float32"
 
 
 def test_a_layer_keeps_little_for_its_gradient():

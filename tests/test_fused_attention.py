@@ -4,6 +4,7 @@ import re
 import types
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +14,11 @@ from jax._src.cudnn import fused_attention_stablehlo as jax_cudnn
 from jtransfer import models
 from jtransfer.core.errors import InputError
 from jtransfer.core.sharding import make_mesh
-from jtransfer.layers import cudnn, places, splash
+from jtransfer.layers import Attention, cudnn, places, splash
 from jtransfer.layers.attend import attend
 from jtransfer.layers.cpu import dispatch
+from jtransfer.layers.dropout import Drawn
+from jtransfer.layers.rotary import rotate
 from jtransfer.layers.seen import Asked, Seen
 from jtransfer.modalities.text.modality import preprocess
 from jtransfer.models import forward
@@ -113,6 +116,35 @@ def test_splash_is_computed_where_examples_and_heads_are(groups):
     same([program(*jax.device_put(tuple(given), (place, keys, keys)))], [attend(*given, causal=True)], 2e-5)
 
 
+@pytest.mark.parametrize("lengths", [None, jnp.array([3, 70])])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_sequence_is_lengthened_before_its_keys_are_made(as_on_a_gpu, monkeypatch, causal, lengths):
+    """Also where kernels leave anything in the gradients of keys that they do not read."""
+    monkeypatch.setattr(cudnn, "refusal", lambda *_, **__: "")
+    inside = cudnn.attend
+    monkeypatch.setattr(cudnn, "attend", lambda q, k, v, *seen, **how: inside(q, spoilt(k), spoilt(v), *seen, **how))
+    make = partial(Attention, 4, num_kv_heads=2, causal=causal, rotate=rotate, norm=nn.RMSNorm)
+    x = jax.random.normal(jax.random.key(0), (2, 70, 32))
+    variables = make(kernel="composed").init(jax.random.key(1), x)
+
+    def run(kernel):
+        return with_gradients(
+            lambda x, variables: make(kernel=kernel).apply(variables, x, lengths=lengths), x, variables
+        )
+
+    found, expected = run("cudnn"), run("composed")
+    assert [queries[1] for name, queries, *_ in as_on_a_gpu if name] == [72]
+    same(jax.tree.leaves(found), jax.tree.leaves(expected), 1e-4)
+
+
+@jax.custom_vjp
+def spoilt(x):
+    return x
+
+
+spoilt.defvjp(lambda x: (x, None), lambda _, dx: (dx.at[:, 70:].set(jnp.nan),))
+
+
 def calls(f, platform, *shapes):
     allowed = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward", "__cudnn$fmhaScaleBiasSoftmax")
     checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in allowed]
@@ -138,7 +170,7 @@ FAMILIES = {
 }
 
 
-def lowered(family, platform, **more):
+def lowered(family, platform, masked=True, **more):
     name, fields, length = FAMILIES[family]
     model = models.create(name, **{"dtype": jnp.bfloat16, **fields, **more})
     if length is None:
@@ -146,14 +178,19 @@ def lowered(family, platform, **more):
     else:
         tokens = jax.ShapeDtypeStruct((2, length), jnp.int32)
         prefixes = ("", "decoder_") if family == "bart" else ("",)
-        x = {f"{prefix}{part}": tokens for prefix in prefixes for part in ("input_ids", "attention_mask")}
+        parts = ("input_ids", "attention_mask") if masked else ("input_ids",)
+        x = {f"{prefix}{part}": tokens for prefix in prefixes for part in parts}
     one = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype), x)
     variables = jax.eval_shape(model.init, jax.random.key(0), one)
 
     def gradients(variables, x):
         def loss(variables):
             y = forward.apply(
-                model, variables, preprocess(x) if length else x, train=True, rngs={"dropout": jax.random.key(1)}
+                model,
+                variables,
+                preprocess(x) if length and masked else x,
+                train=True,
+                rngs={"dropout": jax.random.key(1)},
             )[0]
             return jnp.sum(y.astype(jnp.float32))
 
@@ -167,6 +204,12 @@ def test_models_hold_cudnns_kernels_on_a_gpu(monkeypatch, family):
     on_a_gpu(monkeypatch)
     assert lowered(family, "cuda") == {"__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward"}
     assert not lowered(family, "cuda", attention_kernel="composed")
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "bart"])
+def test_texts_without_padding_ask_for_no_mask(monkeypatch, family):
+    on_a_gpu(monkeypatch)
+    assert lowered(family, "cuda", masked=False) == {"__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward"}
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -197,7 +240,7 @@ def test_lengths_and_masks_say_the_same():
         ("no multiple of 8", "cudnn", {}, {"dtype": jnp.bfloat16, "features": 12}),
         ("no NVIDIA GPU", "cudnn", {}, {"dtype": jnp.bfloat16}),
         ("no multiple of 64", "splash", {}, {"dtype": jnp.bfloat16}),
-        ("no dropout", "splash", {"drop": lambda x: x}, {"dtype": jnp.bfloat16, "features": 64}),
+        ("no dropout", "splash", {"drop": Drawn(jax.random.key(0), 0.1)}, {"dtype": jnp.bfloat16, "features": 64}),
         ("no mask", "splash", {"mask": jnp.ones((1, 1, 1, 70), bool)}, {"dtype": jnp.bfloat16, "features": 64}),
         ("nearest: composed", "compose", {}, {}),
     ],

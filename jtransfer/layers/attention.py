@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jtransfer.core.errors import InputError
-from jtransfer.layers.attend import Bias, attend
-from jtransfer.layers.dropout import Dropout
-from jtransfer.layers.seen import Lengths, Mask, Seen, mask_of
+from jtransfer.layers.attend import Bias, attend, further
+from jtransfer.layers.cudnn import real
+from jtransfer.layers.dropout import Later
+from jtransfer.layers.seen import Asked, Lengths, Mask, Seen, mask_of
 from jtransfer.layers.types import Array, DType
 
 Rotate = Callable[[Float[Array, "b n h d"], Int[Array, "#b n"]], Float[Array, "b n h d"]]
@@ -102,6 +103,18 @@ class Attention(nn.Module):
         num_kv_heads = self.num_kv_heads or self.num_heads
         if self.num_heads % num_kv_heads:
             raise InputError(f"num_heads={self.num_heads} is no multiple of num_kv_heads={num_kv_heads}")
+        seen = Seen(self.causal, self.window if self.causal else None, lengths)
+        drop = Later(self.dropout, deterministic=not train)()
+        n, more = x.shape[1], 0
+        if context is None and not self._caching() and self.attention_fn is attend:
+            q, k = (
+                jax.ShapeDtypeStruct((*x.shape[:2], count, head_dim), self.dtype)
+                for count in (self.num_heads, num_kv_heads)
+            )
+            more = further(self.kernel, Asked(q, k, seen, mask, bias, self.softcap, drop))
+        if more:
+            x, seen = _pad(x, more), seen._replace(lengths=jnp.full(len(x), n) if lengths is None else lengths)
+            positions = positions if positions is None else _pad(positions, more)
         whole = x if context is None else context
 
         def project(name, of, count):
@@ -123,17 +136,16 @@ class Attention(nn.Module):
             if self.rotate is not None:
                 positions = jnp.arange(x.shape[1])[None] if positions is None else positions
                 q, k = self.rotate(q, positions), self.rotate(k, positions)
+            k, v = (real(k, n), real(v, n)) if more else (k, v)
             if self._caching():
                 k, v, first = self._append(k, v)
-        seen = Seen(self.causal, self.window if self.causal else None, lengths)
         if self._caching():
             mask, seen = mask_of(q.shape[1], k.shape[1], seen, mask, first), Seen()
-        drop = partial(Dropout(self.dropout), deterministic=False) if train and self.dropout else None
         how = {"scale": self.scale, "softcap": self.softcap, "drop": drop, "kernel": self.kernel}
-        y = self.attention_fn(q, k, v, mask=mask, bias=bias, **seen._asdict(), **how)
+        y = self.attention_fn(q, k, v, mask=mask, bias=bias, **seen._asdict(), **how)[:, :n]
         use_bias = self.use_bias if self.out_bias is None else self.out_bias
         out = nn.Dense(x.shape[-1], use_bias, self.dtype, kernel_init=self.kernel_init, name="out")
-        return out(y.reshape(*x.shape[:-1], -1))
+        return out(y.reshape(*y.shape[:2], -1))
 
     def _caching(self) -> bool:
         return self.is_mutable_collection("cache") and not self.is_initializing()
@@ -159,6 +171,10 @@ class Attention(nn.Module):
             keys.value, values.value = _put(keys.value, k, first), _put(values.value, v, first)
             place.value = first + k.shape[2]
         return keys.value.swapaxes(1, 2), values.value.swapaxes(1, 2), first
+
+
+def _pad(x: Array, more: int) -> Array:
+    return jnp.pad(x, ((0, 0), (0, more), *((0, 0),) * (x.ndim - 2)))
 
 
 def _put(

@@ -55,6 +55,26 @@ def missing() -> str:
     return ""
 
 
+def further(asked: Asked) -> int:
+    """Returns how many tokens are wanting for a length that the kernels take, where a sequence can be lengthened ahead
+    of its queries and keys: where nothing says of each key whether it is seen."""
+    plain = asked.mask is None and asked.bias is None and asked.seen.window is None
+    return -asked.q.shape[1] % MULTIPLE if plain else 0
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def real(x: Float[Array, "b n h d"], count: int) -> Float[Array, "b n h d"]:
+    """Returns keys or values as they are, of which the kernels read the first `count` only. The gradient of the others
+    is 0, whatever the kernels leave there."""
+    return x
+
+
+@real.defjvp
+def _real_jvp(count, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    return real(x, count), jnp.where((jnp.arange(x.shape[1]) < count)[:, None, None], dx, 0)
+
+
 def attend(
     q: Float[Array, "b n h d"],
     k: Float[Array, "b m g d"],

@@ -1,6 +1,6 @@
 """Dropout that draws 16 random bits for a number: half the work of the 32 that Flax draws."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -31,6 +31,24 @@ def keep(key: Array, rate: ArrayLike, shape: tuple[int, ...]) -> Bool[Array, "..
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16)
     threshold = jnp.round(jnp.asarray(rate, jnp.float32) * _LEVELS).astype(jnp.uint32)
     return (halves.reshape(*leading, -1)[..., :last] >= threshold).astype(bool)
+
+
+class Drawn(NamedTuple):
+    """What is to be dropped, before it is drawn: a random key of `jax.random`, and the rate in [0, 1]."""
+
+    key: Array
+    rate: float
+
+
+class Later(nn.Dropout):
+    """Dropout of numbers inside of another function, which draws them; fields are those of Flax's."""
+
+    @nn.compact
+    def __call__(self) -> Drawn | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns what that function drops, None for nothing."""
+        if self.deterministic or self.rate == 0:
+            return None
+        return Drawn(self.make_rng(self.rng_collection), self.rate)
 
 
 class Dropout(nn.Dropout):

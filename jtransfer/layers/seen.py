@@ -1,11 +1,12 @@
 """Which keys a query attends to, in the words that fused kernels of attention know, and as a mask."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
+from jtransfer.layers.dropout import Drawn
 from jtransfer.layers.types import Array, Size
 
 Mask = Bool[Array, "#b #h #q m"]
@@ -36,7 +37,7 @@ class Asked(NamedTuple):
       mask: What is seen beside that, or None.
       bias: Added to the logits, or None.
       softcap: The bound of the logits, or None.
-      drop: What changes the attention weights, or None.
+      drop: Which attention weights are dropped, or None.
     """
 
     q: Array
@@ -45,7 +46,7 @@ class Asked(NamedTuple):
     mask: Mask | None = None
     bias: Array | None = None
     softcap: float | None = None
-    drop: Callable | None = None
+    drop: Drawn | None = None
 
     @property
     def uneven(self) -> bool:
@@ -81,7 +82,7 @@ def padding(stream: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     arguments of an attention.
 
     Args:
-      stream: has "mask" and may have "lengths", which say the same.
+      stream: has "mask" and may have "lengths", which say the same; None for no padding.
       prefix: of these names.
     """
     name = "lengths" if f"{prefix}lengths" in stream else "mask"

@@ -54,11 +54,13 @@ def mask_of(inputs: Inputs, prefix: str = "") -> Bool[Array, "b 1 q m"]:
     return mask[:, None, None] if mask.ndim == 2 else mask[:, None]
 
 
-def padding_of(inputs: Inputs, prefix: str = "") -> dict[str, Array]:
-    """What says where padding is, for what passes between stages: "mask", and "lengths" int32 [batch] where the inputs
-    have it: the numbers of tokens before the padding, which say the same as the mask. Arguments as for `mask_of`."""
+def padding_of(inputs: Inputs, prefix: str = "") -> dict[str, Array | None]:
+    """What says where padding is, for what passes between stages: "mask", and "lengths" where they say the same as the
+    mask: the numbers of tokens before the padding, int32 [batch], where the inputs have them, and None where nothing is
+    padding, because the inputs have neither lengths nor a mask. Arguments as for `mask_of`."""
     lengths = inputs.get(f"{prefix}lengths")
-    return {"mask": mask_of(inputs, prefix), **({} if lengths is None else {"lengths": lengths})}
+    told = lengths is not None or inputs.get(f"{prefix}attention_mask") is None
+    return {"mask": mask_of(inputs, prefix), **({"lengths": lengths} if told else {})}
 
 
 def positions_of(inputs: Inputs, prefix: str = "") -> Int[Array, "#b n"]:
