@@ -1,6 +1,7 @@
 """The layer of transformer encoders such as BERT, with norms after the residuals."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ from jtransfer.layers.activation import ACTIVATIONS
 from jtransfer.layers.attention import Attention
 from jtransfer.layers.dropout import Dropout
 from jtransfer.layers.layer_norm import LayerNorm
+from jtransfer.layers.recomputed import recomputed
 from jtransfer.layers.seen import padding
 from jtransfer.layers.types import DType
 
@@ -48,8 +50,7 @@ class PostNorm(nn.Module):
 
     @nn.compact
     def __call__(self, stream: dict[str, Any], *, train: bool = False) -> dict[str, Any]:
-        def dense(features, name, y):
-            return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name=name)(y)
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
 
         def add(x, y, norm):
             y = Dropout(self.dropout)(y, deterministic=not train)
@@ -65,5 +66,6 @@ class PostNorm(nn.Module):
             name="attention",
         )
         x = add(x, attention(x, **padding(stream), train=train), "norm1")
-        y = ACTIVATIONS[self.activation](dense(self.mlp_dim, "fc1", x))
-        return {**stream, "x": add(x, dense(x.shape[-1], "fc2", y), "norm2")}
+        y = dense(self.mlp_dim, name="fc1")(x)
+        y = recomputed(ACTIVATIONS[self.activation], dense(x.shape[-1], name="fc2"), y)
+        return {**stream, "x": add(x, y, "norm2")}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jtransfer import layers
 from jtransfer.layers.dropout import Dropout
+from jtransfer.layers.recomputed import recomputed
 from jtransfer.layers.seen import padding
 from jtransfer.layers.types import DType
 from jtransfer.models.causal import Causal, Stream
@@ -40,8 +41,8 @@ class Layer(nn.Module):
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=_init)
         y = self.attention(name="attention")(self.norm(name="norm1")(x), **padding(stream), train=train)
         x = x + drop(y)
-        y = _gelu(dense(self.mlp_dim, name="fc1")(self.norm(name="norm2")(x)))
-        return {**stream, "x": x + drop(dense(x.shape[-1], name="fc2")(y))}
+        y = dense(self.mlp_dim, name="fc1")(self.norm(name="norm2")(x))
+        return {**stream, "x": x + drop(recomputed(_gelu, dense(x.shape[-1], name="fc2"), y))}
 
 
 class GPT2(Causal):

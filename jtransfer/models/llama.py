@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jtransfer import layers
+from jtransfer.layers.recomputed import recomputed
 from jtransfer.layers.rms_norm import RMSNorm
 from jtransfer.layers.rotary import rotate
 from jtransfer.layers.seen import padding
@@ -55,8 +56,10 @@ class Layer(nn.Module):
         given = {**padding(stream), "positions": stream["positions"]}
         x = add(x, self.attention(name="attention")(y, **given, train=train), "norm1_after")
         y = self.norm(name="norm2")(x)
-        y = ACTIVATIONS[self.activation](dense(self.mlp_dim, name="gate")(y)) * dense(self.mlp_dim, name="up")(y)
-        return {**stream, "x": add(x, dense(x.shape[-1], name="down")(y), "norm2_after")}
+        gate, up = dense(self.mlp_dim, name="gate")(y), dense(self.mlp_dim, name="up")(y)
+        act = ACTIVATIONS[self.activation]
+        y = recomputed(lambda gate, up: act(gate) * up, dense(x.shape[-1], name="down"), gate, up)
+        return {**stream, "x": add(x, y, "norm2_after")}
 
 
 class Llama(Causal):
