@@ -1,6 +1,7 @@
 """What a run needs of a device, told by shapes: held against arithmetic, XLA's text, and what is really made."""
 
 import contextlib
+import importlib.util
 import types
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jtransfer import dry_run, main
 from jtransfer.core import sharding
 from jtransfer.core.errors import InputError
-from jtransfer.dry_run import collectives, flops, topology
+from jtransfer.dry_run import collectives, flops, gpus, measure, topology
+from jtransfer.layers.attend import attend
+from jtransfer.layers.cpu import dispatch
 
 ROOT = Path(__file__).parent.parent
 GIB = 2**30
@@ -134,12 +137,37 @@ def test_other_topologies_are_refused(name):
         topology.begin(name)
 
 
-def test_gpus_that_are_not_here_are_an_estimate_and_more_than_there_are_is_refused():
+def test_gpus_that_nothing_compiles_for_are_an_estimate_and_more_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setattr(gpus, "devices", lambda kind, number: None)
     plan = dry_run.plan(config_of(), topology="h100:8")
     assert (plan.limit, plan.fits) == (80 * GIB, True)
     assert "estimate" in plan.notes[0]
     with pytest.raises(InputError, match=r"dry_run\.begin"):
         dry_run.plan(config_of(), topology="cpu:64")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax_cuda12_plugin"), reason="needs jax[cuda12]")
+@pytest.mark.parametrize("kind", gpus.CHIPS)
+def test_gpus_that_are_not_here_are_compiled_for(kind):
+    plan = dry_run.plan(config_of(), topology=f"{kind}:8")
+    assert (plan.limit, plan.fits) == (gpus.CHIPS[kind].memory * GIB, True)
+    assert "not timed" in plan.notes[0]
+    (phase,), (there,) = plan.phases, dry_run.plan(config_of(), topology="cpu:8").phases
+    assert (phase.state, phase.flops) == (there.state, there.flops)
+    assert phase.traffic["all-reduce"].bytes >= 4 * (48 * 64 + 64 + 64 * 10 + 10)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax_cuda12_plugin"), reason="needs jax[cuda12]")
+def test_programs_for_gpus_hold_what_these_have():
+    """cuDNN's attention from compute capability 8.0 on, whatever is here."""
+    q = jnp.zeros((2, 128, 4, 64), jnp.bfloat16)
+    for kind, fused in (("v100", False), ("a100", True)):
+        there = topology.of(f"{kind}:1")
+        place = NamedSharding(jax.sharding.Mesh(there.devices, ("data",)), PartitionSpec())
+        given = [jax.ShapeDtypeStruct(q.shape, q.dtype, sharding=place)] * 3
+        with dispatch.platform(there.platform, there.capability):
+            made = measure.compiled(jax.jit(attend), *given)
+        assert ("__cudnn$fmhaSoftmax" in made.run.as_text()) == fused
 
 
 def test_the_time_of_a_step_is_that_of_these_devices():

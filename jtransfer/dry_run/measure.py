@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jtransfer.dry_run import collectives, flops, fused
+from jtransfer.dry_run import collectives, flops, fused, gpus
 from jtransfer.layers.cpu import dispatch
 
 _TOO_MUCH = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory")
@@ -61,16 +61,16 @@ def compiled(program: Any, *arguments: Any) -> Measured:
       program: A function from `jax.jit`.
       arguments: Its arguments as `jax.ShapeDtypeStruct`s with shardings.
     """
-    traced = program.trace(*arguments)
-    work = flops.count(traced.jaxpr)
+    traced, platform = program.trace(*arguments), next(iter(_devices(arguments))).platform
+    work, absent = flops.count(traced.jaxpr), platform == "gpu" != jax.default_backend()
     try:
-        made = traced.lower().compile()
+        made = traced.lower().compile(compiler_options=gpus.UNTIMED if absent else None)
     except jax.errors.JaxRuntimeError as error:
         if not _TOO_MUCH.search(str(error)):
             raise
         return Measured(_refused(str(error)), work, {})
     stats = made.memory_analysis()
-    platform, text = next(iter(_devices(arguments))).platform, made.as_text()
+    text = made.as_text()
     code = stats.generated_code_size_in_bytes if platform == "tpu" else 0
     results = stats.output_size_in_bytes - stats.alias_size_in_bytes
     temporaries = stats.temp_size_in_bytes

@@ -97,7 +97,8 @@ def plan(
       config: The config.
       hbm_gb: The memory of a device in GiB; by default what the device says, or a device of that kind has.
       topology: The devices: "" are those that are here; "v5e-16", "v5e:4x4" and others of TPUs need libtpu, and no
-        TPU; "cpu:8"; "h100:8" and others of GPUs are estimated by what CPUs would need.
+        TPU; "cpu:8"; "h100:8" and others of GPUs need `jax[cuda12]`, and no GPU; without that they are estimated by
+        what CPUs would need.
       timed: Runs some steps, and tells their time; that allocates what the run needs.
       tell: Is given what there is to say, line by line, as it is known.
 
@@ -145,7 +146,7 @@ def _quiet(there: topology.Devices) -> Iterator[None]:
     cached = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
-        with dispatch.platform(there.platform):
+        with dispatch.platform(there.platform, there.capability):
             yield
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import jax
 
 from jtransfer.core.errors import InputError
+from jtransfer.dry_run import gpus
 
 GIB = 2**30
 _TPU = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # GiB of a JAX device; v2 and v3 have two a chip
-_GPU = {"v100": 16, "a100": 40, "h100": 80, "h200": 141, "b200": 180, "l4": 24, "l40s": 48, "t4": 16, "a10g": 24}
+_GPU = {kind: chip.memory for kind, chip in gpus.CHIPS.items()}
 _CORES = ("v2", "v3", "v4", "v5p")  # whose names count cores, of which a chip has two
 _NAMES = {"v5litepod": "v5e", "v5lite": "v5e"}
 _FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
@@ -38,6 +39,7 @@ class Devices(NamedTuple):
       platform: "cpu", "tpu" or "cuda": which of a model's operations are taken.
       limit: The bytes of a device, as far as they are known.
       notes: Lines on what is not exact.
+      capability: The compute capability of GPUs that are not here, by which kernels are chosen.
     """
 
     devices: Any
@@ -45,6 +47,7 @@ class Devices(NamedTuple):
     platform: str
     limit: float | None = None
     notes: tuple[str, ...] = ()
+    capability: str | None = None
 
 
 def begin(topology: str) -> None:
@@ -84,6 +87,10 @@ def of(topology: str) -> Devices:
     if kind in _TPU:
         return _tpu(kind, shape)
     number = math.prod(shape)
+    if kind != "cpu" and (found := gpus.devices(kind, number)) is not None:
+        note = f"{kind} is not at hand: its kernels were not timed to choose among them, as it would do"
+        capability = gpus.CHIPS[kind].capability
+        return Devices(found, f"{number} × {kind}", "cuda", _GPU[kind] * GIB, (note,), capability)
     here = jax.devices("cpu")
     if len(here) < number:
         raise InputError(
@@ -92,7 +99,10 @@ def of(topology: str) -> Devices:
         )
     if kind == "cpu":
         return Devices(here[:number], f"{number} × cpu", "cpu")
-    note = f"{kind} is not at hand: temporaries are those of the same program compiled for CPUs, and an estimate"
+    note = (
+        f"{kind} is not at hand, nor what compiles for it (pip install 'jax[cuda12]'): temporaries are those of the "
+        "same program compiled for CPUs, and an estimate"
+    )
     return Devices(here[:number], f"{number} × {kind}", "cuda", _GPU[kind] * GIB, (note,))
 
 

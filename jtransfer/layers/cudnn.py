@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jtransfer.layers.cpu import dispatch
 from jtransfer.layers.seen import Asked, Mask, Seen
 from jtransfer.layers.types import Array
 
@@ -43,11 +44,9 @@ def serves(asked: Asked) -> bool:
     return min(asked.q.shape[1], asked.k.shape[1]) >= SHORTEST and not refusal(asked)
 
 
-@functools.cache
 def missing() -> str:
-    """Returns what this machine lacks for the kernels, or ""."""
-    device = next((device for device in jax.local_devices() if device.platform == "gpu"), None)
-    capability = getattr(device, "compute_capability", None)
+    """Returns what the GPUs lack for the kernels that programs are traced for, or ""."""
+    capability = dispatch.capability()
     if capability is None:
         return "there is no NVIDIA GPU"
     if float(capability) < 8.0:

@@ -1,4 +1,4 @@
-"""Our side of `gpu_steps`: steps as `jtransfer.train` builds them, compiled once, the state donated."""
+"""Our side of `gpu_steps` and of `gpu_compiled`: steps as `jtransfer.train` builds them, the state donated."""
 
 import glob
 import tempfile
@@ -20,10 +20,15 @@ NAMES = {
 }
 
 
+def create(case):
+    """The model of a case."""
+    classes = {"num_classes": CLASSES[case.model]} if case.model in CLASSES else {}
+    return models.create(NAMES[case.model], dtype=jnp.bfloat16, **classes, **fields(case))
+
+
 def make(case, path) -> Side:
     """The side of a case; `path` is the file of weights that PyTorch's side wrote."""
-    classes = {"num_classes": CLASSES[case.model]} if case.model in CLASSES else {}
-    model = models.create(NAMES[case.model], dtype=jnp.bfloat16, **classes, **fields(case))
+    model = create(case)
     variables, _ = weights.load(path, model)
     x, labels = inputs(case)
     start, out = MAKERS[case.kind](case, model, jax.device_put(variables), jax.device_put(x), labels)
@@ -34,7 +39,8 @@ def make(case, path) -> Side:
     return Side(start, wait, lambda: device_ms(start, wait), peak_mb)
 
 
-def training(case, model, variables, x, labels):
+def trained(case, model, variables, labels):
+    """A training step, jitted, a function from variables to its state, and its batch without the inputs."""
     trainable = "head/.*" if case.kind == "head" else ".*"
     mask = rules.trainable(trainable, variables["params"], model.stages)
     how = {"name": "sgd", "lr": 0.01} if case.sgd else {"name": "adamw", "lr": 1e-4, "weight_decay": 0.01}
@@ -47,9 +53,14 @@ def training(case, model, variables, x, labels):
 
     preprocess = (lambda x: x.astype(model.dtype)) if case.model in IMAGES else lambda x: x
     made = step.make_train_step(model, tx, objectives.create("softmax"), trainable=mask, preprocess=preprocess)
-    batch = jax.device_put({"inputs": x, "label": labels, "mask": np.ones(len(labels), bool)})
+    return jax.jit(made, donate_argnums=0), begin, {"label": labels, "mask": np.ones(len(labels), bool)}
+
+
+def training(case, model, variables, x, labels):
+    made, begin, rest = trained(case, model, variables, labels)
+    batch = jax.device_put({"inputs": x, **rest})
     current, out = jax.jit(begin)(variables), [None]
-    compiled = jax.jit(made, donate_argnums=0).lower(current, batch).compile()
+    compiled = made.lower(current, batch).compile()
 
     def run() -> None:
         nonlocal current
@@ -59,18 +70,22 @@ def training(case, model, variables, x, labels):
     return run, out
 
 
-def gradient(case, model, variables, x, labels):
-    """The loss of the next token and its gradient by all parameters."""
-    del case, labels
-    ids, loss_of, out = x["input_ids"], objectives.create("softmax"), [None]
-    wanted = jnp.concatenate([ids[:, 1:], jnp.full_like(ids[:, :1], -1)], axis=1)
+def slope(model):
+    """The loss of the next token and its gradient by all parameters, jitted."""
+    loss_of = objectives.create("softmax")
 
     def loss(params, ids):
+        wanted = jnp.concatenate([ids[:, 1:], jnp.full_like(ids[:, :1], -1)], axis=1)
         logits = model.apply({"params": params}, {"input_ids": ids}, train=True)
         return loss_of(logits, jnp.maximum(wanted, 0), counted(wanted))
 
-    compiled = jax.jit(jax.value_and_grad(loss)).lower(variables["params"], ids).compile()
-    kept = [None]
+    return jax.jit(jax.value_and_grad(loss))
+
+
+def gradient(case, model, variables, x, labels):
+    del case, labels
+    ids, out, kept = x["input_ids"], [None], [None]
+    compiled = slope(model).lower(variables["params"], ids).compile()
 
     def run() -> None:
         kept[0] = None

@@ -3,10 +3,10 @@
 ViT-g/14, all of it trained, and Llama-2 7B with LoRA, on 256 chips of TPU v5e and on 8 H100s, by a few shardings.
 Each is planned (`dry_run.plan`) in a process of its own, with 2 and with 4 layers; at its full depth it takes what is
 on the line through the two. --whole compiles the full depth as well, which takes minutes a row, and shows that, and
-how far off the line's temporaries were. TPUs need `pip install libtpu`; their programs are compiled with the least
-effort, which takes seconds where all of it takes minutes, and gives the same traffic and more temporaries. Nothing is
-run, and no such machine is needed. Results are kept in FOLDER, and those that are there are not made again; --quick
-plans one row, in less than 5 minutes on 2 cores; --row=NAME plans that row.
+how far off the line's temporaries were. TPUs need `pip install libtpu`, GPUs `pip install "jax[cuda12]"`. Programs for
+TPUs are compiled with the least effort, which takes seconds where all of it takes minutes, and gives the same traffic
+and more temporaries. Nothing is run, and no such machine is needed. Results are kept in FOLDER, and those that are
+there are not made again; --quick plans one row, in less than 5 minutes on 2 cores; --row=NAME plans that row.
 """
 
 import argparse
@@ -45,7 +45,6 @@ class Machine(NamedTuple):
 
 V5E = Machine("v5e-256", 256, 16 * GIB, 197e12, 200e9)  # 1,600 Gbit/s over four links, both directions
 H100 = Machine("h100:8", 8, 80 * GIB, 989e12, 450e9)  # NVLink: 900 GB/s, both directions
-AS_TPU = H100._replace(topology="v5p:2x2x2")  # 8 H100s, by a program for 8 TPUs: it has bfloat16 and remat, as theirs
 
 
 class Row(NamedTuple):
@@ -70,18 +69,17 @@ ROWS = {
     "vit_g, v5e-256, tensor_fsdp 4": Row("vit_g", V5E, 1024, "tensor_fsdp", 4),
     "vit_g, h100:8, replicate": Row("vit_g", H100, 256, "replicate"),
     "vit_g, h100:8, fsdp": Row("vit_g", H100, 256, "fsdp"),
+    "vit_g, h100:8, tensor_fsdp 2": Row("vit_g", H100, 256, "tensor_fsdp", 2),
     "vit_g, h100:8, fsdp, remat": Row("vit_g", H100, 256, "fsdp", remat=True),
-    "vit_g, h100 as tpu, replicate": Row("vit_g", AS_TPU, 256, "replicate"),
-    "vit_g, h100 as tpu, fsdp": Row("vit_g", AS_TPU, 256, "fsdp"),
-    "vit_g, h100 as tpu, fsdp, remat": Row("vit_g", AS_TPU, 256, "fsdp", remat=True),
     "llama2_7b, v5e-256, replicate, remat": Row("llama2_7b", V5E, 256, "replicate", remat=True),
     "llama2_7b, v5e-256, fsdp": Row("llama2_7b", V5E, 256, "fsdp"),
     "llama2_7b, v5e-256, fsdp, remat": Row("llama2_7b", V5E, 256, "fsdp", remat=True),
     "llama2_7b, v5e-256, tensor_fsdp 4, remat": Row("llama2_7b", V5E, 256, "tensor_fsdp", 4, remat=True),
+    "llama2_7b, h100:8, replicate": Row("llama2_7b", H100, 32, "replicate"),
     "llama2_7b, h100:8, replicate, remat": Row("llama2_7b", H100, 32, "replicate", remat=True),
-    "llama2_7b, h100 as tpu, replicate, remat": Row("llama2_7b", AS_TPU, 32, "replicate", remat=True),
-    "llama2_7b, h100 as tpu, fsdp, remat": Row("llama2_7b", AS_TPU, 32, "fsdp", remat=True),
-    "llama2_7b, h100 as tpu, tensor_fsdp 2, remat": Row("llama2_7b", AS_TPU, 32, "tensor_fsdp", 2, remat=True),
+    "llama2_7b, h100:8, fsdp": Row("llama2_7b", H100, 32, "fsdp"),
+    "llama2_7b, h100:8, fsdp, remat": Row("llama2_7b", H100, 32, "fsdp", remat=True),
+    "llama2_7b, h100:8, tensor_fsdp 2": Row("llama2_7b", H100, 32, "tensor_fsdp", 2),
 }
 QUICK = "vit_g, v5e-256, fsdp"
 
@@ -135,7 +133,8 @@ def asked(name: str, depth: int, folder: Path) -> dict:
     """What a process of its own says, or said."""
     path = folder / f"{name.replace(', ', '_').replace(' ', '')}_{depth}.json"
     if not path.exists():
-        env = {**os.environ, "JAX_PLATFORMS": "cpu", **EFFORT}
+        effort = EFFORT if ROWS[name].machine is V5E else {}
+        env = {**os.environ, "JAX_PLATFORMS": "cpu", **effort}
         with tempfile.TemporaryDirectory() as data:
             command = [sys.executable, __file__, data, f"--planned={name}", f"--depth={depth}"]
             done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)

@@ -17,17 +17,18 @@ from jax import lax
 SMALL_MAP = 49  # output pixels up to which patches times a matrix beat XLA's convolution on a CPU
 
 
-_PLATFORM: ContextVar[str | None] = ContextVar("platform", default=None)
+_PLATFORM: ContextVar[tuple[str, str | None]] = ContextVar("platform", default=("", None))
 
 
 @contextmanager
-def platform(name: str) -> Iterator[None]:
+def platform(name: str, capability: str | None = None) -> Iterator[None]:
     """A context in which programs are traced for a platform, whatever the default backend is.
 
     Args:
       name: "cpu", "cuda" or "tpu"; any other name takes XLA's own operations, which run everywhere.
+      capability: The compute capability of a GPU that is not here, as "9.0".
     """
-    token = _PLATFORM.set(name)
+    token = _PLATFORM.set((name, capability))
     try:
         yield
     finally:
@@ -37,7 +38,16 @@ def platform(name: str) -> Iterator[None]:
 def target() -> str:
     """Returns what programs are traced for, "cpu", "cuda", "rocm" or "tpu": the `platform` of the context, or else the
     default backend."""
-    return _PLATFORM.get() or _backend()
+    return _PLATFORM.get()[0] or _backend()
+
+
+def capability() -> str | None:
+    """Returns the compute capability of the GPUs that programs are traced for: that of the context's `platform`, or
+    else of the first one here; None where there is none, or it is not NVIDIA's."""
+    if (told := _PLATFORM.get()[1]) is not None:
+        return told
+    device = next((device for device in jax.local_devices() if device.platform == "gpu"), None)
+    return getattr(device, "compute_capability", None)
 
 
 def _backend() -> str:
