@@ -14,6 +14,7 @@ from references import decoders
 from jtransfer import generate, models, weights
 from jtransfer.core.errors import InputError
 from jtransfer.generate import Settings, decode
+from jtransfer.generate.logits import greatest
 from jtransfer.generate.narrowed import narrowed
 from jtransfer.weights import maps
 
@@ -471,3 +472,9 @@ def test_settings_of_earlier_versions_have_todays_names():
     assert generate.upgrade_fields(held) == generate.upgrade_fields(today) == today
     assert generate.from_config({}, encoder_decoder=False, **today).eos_token_id == (3,)
     assert generate.from_config({}, encoder_decoder=False, eos_token_id=3).eos_token_id == (3,)
+
+
+def test_the_greatest_logit_is_the_first_one():
+    logits = np.random.default_rng(0).normal(size=(5, 3000)).astype(np.float32).round(1)
+    logits[0], logits[1], logits[2, 7:] = 1.0, -np.inf, -np.inf
+    np.testing.assert_array_equal(greatest(logits), np.argmax(logits, axis=1))

@@ -25,7 +25,7 @@ from jtransfer.generate import decode
 from jtransfer.generate.buckets import bucket
 from jtransfer.generate.checks import check, of_decoder
 from jtransfer.generate.decode import Cache, Prompt
-from jtransfer.generate.logits import adjust, narrow
+from jtransfer.generate.logits import adjust, greatest, narrow
 from jtransfer.generate.searches import ending
 from jtransfer.generate.settings import Settings
 from jtransfer.layers.types import Array
@@ -164,7 +164,7 @@ def _extend(texts: Texts, logits: Float[Array, "b v"], settings: Settings, key: 
     def token(index, logits, ids, mask, t):
         logits = adjust(logits[None], ids[None], mask[None], t, settings)
         if not drawn:
-            return jnp.argmax(logits[0])
+            return greatest(logits[0])
         assert key is not None, "drawing needs a random key"
         own = jax.random.fold_in(jax.random.fold_in(key, index), t)
         return jax.random.categorical(own, narrow(logits, settings)[0])

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from jtransfer.generate import decode
 from jtransfer.generate.decode import Cache, Prompt
-from jtransfer.generate.logits import adjust, narrow
+from jtransfer.generate.logits import adjust, greatest, narrow
 from jtransfer.generate.settings import Settings
 from jtransfer.layers.types import Array
 
@@ -76,7 +76,7 @@ def _one_by_one(model, variables, given: Prompt, logits, cache: Cache, settings:
     def extend(texts: _Texts, logits: Float[Array, "b v"]) -> _Texts:
         logits = adjust(logits, texts.ids, mask, texts.t, settings)
         logits = narrow(logits, settings) if drawn else logits
-        tokens = draw(logits, texts.t) if drawn else jnp.argmax(logits, axis=-1)
+        tokens = draw(logits, texts.t) if drawn else greatest(logits)
         gained = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, None], axis=1)[:, 0]
         tokens = jnp.where(texts.ended, settings.pad_token_id, tokens.astype(jnp.int32))
         ids = _put(texts.ids, tokens, given.ids.shape[1] + texts.t)

@@ -127,11 +127,16 @@ def _products(q, k, dtype):
 
 
 def _sums(weights: Float[Array, "b h n m"], v: Float[Array, "b m g d"]) -> Float[Array, "b n h d"]:
-    """The sums of values with these weights."""
+    """The sums of values with these weights.
+
+    The products are made in the order of the weights, and turned. Asked for another order, JAX may exchange the
+    factors, and one query for each of several heads that share values then takes XLA's CPU compiler 18 times as long.
+    """
     (b, h, n, m), (_, _, g, d) = weights.shape, v.shape
     if h == g:
-        return jnp.einsum("bhnm,bmhd->bnhd", weights, v)
-    return jnp.einsum("bgrnm,bmgd->bngrd", weights.reshape(b, g, h // g, n, m), v).reshape(b, n, h, d)
+        return jnp.einsum("bhnm,bmhd->bhnd", weights, v).swapaxes(1, 2)
+    sums = jnp.einsum("bgxm,bmgd->bgxd", weights.reshape(b, g, -1, m), v)
+    return sums.reshape(b, h, n, d).swapaxes(1, 2)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
