@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
@@ -31,8 +32,8 @@ class Asked(NamedTuple):
     """What a kernel of attention is asked for; the fields are the arguments of `attend.attend`.
 
     Attributes:
-      q: Queries [b, n, h, d].
-      k: Keys [b, m, g, d].
+      q: Queries [b, n, h, d], or their shape and dtype.
+      k: Keys [b, m, g, d], likewise.
       seen: Which keys a query attends to.
       mask: What is seen beside that, or None.
       bias: Added to the logits, or None.
@@ -40,8 +41,8 @@ class Asked(NamedTuple):
       drop: Which attention weights are dropped, or None.
     """
 
-    q: Array
-    k: Array
+    q: Array | jax.ShapeDtypeStruct
+    k: Array | jax.ShapeDtypeStruct
     seen: Seen
     mask: Mask | None = None
     bias: Array | None = None

@@ -133,7 +133,7 @@ def open_decoder(stream: Stream, max_length: int | None = None) -> tuple[Int[Arr
     return stream["decoder_input_ids"], {**_padding(stream, "decoder_", max_length), "encoded": stream["x"], **encoded}
 
 
-def _padding(inputs: Inputs, prefix: str, max_length: int | None) -> dict[str, Array]:
+def _padding(inputs: Inputs, prefix: str, max_length: int | None) -> text.Stream:
     found = text.padding_of(inputs, prefix)
     mask = found["mask"]
     if max_length is not None and mask.shape[-1] > max_length:

@@ -54,7 +54,7 @@ def mask_of(inputs: Inputs, prefix: str = "") -> Bool[Array, "b 1 q m"]:
     return mask[:, None, None] if mask.ndim == 2 else mask[:, None]
 
 
-def padding_of(inputs: Inputs, prefix: str = "") -> dict[str, Array | None]:
+def padding_of(inputs: Inputs, prefix: str = "") -> Stream:
     """What says where padding is, for what passes between stages: "mask", and "lengths" where they say the same as the
     mask: the numbers of tokens before the padding, int32 [batch], where the inputs have them, and None where nothing is
     padding, because the inputs have neither lengths nor a mask. Arguments as for `mask_of`."""

@@ -3,10 +3,11 @@
     PYTHONPATH=.:tests python tests/benchmarks/gpu_compiled.py [--quick] [--cases REGEX]
 
 The cases are those of `gpu_steps`, but for generation. "MiB" is the peak of XLA's buffers, beside what PyTorch's
-allocator held on an H100 (torch 2.11, torch.compile; measured on 2026-11-26, as was ours then: it was within 2 % of
-what this says). "kernels" are the operations that the program starts. "GB, products" is what products, convolutions and
-attention read and write, "GB, other" all the rest; an H100 moves 3.35 GB in a millisecond. That many bytes bound the
-time from below, beside the floating-point operations. The compiler could not time kernels to choose among them.
+allocator held on an H100 (torch 2.11, torch.compile; measured on 2026-11-26, as was ours then, which is 1 to 2 % less
+than this says of four cases, and 9 and 13 % of two). "kernels" are the operations that the program starts. "GB,
+products" is what products, convolutions and attention read and write, "GB, other" all the rest; an H100 moves 3.35 GB
+in a millisecond. That many bytes, and the floating-point operations, bound the time from below. The compiler could
+not time kernels to choose among them.
 
 Prints the table, and the goals last; exits with 1 where one is missed. `--quick` leaves out ResNet-50 and BERT.
 
