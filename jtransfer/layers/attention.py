@@ -105,14 +105,10 @@ class Attention(nn.Module):
             raise InputError(f"num_heads={self.num_heads} is no multiple of num_kv_heads={num_kv_heads}")
         seen = Seen(self.causal, self.window if self.causal else None, lengths)
         drop = Later(self.dropout, deterministic=not train)()
-        n, more = x.shape[1], 0
-        if context is None and not self._caching() and self.attention_fn is attend:
-            q, k = (
-                jax.ShapeDtypeStruct((*x.shape[:2], count, head_dim), self.dtype)
-                for count in (self.num_heads, num_kv_heads)
-            )
-            more = further(self.kernel, Asked(q, k, seen, mask, bias, self.softcap, drop))
-        if more:
+        shape, n = jax.ShapeDtypeStruct, x.shape[1]
+        q, k = (shape((*x.shape[:2], count, head_dim), self.dtype) for count in (self.num_heads, num_kv_heads))
+        alone = context is None and not self._caching() and self.attention_fn is attend
+        if more := alone and further(self.kernel, Asked(q, k, seen, mask, bias, self.softcap, drop)):
             x, seen = _pad(x, more), seen._replace(lengths=jnp.full(len(x), n) if lengths is None else lengths)
             positions = positions if positions is None else _pad(positions, more)
         whole = x if context is None else context
