@@ -228,3 +228,22 @@ def test_an_accelerator_computes_activations_once_more():
     assert after < before
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_what_changes_the_input_of_a_dense_layer_is_heard_by_accelerators():
+    """Nothing is computed once more of an activation that is not the layer's input."""
+    layer = PostNorm(4, 128)
+    variables = layer.init(jax.random.key(2), {"x": X, "mask": None})
+
+    def doubled(call, args, kwargs, context):
+        return call(*[2 * arg for arg in args], **kwargs) if context.module.name == "fc2" else call(*args, **kwargs)
+
+    def total(variables):
+        with nn.intercept_methods(doubled):
+            return jnp.sum(jnp.sin(layer.apply(variables, {"x": X, "mask": None})["x"]))
+
+    expected = jax.value_and_grad(total)(variables)
+    with dispatch.platform("any"):
+        found = jax.value_and_grad(total)(variables)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)

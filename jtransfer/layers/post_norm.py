@@ -67,5 +67,5 @@ class PostNorm(nn.Module):
         )
         x = add(x, attention(x, **padding(stream), train=train), "norm1")
         y = dense(self.mlp_dim, name="fc1")(x)
-        y = recomputed(ACTIVATIONS[self.activation], dense(x.shape[-1], name="fc2"), y)
+        y = recomputed(ACTIVATIONS[self.activation], partial(dense, x.shape[-1], name="fc2"), y)
         return {**stream, "x": add(x, y, "norm2")}

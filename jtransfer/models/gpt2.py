@@ -42,7 +42,7 @@ class Layer(nn.Module):
         y = self.attention(name="attention")(self.norm(name="norm1")(x), **padding(stream), train=train)
         x = x + drop(y)
         y = dense(self.mlp_dim, name="fc1")(self.norm(name="norm2")(x))
-        return {**stream, "x": x + drop(recomputed(_gelu, dense(x.shape[-1], name="fc2"), y))}
+        return {**stream, "x": x + drop(recomputed(_gelu, partial(dense, x.shape[-1], name="fc2"), y))}
 
 
 class GPT2(Causal):

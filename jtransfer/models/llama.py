@@ -58,7 +58,7 @@ class Layer(nn.Module):
         y = self.norm(name="norm2")(x)
         gate, up = dense(self.mlp_dim, name="gate")(y), dense(self.mlp_dim, name="up")(y)
         act = ACTIVATIONS[self.activation]
-        y = recomputed(lambda gate, up: act(gate) * up, dense(x.shape[-1], name="down"), gate, up)
+        y = recomputed(lambda gate, up: act(gate) * up, partial(dense, x.shape[-1], name="down"), gate, up)
         return {**stream, "x": add(x, y, "norm2_after")}
 
 
