@@ -104,7 +104,7 @@ class Attention(nn.Module):
         if self.num_heads % num_kv_heads:
             raise InputError(f"num_heads={self.num_heads} is no multiple of num_kv_heads={num_kv_heads}")
         seen = Seen(self.causal, self.window if self.causal else None, lengths)
-        drop = Later(self.dropout, deterministic=not train)()
+        drop = Later(self.dropout)(deterministic=not train)
         shape, n = jax.ShapeDtypeStruct, x.shape[1]
         q, k = (shape((*x.shape[:2], count, head_dim), self.dtype) for count in (self.num_heads, num_kv_heads))
         alone = context is None and not self._caching() and self.attention_fn is attend

@@ -44,9 +44,9 @@ class Later(nn.Dropout):
     """Dropout of numbers inside of another function, which draws them; fields are those of Flax's."""
 
     @nn.compact
-    def __call__(self) -> Drawn | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __call__(self, deterministic: bool | None = None) -> Drawn | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns what that function drops, None for nothing."""
-        if self.deterministic or self.rate == 0:
+        if self.rate == 0 or nn.merge_param("deterministic", self.deterministic, deterministic):
             return None
         return Drawn(self.make_rng(self.rng_collection), self.rate)
 

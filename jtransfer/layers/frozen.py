@@ -58,7 +58,7 @@ def freeze(is_frozen: Callable[[tuple[str, ...]], bool]) -> AbstractContextManag
         if switch is None or context.method_name != "__call__" or not is_frozen(module.path):
             return call(*args, **kwargs)
         if getattr(module, switch) is None:
-            return call(args[0], *args[2:], **{**kwargs, switch: True})
+            return call(*args[:1], *args[2:], **{**kwargs, switch: True})
         before = getattr(module, switch)
         object.__setattr__(module, switch, True)
         try:
