@@ -146,6 +146,15 @@ def test_gpus_that_nothing_compiles_for_are_an_estimate_and_more_than_there_are_
         dry_run.plan(config_of(), topology="cpu:64")
 
 
+def test_a_compiler_for_gpus_that_fails_says_why(monkeypatch):
+    def fails(**_):
+        raise RuntimeError("no\nlibrary")
+
+    monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", fails)
+    with pytest.raises(InputError, match=r"topology=h100:8: .*\(no library\); pip install -U"):
+        topology.of("h100:8")
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("jax_cuda12_plugin"), reason="needs jax[cuda12]")
 @pytest.mark.parametrize("kind", gpus.CHIPS)
 def test_gpus_that_are_not_here_are_compiled_for(kind):

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import jax
+from jtransfer.core.errors import InputError
 
 GIB, HOST = 2**30, 8  # HOST: GPUs of a machine
 
@@ -57,6 +57,9 @@ def devices(kind: str, number: int) -> Any:
     Args:
       kind: A key of `CHIPS`.
       number: How many there are, in machines of 8 where that divides it.
+
+    Raises:
+      InputError: The plugin is there, and says why it can't compile for them.
     """
     from jax.experimental import topologies
 
@@ -65,8 +68,14 @@ def devices(kind: str, number: int) -> Any:
         found = topologies.get_topology_desc(
             platform="cuda", target_config=_described(kind), topology=f"1x{hosts}x{number // hosts}"
         )
-    except (NotImplementedError, RuntimeError, jax.errors.JaxRuntimeError):
+    except NotImplementedError:
         return None
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"topology={kind}:{number}: JAX's CUDA plugin can't compile for it ({reason:.200}); pip install -U "
+            "'jax[cuda12]', or uninstall the plugin for an estimate"
+        ) from None
     return found.devices
 
 

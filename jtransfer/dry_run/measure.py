@@ -61,8 +61,8 @@ def compiled(program: Any, *arguments: Any) -> Measured:
       program: A function from `jax.jit`.
       arguments: Its arguments as `jax.ShapeDtypeStruct`s with shardings.
     """
-    traced, platform = program.trace(*arguments), next(iter(_devices(arguments))).platform
-    work, absent = flops.count(traced.jaxpr), platform == "gpu" != jax.default_backend()
+    traced, device = program.trace(*arguments), next(iter(_devices(arguments)))
+    work, absent = flops.count(traced.jaxpr), device.platform == "gpu" and device not in jax.devices()
     try:
         made = traced.lower().compile(compiler_options=gpus.UNTIMED if absent else None)
     except jax.errors.JaxRuntimeError as error:
@@ -71,7 +71,7 @@ def compiled(program: Any, *arguments: Any) -> Measured:
         return Measured(_refused(str(error)), work, {})
     stats = made.memory_analysis()
     text = made.as_text()
-    code = stats.generated_code_size_in_bytes if platform == "tpu" else 0
+    code = stats.generated_code_size_in_bytes if device.platform == "tpu" else 0
     results = stats.output_size_in_bytes - stats.alias_size_in_bytes
     temporaries = stats.temp_size_in_bytes
     products = fused.more_than(text, temporaries) if dispatch.on_cpu() else 0

@@ -12,9 +12,8 @@ import jax
 from jtransfer.core.errors import InputError
 from jtransfer.dry_run import gpus
 
-GIB = 2**30
+GIB = gpus.GIB
 _TPU = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # GiB of a JAX device; v2 and v3 have two a chip
-_GPU = {kind: chip.memory for kind, chip in gpus.CHIPS.items()}
 _CORES = ("v2", "v3", "v4", "v5p")  # whose names count cores, of which a chip has two
 _NAMES = {"v5litepod": "v5e", "v5lite": "v5e"}
 _FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
@@ -60,7 +59,7 @@ def begin(topology: str) -> None:
       InputError: There is no such topology.
     """
     kind, shape = _parsed(topology)
-    if kind in ("cpu", *_GPU):
+    if kind in ("cpu", *gpus.CHIPS):
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", math.prod(shape))
     elif kind:
@@ -90,7 +89,7 @@ def of(topology: str) -> Devices:
     if kind != "cpu" and (found := gpus.devices(kind, number)) is not None:
         note = f"{kind} is not at hand: its kernels were not timed to choose among them, as it would do"
         capability = gpus.CHIPS[kind].capability
-        return Devices(found, f"{number} × {kind}", "cuda", _GPU[kind] * GIB, (note,), capability)
+        return Devices(found, f"{number} × {kind}", "cuda", gpus.CHIPS[kind].memory * GIB, (note,), capability)
     here = jax.devices("cpu")
     if len(here) < number:
         raise InputError(
@@ -103,7 +102,7 @@ def of(topology: str) -> Devices:
         f"{kind} is not at hand, nor what compiles for it (pip install 'jax[cuda12]'): temporaries are those of the "
         "same program compiled for CPUs, and an estimate"
     )
-    return Devices(here[:number], f"{number} × {kind}", "cuda", _GPU[kind] * GIB, (note,))
+    return Devices(here[:number], f"{number} × {kind}", "cuda", gpus.CHIPS[kind].memory * GIB, (note,))
 
 
 def _tpu(kind: str, shape: tuple[int, ...]) -> Devices:
@@ -127,8 +126,10 @@ def _parsed(topology: str) -> tuple[str, tuple[int, ...]]:
         return "", ()
     match = re.fullmatch(r"(\w+?)([:-])(\d{1,5}(?:x\d{1,4}){0,2})", topology.lower())
     kind = _NAMES.get(match[1], match[1]) if match else ""
-    if not match or kind not in (*_TPU, *_GPU, "cpu"):
-        raise InputError(f"topology={topology!r} is not known; {_FORMS}; kinds: {', '.join((*_TPU, *_GPU, 'cpu'))}")
+    if not match or kind not in (*_TPU, *gpus.CHIPS, "cpu"):
+        raise InputError(
+            f"topology={topology!r} is not known; {_FORMS}; kinds: {', '.join((*_TPU, *gpus.CHIPS, 'cpu'))}"
+        )
     shape = tuple(map(int, match[3].split("x")))
     if kind in _TPU and len(shape) == 1:
         shape = _chips(topology, kind, shape[0])
